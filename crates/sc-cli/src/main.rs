@@ -1,0 +1,2 @@
+//! scfm
+fn main() {}

@@ -1,0 +1,111 @@
+//! Types that carry what was done to the values.
+
+use crate::error::{DataError, Result};
+use crate::sparse::CsrMatrix;
+
+/// Raw counts `[cells, genes]`: every value is a finite, non-negative integer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RawCounts(CsrMatrix);
+
+impl RawCounts {
+    /// Checks that `matrix` holds counts.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] names the first cell, gene and value that is none.
+    pub fn new(matrix: CsrMatrix) -> Result<Self> {
+        for row in 0..matrix.rows() {
+            let (indices, values) = matrix.row(row);
+            if let Some(k) = values.iter().position(|v| !is_count(*v)) {
+                return Err(DataError::invalid(format!(
+                    "cell {row}, gene {}: {} is not a raw count (a non-negative integer)",
+                    indices[k], values[k]
+                )));
+            }
+        }
+        Ok(Self(matrix))
+    }
+
+    /// The matrix of counts.
+    pub fn matrix(&self) -> &CsrMatrix {
+        &self.0
+    }
+
+    /// Takes the matrix out.
+    pub fn into_matrix(self) -> CsrMatrix {
+        self.0
+    }
+
+    /// The counts of the cells at `rows`, in that order.
+    pub fn select_rows(&self, rows: &[usize]) -> Self {
+        Self(self.0.select_rows(rows))
+    }
+
+    /// The counts of the genes at `cols`, in that order.
+    pub fn select_cols(&self, cols: &[usize]) -> Self {
+        Self(self.0.select_cols(cols))
+    }
+}
+
+/// Whether `value` can be a raw count.
+pub fn is_count(value: f32) -> bool {
+    value.is_finite() && value >= 0.0 && value.fract() == 0.0
+}
+
+/// Values after `normalize_total` and `log1p`: `ln(1 + target · x / library size)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogNormalized(CsrMatrix);
+
+impl LogNormalized {
+    /// Scales every cell to `target` counts (1e4 is the field's default) and takes `ln(1 + x)`.
+    ///
+    /// A cell without counts stays empty. The arithmetic is scanpy's: `normalize_total(target_sum)`
+    /// then `log1p`.
+    pub fn from_counts(counts: &RawCounts, target: f64) -> Self {
+        let mut matrix = counts.matrix().clone();
+        for row in 0..matrix.rows() {
+            let total: f64 = matrix.row(row).1.iter().map(|&v| f64::from(v)).sum();
+            if total > 0.0 {
+                let factor = (total / target) as f32;
+                matrix.row_values_mut(row).iter_mut().for_each(|v| *v = (*v / factor).ln_1p());
+            }
+        }
+        Self(matrix)
+    }
+
+    /// Declares values that the user says are log-normalised already.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] names the first value that cannot be: NaN, infinite or negative.
+    pub fn assume(matrix: CsrMatrix) -> Result<Self> {
+        for row in 0..matrix.rows() {
+            let (indices, values) = matrix.row(row);
+            if let Some(k) = values.iter().position(|v| !(v.is_finite() && *v >= 0.0)) {
+                return Err(DataError::invalid(format!(
+                    "cell {row}, gene {}: {} cannot be a log-normalised value",
+                    indices[k], values[k]
+                )));
+            }
+        }
+        Ok(Self(matrix))
+    }
+
+    /// The matrix of log-normalised values.
+    pub fn matrix(&self) -> &CsrMatrix {
+        &self.0
+    }
+
+    /// Takes the matrix out.
+    pub fn into_matrix(self) -> CsrMatrix {
+        self.0
+    }
+
+    /// The values of the cells at `rows`, in that order.
+    pub fn select_rows(&self, rows: &[usize]) -> Self {
+        Self(self.0.select_rows(rows))
+    }
+
+    /// The values of the genes at `cols`, in that order.
+    pub fn select_cols(&self, cols: &[usize]) -> Self {
+        Self(self.0.select_cols(cols))
+    }
+}
