@@ -184,6 +184,8 @@ pub struct RunResult {
 impl RunResult {
     /// The record named `name` in `mode`.
     pub fn metric(&self, name: &str, mode: Mode) -> Option<&MetricRecord> {
-        self.metrics.iter().find(|m| m.name == name && m.mode == mode)
+        self.metrics
+            .iter()
+            .find(|m| m.name == name && m.mode == mode)
     }
 }

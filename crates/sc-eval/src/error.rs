@@ -1,0 +1,124 @@
+//! The two ways in which an evaluation can fail to give a number.
+
+/// Wrong input of a whole evaluation: shapes that do not fit, values that cannot be judged.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvalError {
+    /// Two arrays that describe the same things have different lengths.
+    #[error("{what}: expected {expected} entries, found {found}")]
+    Shape {
+        /// What was counted.
+        what: &'static str,
+        /// Entries needed.
+        expected: usize,
+        /// Entries given.
+        found: usize,
+    },
+    /// A NaN or an infinity where only numbers can be judged.
+    #[error("{what}: row {row} holds a value that is not finite; drop the cell or fix the method")]
+    NotFinite {
+        /// The array.
+        what: &'static str,
+        /// First row with such a value.
+        row: usize,
+    },
+    /// Anything else about the input.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl EvalError {
+    /// An [`EvalError::Invalid`].
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::Invalid(message.into())
+    }
+
+    /// [`EvalError::Shape`] unless `found` is `expected`.
+    ///
+    /// # Errors
+    /// When the two differ.
+    pub fn check(what: &'static str, expected: usize, found: usize) -> Result<(), Self> {
+        if expected == found {
+            Ok(())
+        } else {
+            Err(Self::Shape {
+                what,
+                expected,
+                found,
+            })
+        }
+    }
+}
+
+/// Why a metric has no value on these data.
+///
+/// The published packages answer some of these with NaN, some with an exception and some with
+/// rounding noise; here each is a reason that a table can print.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Undefined {
+    /// The input itself is wrong.
+    #[error(transparent)]
+    Input(#[from] EvalError),
+    /// Fewer cells than the definition needs.
+    #[error("needs at least {needed} cells, there are {found}")]
+    TooFewCells {
+        /// Cells needed.
+        needed: usize,
+        /// Cells given.
+        found: usize,
+    },
+    /// All cells carry one label.
+    #[error("all cells carry one label")]
+    OneLabel,
+    /// All cells come from one batch.
+    #[error("all cells come from one batch")]
+    OneBatch,
+    /// No label can say anything about batches.
+    #[error("no label occurs in several batches with more cells than batches")]
+    NoLabelInSeveralBatches,
+    /// No label is eligible as isolated.
+    #[error("no label counts as isolated")]
+    NoIsolatedLabel,
+    /// All cells lie on one point.
+    #[error("the embedding has no variance: all cells lie on one point")]
+    NoVariance,
+    /// What the reference embedding owes to batch is zero, so nothing can be removed.
+    #[error("the pre-integration embedding owes nothing to batch, so there is nothing to compare")]
+    NoBatchEffectBefore,
+    /// A reference that the metric needs was not given.
+    #[error("{0} was not given")]
+    NoReference(&'static str),
+    /// scGraph: no batch is large enough to build the reference geometry from.
+    #[error("no batch has {needed} cells, so there is no reference geometry")]
+    NoBatchLargeEnough {
+        /// Cells a batch needs.
+        needed: usize,
+    },
+    /// scGraph: a label of the scored cells has no place in the reference geometry.
+    #[error("label {label} lies in no batch of the reference geometry")]
+    LabelWithoutReference {
+        /// Code of the label.
+        label: u32,
+    },
+    /// scGraph: too few labels to correlate distances.
+    #[error("needs at least {needed} labels with a reference, there are {found}")]
+    TooFewLabels {
+        /// Labels needed.
+        needed: usize,
+        /// Labels found.
+        found: usize,
+    },
+    /// scGraph: all distances of the embedding are equal, a correlation is 0/0.
+    #[error("distances between labels are constant, a correlation is 0/0")]
+    ConstantDistances,
+    /// No class has both positive and negative cells.
+    #[error("no class has both positive and negative cells")]
+    NoContrast,
+    /// The method gave classes but no probabilities.
+    #[error("the method gave no class probabilities")]
+    NoProbabilities,
+    /// An eigenvalue problem or another iteration did not end.
+    #[error("{0} did not converge")]
+    NotConverged(&'static str),
+}

@@ -1,0 +1,3 @@
+//! The metrics, named as in scib-metrics.
+
+pub mod scgraph;
