@@ -7,10 +7,16 @@
 //! parts and can be used alone.
 
 pub mod baselines;
+pub mod bootstrap;
 pub mod categories;
+pub mod cluster;
 pub mod controls;
+mod eigen;
 pub mod error;
+pub mod graph;
 pub mod metrics;
+pub mod neighbors;
+mod pairs;
 pub mod protocol;
 pub mod results;
 pub mod scored;
