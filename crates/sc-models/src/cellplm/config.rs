@@ -1,0 +1,165 @@
+//! Sizes and choices of a CellPLM.
+
+use crate::error::{ModelError, Result};
+use serde::{Deserialize, Serialize};
+
+/// Sizes and choices of a [`CellPlm`](super::CellPlm).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CellPlmConfig {
+    /// Genes of the vocabulary, rows of the gene embedding.
+    #[serde(default)]
+    pub genes: usize,
+    /// Width of the encoder.
+    #[serde(default = "hidden")]
+    pub hidden: usize,
+    /// Flowformer blocks.
+    #[serde(default = "layers")]
+    pub layers: usize,
+    /// Attention heads; divides `hidden`.
+    #[serde(default = "heads")]
+    pub heads: usize,
+    /// Dropout, everywhere but inside the attention.
+    #[serde(default = "dropout")]
+    pub dropout: f64,
+    /// Width of the latent, which is the embedding.
+    #[serde(default = "latent_dim")]
+    pub latent_dim: usize,
+    /// The latent.
+    #[serde(default)]
+    pub latent: LatentConfig,
+    /// What follows the latent.
+    #[serde(default)]
+    pub head: HeadConfig,
+}
+
+fn hidden() -> usize {
+    1024
+}
+fn layers() -> usize {
+    4
+}
+fn heads() -> usize {
+    8
+}
+fn dropout() -> f64 {
+    0.2
+}
+fn latent_dim() -> usize {
+    512
+}
+
+/// The latent and its loss.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum LatentConfig {
+    /// A linear map, no loss.
+    Ae,
+    /// Gaussian posterior against a standard normal prior.
+    Vae {
+        /// The KL term is dropped below this value.
+        free_nats: f64,
+    },
+    /// Gaussian mixture: soft cluster assignment, posterior and prior given the cluster.
+    Gmvae {
+        /// Clusters.
+        clusters: usize,
+        /// Weight of the KL of the position.
+        position_weight: f64,
+        /// Weight of the KL of the cluster.
+        cluster_weight: f64,
+        /// Both KL terms count at least this much (and train only above it).
+        ///
+        /// The published 5 exceeds ln 16, so there the cluster term never trains.
+        free_nats: f64,
+    },
+}
+
+impl Default for LatentConfig {
+    fn default() -> Self {
+        Self::Gmvae { clusters: 16, position_weight: 5.0, cluster_weight: 5.0, free_nats: 5.0 }
+    }
+}
+
+/// What a negative-binomial decoder is trained on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Objective {
+    /// All genes plus the masked entries, of the cells that have masked entries.
+    #[default]
+    Denoise,
+    /// The measured genes, rescaled to the cell's total over them.
+    Impute,
+}
+
+/// What follows the latent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum HeadConfig {
+    /// Nothing: only embeddings are asked for.
+    Embed,
+    /// A negative-binomial decoder over the vocabulary.
+    Decode {
+        /// Width of the decoder.
+        hidden: usize,
+        /// Layers, the output layer included.
+        layers: usize,
+        /// Levels of the first covariate (sequencing batch); 0 for none.
+        batches: usize,
+        /// Levels of the second covariate (dataset); 0 for none.
+        datasets: usize,
+        /// What it is trained on.
+        #[serde(default)]
+        objective: Objective,
+    },
+    /// A plain perceptron: class logits, or a regression.
+    Mlp {
+        /// Outputs (classes).
+        outputs: usize,
+        /// Width of hidden layers.
+        hidden: usize,
+        /// Layers, the output layer included.
+        layers: usize,
+    },
+}
+
+impl Default for HeadConfig {
+    fn default() -> Self {
+        Self::Decode { hidden: 1024, layers: 2, batches: 0, datasets: 0, objective: Objective::Denoise }
+    }
+}
+
+impl CellPlmConfig {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] names the setting, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let fail = |what: String| Err(ModelError::Config(format!("cellplm: {what}")));
+        if self.genes == 0 {
+            return fail("genes = 0; the vocabulary is empty".into());
+        }
+        for (name, d) in [("hidden", self.hidden), ("head.hidden", self.head_hidden())] {
+            if d == 0 || !d.is_multiple_of(4) {
+                return fail(format!("{name} = {d}; its group norm needs a multiple of 4"));
+            }
+        }
+        if self.heads == 0 || !self.hidden.is_multiple_of(self.heads) {
+            return fail(format!("hidden = {} does not divide into heads = {}", self.hidden, self.heads));
+        }
+        if self.layers == 0 || self.latent_dim == 0 {
+            return fail("layers and latent_dim must be at least 1".into());
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return fail(format!("dropout = {}; must lie in [0, 1)", self.dropout));
+        }
+        Ok(())
+    }
+
+    fn head_hidden(&self) -> usize {
+        match self.head {
+            HeadConfig::Decode { hidden, .. } => hidden,
+            _ => 4,
+        }
+    }
+}

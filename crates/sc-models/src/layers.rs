@@ -1,0 +1,10 @@
+//! Layers shared by the architectures.
+
+pub mod attention;
+pub mod flow;
+#[cfg(feature = "flex")]
+pub(crate) mod host;
+pub mod nb;
+pub mod norm;
+pub mod observe;
+pub mod sparse;

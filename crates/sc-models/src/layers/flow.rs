@@ -1,0 +1,141 @@
+//! Flow attention (Flowformer, Wu et al., ICML 2022) as CellPLM uses it: linear in the number of
+//! tokens, so that a whole sample is one sentence of cells.
+
+use super::observe::Observer;
+use burn::module::Module;
+use burn::nn::{Dropout, DropoutConfig, Gelu, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::activation::{sigmoid, softmax};
+use burn::tensor::{Device, Tensor};
+
+/// Added inside every inner product, as in the original.
+const EPSILON: f64 = 1e-6;
+/// Dropout inside the attention, fixed in the original.
+const INNER_DROPOUT: f64 = 0.01;
+
+/// Flow attention over one sentence.
+///
+/// With `q, k = σ(W x)`, `v = W x` and sums over the sentence's cells, per head:
+///
+/// - incoming and outgoing flow: `I_i = 1/⟨q_i, Σ_j k_j⟩`, `O_j = 1/⟨k_j, Σ_i q_i⟩`
+/// - conserved: `Î_i = ⟨q_i, Σ_j k_j O_j⟩`, `Ô_j = clamp(⟨k_j, Σ_i q_i I_i⟩, −1, 1)`
+/// - `out_i = σ(Î_i) · q_i I_i · Σ_j k_jᵀ (v_j · n · softmax_j(Ô))`
+///
+/// Source: reference/scformer-scgpt-cellplm.md C2.
+#[derive(Module, Debug)]
+pub struct FlowAttention {
+    query_projection: Linear,
+    key_projection: Linear,
+    value_projection: Linear,
+    out_projection: Linear,
+    dropout: Dropout,
+    heads: usize,
+}
+
+impl FlowAttention {
+    /// A layer of `heads` heads over `d` channels; `dropout` scales the inner dropout on or off.
+    pub fn new(d: usize, heads: usize, dropout: f64, device: &Device) -> Self {
+        let linear = || LinearConfig::new(d, d).init(device);
+        Self {
+            query_projection: linear(),
+            key_projection: linear(),
+            value_projection: linear(),
+            out_projection: linear(),
+            dropout: DropoutConfig::new(if dropout > 0.0 { INNER_DROPOUT } else { 0.0 }).init(),
+            heads,
+        }
+    }
+
+    /// Attends within one sentence.
+    ///
+    /// # Shapes
+    /// - input, output: `[cells, d]`
+    pub fn forward(&self, input: Tensor<2>, seen: &mut impl Observer) -> Tensor<2> {
+        let [n, d] = input.dims();
+        let h = self.heads;
+        let split = |t: Tensor<2>| t.reshape([n, h, d / h]).swap_dims(0, 1);
+        let q = split(sigmoid(self.query_projection.forward(input.clone())));
+        let k = split(sigmoid(self.key_projection.forward(input.clone())));
+        let v = split(self.value_projection.forward(input));
+
+        let (qe, ke) = (q.clone() + EPSILON, k.clone() + EPSILON);
+        let dot = |a: &Tensor<3>, b: Tensor<3>| (a.clone() * b).sum_dim(2);
+        let sink_incoming = dot(&qe, k.clone().sum_dim(1) + EPSILON).recip();
+        let source_outgoing = dot(&ke, q.clone().sum_dim(1) + EPSILON).recip();
+        let conserved_sink =
+            dot(&qe, (k.clone() * source_outgoing.clone()).sum_dim(1) + EPSILON);
+        let conserved_source =
+            dot(&ke, (q.clone() * sink_incoming.clone()).sum_dim(1) + EPSILON);
+        seen.see("attn.q", &q);
+        seen.see("attn.k", &k);
+        seen.see("attn.v", &v);
+        seen.see("attn.sink_incoming", &sink_incoming);
+        seen.see("attn.source_outgoing", &source_outgoing);
+        seen.see("attn.conserved_sink", &conserved_sink);
+        seen.see("attn.conserved_source_unclamped", &conserved_source);
+        // Queries and keys are the same cells, so the original's factor n_queries / n_keys is 1.
+        let allocation = sigmoid(conserved_sink);
+        let competition = softmax(conserved_source.clamp(-1.0, 1.0), 1) * n as f64;
+        seen.see("attn.sink_allocation", &allocation);
+        seen.see("attn.source_competition", &competition);
+
+        let context = k.swap_dims(1, 2).matmul(v * competition);
+        let context = (q * sink_incoming).matmul(context) * allocation;
+        seen.see("attn.context", &context);
+        let context = self.dropout.forward(context.swap_dims(0, 1).reshape([n, d]));
+        self.out_projection.forward(context)
+    }
+}
+
+/// A pre-norm Flowformer block: attention and feed-forward, each added to its input.
+#[derive(Module, Debug)]
+pub struct FlowformerLayer {
+    self_attn: FlowAttention,
+    ff_in: Linear,
+    ff_out: Linear,
+    norm1: LayerNorm,
+    norm2: LayerNorm,
+    gelu: Gelu,
+    dropout: Dropout,
+}
+
+impl FlowformerLayer {
+    /// A block of `heads` heads over `d` channels, feed-forward `2 d` wide.
+    pub fn new(d: usize, heads: usize, dropout: f64, device: &Device) -> Self {
+        Self {
+            self_attn: FlowAttention::new(d, heads, dropout, device),
+            ff_in: LinearConfig::new(d, 2 * d).init(device),
+            ff_out: LinearConfig::new(2 * d, d).init(device),
+            norm1: LayerNormConfig::new(d).init(device),
+            norm2: LayerNormConfig::new(d).init(device),
+            gelu: Gelu::new(),
+            dropout: DropoutConfig::new(dropout).init(),
+        }
+    }
+
+    /// Runs the block over one sentence.
+    ///
+    /// # Shapes
+    /// - input, output: `[cells, d]`
+    pub fn forward(&self, input: Tensor<2>, seen: &mut impl Observer) -> Tensor<2> {
+        let x = self.norm1.forward(input.clone());
+        seen.see("norm1", &x);
+        let x = self.self_attn.forward(x, seen);
+        seen.see("attn_out", &x);
+        let x = input + self.dropout.forward(x);
+        let y = self.norm2.forward(x.clone());
+        seen.see("norm2", &y);
+        let y = self.dropout.forward(self.gelu.forward(self.ff_in.forward(y)));
+        let y = self.dropout.forward(self.ff_out.forward(y));
+        seen.see("ff_out", &y);
+        x + y
+    }
+
+    /// Published names of the tensors of one layer, without prefix.
+    pub(crate) fn rename(path: &str) -> String {
+        path.replace("ff_in.", "_ff_block.0.").replace("ff_out.", "_ff_block.3.")
+    }
+}
+
+/// Names of a [`FlowformerLayer`] on its own.
+pub const NAMES: crate::weights::Names =
+    crate::weights::Names { rename: FlowformerLayer::rename, unused: &[] };

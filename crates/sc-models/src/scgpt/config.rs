@@ -1,0 +1,161 @@
+//! Sizes and choices of an scGPT or scFormer.
+
+use crate::error::{ModelError, Result};
+use serde::{Deserialize, Serialize};
+
+/// Sizes and choices of an [`ScGpt`](super::ScGpt).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScGptConfig {
+    /// Tokens of the vocabulary, special tokens included.
+    #[serde(default)]
+    pub tokens: usize,
+    /// Id of the padding token.
+    #[serde(default)]
+    pub pad: usize,
+    /// Width of a token.
+    #[serde(default = "width")]
+    pub width: usize,
+    /// Transformer blocks.
+    #[serde(default = "layers")]
+    pub layers: usize,
+    /// Attention heads; divides `width`.
+    #[serde(default = "heads")]
+    pub heads: usize,
+    /// Width of the feed-forward layer.
+    #[serde(default = "width")]
+    pub feed_forward: usize,
+    /// Dropout everywhere.
+    #[serde(default = "dropout")]
+    pub dropout: f64,
+    /// How values enter.
+    #[serde(default)]
+    pub value_encoder: ValueEncoderConfig,
+    /// Normalisation of the summed embeddings.
+    #[serde(default)]
+    pub input_norm: InputNorm,
+    /// Which vector is the cell.
+    #[serde(default)]
+    pub cell_embedding: CellEmbedding,
+    /// Whether heads also predict the probability of expression.
+    #[serde(default)]
+    pub explicit_zero_probability: bool,
+    /// The decoder from the cell embedding, if any.
+    #[serde(default = "mvc")]
+    pub mvc: Option<MvcStyle>,
+    /// Classes of the classifier; 0 for none.
+    #[serde(default)]
+    pub classes: usize,
+    /// Layers of the classifier, the output layer included.
+    #[serde(default = "class_layers")]
+    pub class_layers: usize,
+    /// Sequencing batches known to the decoders; 0 for none.
+    #[serde(default)]
+    pub batch_labels: usize,
+    /// Sequencing batches an adversary tries to tell apart; 0 for none.
+    #[serde(default)]
+    pub adversary_batches: usize,
+}
+
+fn width() -> usize {
+    512
+}
+fn layers() -> usize {
+    12
+}
+fn heads() -> usize {
+    8
+}
+fn dropout() -> f64 {
+    0.2
+}
+#[allow(clippy::unnecessary_wraps)] // serde asks for the field's own type.
+fn mvc() -> Option<MvcStyle> {
+    Some(MvcStyle::InnerProduct)
+}
+fn class_layers() -> usize {
+    3
+}
+
+/// How values enter the token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ValueEncoderConfig {
+    /// A perceptron of the value, added to the gene.
+    #[default]
+    Continuous,
+    /// An embedding of the bin, added to the gene.
+    Category {
+        /// Rows of the embedding: bins plus padding and mask.
+        bins: usize,
+    },
+    /// The gene's embedding times the value.
+    Scaling,
+}
+
+/// Normalisation of the summed embeddings, before the transformer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum InputNorm {
+    /// None (scGPT).
+    #[default]
+    None,
+    /// One batch norm with learned scale (scFormer; scGPT until mid-2023 with epsilon 6.1e-5).
+    BatchNorm {
+        /// Added to the variance.
+        epsilon: f64,
+    },
+    /// One batch norm a sequencing batch, without learned scale; a minibatch holds one batch.
+    DomainSpecific {
+        /// Sequencing batches.
+        domains: usize,
+        /// Added to the variance.
+        epsilon: f64,
+    },
+}
+
+/// Which vector stands for the cell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CellEmbedding {
+    /// Output at the `<cls>` token.
+    #[default]
+    Cls,
+    /// Mean over all positions, padding included, as published.
+    AvgPool,
+    /// Mean weighted by the values.
+    WeightedPool,
+}
+
+/// Decoder from the cell embedding (MVC).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MvcStyle {
+    /// `(W σ(L e_gene)) · h_cell`.
+    InnerProduct,
+    /// The same without gradient into the gene embedding.
+    InnerProductDetach,
+}
+
+impl ScGptConfig {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] names the setting, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let fail = |what: String| Err(ModelError::Config(format!("scgpt: {what}")));
+        if self.tokens <= self.pad {
+            return fail(format!("pad = {} is no id below tokens = {}", self.pad, self.tokens));
+        }
+        if self.heads == 0 || !self.width.is_multiple_of(self.heads) {
+            return fail(format!("width = {} does not divide into heads = {}", self.width, self.heads));
+        }
+        if self.layers == 0 || self.feed_forward == 0 {
+            return fail("layers and feed_forward must be at least 1".into());
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return fail(format!("dropout = {}; must lie in [0, 1)", self.dropout));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,135 @@
+//! From gene ids and values to token vectors.
+
+use super::config::{InputNorm, ScGptConfig, ValueEncoderConfig};
+use crate::layers::norm::{Affine, BatchNorm, Phase};
+use burn::module::Module;
+use burn::nn::{
+    Dropout, DropoutConfig, Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear,
+    LinearConfig,
+};
+use burn::tensor::activation::relu;
+use burn::tensor::{Bool, Device, Int, Tensor};
+
+/// Values above this are clamped, as in the original.
+const MAX_VALUE: f64 = 512.0;
+
+/// `LN(E[id])`.
+#[derive(Module, Debug)]
+pub(super) struct NormedEmbedding {
+    embedding: Embedding,
+    enc_norm: LayerNorm,
+}
+
+impl NormedEmbedding {
+    pub(super) fn new(rows: usize, d: usize, device: &Device) -> Self {
+        Self {
+            embedding: EmbeddingConfig::new(rows, d).init(device),
+            enc_norm: LayerNormConfig::new(d).init(device),
+        }
+    }
+
+    /// Looks up `ids` `[minibatch, length]`; rows where `frozen` is true pass no gradient into the
+    /// table (PyTorch's `padding_idx`).
+    pub(super) fn forward(
+        &self,
+        ids: Tensor<2, Int>,
+        frozen: Option<&Tensor<2, Bool>>,
+    ) -> Tensor<3> {
+        let rows = self.embedding.forward(ids);
+        let rows = match frozen {
+            Some(frozen) => {
+                let mask = frozen.clone().unsqueeze_dim::<3>(2).expand(rows.dims());
+                let still = rows.clone().detach();
+                rows.mask_where(mask, still)
+            }
+            None => rows,
+        };
+        self.enc_norm.forward(rows)
+    }
+
+    /// Looks up `ids` `[minibatch]`.
+    pub(super) fn forward_flat(&self, ids: Tensor<1, Int>) -> Tensor<2> {
+        let [n] = ids.dims();
+        let rows = self.forward(ids.reshape([n, 1]), None);
+        let [_, _, d] = rows.dims();
+        rows.reshape([n, d])
+    }
+}
+
+/// How values enter; see [`ValueEncoderConfig`].
+#[derive(Module, Debug)]
+pub(super) enum ValueEncoder {
+    Continuous(ContinuousValues),
+    Category(NormedEmbedding),
+}
+
+/// `LN(L₂ ReLU(L₁ min(x, 512)))` with dropout.
+#[derive(Module, Debug)]
+pub(super) struct ContinuousValues {
+    linear1: Linear,
+    linear2: Linear,
+    norm: LayerNorm,
+    dropout: Dropout,
+}
+
+impl ValueEncoder {
+    /// `None` where the value scales the gene's embedding and has no encoder.
+    pub(super) fn new(config: &ScGptConfig, device: &Device) -> Option<Self> {
+        let d = config.width;
+        match config.value_encoder {
+            ValueEncoderConfig::Continuous => Some(Self::Continuous(ContinuousValues {
+                linear1: LinearConfig::new(1, d).init(device),
+                linear2: LinearConfig::new(d, d).init(device),
+                norm: LayerNormConfig::new(d).init(device),
+                dropout: DropoutConfig::new(config.dropout).init(),
+            })),
+            ValueEncoderConfig::Category { bins } => {
+                Some(Self::Category(NormedEmbedding::new(bins, d, device)))
+            }
+            ValueEncoderConfig::Scaling => None,
+        }
+    }
+
+    /// Encodes `values` `[minibatch, length]` as `[minibatch, length, d]`.
+    pub(super) fn forward(&self, values: Tensor<2>) -> Tensor<3> {
+        match self {
+            Self::Continuous(c) => {
+                let x = values.unsqueeze_dim::<3>(2).clamp_max(MAX_VALUE);
+                let x = relu(c.linear1.forward(x));
+                c.dropout.forward(c.norm.forward(c.linear2.forward(x)))
+            }
+            Self::Category(e) => e.forward(values.int(), None),
+        }
+    }
+}
+
+/// The norm on the summed embeddings; see [`InputNorm`].
+#[derive(Module, Debug)]
+pub(super) enum SumNorm {
+    One(BatchNorm),
+    Domains(Vec<BatchNorm>),
+}
+
+impl SumNorm {
+    pub(super) fn new(config: &ScGptConfig, device: &Device) -> Option<Self> {
+        let norm = |epsilon, affine| BatchNorm::new(config.width, epsilon, 0.1, affine, device);
+        match config.input_norm {
+            InputNorm::None => None,
+            InputNorm::BatchNorm { epsilon } => Some(Self::One(norm(epsilon, Affine::Learned))),
+            InputNorm::DomainSpecific { domains, epsilon } => {
+                Some(Self::Domains((0..domains).map(|_| norm(epsilon, Affine::None)).collect()))
+            }
+        }
+    }
+
+    /// Normalises; `domain` chooses among domain-specific norms and is clipped to them.
+    pub(super) fn forward(&self, x: Tensor<3>, domain: usize, phase: Phase) -> Tensor<3> {
+        match self {
+            Self::One(norm) => norm.forward(x, phase),
+            Self::Domains(norms) => match norms.get(domain).or(norms.last()) {
+                Some(norm) => norm.forward(x, phase),
+                None => x,
+            },
+        }
+    }
+}

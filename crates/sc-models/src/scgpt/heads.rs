@@ -1,0 +1,132 @@
+//! What is predicted from tokens and cells.
+
+use super::config::MvcStyle;
+use burn::module::Module;
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::activation::{leaky_relu, relu, sigmoid};
+use burn::tensor::{Device, Tensor};
+
+/// Slope of `torch.nn.LeakyReLU`.
+const LEAK: f64 = 0.01;
+
+/// Predicted values, and where asked for the probability that the gene is expressed at all.
+#[derive(Clone, Debug)]
+pub struct Prediction {
+    /// Predicted value, `[minibatch, length]`.
+    pub value: Tensor<2>,
+    /// P(value > 0), `[minibatch, length]`. (The original calls it `zero_probs`.)
+    pub expressed: Option<Tensor<2>>,
+}
+
+/// Values from token outputs.
+#[derive(Module, Debug)]
+pub(super) struct ExpressionDecoder {
+    fc: Vec<Linear>,
+    zero_logit: Option<Vec<Linear>>,
+}
+
+impl ExpressionDecoder {
+    pub(super) fn new(input: usize, d: usize, zero: bool, device: &Device) -> Self {
+        let stack = || {
+            [(input, d), (d, d), (d, 1)]
+                .map(|(i, o)| LinearConfig::new(i, o).init(device))
+                .into_iter()
+                .collect::<Vec<_>>()
+        };
+        Self { fc: stack(), zero_logit: zero.then(stack) }
+    }
+
+    pub(super) fn forward(&self, x: Tensor<3>) -> Prediction {
+        let run = |stack: &[Linear]| {
+            let y = stack.iter().enumerate().fold(x.clone(), |y, (i, linear)| {
+                let y = linear.forward(y);
+                if i + 1 < stack.len() { leaky_relu(y, LEAK) } else { y }
+            });
+            y.squeeze_dim::<2>(2)
+        };
+        Prediction {
+            value: run(&self.fc),
+            expressed: self.zero_logit.as_deref().map(|stack| sigmoid(run(stack))),
+        }
+    }
+}
+
+/// Values from the cell embedding and a query for every gene.
+#[derive(Module, Debug)]
+#[allow(non_snake_case)] // Published names.
+pub(super) struct CellDecoder {
+    gene2query: Linear,
+    W: Linear,
+    W_zero_logit: Option<Linear>,
+    detach: bool,
+}
+
+impl CellDecoder {
+    pub(super) fn new(style: MvcStyle, d: usize, cell: usize, zero: bool, device: &Device) -> Self {
+        Self {
+            gene2query: LinearConfig::new(d, d).init(device),
+            W: LinearConfig::new(d, cell).with_bias(false).init(device),
+            W_zero_logit: zero.then(|| LinearConfig::new(d, cell).init(device)),
+            detach: style == MvcStyle::InnerProductDetach,
+        }
+    }
+
+    /// `cell` `[minibatch, cell_width]`, `genes` `[minibatch, length, d]`.
+    pub(super) fn forward(&self, cell: Tensor<2>, genes: Tensor<3>) -> Prediction {
+        let genes = if self.detach { genes.detach() } else { genes };
+        let query = sigmoid(self.gene2query.forward(genes));
+        let cell = cell.unsqueeze_dim::<3>(2);
+        let inner = |w: &Linear| w.forward(query.clone()).matmul(cell.clone()).squeeze_dim::<2>(2);
+        Prediction {
+            value: inner(&self.W),
+            expressed: self.W_zero_logit.as_ref().map(|w| sigmoid(inner(w))),
+        }
+    }
+}
+
+/// `(Linear, ReLU, LayerNorm)` repeated, then a linear layer to class logits.
+#[derive(Module, Debug)]
+pub(super) struct Classifier {
+    hidden: Vec<Linear>,
+    norms: Vec<LayerNorm>,
+    out_layer: Linear,
+    leaky: bool,
+}
+
+/// Non-linearity of a [`Classifier`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Activation {
+    Relu,
+    LeakyRelu,
+}
+
+impl Classifier {
+    pub(super) fn new(
+        d: usize,
+        classes: usize,
+        layers: usize,
+        activation: Activation,
+        device: &Device,
+    ) -> Self {
+        let hidden = layers.saturating_sub(1);
+        Self {
+            hidden: (0..hidden).map(|_| LinearConfig::new(d, d).init(device)).collect(),
+            norms: (0..hidden).map(|_| LayerNormConfig::new(d).init(device)).collect(),
+            out_layer: LinearConfig::new(d, classes).init(device),
+            leaky: activation == Activation::LeakyRelu,
+        }
+    }
+
+    pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let x = self.hidden.iter().zip(&self.norms).fold(x, |x, (linear, norm)| {
+            let x = linear.forward(x);
+            norm.forward(if self.leaky { leaky_relu(x, LEAK) } else { relu(x) })
+        });
+        self.out_layer.forward(x)
+    }
+}
+
+/// The identity forward, minus the gradient backward (Ganin et al., 2016, λ = 1).
+pub(super) fn reverse_gradient(x: Tensor<2>) -> Tensor<2> {
+    x.clone().detach() * 2.0 - x
+}

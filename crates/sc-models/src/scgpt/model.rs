@@ -1,0 +1,209 @@
+//! The whole model.
+
+use super::config::{CellEmbedding, ScGptConfig};
+use super::embedding::{NormedEmbedding, SumNorm, ValueEncoder};
+use super::encoder::EncoderLayer;
+use super::heads::{
+    Activation, CellDecoder, Classifier, ExpressionDecoder, Prediction, reverse_gradient,
+};
+use crate::error::Result;
+use crate::init::Init;
+use crate::layers::norm::Phase;
+use crate::layers::observe::Observer;
+use crate::weights::Names;
+use burn::module::Module;
+use burn::tensor::{Bool, Device, Int, Tensor};
+
+/// Tokens of a minibatch of cells.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// Gene of every token, `[minibatch, length]`; the first is `<cls>`.
+    pub genes: Tensor<2, Int>,
+    /// Value of every token, `[minibatch, length]`: bin, −1 masked, −2 padding.
+    pub values: Tensor<2>,
+    /// True at padding, `[minibatch, length]`; `None` without padding.
+    pub padding: Option<Tensor<2, Bool>>,
+    /// True where the gene is the padding token, whose embedding is not trained; `None` if nowhere.
+    pub frozen: Option<Tensor<2, Bool>>,
+    /// Sequencing batch of every cell, `[minibatch]`, for models that use it.
+    pub batches: Option<Tensor<1, Int>>,
+    /// The domain of the minibatch, for domain-specific norms.
+    pub domain: usize,
+}
+
+/// Encoder output and cell embedding.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Output of the last block, `[minibatch, length, d]`.
+    pub tokens: Tensor<3>,
+    /// The cell, `[minibatch, d]`.
+    pub cell: Tensor<2>,
+    /// Normed gene embeddings of the input, `[minibatch, length, d]`.
+    genes: Tensor<3>,
+}
+
+/// Everything the heads predict.
+#[derive(Clone, Debug)]
+pub struct Outputs {
+    /// Encoder output.
+    pub encoded: Output,
+    /// Values from tokens (gene expression prediction, GEP).
+    pub expression: Prediction,
+    /// Values from the cell embedding (GEPC, also called MVC).
+    pub from_cell: Option<Prediction>,
+    /// Class logits, `[minibatch, classes]`.
+    pub classes: Option<Tensor<2>>,
+    /// The adversary's batch logits, `[minibatch, batches]`.
+    pub batches: Option<Tensor<2>>,
+}
+
+/// scGPT, or scFormer by configuration.
+#[derive(Module, Debug)]
+pub struct ScGpt {
+    encoder: NormedEmbedding,
+    value_encoder: Option<ValueEncoder>,
+    batch_encoder: Option<NormedEmbedding>,
+    norm: Option<SumNorm>,
+    transformer_encoder: TransformerEncoder,
+    decoder: ExpressionDecoder,
+    cls_decoder: Option<Classifier>,
+    mvc_decoder: Option<CellDecoder>,
+    grad_reverse_discriminator: Option<Classifier>,
+    weighted_pool: bool,
+    average_pool: bool,
+}
+
+#[derive(Module, Debug)]
+struct TransformerEncoder {
+    layers: Vec<EncoderLayer>,
+}
+
+impl ScGpt {
+    /// Builds the model on `device`; weights are for [`crate::init::initialise`] to set.
+    ///
+    /// # Errors
+    /// [`crate::ModelError::Config`] when the configuration cannot be built.
+    pub fn new(config: &ScGptConfig, device: &Device) -> Result<Self> {
+        config.check()?;
+        let d = config.width;
+        let layer =
+            |_| EncoderLayer::new(d, config.heads, config.feed_forward, config.dropout, device);
+        let some = |n: usize| (n > 0).then_some(n);
+        let zero = config.explicit_zero_probability;
+        // Known batches widen what the decoders see.
+        let input = if config.batch_labels > 0 { 2 * d } else { d };
+        Ok(Self {
+            encoder: NormedEmbedding::new(config.tokens, d, device),
+            value_encoder: ValueEncoder::new(config, device),
+            batch_encoder: some(config.batch_labels).map(|n| NormedEmbedding::new(n, d, device)),
+            norm: SumNorm::new(config, device),
+            transformer_encoder: TransformerEncoder { layers: (0..config.layers).map(layer).collect() },
+            decoder: ExpressionDecoder::new(input, d, zero, device),
+            cls_decoder: some(config.classes)
+                .map(|n| Classifier::new(d, n, config.class_layers, Activation::Relu, device)),
+            mvc_decoder: config.mvc.map(|style| CellDecoder::new(style, d, input, zero, device)),
+            grad_reverse_discriminator: some(config.adversary_batches)
+                .map(|n| Classifier::new(d, n, 3, Activation::LeakyRelu, device)),
+            weighted_pool: config.cell_embedding == CellEmbedding::WeightedPool,
+            average_pool: config.cell_embedding == CellEmbedding::AvgPool,
+        })
+    }
+
+    /// Tokens to encoder output and cell embedding.
+    pub fn encode(&self, tokens: &Tokens, phase: Phase, seen: &mut impl Observer) -> Output {
+        let genes = self.encoder.forward(tokens.genes.clone(), tokens.frozen.as_ref());
+        seen.see("emb.gene", &genes);
+        let values = tokens.values.clone();
+        let x = match &self.value_encoder {
+            Some(encoder) => {
+                let values = encoder.forward(values);
+                seen.see("emb.value", &values);
+                genes.clone() + values
+            }
+            None => genes.clone() * values.unsqueeze_dim::<3>(2),
+        };
+        let mut x = match &self.norm {
+            Some(norm) => norm.forward(x, tokens.domain, phase),
+            None => x,
+        };
+        seen.see("emb.total", &x);
+        for (i, layer) in self.transformer_encoder.layers.iter().enumerate() {
+            x = layer.forward(x, tokens.padding.as_ref());
+            seen.see(&format!("layer.{i}"), &x);
+        }
+        let cell = self.pool(&x, tokens);
+        seen.see("cell_emb", &cell);
+        Output { tokens: x, cell, genes }
+    }
+
+    fn pool(&self, x: &Tensor<3>, tokens: &Tokens) -> Tensor<2> {
+        if self.average_pool {
+            return x.clone().mean_dim(1).squeeze_dim::<2>(1);
+        }
+        if self.weighted_pool {
+            let weighted = x.clone() * tokens.values.clone().unsqueeze_dim::<3>(2);
+            let sum = weighted.sum_dim(1).squeeze_dim::<2>(1);
+            let norm = sum.clone().square().sum_dim(1).sqrt().clamp_min(1e-12);
+            return sum / norm;
+        }
+        x.clone().narrow(1, 0, 1).squeeze_dim::<2>(1)
+    }
+
+    /// Tokens to everything the configured heads predict.
+    pub fn forward(&self, tokens: &Tokens, phase: Phase, seen: &mut impl Observer) -> Outputs {
+        let encoded = self.encode(tokens, phase, seen);
+        let batch = match (&self.batch_encoder, &tokens.batches) {
+            (Some(encoder), Some(batches)) => Some(encoder.forward_flat(batches.clone())),
+            _ => None,
+        };
+        let (token_input, cell_input) = match batch {
+            Some(batch) => {
+                let [b, l, d] = encoded.tokens.dims();
+                let spread = batch.clone().unsqueeze_dim::<3>(1).expand([b, l, d]);
+                (
+                    Tensor::cat(vec![encoded.tokens.clone(), spread], 2),
+                    Tensor::cat(vec![encoded.cell.clone(), batch], 1),
+                )
+            }
+            None => (encoded.tokens.clone(), encoded.cell.clone()),
+        };
+        let expression = self.decoder.forward(token_input);
+        let from_cell =
+            self.mvc_decoder.as_ref().map(|d| d.forward(cell_input, encoded.genes.clone()));
+        let classes = self.cls_decoder.as_ref().map(|d| d.forward(encoded.cell.clone()));
+        let batches = self
+            .grad_reverse_discriminator
+            .as_ref()
+            .map(|d| d.forward(reverse_gradient(encoded.cell.clone())));
+        Outputs { encoded, expression, from_cell, classes, batches }
+    }
+}
+
+/// Initial weights where they differ from PyTorch's defaults.
+pub const INIT: fn(&str) -> Option<Init> =
+    |path| (path == "encoder.embedding.weight").then_some(Init::Uniform(0.1));
+
+/// Published names. A checkpoint's classifier is left out when ours has none: the original always
+/// builds it, with one class.
+pub const NAMES: Names = Names { rename, unused: &["num_batches_tracked", "flag_encoder."] };
+
+fn rename(path: &str) -> String {
+    let parts: Vec<&str> = path.split('.').collect();
+    match parts.as_slice() {
+        // Linear layers alternate with activations.
+        ["decoder", stack, i, leaf] => format!("decoder.{stack}.{}.{leaf}", 2 * number(i)),
+        // (Linear, ReLU, LayerNorm) repeated.
+        [head, "hidden", i, leaf] => format!("{head}._decoder.{}.{leaf}", 3 * number(i)),
+        [head, "norms", i, leaf] => format!("{head}._decoder.{}.{leaf}", 3 * number(i) + 2),
+        ["norm", .., i, leaf] if i.parse::<usize>().is_ok() => format!("dsbn.bns.{i}.{leaf}"),
+        ["norm", .., leaf] => format!("bn.{leaf}"),
+        ["value_encoder", "Continuous" | "Category", rest @ ..] => {
+            format!("value_encoder.{}", rest.join("."))
+        }
+        _ => path.replace("in_proj.weight", "in_proj_weight").replace("in_proj.bias", "in_proj_bias"),
+    }
+}
+
+fn number(text: &str) -> usize {
+    text.parse().unwrap_or(0)
+}
