@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod neighbors;
 mod pairs;
 pub mod protocol;
+pub mod report;
 pub mod results;
 pub mod scored;
 

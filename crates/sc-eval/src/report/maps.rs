@@ -1,0 +1,215 @@
+//! Two-dimensional pictures of the scored cells, coloured by type and by batch.
+
+use super::summary::Method;
+use super::svg::colour;
+use crate::results::Map2d;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// More cells than this make the page heavy and the picture no clearer.
+const MAX_CELLS: usize = 2000;
+/// Side of a picture in its own units; whole numbers keep the page small.
+const SIDE: f32 = 1000.0;
+
+/// The two pictures of one method.
+pub(super) struct Maps {
+    pub(super) label: String,
+    pub(super) by_label: String,
+    pub(super) by_batch: String,
+    /// Cells drawn and cells there are.
+    pub(super) drawn: (usize, usize),
+}
+
+/// Names with one colour each, the same in all pictures of a data set.
+pub(super) struct Legend {
+    names: Vec<String>,
+}
+
+impl Legend {
+    fn new<'m>(names: impl Iterator<Item = &'m String>) -> Self {
+        let mut names: Vec<String> = names.cloned().collect();
+        names.sort();
+        names.dedup();
+        Self { names }
+    }
+
+    /// Number, colour and name of every entry.
+    pub(super) fn entries(&self) -> Vec<(usize, &'static str, String)> {
+        let numbered = self.names.iter().enumerate();
+        numbered
+            .map(|(i, n)| (i + 1, colour(i), n.clone()))
+            .collect()
+    }
+
+    fn place(&self, name: &str) -> usize {
+        self.names.iter().position(|n| n == name).unwrap_or(0)
+    }
+}
+
+/// Pictures of every method that has one, and the legends of types and batches.
+pub(super) fn maps(methods: &[Method<'_>]) -> (Vec<Maps>, Legend, Legend) {
+    let held: Vec<(&Method<'_>, &Map2d)> = methods
+        .iter()
+        .filter_map(|m| Some((m, m.runs.iter().find_map(|r| r.map.as_ref())?)))
+        .filter(|(_, map)| is_whole(map))
+        .collect();
+    let labels = Legend::new(held.iter().flat_map(|h| &h.1.label_names));
+    let batches = Legend::new(held.iter().flat_map(|h| &h.1.batch_names));
+    let drawn = held.iter().map(|(method, map)| {
+        let kept = subsample(map.xy.len());
+        Maps {
+            label: method.label.clone(),
+            by_label: draw(
+                map,
+                &kept,
+                &Colouring {
+                    codes: &map.labels,
+                    names: &map.label_names,
+                    legend: &labels,
+                    marks: Marks::Numbers,
+                },
+            ),
+            by_batch: draw(
+                map,
+                &kept,
+                &Colouring {
+                    codes: &map.batches,
+                    names: &map.batch_names,
+                    legend: &batches,
+                    marks: Marks::None,
+                },
+            ),
+            drawn: (kept.len(), map.xy.len()),
+        }
+    });
+    (drawn.collect(), labels, batches)
+}
+
+/// All codes have a name and all cells a place.
+fn is_whole(map: &Map2d) -> bool {
+    let n = map.xy.len();
+    let known = |codes: &[u32], names: &[String]| {
+        codes.len() == n && codes.iter().all(|c| (*c as usize) < names.len())
+    };
+    n > 0
+        && known(&map.labels, &map.label_names)
+        && known(&map.batches, &map.batch_names)
+        && map.xy.iter().flatten().all(|v| v.is_finite())
+}
+
+/// Evenly spaced cells: the same for every method, and every donor keeps its share.
+fn subsample(cells: usize) -> Vec<usize> {
+    let kept = cells.min(MAX_CELLS);
+    (0..kept).map(|i| i * cells / kept).collect()
+}
+
+/// Whether groups carry their number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Marks {
+    Numbers,
+    /// Mixed groups have no middle worth a number.
+    None,
+}
+
+/// What colours the cells.
+struct Colouring<'a> {
+    codes: &'a [u32],
+    names: &'a [String],
+    legend: &'a Legend,
+    marks: Marks,
+}
+
+/// Groups are drawn in so many turns, so that the last one does not hide the others.
+const TURNS: usize = 6;
+
+fn draw(map: &Map2d, kept: &[usize], by: &Colouring<'_>) -> String {
+    let bounds = |axis: usize| {
+        let values = map.xy.iter().map(|p| p[axis]);
+        values.fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| {
+            (l.min(v), h.max(v))
+        })
+    };
+    let ((x0, x1), (y0, y1)) = (bounds(0), bounds(1));
+    let scale = |v: f32, low: f32, high: f32| {
+        30.0 + (v - low) / (high - low).max(f32::MIN_POSITIVE) * (SIDE - 60.0)
+    };
+    let mut groups: BTreeMap<usize, Vec<(f32, f32)>> = BTreeMap::new();
+    for &i in kept {
+        let [x, y] = map.xy[i];
+        let place = by.legend.place(&by.names[by.codes[i] as usize]);
+        groups
+            .entry(place)
+            .or_default()
+            .push((scale(x, x0, x1), SIDE - scale(y, y0, y1)));
+    }
+    let width = if kept.len() > 800 { 11 } else { 16 };
+    let mut svg = format!(
+        "<svg class=\"map\" viewBox=\"0 0 {SIDE} {SIDE}\" role=\"img\"><g class=\"dots\" stroke-width=\"{width}\">"
+    );
+    for turn in 0..TURNS {
+        for (&place, points) in &groups {
+            // A line of no length with a round cap is a dot, in a third of a circle's bytes.
+            let mut path = String::new();
+            for (x, y) in points.iter().skip(turn).step_by(TURNS) {
+                let _ = write!(path, "M{x:.0} {y:.0}h0");
+            }
+            if !path.is_empty() {
+                let _ = write!(svg, "<path stroke=\"{}\" d=\"{path}\"/>", colour(place));
+            }
+        }
+    }
+    svg.push_str("</g>");
+    if by.marks == Marks::Numbers {
+        svg.push_str("<g class=\"marks\">");
+        for (&place, points) in &groups {
+            let (x, y) = middle(points);
+            let number = place + 1;
+            let _ = write!(svg, "<text x=\"{x:.0}\" y=\"{y:.0}\">{number}</text>");
+        }
+        svg.push_str("</g>");
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
+/// The point nearest to the coordinate-wise median, so that the mark sits on a cell.
+fn middle(points: &[(f32, f32)]) -> (f32, f32) {
+    let median = |axis: fn(&(f32, f32)) -> f32| {
+        let mut values: Vec<f32> = points.iter().map(axis).collect();
+        values.sort_by(f32::total_cmp);
+        values[values.len() / 2]
+    };
+    let (mx, my) = (median(|p| p.0), median(|p| p.1));
+    let distance = |p: &(f32, f32)| (p.0 - mx).powi(2) + (p.1 - my).powi(2);
+    let nearest = points
+        .iter()
+        .min_by(|a, b| distance(a).total_cmp(&distance(b)));
+    nearest.copied().unwrap_or((mx, my))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subsamples_are_even_and_bounded() {
+        assert_eq!(subsample(3), [0, 1, 2]);
+        let kept = subsample(5001);
+        assert_eq!(kept.len(), MAX_CELLS);
+        assert!(kept.windows(2).all(|w| w[0] < w[1]) && kept[MAX_CELLS - 1] < 5001);
+    }
+
+    #[test]
+    fn broken_maps_are_left_out() {
+        let mut map = Map2d {
+            xy: vec![[0.0, 0.0]],
+            labels: vec![1],
+            batches: vec![0],
+            label_names: vec!["a".to_owned()],
+            batch_names: vec!["b".to_owned()],
+        };
+        assert!(!is_whole(&map));
+        map.labels = vec![0];
+        assert!(is_whole(&map));
+    }
+}

@@ -1,0 +1,42 @@
+//! The page: templates filled with what the other modules computed.
+
+use super::section::{Section, by_data, section};
+use super::{Context, ReportError};
+use crate::results::RunResult;
+use askama::Template;
+
+#[derive(Template)]
+#[template(path = "report/page.html", whitespace = "minimize")]
+struct Page<'a> {
+    title: &'a str,
+    context: &'a Context,
+    sections: Vec<Section>,
+    replicates: usize,
+    runs: usize,
+}
+
+pub(super) fn render(
+    title: &str,
+    results: &[RunResult],
+    context: &Context,
+) -> Result<String, ReportError> {
+    let by_data = by_data(results);
+    let sections = by_data
+        .iter()
+        .map(|(file, runs)| section(file, runs, results))
+        .collect();
+    let replicates = results
+        .iter()
+        .flat_map(|r| &r.metrics)
+        .map(|m| m.replicates.len())
+        .max()
+        .unwrap_or(0);
+    Ok(Page {
+        title,
+        context,
+        sections,
+        replicates,
+        runs: results.len(),
+    }
+    .render()?)
+}

@@ -1,0 +1,175 @@
+//! Everything a report says about one data set.
+
+use super::catalogue::{self, GEOMETRY, PRIMARY, TOTAL};
+use super::cost::cost;
+use super::curves::{Curves, curves};
+use super::forest::forest;
+use super::format::count;
+use super::maps::{Legend, Maps, maps};
+use super::summary::{Method, methods};
+use super::tables::{Entry, Table, by_group, defined, differences, table};
+use super::verdict::{Verdict, verdict};
+use crate::results::{DataCard, Family, Mode, RunResult};
+
+/// A method and what it is for.
+pub(super) struct Described {
+    pub(super) label: String,
+    pub(super) family: &'static str,
+    pub(super) description: String,
+    pub(super) purpose: &'static str,
+}
+
+/// The part of the page about one data set.
+pub(super) struct Section {
+    pub(super) file: String,
+    pub(super) verdict: Verdict,
+    pub(super) summary: Table,
+    pub(super) differences: Option<Table>,
+    pub(super) forest: Option<String>,
+    pub(super) strict: Vec<Table>,
+    pub(super) compat: Vec<Table>,
+    pub(super) maps: Vec<Maps>,
+    pub(super) labels: Legend,
+    pub(super) batches: Legend,
+    pub(super) curves: Vec<Curves>,
+    pub(super) cost: Table,
+    pub(super) card: Vec<(String, String)>,
+    pub(super) warnings: Vec<String>,
+    pub(super) methods: Vec<Described>,
+}
+
+/// Results of every data file, in the order they appear.
+pub(super) fn by_data(results: &[RunResult]) -> Vec<(&str, Vec<&RunResult>)> {
+    let mut out: Vec<(&str, Vec<&RunResult>)> = Vec::new();
+    for run in results {
+        let same = out.iter_mut().find(|(_, runs)| {
+            runs.first()
+                .is_some_and(|r| r.data.hash == run.data.hash && r.data.file == run.data.file)
+        });
+        match same {
+            Some((_, runs)) => runs.push(run),
+            None => out.push((&run.data.file, vec![run])),
+        }
+    }
+    out
+}
+
+pub(super) fn section(file: &str, runs: &[&RunResult], all: &[RunResult]) -> Section {
+    let methods = methods(runs);
+    let primary = catalogue::present(all, PRIMARY);
+    let card = runs.first().map(|r| &r.data);
+    let (maps, labels, batches) = maps(&methods);
+    Section {
+        file: file.to_owned(),
+        verdict: verdict(&methods, all),
+        summary: summary(&methods, all),
+        differences: differences(&methods, primary),
+        forest: forest(&methods, primary, &catalogue::title(primary)),
+        strict: by_group(&methods, Mode::Strict),
+        compat: by_group(&methods, Mode::Compat),
+        maps,
+        labels,
+        batches,
+        curves: curves(&methods),
+        cost: cost(&methods),
+        card: card.map(data_card).unwrap_or_default(),
+        warnings: card.map(|c| c.warnings.clone()).unwrap_or_default(),
+        methods: methods.iter().map(described).collect(),
+    }
+}
+
+/// The few numbers a reader looks for first.
+fn summary(methods: &[Method<'_>], all: &[RunResult]) -> Table {
+    let names = [
+        catalogue::present(all, PRIMARY),
+        catalogue::present(all, TOTAL),
+        "bio_conservation",
+        "batch_correction",
+        catalogue::present(all, GEOMETRY),
+    ];
+    let question = "Mean over seeds, with the 95 % interval of the donor bootstrap.";
+    let mut out = table(methods, &names, Mode::Strict, "Overview", question);
+    out.columns.push(super::tables::Column {
+        title: "Metrics defined".to_owned(),
+        meaning: "Strict metrics with a value, of those computed for the method.",
+        behind: String::new(),
+    });
+    let mut counts = methods.iter().map(defined);
+    for row in out.families.iter_mut().flat_map(|f| &mut f.rows) {
+        let (some, all) = counts.next().unwrap_or_default();
+        row.entries.push(Entry {
+            value: format!("{some} of {all}"),
+            ..Entry::default()
+        });
+    }
+    // The tables of single groups say why; here it would say it twice.
+    out.footnotes.clear();
+    out
+}
+
+fn described(method: &Method<'_>) -> Described {
+    Described {
+        label: method.label.clone(),
+        family: match method.family {
+            Family::Model => "model",
+            Family::Baseline => "baseline",
+            Family::Control => "control",
+        },
+        description: method.description().to_owned(),
+        purpose: catalogue::purpose(method.name),
+    }
+}
+
+fn data_card(card: &DataCard) -> Vec<(String, String)> {
+    let listed = |counts: &std::collections::BTreeMap<String, usize>| {
+        let mut items: Vec<_> = counts.iter().collect();
+        items.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+        let text: Vec<String> = items
+            .iter()
+            .map(|(name, n)| format!("{name} ({})", count(**n as u64)))
+            .collect();
+        text.join(", ")
+    };
+    let donors = |names: &[String]| {
+        let mut names = names.to_vec();
+        names.sort();
+        format!("{}: {}", names.len(), names.join(", "))
+    };
+    let rows = [
+        ("File", card.file.clone()),
+        ("blake3", card.hash.clone()),
+        (
+            "Size",
+            format!(
+                "{} cells × {} genes",
+                count(card.cells as u64),
+                count(card.genes as u64)
+            ),
+        ),
+        ("Counts from", card.counts.clone()),
+        ("Stored entries", format!("{:.1} %", card.density * 100.0)),
+        (
+            "Median counts of a cell",
+            count(card.median_counts.max(0.0).round() as u64),
+        ),
+        (
+            "Columns",
+            format!(
+                "label {}, batch {}, donor {}",
+                card.label_column, card.batch_column, card.donor_column
+            ),
+        ),
+        ("Labels", listed(&card.labels)),
+        ("Batches", listed(&card.batches)),
+        ("Training donors", donors(&card.train_donors)),
+        (
+            "Held-out donors",
+            format!(
+                "{} ({} cells)",
+                donors(&card.test_donors),
+                count(card.test_cells as u64)
+            ),
+        ),
+    ];
+    rows.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+}
