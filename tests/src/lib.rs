@@ -1,1 +1,84 @@
-//! tests
+//! Golden parity: the outputs of the original implementations against ours.
+//!
+//! A golden folder holds `<model>/<case>/` for architectures and `metrics/<case>/` for metrics.
+//! Every case is found by itself and carries its own options, so other folders of the same layout
+//! run without a change here.
+
+pub mod case;
+pub mod models;
+pub mod row;
+
+use row::{Row, Verdict};
+use std::path::{Path, PathBuf};
+
+/// What became of one case.
+#[derive(Debug)]
+pub struct Report {
+    /// `model/case`.
+    pub name: String,
+    /// One row a tensor or metric; empty when not built.
+    pub rows: Vec<Row>,
+    /// Why it is not built, or what broke.
+    pub reason: Option<String>,
+    /// How it ended.
+    pub verdict: Verdict,
+}
+
+/// The folder to compare with: `SCFM_GOLDEN`, or the default beside the checkout; `None` if absent.
+pub fn folder() -> Option<PathBuf> {
+    let folder = match std::env::var_os("SCFM_GOLDEN") {
+        Some(path) => PathBuf::from(path),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden/public"),
+    };
+    folder.is_dir().then_some(folder)
+}
+
+/// Runs every case below `folder` whose `model/case` contains `filter`.
+pub fn run(folder: &Path, filter: &str) -> Vec<Report> {
+    let mut reports = Vec::new();
+    for model in subfolders(folder) {
+        for case in subfolders(&model) {
+            let (model, title) = (file_name(&model), format!("{}/{}", file_name(&model), file_name(&case)));
+            if title.contains(filter) {
+                reports.push(run_case(&model, title, &case));
+            }
+        }
+    }
+    reports
+}
+
+fn run_case(model: &str, name: String, dir: &Path) -> Report {
+    let outcome = match model {
+        "metrics" => metrics(dir),
+        _ => models::run(model, dir),
+    };
+    let (rows, reason, verdict) = match outcome {
+        Ok(Ok(rows)) => {
+            let has = |v: Verdict| rows.iter().any(|r| r.verdict == v);
+            let verdict = match (has(Verdict::Fail), has(Verdict::Pass)) {
+                (true, _) => Verdict::Fail,
+                (false, true) => Verdict::Pass,
+                (false, false) => Verdict::NotBuilt,
+            };
+            (rows, None, verdict)
+        }
+        Ok(Err(reason)) => (Vec::new(), Some(reason), Verdict::NotBuilt),
+        Err(problem) => (Vec::new(), Some(problem), Verdict::Fail),
+    };
+    Report { name, rows, reason, verdict }
+}
+
+fn metrics(_dir: &Path) -> Result<Result<Vec<Row>, String>, String> {
+    Ok(Err("metrics are compared in sc-eval".into()))
+}
+
+fn subfolders(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|e| e.path()).filter(|p| p.is_dir()).collect();
+    paths.sort();
+    paths
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}

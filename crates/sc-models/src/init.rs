@@ -4,7 +4,8 @@
 //! device would change the weights. Here every tensor has its own stream: the same seed gives the
 //! same weights on every device, and adding a head leaves the trunk as it was.
 
-use burn::module::{Module, ModuleMapper, Param};
+use crate::weights::replace;
+use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
@@ -70,12 +71,24 @@ impl ModuleMapper for Initialise {
         let leaf = self.path.last().cloned().unwrap_or_default();
         let shape = param.lazy_shape().to_vec();
         let default = self.default_rule(&leaf, &shape);
-        let Some(init) = (self.rule)(&path).or(default) else { return param };
+        // The optimiser keeps its state by id, so a resumed run must find the same ids.
+        let id = ParamId::from(id_of(&path));
+        let Some(init) = (self.rule)(&path).or(default) else {
+            let (_, value, mapper) = param.consume();
+            return Param::from_mapped_value(id, value, mapper);
+        };
         let mut rng = sc_data::rng::stream(self.seed, &format!("init:{path}"), 0, 0);
         let data = draw(init, shape.iter().product(), &mut rng);
         let tensor = Tensor::from_data(TensorData::new(data, shape), &param.lazy_device());
-        param.map(|_| tensor)
+        let (_, old, mapper) = param.consume();
+        Param::from_mapped_value(id, replace(&old, tensor), mapper)
     }
+}
+
+fn id_of(path: &str) -> u64 {
+    let mut bytes = [0; 8];
+    sc_data::rng::stream(0, &format!("param:{path}"), 0, 0).fill_bytes(&mut bytes);
+    u64::from_le_bytes(bytes)
 }
 
 fn draw(init: Init, n: usize, rng: &mut impl Rng) -> Vec<f32> {

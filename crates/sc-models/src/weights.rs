@@ -79,6 +79,9 @@ fn export<const D: usize>(tensor: Tensor<D>, transposed: bool) -> NamedTensor {
     NamedTensor { shape, data: host(tensor) }
 }
 
+/// Counters are rank 0 in PyTorch and rank 1 here.
+const COUNTER: &str = "num_batches_tracked";
+
 /// Copies a tensor to the host as `f32`, last axis fastest.
 pub fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data_as::<f32>().try_into_vec::<f32>().unwrap_or_default()
@@ -107,8 +110,12 @@ impl ModuleVisitor for Collect<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = export(param.val().inner_or_self(), self.walk.transposed(D));
-        self.out.insert(self.walk.name(self.names), tensor);
+        let mut tensor = export(param.val().inner_or_self(), self.walk.transposed(D));
+        let name = self.walk.name(self.names);
+        if name.ends_with(COUNTER) {
+            tensor.shape.clear();
+        }
+        self.out.insert(name, tensor);
     }
 }
 
@@ -191,6 +198,10 @@ impl ModuleMapper for Fill<'_> {
         if transposed {
             expected.reverse();
         }
+        let counter = name.ends_with(COUNTER);
+        if counter {
+            expected.clear();
+        }
         match self.tensors.remove(&name) {
             None => self.problems.push(format!("{name} {expected:?}: missing")),
             Some(found) if found.shape != expected => self.problems.push(format!(
@@ -199,14 +210,20 @@ impl ModuleMapper for Fill<'_> {
             )),
             Some(found) => {
                 let device = param.lazy_device();
-                let data = TensorData::new(found.data, found.shape);
+                let shape = if counter { vec![1] } else { found.shape };
+                let data = TensorData::new(found.data, shape);
                 let tensor = Tensor::<D>::from_data(data, &device);
                 let tensor = if transposed { contiguous_transpose(tensor) } else { tensor };
-                return param.map(|_| tensor);
+                return param.map(|old| replace(&old, tensor));
             }
         }
         param
     }
+}
+
+/// `new` in the place of `old`: trained if `old` was.
+pub(crate) fn replace<const D: usize>(old: &Tensor<D>, new: Tensor<D>) -> Tensor<D> {
+    if old.is_require_grad() { new.require_grad() } else { new }
 }
 
 /// A transpose that is laid out anew, so that later products run on contiguous rows.

@@ -1,1 +1,3 @@
-//! sc-train
+//! Training: objectives, the step loop, schedules, checkpoints.
+
+pub mod losses;

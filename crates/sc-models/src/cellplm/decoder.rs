@@ -33,7 +33,7 @@ pub struct NegativeBinomial {
 
 /// One learned scalar slope, `torch.nn.PReLU(1)`.
 #[derive(Module, Debug)]
-pub struct Slope {
+pub(super) struct Slope {
     alpha: Param<Tensor<1>>,
 }
 
@@ -49,7 +49,7 @@ impl Slope {
 
 /// `GroupNorm(Dropout(PReLU(Linear(x))))`.
 #[derive(Module, Debug)]
-pub struct DecoderLayer {
+pub(super) struct DecoderLayer {
     linear: Linear,
     slope: Slope,
     norm: GroupNorm,
@@ -57,7 +57,7 @@ pub struct DecoderLayer {
 
 /// `GroupNorm(PReLU(Embedding(level)))`.
 #[derive(Module, Debug)]
-pub struct CovariateLayer {
+pub(super) struct CovariateLayer {
     embedding: Embedding,
     slope: Slope,
     norm: GroupNorm,
@@ -65,14 +65,14 @@ pub struct CovariateLayer {
 
 /// The covariates added after one decoder layer.
 #[derive(Module, Debug)]
-pub struct CovariateLayers {
+pub(super) struct CovariateLayers {
     batch: Option<CovariateLayer>,
     dataset: Option<CovariateLayer>,
 }
 
 /// Last layer: mean and dispersion of every gene.
 #[derive(Module, Debug)]
-pub struct NbLayer {
+pub(super) struct NbLayer {
     dec_1: Linear,
     dec_mean: Linear,
     dec_disp: Param<Tensor<1>>,

@@ -20,6 +20,7 @@ pub struct BatchNorm {
     beta: Option<Param<Tensor<1>>>,
     running_mean: RunningState<Tensor<1>>,
     running_var: RunningState<Tensor<1>>,
+    num_batches_tracked: RunningState<Tensor<1>>,
     epsilon: f64,
     momentum: f64,
 }
@@ -42,6 +43,7 @@ impl BatchNorm {
             beta: learned.then(|| Param::from_tensor(Tensor::zeros([d], device))),
             running_mean: RunningState::new(Tensor::zeros([d], device)),
             running_var: RunningState::new(Tensor::ones([d], device)),
+            num_batches_tracked: RunningState::new(Tensor::zeros([1], device)),
             epsilon,
             momentum,
         }
@@ -84,10 +86,15 @@ impl BatchNorm {
         };
         let mean = mean.clone().reshape([d]);
         let var = var.clone().reshape([d]) * unbiased;
-        for (state, new) in [(&self.running_mean, mean), (&self.running_var, var)] {
-            state.update(blend(state.value(), new));
-            // burn keeps an update aside until the next one; a checkpoint must hold it now.
-            state.value_sync();
-        }
+        set(&self.running_mean, blend(self.running_mean.value(), mean));
+        set(&self.running_var, blend(self.running_var.value(), var));
+        set(&self.num_batches_tracked, self.num_batches_tracked.value() + 1.0);
     }
+}
+
+/// Sets a running state at once; burn would keep the update aside until the next one, and a
+/// checkpoint in between would miss it.
+fn set(state: &RunningState<Tensor<1>>, value: Tensor<1>) {
+    state.update(value);
+    state.value_sync();
 }

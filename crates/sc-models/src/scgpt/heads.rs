@@ -53,11 +53,10 @@ impl ExpressionDecoder {
 
 /// Values from the cell embedding and a query for every gene.
 #[derive(Module, Debug)]
-#[allow(non_snake_case)] // Published names.
 pub(super) struct CellDecoder {
     gene2query: Linear,
-    W: Linear,
-    W_zero_logit: Option<Linear>,
+    w: Linear,
+    w_zero_logit: Option<Linear>,
     detach: bool,
 }
 
@@ -65,8 +64,8 @@ impl CellDecoder {
     pub(super) fn new(style: MvcStyle, d: usize, cell: usize, zero: bool, device: &Device) -> Self {
         Self {
             gene2query: LinearConfig::new(d, d).init(device),
-            W: LinearConfig::new(d, cell).with_bias(false).init(device),
-            W_zero_logit: zero.then(|| LinearConfig::new(d, cell).init(device)),
+            w: LinearConfig::new(d, cell).with_bias(false).init(device),
+            w_zero_logit: zero.then(|| LinearConfig::new(d, cell).init(device)),
             detach: style == MvcStyle::InnerProductDetach,
         }
     }
@@ -78,8 +77,8 @@ impl CellDecoder {
         let cell = cell.unsqueeze_dim::<3>(2);
         let inner = |w: &Linear| w.forward(query.clone()).matmul(cell.clone()).squeeze_dim::<2>(2);
         Prediction {
-            value: inner(&self.W),
-            expressed: self.W_zero_logit.as_ref().map(|w| sigmoid(inner(w))),
+            value: inner(&self.w),
+            expressed: self.w_zero_logit.as_ref().map(|w| sigmoid(inner(w))),
         }
     }
 }

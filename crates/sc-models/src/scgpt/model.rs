@@ -183,9 +183,9 @@ impl ScGpt {
 pub const INIT: fn(&str) -> Option<Init> =
     |path| (path == "encoder.embedding.weight").then_some(Init::Uniform(0.1));
 
-/// Published names. A checkpoint's classifier is left out when ours has none: the original always
-/// builds it, with one class.
-pub const NAMES: Names = Names { rename, unused: &["num_batches_tracked", "flag_encoder."] };
+/// Published names. The generative flag of pretraining checkpoints has no use outside the
+/// two-stream pass.
+pub const NAMES: Names = Names { rename, unused: &["flag_encoder."] };
 
 fn rename(path: &str) -> String {
     let parts: Vec<&str> = path.split('.').collect();
@@ -195,6 +195,8 @@ fn rename(path: &str) -> String {
         // (Linear, ReLU, LayerNorm) repeated.
         [head, "hidden", i, leaf] => format!("{head}._decoder.{}.{leaf}", 3 * number(i)),
         [head, "norms", i, leaf] => format!("{head}._decoder.{}.{leaf}", 3 * number(i) + 2),
+        ["mvc_decoder", "w", leaf] => format!("mvc_decoder.W.{leaf}"),
+        ["mvc_decoder", "w_zero_logit", leaf] => format!("mvc_decoder.W_zero_logit.{leaf}"),
         ["norm", .., i, leaf] if i.parse::<usize>().is_ok() => format!("dsbn.bns.{i}.{leaf}"),
         ["norm", .., leaf] => format!("bn.{leaf}"),
         ["value_encoder", "Continuous" | "Category", rest @ ..] => {

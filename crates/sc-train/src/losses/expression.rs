@@ -1,0 +1,53 @@
+//! Losses of predicted expression values (scGPT, scFormer).
+//!
+//! Source: reference/scformer-scgpt-cellplm.md A3.
+
+use super::total;
+use burn::tensor::Tensor;
+
+/// `Σ m (ŷ − y)² / Σ m` over the whole minibatch; all arguments `[cells, tokens]`.
+pub fn masked_mse(predicted: Tensor<2>, target: Tensor<2>, mask: Tensor<2>) -> Tensor<1> {
+    let error = (predicted - target) * mask.clone();
+    total(error.square()) / total(mask)
+}
+
+/// Negative log-likelihood of "is the gene expressed": `−Σ m log P(1[y>0]) / Σ m`.
+///
+/// Probabilities are kept one rounding error away from 0 and 1, as `torch.distributions.Bernoulli`
+/// does.
+pub fn expressed_nll(expressed: Tensor<2>, target: Tensor<2>, mask: Tensor<2>) -> Tensor<1> {
+    let eps = f64::from(f32::EPSILON);
+    let p = expressed.clamp(eps, 1.0 - eps);
+    let y = target.greater_scalar(0.0).float();
+    let log_p = y.clone() * p.clone().log() + (y.neg() + 1.0) * (p.neg() + 1.0).log();
+    (total(log_p * mask.clone()) / total(mask)).neg()
+}
+
+/// `mean m |ŷ − y| / (y + 1e-6)`; reported by the original, never trained on.
+///
+/// Zeros in the target make it explode by design of the original.
+pub fn masked_relative_error(predicted: Tensor<2>, target: Tensor<2>, mask: Tensor<2>) -> Tensor<1> {
+    let error = (predicted - target.clone()).abs() / (target + 1e-6);
+    total(error * mask.clone()) / total(mask)
+}
+
+/// Elastic cell similarity: `mean over all pairs of 1 − (relu(cos_ij) · [i≠j] − β)²`.
+///
+/// The diagonal and negative cosines contribute the constant `1 − β²`, as published.
+///
+/// # Shapes
+/// - cell: `[cells, d]`
+pub fn elastic_cell_similarity(cell: Tensor<2>, threshold: f64) -> Tensor<1> {
+    let [n, _] = cell.dims();
+    let unit = normalise(cell);
+    let cos = unit.clone().matmul(unit.transpose());
+    let off_diagonal = Tensor::<2>::eye(n, &cos.device()).neg() + 1.0;
+    let positive = burn::tensor::activation::relu(cos * off_diagonal);
+    ((positive - threshold).square().neg() + 1.0).mean()
+}
+
+/// Every row divided by its Euclidean norm, at least 1e-12.
+pub fn normalise(x: Tensor<2>) -> Tensor<2> {
+    let norm = x.clone().square().sum_dim(1).sqrt().clamp_min(1e-12);
+    x / norm
+}

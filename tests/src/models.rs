@@ -1,0 +1,51 @@
+//! Golden cases of the architectures.
+
+pub mod binning;
+pub mod cellplm;
+pub mod scgpt;
+
+use crate::row::Row;
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::{Gradients, Tensor};
+use sc_models::weights::{self, Names};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Values by the name the reference gives them.
+pub type Found = BTreeMap<String, Vec<f32>>;
+
+/// Runs the case in `dir`; `Ok(None)` when nothing here builds it, with the reason.
+pub fn run(model: &str, dir: &Path) -> Result<Result<Vec<Row>, String>, String> {
+    match model {
+        "cellplm" => cellplm::run(dir),
+        "scgpt" | "scformer" => scgpt::run(dir),
+        other => Ok(Err(format!("no room for {other} yet"))),
+    }
+}
+
+/// Loads the reference's weights into `module`, leaving out heads we do not build.
+fn load<M: Module>(
+    module: M,
+    dir: &Path,
+    names: &Names,
+    left_out: &[&str],
+) -> Result<M, String> {
+    let mut tensors = weights::read_safetensors(&dir.join("weights.safetensors"))
+        .map_err(|e| e.to_string())?;
+    tensors.retain(|name, _| !left_out.iter().any(|l| name.starts_with(l)));
+    weights::load(module, tensors, names).map_err(|e| e.to_string())
+}
+
+/// Adds the gradient of every parameter of `module` to `found`.
+fn add_gradients<M: Module>(found: &mut Found, grads: Gradients, module: &M, names: &Names) {
+    let grads = GradientsParams::from_grads(grads, module);
+    for (name, grad) in weights::gradients(module, &grads, names) {
+        found.insert(format!("grad.{name}"), grad.data);
+    }
+}
+
+/// Adds a tensor to `found`.
+fn add<const D: usize>(found: &mut Found, name: impl Into<String>, tensor: Tensor<D>) {
+    found.insert(name.into(), weights::host(tensor));
+}

@@ -1,0 +1,220 @@
+//! scGPT and scFormer cases: the masked model with any head, and value binning.
+
+use super::{Found, add, add_gradients, load};
+use crate::case::Case;
+use crate::row::Row;
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use sc_models::layers::norm::Phase;
+use sc_models::layers::observe::Record;
+use sc_models::scgpt::{
+    CellEmbedding, InputNorm, MvcStyle, NAMES, Outputs, Prediction, ScGpt, ScGptConfig, Tokens,
+    ValueEncoderConfig,
+};
+use sc_models::weights;
+use sc_train::losses::cross_entropy;
+use sc_train::losses::expression::{
+    elastic_cell_similarity, expressed_nll, masked_mse, masked_relative_error, normalise,
+};
+use std::path::Path;
+
+/// Runs one case; see [`super::run`].
+pub fn run(dir: &Path) -> Result<Result<Vec<Row>, String>, String> {
+    let case = Case::open(dir)?;
+    match case.str("/kind", "perceptual") {
+        "binning" => super::binning::run(&case).map(Ok),
+        "perceptual" => match config(&case) {
+            Ok(config) => perceptual(&case, &config).map(Ok),
+            Err(reason) => Ok(Err(reason)),
+        },
+        other => Ok(Err(format!("kind {other} is not built"))),
+    }
+}
+
+/// Our configuration for a reference constructor, or why there is none.
+fn config(case: &Case) -> Result<ScGptConfig, String> {
+    let ctor = |key: &str| format!("/ctor/{key}");
+    let refuse = |key: &str, value: &str| Err(format!("{key} = {value} is not built"));
+    if case.flag(&ctor("pre_norm")) {
+        return refuse("pre_norm", "true");
+    }
+    let scformer = case.str("/model", "scgpt") == "scformer";
+    let batches = case.usize(&ctor("num_batch_labels"), 0);
+    let epsilon = if scformer { 1e-5 } else { 6.1e-5 };
+    let domains = case.config.pointer(&ctor("domain_spec_batchnorm"));
+    let input_norm = match domains.and_then(|v| v.as_str().map(str::to_string)) {
+        Some(kind) if kind == "batchnorm" => InputNorm::BatchNorm { epsilon },
+        Some(kind) => return refuse("domain_spec_batchnorm", &kind),
+        None if case.flag(&ctor("domain_spec_batchnorm")) => {
+            InputNorm::DomainSpecific { domains: batches, epsilon }
+        }
+        None if scformer => InputNorm::BatchNorm { epsilon },
+        None => InputNorm::None,
+    };
+    let d = case.usize(&ctor("d_model"), 32);
+    let pad_token = case.str(&ctor("pad_token"), "<pad>");
+    Ok(ScGptConfig {
+        tokens: case.usize(&ctor("ntoken"), 0),
+        pad: case.usize(&format!("/ctor/vocab/{pad_token}"), 0),
+        width: d,
+        layers: case.usize(&ctor("nlayers"), 2),
+        heads: case.usize(&ctor("nhead"), 4),
+        feed_forward: case.usize(&ctor("d_hid"), d),
+        dropout: 0.0,
+        value_encoder: match case.str(&ctor("input_emb_style"), "continuous") {
+            "continuous" => ValueEncoderConfig::Continuous,
+            "category" => {
+                ValueEncoderConfig::Category { bins: case.usize(&ctor("n_input_bins"), 0) }
+            }
+            "scaling" => ValueEncoderConfig::Scaling,
+            other => return refuse("input_emb_style", other),
+        },
+        input_norm,
+        cell_embedding: match case.str(&ctor("cell_emb_style"), "cls") {
+            "cls" => CellEmbedding::Cls,
+            "avg-pool" => CellEmbedding::AvgPool,
+            "w-pool" => CellEmbedding::WeightedPool,
+            other => return refuse("cell_emb_style", other),
+        },
+        explicit_zero_probability: case.flag(&ctor("explicit_zero_prob")),
+        mvc: match (case.flag(&ctor("do_mvc")), case.str(&ctor("mvc_decoder_style"), "inner product")) {
+            (false, _) => None,
+            (true, "inner product") => Some(MvcStyle::InnerProduct),
+            (true, "inner product, detach") => Some(MvcStyle::InnerProductDetach),
+            (true, other) => return refuse("mvc_decoder_style", other),
+        },
+        classes: case.usize(&ctor("n_cls"), 1),
+        class_layers: case.usize(&ctor("nlayers_cls"), 3),
+        batch_labels: if case.flag(&ctor("use_batch_labels")) { batches } else { 0 },
+        adversary_batches: if case.flag(&ctor("do_dab")) { batches } else { 0 },
+    })
+}
+
+fn perceptual(case: &Case, config: &ScGptConfig) -> Result<Vec<Row>, String> {
+    let device = Device::flex().autodiff();
+    let model = ScGpt::new(config, &device).map_err(|e| e.to_string())?;
+    let model = load(model, &case.dir, &NAMES, &[])?;
+    let tokens = tokens(case, config, &device)?;
+    let phase = if case.str("/mode", "eval") == "eval" { Phase::Eval } else { Phase::Train };
+    let mut found = Found::new();
+    if case.flag("/also_eval") {
+        let mut seen = Record::default();
+        let outputs = model.forward(&tokens, Phase::Eval, &mut seen);
+        let mut ours = seen.0;
+        predictions(&outputs, &mut ours);
+        add(&mut ours, "loss_ecs", ecs(case, &outputs));
+        found.extend(ours.into_iter().map(|(k, v)| (format!("eval.{k}"), v)));
+    }
+    let mut seen = Record::default();
+    let outputs = model.forward(&tokens, phase, &mut seen);
+    found.extend(seen.0);
+    predictions(&outputs, &mut found);
+    let total = losses(case, config, &outputs, &device, &mut found)?;
+    add_gradients(&mut found, total.backward(), &model, &NAMES);
+    for (name, tensor) in weights::tensors(&model, &NAMES) {
+        found.insert(format!("buffer_after.{name}"), tensor.data);
+    }
+    Ok(case.compare(&found))
+}
+
+fn tokens(case: &Case, config: &ScGptConfig, device: &Device) -> Result<Tokens, String> {
+    let genes = case.input("gene_ids")?;
+    let shape = genes.shape.clone();
+    let mask = |data: Vec<bool>| Tensor::<2, Bool>::from_data(TensorData::new(data, shape.clone()), device);
+    let padding: Vec<bool> =
+        case.input("src_key_padding_mask")?.data.iter().map(|&v| v != 0.0).collect();
+    let frozen: Vec<bool> = genes.data.iter().map(|&g| g == config.pad as f64).collect();
+    let any = |v: &[bool]| v.iter().any(|&b| b);
+    let batches = case.inputs.get("batch_labels").map(|a| a.ints());
+    Ok(Tokens {
+        genes: Tensor::from_data(TensorData::new(genes.ints(), shape.clone()), device),
+        values: Tensor::from_data(TensorData::new(case.input("values")?.f32(), shape.clone()), device),
+        padding: any(&padding).then(|| mask(padding)),
+        frozen: any(&frozen).then(|| mask(frozen)),
+        domain: batches.as_ref().and_then(|b| b.first()).map_or(0, |&b| b as usize),
+        batches: batches.map(|b| {
+            let n = b.len();
+            Tensor::<1, Int>::from_data(TensorData::new(b, [n]), device)
+        }),
+    })
+}
+
+fn predictions(outputs: &Outputs, ours: &mut Found) {
+    let mut prediction = |name: &str, p: &Prediction| {
+        add(ours, format!("{name}_output"), p.value.clone());
+        if let Some(expressed) = &p.expressed {
+            add(ours, format!("{name}_zero_probs"), expressed.clone());
+        }
+    };
+    prediction("mlm", &outputs.expression);
+    if let Some(from_cell) = &outputs.from_cell {
+        prediction("mvc", from_cell);
+    }
+    if let Some(classes) = &outputs.classes {
+        add(ours, "cls_output", classes.clone());
+    }
+    if let Some(batches) = &outputs.batches {
+        add(ours, "dab_output", batches.clone());
+    }
+    add(ours, "cell_emb_l2", normalise(outputs.encoded.cell.clone()));
+}
+
+fn ecs(case: &Case, outputs: &Outputs) -> Tensor<1> {
+    elastic_cell_similarity(outputs.encoded.cell.clone(), case.f64("/ctor/ecs_threshold", 0.3))
+}
+
+/// Adds every loss term to `found`; returns the total.
+fn losses(
+    case: &Case,
+    config: &ScGptConfig,
+    outputs: &Outputs,
+    device: &Device,
+    found: &mut Found,
+) -> Result<Tensor<1>, String> {
+    let float = |name: &str| -> Result<Tensor<2>, String> {
+        let a = case.input(name)?;
+        Ok(Tensor::from_data(TensorData::new(a.f32(), a.shape.clone()), device))
+    };
+    let labels = |name: &str| -> Result<Tensor<1, Int>, String> {
+        let a = case.input(name)?;
+        Ok(Tensor::from_data(TensorData::new(a.ints(), a.shape.clone()), device))
+    };
+    let (target, mask) = (float("target_values")?, float("masked_positions")?);
+    let mut terms: Vec<(&str, Tensor<1>, f64)> = Vec::new();
+    if case.flag("/forward/GEP") {
+        let p = &outputs.expression;
+        terms.push(("gep", masked_mse(p.value.clone(), target.clone(), mask.clone()), 1.0));
+        if let Some(e) = &p.expressed {
+            terms.push(("zero_log_prob", expressed_nll(e.clone(), target.clone(), mask.clone()), 1.0));
+        }
+        let mre = masked_relative_error(p.value.clone(), target.clone(), mask.clone());
+        add(found, "metric.mre", mre);
+    }
+    if let (true, Some(p)) = (case.flag("/forward/MVC"), &outputs.from_cell) {
+        terms.push(("gepc", masked_mse(p.value.clone(), target.clone(), mask.clone()), 1.0));
+        if let Some(e) = &p.expressed {
+            terms.push(("gepc_zero_log_prob", expressed_nll(e.clone(), target, mask), 1.0));
+        }
+    }
+    if case.flag("/forward/ECS") {
+        let raw = ecs(case, outputs);
+        add(found, "loss.ecs_raw", raw.clone());
+        terms.push(("ecs", raw * 10.0, 1.0));
+    }
+    if let (true, Some(logits)) = (case.flag("/forward/CLS"), &outputs.classes) {
+        let truth = labels("celltype_labels")?;
+        let wrong = logits.clone().argmax(1).squeeze_dim::<1>(1).not_equal(truth.clone());
+        add(found, "metric.error_rate", wrong.float().mean());
+        terms.push(("cls", cross_entropy(logits.clone(), truth), 1.0));
+    }
+    if let (true, Some(logits)) = (config.adversary_batches > 0, &outputs.batches) {
+        let weight = case.f64("/forward/dab_weight", 1.0);
+        terms.push(("dab", cross_entropy(logits.clone(), labels("batch_labels")?), weight));
+    }
+    let mut total = Tensor::<1>::zeros([1], device);
+    for (name, term, weight) in terms {
+        add(found, format!("loss.{name}"), term.clone());
+        total = total + term * weight;
+    }
+    add(found, "loss.total", total.clone());
+    Ok(total)
+}
