@@ -1,0 +1,140 @@
+//! `cargo xtask experiment`: a matrix of runs, each one `scfm` process, and their report.
+//!
+//! A run is keyed by the hash of its resolved configuration, its data and its program, so a second
+//! call does only what is missing. A run that fails does not stop the others.
+
+mod build;
+mod collect;
+mod config;
+mod host;
+mod launch;
+mod overrides;
+mod plan;
+
+use crate::error::Error;
+use crate::process::root;
+use clap::ValueEnum;
+use collect::Finished;
+use launch::{Job, Launcher};
+use plan::Cell;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Arguments of `cargo xtask experiment`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The matrix; without it, configs/experiments/quickstart.toml.
+    file: Option<PathBuf>,
+    /// Change one value of the matrix: `data.path=FILE`, `methods.cellplm.train.steps=50`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Folder of the output [default: runs/NAME].
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Where runs are started.
+    #[arg(long, value_enum, default_value_t = Launcher::Local)]
+    launcher: Launcher,
+    /// Cargo profile of `scfm`; dev is optimised where it counts.
+    #[arg(long, value_enum, default_value_t = Profile::Dev)]
+    profile: Profile,
+    /// Runs at a time; more than one makes the times in the report worth less.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
+    /// Use this `scfm` instead of building one.
+    #[arg(long, value_name = "FILE")]
+    scfm: Option<PathBuf>,
+}
+
+/// Cargo profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Profile {
+    /// Quick to build.
+    Dev,
+    /// Quickest to run.
+    Release,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
+    let file = match &args.file {
+        Some(file) => file.clone(),
+        None => root().join("configs/experiments/quickstart.toml"),
+    };
+    let loaded = config::load(&file, &args.set)?;
+    let devices = &loaded.experiment.devices;
+    let scfm = match &args.scfm {
+        Some(path) => path.clone(),
+        None => build::scfm(args.profile, devices)?,
+    };
+    let program = build::Program::inspect(&scfm)?;
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => Path::new("runs").join(&loaded.experiment.name),
+    };
+    let cells = plan::cells(&loaded, &program.hash, &out)?;
+    let started = host::now();
+    let finished = run_cells(args, &program, cells)?;
+    let host = host::Host::inspect();
+    collect::write(
+        &out, &loaded, &program, &host, started, args.jobs, &finished,
+    )
+}
+
+/// Runs what is missing and returns every cell with its end.
+fn run_cells(
+    args: &Args,
+    program: &build::Program,
+    cells: Vec<Cell>,
+) -> Result<Vec<Finished>, Error> {
+    let total = cells.len();
+    let mut finished = Vec::with_capacity(total);
+    let mut missing = Vec::new();
+    for cell in cells {
+        if collect::read(&cell).is_ok() {
+            finished.push(Finished::cached(cell));
+        } else {
+            cell.prepare()?;
+            missing.push(cell);
+        }
+    }
+    eprintln!(
+        "{total} runs: {} cached, {} to do",
+        finished.len(),
+        missing.len()
+    );
+    // A child draws its progress bar on the terminal only when it has it to itself.
+    let shared = args.jobs <= 1 && std::io::stderr().is_terminal();
+    let jobs: Vec<Job> = missing
+        .iter()
+        .map(|cell| Job {
+            program: program.path.clone(),
+            args: cell.arguments(),
+            log: (!shared).then(|| cell.folder.join("stderr.log")),
+            label: cell.label.clone(),
+        })
+        .collect();
+    let before = finished.len();
+    let mut done = 0;
+    let mut ended: Vec<_> = missing.iter().map(|_| None).collect();
+    args.launcher.launch(&jobs, args.jobs, &mut |end| {
+        done += 1;
+        let state = end
+            .outcome
+            .as_ref()
+            .err()
+            .map_or_else(String::new, |why| format!("  failed: {why}"));
+        eprintln!(
+            "[{}/{total}] {} … {:.0} s{state}",
+            before + done,
+            jobs[end.index].label,
+            end.seconds
+        );
+        let index = end.index;
+        ended[index] = Some(end);
+    });
+    for (cell, end) in missing.into_iter().zip(ended) {
+        finished.push(Finished::ran(cell, end));
+    }
+    finished.sort_by_key(|f| f.cell.place);
+    Ok(finished)
+}

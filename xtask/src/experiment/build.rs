@@ -1,0 +1,132 @@
+//! The `scfm` executable: built by cargo, told apart by its bytes.
+
+use super::Profile;
+use super::host::hash_file;
+use crate::error::Error;
+use crate::process::{cargo, failed, root};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+/// An executable and what identifies it.
+pub(crate) struct Program {
+    pub(crate) path: PathBuf,
+    /// First line of `scfm --version`.
+    pub(crate) version: String,
+    /// blake3 of the file: another build is another program, whatever its version says.
+    pub(crate) hash: String,
+}
+
+impl Program {
+    pub(crate) fn inspect(path: &Path) -> Result<Self, Error> {
+        let path = std::path::absolute(path).map_err(Error::io(path))?;
+        let hash = hash_file(&path)?;
+        let text = crate::process::text_of(&path.to_string_lossy(), &["--version"], &root());
+        let version = text.and_then(|t| t.lines().next().map(str::to_owned));
+        Ok(Self {
+            version: version.unwrap_or_else(|| "unknown".to_owned()),
+            path,
+            hash,
+        })
+    }
+}
+
+/// A line of `cargo build --message-format=json`, as far as we care.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    executable: Option<PathBuf>,
+    target: Option<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+/// Builds `scfm` with the features that `devices` need and returns its path.
+pub(crate) fn scfm(profile: Profile, devices: &[String]) -> Result<PathBuf, Error> {
+    let mut command = cargo();
+    command.current_dir(root()).args([
+        "build",
+        "--package",
+        "sc-cli",
+        "--message-format=json-render-diagnostics",
+    ]);
+    if profile == Profile::Release {
+        command.arg("--release");
+    }
+    let features = features(devices);
+    if !features.is_empty() {
+        command.arg("--features").arg(features.join(","));
+    }
+    eprintln!("building scfm …");
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|e| failed(&command, &e))?;
+    let build = || {
+        format!(
+            "cargo build -p sc-cli{}",
+            if features.is_empty() {
+                ""
+            } else {
+                " --features …"
+            }
+        )
+    };
+    if !output.status.success() {
+        return Err(Error::Process {
+            command: build(),
+            what: "failed; its messages are above".to_owned(),
+        });
+    }
+    executable(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| Error::Process {
+        command: build(),
+        what: "named no executable `scfm`; look at the [[bin]] of crates/sc-cli".to_owned(),
+    })
+}
+
+fn executable(messages: &str) -> Option<PathBuf> {
+    let parsed = messages
+        .lines()
+        .filter_map(|l| serde_json::from_str::<Message>(l).ok());
+    parsed
+        .filter(|m| m.reason == "compiler-artifact")
+        .filter(|m| m.target.as_ref().is_some_and(|t| t.name == "scfm"))
+        .find_map(|m| m.executable)
+}
+
+/// Cargo features of `sc-cli` beyond its defaults; `cuda:1` needs `cuda`.
+fn features(devices: &[String]) -> Vec<&str> {
+    let mut out: Vec<&str> = devices
+        .iter()
+        .map(|d| d.split(':').next().unwrap_or(d))
+        .filter(|d| !matches!(*d, "flex" | "cpu" | "auto"))
+        .collect();
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_name_their_features() {
+        let devices = ["flex", "cuda:1", "cuda:0", "wgpu"].map(str::to_owned);
+        assert_eq!(features(&devices), ["cuda", "wgpu"]);
+    }
+
+    #[test]
+    fn the_executable_is_found_among_messages() {
+        let messages = concat!(
+            "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"sc_data\"},\"executable\":null}\n",
+            "not json\n",
+            "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"scfm\"},\"executable\":\"t/scfm\"}\n",
+            "{\"reason\":\"build-finished\",\"success\":true}\n",
+        );
+        assert_eq!(executable(messages), Some(PathBuf::from("t/scfm")));
+    }
+}

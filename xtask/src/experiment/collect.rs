@@ -1,0 +1,298 @@
+//! What an experiment leaves behind: tables, the manifest and the report.
+
+use super::build::Program;
+use super::config::Loaded;
+use super::host::{Host, now, utc};
+use super::launch::Ended;
+use super::plan::Cell;
+use crate::error::Error;
+use sc_eval::report::{self, Context, Failure};
+use sc_eval::results::RunResult;
+use serde::Serialize;
+use std::path::Path;
+use std::process::ExitCode;
+
+mod csv;
+
+/// How a cell came to its end.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    Cached,
+    Done,
+    Failed(String),
+}
+
+/// A cell and its end.
+pub(crate) struct Finished {
+    pub(crate) cell: Cell,
+    state: State,
+    seconds: f64,
+}
+
+impl Finished {
+    /// A cell whose result was there already.
+    pub(crate) fn cached(cell: Cell) -> Self {
+        Self {
+            cell,
+            state: State::Cached,
+            seconds: 0.0,
+        }
+    }
+
+    /// A cell that was started.
+    pub(crate) fn ran(cell: Cell, end: Option<Ended>) -> Self {
+        let seconds = end.as_ref().map_or(0.0, |e| e.seconds);
+        let outcome = match end {
+            Some(end) => end.outcome,
+            None => Err("was never started".to_owned()),
+        };
+        let state = match outcome.and_then(|()| read(&cell).map(|_| ())) {
+            Ok(()) => State::Done,
+            Err(why) => State::Failed(why),
+        };
+        Self {
+            cell,
+            state,
+            seconds,
+        }
+    }
+}
+
+/// The result of a cell, if it is complete and of our layout.
+pub(crate) fn read(cell: &Cell) -> Result<RunResult, String> {
+    let path = cell.folder.join("result.json");
+    let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let result: RunResult =
+        serde_json::from_slice(&bytes).map_err(|e| format!("{}: {e}", path.display()))?;
+    if result.schema != report::SCHEMA {
+        return Err(format!(
+            "{} has schema {}, this program reads {}; delete the folder and run again",
+            path.display(),
+            result.schema,
+            report::SCHEMA
+        ));
+    }
+    Ok(result)
+}
+
+#[derive(Serialize)]
+struct Results<'a> {
+    schema: u32,
+    experiment: &'a str,
+    results: &'a [RunResult],
+}
+
+#[derive(Serialize)]
+struct Manifest<'a> {
+    experiment: &'a str,
+    started: String,
+    ended: String,
+    jobs: usize,
+    xtask: &'static str,
+    scfm: &'a str,
+    scfm_hash: &'a str,
+    host: &'a Host,
+    config: &'a toml::Table,
+    cells: Vec<CellEntry<'a>>,
+}
+
+#[derive(Serialize)]
+struct CellEntry<'a> {
+    method: &'a str,
+    seed: u64,
+    device: &'a str,
+    data: &'a str,
+    hash: &'a str,
+    folder: String,
+    seconds: f64,
+    state: &'a State,
+}
+
+/// Writes everything and prints where; exit code 1 when a cell failed.
+pub(crate) fn write(
+    out: &Path,
+    loaded: &Loaded,
+    program: &Program,
+    host: &Host,
+    started: u64,
+    jobs: usize,
+    finished: &[Finished],
+) -> Result<ExitCode, Error> {
+    let experiment = &loaded.experiment;
+    let results: Vec<RunResult> = finished
+        .iter()
+        .filter(|f| !matches!(f.state, State::Failed(_)))
+        .filter_map(|f| read(&f.cell).ok())
+        .collect();
+    let failures = failures(finished);
+    let config = toml::to_string(&loaded.resolved)
+        .map_err(|e| Error::config(&experiment.name, e.to_string()))?;
+    let manifest = Manifest {
+        experiment: &experiment.name,
+        started: utc(started),
+        ended: utc(now()),
+        jobs,
+        xtask: env!("CARGO_PKG_VERSION"),
+        scfm: &program.version,
+        scfm_hash: &program.hash,
+        host,
+        config: &loaded.resolved,
+        cells: finished.iter().map(|f| entry(f, out)).collect(),
+    };
+    let title = experiment.title.as_deref().unwrap_or(&experiment.name);
+    let context = Context {
+        generated: manifest.ended.clone(),
+        split: split(loaded),
+        facts: facts(&manifest),
+        config,
+        failures,
+        notes: notes(jobs),
+    };
+    let page = report::render(title, &results, &context)?;
+    std::fs::create_dir_all(out).map_err(Error::io(out))?;
+    let all = Results {
+        schema: report::SCHEMA,
+        experiment: &experiment.name,
+        results: &results,
+    };
+    let json = |what: &str, text: serde_json::Result<String>| text.map_err(Error::json(what));
+    save(out, "results.csv", &csv::table(&results))?;
+    save(
+        out,
+        "results.json",
+        &json("results.json", serde_json::to_string(&all))?,
+    )?;
+    save(
+        out,
+        "manifest.json",
+        &json("manifest.json", serde_json::to_string_pretty(&manifest))?,
+    )?;
+    save(out, "report.html", &page)?;
+    print_summary(&results, &context.failures, &out.join("report.html"));
+    let failed = !context.failures.is_empty();
+    Ok(if failed {
+        ExitCode::from(1)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn failures(finished: &[Finished]) -> Vec<Failure> {
+    let failed = finished.iter().filter_map(|f| match &f.state {
+        State::Failed(why) => Some(Failure {
+            run: f.cell.label.clone(),
+            message: why.clone(),
+        }),
+        State::Cached | State::Done => None,
+    });
+    failed.collect()
+}
+
+/// Writes beside and renames, so that a reader never meets half a file.
+fn save(folder: &Path, name: &str, text: &str) -> Result<(), Error> {
+    let (path, beside) = (folder.join(name), folder.join(format!("{name}.tmp")));
+    std::fs::write(&beside, text).map_err(Error::io(&beside))?;
+    std::fs::rename(&beside, &path).map_err(Error::io(&path))
+}
+
+fn entry<'a>(f: &'a Finished, out: &Path) -> CellEntry<'a> {
+    let absolute = std::path::absolute(out).ok();
+    let relative = absolute
+        .as_deref()
+        .and_then(|o| f.cell.folder.strip_prefix(o).ok());
+    CellEntry {
+        method: &f.cell.method,
+        seed: f.cell.seed,
+        device: &f.cell.device,
+        data: &f.cell.data,
+        hash: &f.cell.hash,
+        folder: relative.unwrap_or(&f.cell.folder).display().to_string(),
+        seconds: f.seconds,
+        state: &f.state,
+    }
+}
+
+fn split(loaded: &Loaded) -> String {
+    let split = &loaded.experiment.split;
+    let how = if split.test_donors.is_empty() {
+        format!(
+            "{:.0} % of the donors were held out (seed {})",
+            split.test_fraction * 100.0,
+            split.seed
+        )
+    } else {
+        format!("{} named donors were held out", split.test_donors.len())
+    };
+    format!(
+        "{how}, the same for every method. Methods and probes were fitted on the other donors; every score is that of cells of held-out donors."
+    )
+}
+
+fn facts(m: &Manifest<'_>) -> Vec<(String, String)> {
+    let dirty = match m.host.git_dirty {
+        Some(true) => " (with uncommitted changes)",
+        Some(false) | None => "",
+    };
+    let count = |is: fn(&State) -> bool| m.cells.iter().filter(|c| is(c.state)).count();
+    let cells = format!(
+        "{} run, {} taken from an earlier call, {} failed",
+        count(|s| *s == State::Done),
+        count(|s| *s == State::Cached),
+        count(|s| matches!(s, State::Failed(_)))
+    );
+    let rows = [
+        ("Experiment", m.experiment.to_owned()),
+        ("Started", m.started.clone()),
+        ("Ended", m.ended.clone()),
+        ("Runs", cells),
+        ("scfm", m.scfm.to_owned()),
+        ("blake3 of scfm", m.scfm_hash.to_owned()),
+        ("Revision", format!("{}{dirty}", m.host.git_revision)),
+        ("Compiler", m.host.rustc.clone()),
+        ("System", m.host.system.clone()),
+        (
+            "Processor",
+            format!("{}, {} threads", m.host.cpu, m.host.threads),
+        ),
+    ];
+    rows.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+}
+
+fn notes(jobs: usize) -> Vec<String> {
+    if jobs > 1 {
+        vec![format!(
+            "{jobs} runs went on at a time and shared the machine, so times are longer than alone."
+        )]
+    } else {
+        Vec::new()
+    }
+}
+
+fn print_summary(results: &[RunResult], failures: &[Failure], report: &Path) {
+    let (metric, lines) = report::primary_scores(results);
+    if !lines.is_empty() {
+        println!("\n{metric} on held-out donors, 95 % interval of the donor bootstrap");
+    }
+    let width = lines.iter().map(|l| l.method.len()).max().unwrap_or(0);
+    let files: std::collections::BTreeSet<&str> = lines.iter().map(|l| l.data.as_str()).collect();
+    for line in &lines {
+        let value = line
+            .value
+            .map_or_else(|| "    –".to_owned(), |v| format!("{v:.3}"));
+        let range = line
+            .interval
+            .map_or_else(String::new, |(l, h)| format!("[{l:.3}, {h:.3}]"));
+        let seeds = if line.seeds == 1 { "seed" } else { "seeds" };
+        let data = if files.len() > 1 { &line.data } else { "" };
+        let row = format!(
+            "  {:width$}  {value}  {range:16}  {} {seeds}  {data}",
+            line.method, line.seeds
+        );
+        println!("{}", row.trim_end());
+    }
+    for failure in failures {
+        println!("  failed: {}: {}", failure.run, failure.message);
+    }
+    println!("\nreport: {}", report.display());
+}

@@ -1,0 +1,123 @@
+//! Which cells a matrix has, what stands in them, and when their hash changes.
+
+use super::*;
+use crate::experiment::config::load;
+
+const MATRIX: &str = r#"
+name = "small"
+seeds = [3, 4]
+devices = ["flex", "wgpu"]
+[data]
+path = "a.h5ad"
+[train]
+steps = 10
+lr = 0.1
+[[methods]]
+name = "m"
+kind = "model"
+model = "tiny.toml"
+objective = ["denoise", "masked"]
+config = { layers = { depth = 2 } }
+train = { steps = 20 }
+[[methods]]
+name = "m-random"
+kind = "random-init"
+model = "tiny.toml"
+[[methods]]
+name = "pca"
+kind = "baseline"
+options = { components = 30 }
+[[methods]]
+name = "shuffled-labels"
+kind = "control"
+"#;
+
+fn planned(matrix: &str, program: &str, set: &[String]) -> Result<Vec<Cell>, String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).expect("a file");
+    };
+    write("a.h5ad", "not read here");
+    write(
+        "tiny.toml",
+        "architecture = \"m\"\n[layers]\ndepth = 1\nwidth = 8\n[train]\nsteps = 5\nclip = 1.0\n",
+    );
+    write("x.toml", matrix);
+    let loaded = load(&folder.path().join("x.toml"), set).map_err(|e| e.to_string())?;
+    cells(&loaded, program, Path::new("out")).map_err(|e| e.to_string())
+}
+
+#[test]
+fn what_draws_no_numbers_runs_once() {
+    let cells = planned(MATRIX, "p", &[]).expect("cells");
+    let count = |name: &str| cells.iter().filter(|c| c.method == name).count();
+    assert_eq!(count("m-denoise"), 4, "two seeds on two devices");
+    assert_eq!(count("m-masked"), 4);
+    assert_eq!(count("m-random"), 4);
+    assert_eq!(count("pca"), 1);
+    assert_eq!(count("shuffled-labels"), 2, "two seeds, no device");
+    assert_eq!(cells.len(), 15);
+    let folders: std::collections::BTreeSet<_> = cells.iter().map(|c| &c.folder).collect();
+    assert_eq!(folders.len(), 15);
+}
+
+#[test]
+fn a_cell_is_fully_resolved() {
+    let cells = planned(MATRIX, "p", &[]).expect("cells");
+    let cell = &cells[0].config;
+    assert_eq!(cell["seed"].as_integer(), Some(3));
+    assert_eq!(cell["device"].as_str(), Some("flex"));
+    assert_eq!(cell["eval"]["bootstrap"].as_integer(), Some(1000));
+    assert!(Path::new(cell["data"]["path"].as_str().unwrap_or("")).is_absolute());
+    assert!(cell["split"].get("test_donors").is_none());
+    let method = &cell["method"];
+    assert_eq!(method["kind"].as_str(), Some("model"));
+    assert_eq!(method["objective"].as_str(), Some("denoise"));
+    assert_eq!(method["preset"].as_str(), Some("tiny"));
+    assert_eq!(method["model"]["layers"]["depth"].as_integer(), Some(2));
+    assert_eq!(method["model"]["layers"]["width"].as_integer(), Some(8));
+    assert!(method["model"].get("train").is_none());
+    let train = &method["train"];
+    assert_eq!(
+        train["steps"].as_integer(),
+        Some(20),
+        "method over experiment over preset"
+    );
+    assert_eq!(train["lr"].as_float(), Some(0.1));
+    assert_eq!(train["clip"].as_float(), Some(1.0));
+    let pca = cells.iter().find(|c| c.method == "pca").expect("pca");
+    assert_eq!(
+        pca.config["method"]["options"]["components"].as_integer(),
+        Some(30)
+    );
+}
+
+#[test]
+fn hashes_follow_content_and_program_but_not_places() {
+    let hashes = |program: &str, set: &[&str]| -> Vec<String> {
+        let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
+        let cells = planned(MATRIX, program, &set).expect("cells");
+        cells.into_iter().map(|c| c.hash).collect()
+    };
+    // Every call makes its own folder, so the path of the data differs.
+    let first = hashes("p", &[]);
+    assert_eq!(first, hashes("p", &[]));
+    assert!(first.iter().zip(hashes("q", &[])).all(|(a, b)| *a != b));
+    let changed = hashes("p", &["methods.pca.options.components=31"]);
+    let differ: Vec<usize> = (0..15).filter(|i| first[*i] != changed[*i]).collect();
+    assert_eq!(differ, [12], "only pca runs again");
+}
+
+#[test]
+fn missing_files_say_how_to_name_them() {
+    let said = planned(&MATRIX.replace("path = \"a.h5ad\"", ""), "p", &[]);
+    assert!(
+        said.expect_err("no data")
+            .contains("--set data.path=FILE.h5ad")
+    );
+    let said = planned(&MATRIX.replace("a.h5ad", "b.h5ad"), "p", &[]);
+    assert!(
+        said.expect_err("no such file")
+            .contains("b.h5ad is no file")
+    );
+}

@@ -1,0 +1,69 @@
+//! Other programs: cargo, git, and the two tasks that only hand on to one.
+
+use crate::error::Error;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// The root of the workspace: of the one cargo runs us from, else of the one we were built in.
+pub(crate) fn root() -> PathBuf {
+    let built = || env!("CARGO_MANIFEST_DIR").into();
+    let here: PathBuf = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(built, PathBuf::from);
+    here.parent().map_or_else(|| here.clone(), Path::to_owned)
+}
+
+/// The cargo that runs us, or the one on the path.
+pub(crate) fn cargo() -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    Command::new(program)
+}
+
+/// `cargo xtask golden`.
+pub(crate) fn golden(args: &[OsString]) -> Result<ExitCode, Error> {
+    let mut command = cargo();
+    command.args([
+        "run",
+        "--quiet",
+        "--package",
+        "scfm-tests",
+        "--bin",
+        "golden",
+        "--",
+    ]);
+    hand_on(command.args(args))
+}
+
+/// `cargo xtask ci`.
+pub(crate) fn ci() -> Result<ExitCode, Error> {
+    hand_on(Command::new("bash").arg(root().join(".ci/run")))
+}
+
+/// Runs a command to its end and takes over its exit code.
+fn hand_on(command: &mut Command) -> Result<ExitCode, Error> {
+    let status = command.status().map_err(|e| failed(command, &e))?;
+    // A signal leaves no code; 2 says that something went wrong.
+    let code = status
+        .code()
+        .and_then(|c| u8::try_from(c).ok())
+        .unwrap_or(2);
+    Ok(ExitCode::from(code))
+}
+
+/// What a command that could not be started or read says.
+pub(crate) fn failed(command: &Command, why: &dyn std::fmt::Display) -> Error {
+    Error::Process {
+        command: command.get_program().to_string_lossy().into_owned(),
+        what: format!("could not be run: {why}"),
+    }
+}
+
+/// Standard output of a command, trimmed; `None` when it fails or is absent.
+pub(crate) fn text_of(program: &str, args: &[&str], folder: &Path) -> Option<String> {
+    let output = Command::new(program)
+        .args(args)
+        .current_dir(folder)
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
