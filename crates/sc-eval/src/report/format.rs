@@ -5,9 +5,10 @@ pub(super) fn score(v: f64) -> String {
     minus(format!("{v:.3}"))
 }
 
-/// Three decimals with a sign, for differences.
+/// Three decimals with a sign, for differences. A zero keeps its sign: it says on which side of
+/// zero the end of an interval lies.
 pub(super) fn signed(v: f64) -> String {
-    minus(format!("{v:+.3}"))
+    format!("{v:+.3}").replace('-', "\u{2212}")
 }
 
 /// `[low, high]`.
@@ -81,6 +82,7 @@ mod tests {
         assert_eq!(score(-0.1234), "\u{2212}0.123");
         assert_eq!(score(-0.0001), "0.000");
         assert_eq!(signed(0.05), "+0.050");
+        assert_eq!(signed(-0.0004), "\u{2212}0.000");
         assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
         assert_eq!(seconds(3.456), "3.46 s");
         assert_eq!(bytes(1.5e9), "1.50 GB");

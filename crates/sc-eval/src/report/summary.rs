@@ -80,11 +80,9 @@ impl Method<'_> {
             .collect();
         let by_seed: Vec<f64> = defined.iter().filter_map(|m| m.value).collect();
         if by_seed.is_empty() {
-            let reason = first
-                .note
-                .clone()
-                .unwrap_or_else(|| "no reason was given".to_owned());
-            return Found::Undefined(reason);
+            let reason = first.note.as_deref().unwrap_or("no reason was given");
+            let reason = reason.strip_prefix("undefined: ").unwrap_or(reason);
+            return Found::Undefined(reason.to_owned());
         }
         let n = by_seed.len() as f64;
         let length = defined

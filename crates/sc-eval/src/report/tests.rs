@@ -231,7 +231,7 @@ fn a_page_says_what_the_numbers_say() {
     }
     let text = html.replace('\u{2212}', "-");
     for expected in [
-        "None of 2 foundation models detectably beat the best simple baseline on LR macro-F1; one was detectably worse.",
+        "None of 2 foundation models detectably beat the best simple baseline on LR macro-F1 of held-out donors; one was detectably worse.",
         "cellplm on LR macro-F1: worse than the best simple baseline, lr-counts.",
         "scgpt on LR macro-F1: no detectable difference from the best simple baseline, lr-counts.",
         "cellplm on scIB total: better than the best simple baseline, pca.",

@@ -97,7 +97,7 @@ fn headline(outcomes: &[Option<Outcome>], metric: &str) -> String {
     let tested: Vec<Outcome> = outcomes.iter().flatten().copied().collect();
     let count = |o: Outcome| tested.iter().filter(|t| **t == o).count();
     let (better, worse, all) = (count(Outcome::Better), count(Outcome::Worse), tested.len());
-    let best = format!("the best simple baseline on {metric}");
+    let best = format!("the best simple baseline on {metric} of held-out donors");
     let first = match (better, all) {
         (_, 0) => return "No foundation model was compared with a simple baseline.".to_owned(),
         (0, 1) => format!("The foundation model did not detectably beat {best}"),
@@ -159,12 +159,14 @@ fn numbers(a: &Score, b_name: &str, b: &Score, d: &Difference) -> String {
         text.push(' ');
         text.push_str(&signed_interval(i));
     }
-    if let (Some((low, high)), n) = (a.spread(), a.by_seed.len()) {
-        text.push_str(&format!(
-            "; {n} seeds from {} to {}",
-            score(low),
-            score(high)
-        ));
+    if let Some((low, high)) = a.spread() {
+        let (low, high) = (score(low), score(high));
+        let n = a.by_seed.len();
+        text.push_str(&if low == high {
+            format!("; {n} seeds alike")
+        } else {
+            format!("; {n} seeds from {low} to {high}")
+        });
     }
     text.push('.');
     text
