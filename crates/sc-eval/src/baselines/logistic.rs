@@ -1,28 +1,30 @@
 //! Multinomial logistic regression with an L2 penalty, at scikit-learn's optimum.
 
 use crate::baselines::Features;
+use crate::baselines::features::Design;
+use crate::baselines::lbfgs;
+use crate::categories::Groups;
 use crate::error::EvalError;
 use crate::protocol::Predictions;
 use ndarray::Array2;
+use rayon::prelude::*;
 
 /// How to fit a logistic regression.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LogisticOptions {
     /// Inverse strength of the penalty, scikit-learn's `C`.
     pub c: f64,
-    /// Stop when no entry of the gradient is larger than `tolerance · max(1, cells)`.
+    /// Stop when no entry of the gradient (L1: no violation of the optimality conditions) is
+    /// larger than `tolerance · max(1, C · cells)`.
     pub tolerance: f64,
     /// Give up after that many iterations (the model is returned all the same).
     pub max_iterations: usize,
 }
 
 impl Default for LogisticOptions {
+    /// `C = 1`, tolerance 1e-9, 2,000 iterations.
     fn default() -> Self {
-        Self {
-            c: 1.0,
-            tolerance: 1e-8,
-            max_iterations: 1000,
-        }
+        Self { c: 1.0, tolerance: 1e-9, max_iterations: 2000 }
     }
 }
 
@@ -42,17 +44,31 @@ pub struct LogisticModel {
     pub classes: Vec<u32>,
     /// Weights `[classes, dims]`.
     pub coef: Array2<f64>,
-    /// Intercepts `[classes]`.
+    /// Intercepts `[classes]`; centred for [`Link::Softmax`], which does not feel their mean.
     pub intercept: Vec<f64>,
     /// How scores become probabilities.
     pub link: Link,
-    /// Value of the objective reached.
+    /// Value of the objective: `C · Σ loss + penalty` (summed over classes for one-vs-rest).
     pub objective: f64,
     /// Iterations taken.
     pub iterations: usize,
 }
 
-/// Fits by L-BFGS in f64.
+/// Refuses what no classifier can be fitted on.
+pub(crate) fn check(features: Features<'_>, labels: &[u32]) -> Result<(), EvalError> {
+    EvalError::check("labels", features.cells(), labels.len())?;
+    features.check_finite()?;
+    if labels.is_empty() {
+        return Err(EvalError::invalid("a classifier needs at least one training cell"));
+    }
+    Ok(())
+}
+
+/// Fits `C · Σ −ln softmax(Wx + b)_y + ½‖W‖²`, intercepts unpenalised, by L-BFGS in f64.
+///
+/// Columns are standardised inside (the penalty is transformed along, so the optimum is that of
+/// the raw features), which is what makes raw counts converge. Two classes are the binary problem
+/// `½‖w‖²` of scikit-learn, reported as rows `∓w/2`. One class gives a constant model.
 ///
 /// # Errors
 /// [`EvalError`] when shapes do not fit, a feature is not finite or there is no cell.
@@ -61,18 +77,150 @@ pub fn logistic_l2(
     labels: &[u32],
     options: &LogisticOptions,
 ) -> Result<LogisticModel, EvalError> {
-    let _ = options;
-    EvalError::check("labels", features.cells(), labels.len())?;
-    Err(EvalError::invalid("logistic regression is not built yet"))
+    check(features, labels)?;
+    let groups = Groups::new(labels);
+    let (classes, cells, dims) = (groups.len(), labels.len(), features.dims());
+    let design = Design::standardized(features);
+    let c = options.c;
+    let strength = if classes == 2 { 2.0 } else { 1.0 };
+    let penalty: Vec<f64> = design.scale.iter().map(|s| strength / (s * s)).collect();
+    let split = classes * dims;
+    let mut start = vec![0f64; split + classes];
+    let mut diagonal = vec![0f64; split + classes];
+    for (k, members) in groups.members.iter().enumerate() {
+        let share = members.len() as f64 / cells as f64;
+        start[split + k] = share.ln();
+        // Curvature of the loss near the start; what is exactly singular is kept away from zero.
+        let curvature = c * cells as f64 * (share * (1.0 - share)).max(1e-6);
+        for j in 0..dims {
+            diagonal[k * dims + j] = 1.0 / (curvature + penalty[j]);
+        }
+        diagonal[split + k] = 1.0 / curvature;
+    }
+    centre(&mut start[split..]);
+    let (mut z, mut grad_w) = (vec![0f64; cells * classes], vec![0f64; split]);
+    let tolerance = options.tolerance * (c * cells as f64).max(1.0);
+    let found = lbfgs::minimise(start, &diagonal, tolerance, options.max_iterations, |x, g| {
+        let (weights, intercepts) = x.split_at(split);
+        design.scores(weights, intercepts, &mut z);
+        // In place: scores become residuals, the loss of every cell goes to a list summed in order.
+        let losses: Vec<f64> = z
+            .par_chunks_mut(classes)
+            .zip(&groups.of_cell)
+            .map(|(z, &y)| {
+                let loss = softmax(z, y as usize);
+                z[y as usize] -= 1.0;
+                loss
+            })
+            .collect();
+        design.gradient(&z, classes, &mut grad_w);
+        let mut value = c * losses.iter().sum::<f64>();
+        for k in 0..classes {
+            for j in 0..dims {
+                let w = weights[k * dims + j];
+                value += 0.5 * penalty[j] * w * w;
+                g[k * dims + j] = c * grad_w[k * dims + j] + penalty[j] * w;
+            }
+            g[split + k] = c * z.iter().skip(k).step_by(classes).sum::<f64>();
+        }
+        value
+    });
+    let (weights, intercepts) = found.x.split_at(split);
+    let mut intercept = intercepts.to_vec();
+    let mut coef = Array2::zeros((classes, dims));
+    for k in 0..classes {
+        for j in 0..dims {
+            let w = weights[k * dims + j] / design.scale[j];
+            coef[[k, j]] = w;
+            intercept[k] -= w * design.mean[j];
+        }
+    }
+    centre(&mut intercept);
+    Ok(LogisticModel {
+        classes: groups.codes,
+        coef,
+        intercept,
+        link: Link::Softmax,
+        objective: found.value,
+        iterations: found.iterations,
+    })
+}
+
+fn centre(values: &mut [f64]) {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    values.iter_mut().for_each(|v| *v -= mean);
+}
+
+/// Turns scores into probabilities; returns `−ln p[y]`.
+fn softmax(z: &mut [f64], y: usize) -> f64 {
+    let max = z.iter().fold(f64::NEG_INFINITY, |m, &v| m.max(v));
+    let score = z[y] - max;
+    let mut sum = 0.0;
+    for v in z.iter_mut() {
+        *v = (*v - max).exp();
+        sum += *v;
+    }
+    z.iter_mut().for_each(|v| *v /= sum);
+    sum.ln() - score
 }
 
 impl LogisticModel {
-    /// Predictions with probabilities for every cell of `features`.
+    /// Scores `Wx + b`, `[cells, classes]`.
+    ///
+    /// # Errors
+    /// [`EvalError::Shape`] when the number of features differs from the fit.
+    pub fn scores(&self, features: Features<'_>) -> Result<Array2<f64>, EvalError> {
+        EvalError::check("features", self.coef.ncols(), features.dims())?;
+        features.check_finite()?;
+        let classes = self.classes.len();
+        let mut out = Array2::zeros((features.cells(), classes));
+        let by_gene = self.coef.t().as_standard_layout().into_owned();
+        for (i, mut z) in out.outer_iter_mut().enumerate() {
+            z.iter_mut().zip(&self.intercept).for_each(|(z, b)| *z = *b);
+            let mut add = |j: usize, v: f32| {
+                if v != 0.0 {
+                    z.iter_mut().zip(by_gene.row(j)).for_each(|(z, w)| *z += f64::from(v) * w);
+                }
+            };
+            match features {
+                Features::Dense(x) => x.row(i).iter().enumerate().for_each(|(j, &v)| add(j, v)),
+                Features::Sparse(x) => {
+                    let (indices, values) = x.row(i);
+                    indices.iter().zip(values).for_each(|(&j, &v)| add(j as usize, v));
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Predictions with probabilities for every cell of `features`; equal scores go to the lowest
+    /// code.
     ///
     /// # Errors
     /// [`EvalError::Shape`] when the number of features differs from the fit.
     pub fn predict(&self, features: Features<'_>) -> Result<Predictions, EvalError> {
-        EvalError::check("features", self.coef.ncols(), features.dims())?;
-        Err(EvalError::invalid("logistic regression is not built yet"))
+        let mut z = self.scores(features)?;
+        let mut predicted = Vec::with_capacity(z.nrows());
+        for mut row in z.outer_iter_mut() {
+            let mut best = 0;
+            for (k, &v) in row.iter().enumerate() {
+                if v > row[best] {
+                    best = k;
+                }
+            }
+            predicted.push(self.classes[best]);
+            match self.link {
+                Link::Softmax => {
+                    let max = row[best];
+                    row.mapv_inplace(|v| (v - max).exp());
+                }
+                Link::OneVsRest => row.mapv_inplace(|v| 1.0 / (1.0 + (-v).exp())),
+            }
+            let sum = row.sum();
+            if sum > 0.0 {
+                row.mapv_inplace(|v| v / sum);
+            }
+        }
+        Ok(Predictions { classes: self.classes.clone(), predicted, probabilities: Some(z) })
     }
 }

@@ -1,0 +1,244 @@
+//! Scores of class predictions.
+//!
+//! Definitions as scikit-learn 1.9. All of them can be recomputed under resampling, from weighted
+//! confusions, ranks or sums; predictions stay as they are.
+
+use crate::error::{EvalError, Undefined};
+use crate::protocol::Predictions;
+use crate::scored::{Outcome, Scored};
+use std::collections::BTreeMap;
+
+/// Bins of the expected calibration error.
+const BINS: usize = 15;
+
+/// All scores, in the order of a table: accuracy, `balanced_accuracy`, `macro_f1`,
+/// `macro_f1_true_classes`, `mcc`, `auroc_macro_ovr`, `ece15`, `log_loss`.
+pub fn scores(predictions: &Predictions, truth: &[u32]) -> Vec<(&'static str, Outcome)> {
+    vec![
+        ("accuracy", accuracy(&predictions.predicted, truth)),
+        ("balanced_accuracy", balanced_accuracy(&predictions.predicted, truth)),
+        ("macro_f1", macro_f1(&predictions.predicted, truth)),
+        ("macro_f1_true_classes", macro_f1_true_classes(&predictions.predicted, truth)),
+        ("mcc", mcc(&predictions.predicted, truth)),
+        ("auroc_macro_ovr", auroc_macro_ovr(predictions, truth)),
+        ("ece15", ece15(predictions, truth)),
+        ("log_loss", log_loss(predictions, truth)),
+    ]
+}
+
+/// Counts of (true, predicted) pairs, ready to be recounted under weights.
+struct Confusion {
+    pair_of_cell: Vec<u32>,
+    pairs: Vec<(usize, usize)>,
+    classes: usize,
+}
+
+/// Weighted margins of a confusion.
+struct Margins {
+    hits: Vec<f64>,
+    truth: Vec<f64>,
+    predicted: Vec<f64>,
+    total: f64,
+}
+
+impl Confusion {
+    fn new(predicted: &[u32], truth: &[u32]) -> Result<Self, Undefined> {
+        EvalError::check("predictions", truth.len(), predicted.len())?;
+        if truth.is_empty() {
+            return Err(Undefined::TooFewCells { needed: 1, found: 0 });
+        }
+        let mut codes: Vec<u32> = truth.iter().chain(predicted).copied().collect();
+        codes.sort_unstable();
+        codes.dedup();
+        let position = |c: u32| codes.partition_point(|&d| d < c);
+        let mut index: BTreeMap<(u32, u32), u32> =
+            truth.iter().copied().zip(predicted.iter().copied()).map(|p| (p, 0)).collect();
+        for (k, v) in index.values_mut().enumerate() {
+            *v = k as u32;
+        }
+        Ok(Self {
+            pair_of_cell: truth.iter().zip(predicted).map(|(&t, &p)| index[&(t, p)]).collect(),
+            pairs: index.keys().map(|&(t, p)| (position(t), position(p))).collect(),
+            classes: codes.len(),
+        })
+    }
+
+    fn margins(&self, weights: &[u32]) -> Option<Margins> {
+        let mut counts = vec![0f64; self.pairs.len()];
+        for (&p, &w) in self.pair_of_cell.iter().zip(weights) {
+            counts[p as usize] += f64::from(w);
+        }
+        let zeros = || vec![0f64; self.classes];
+        let mut m = Margins { hits: zeros(), truth: zeros(), predicted: zeros(), total: 0.0 };
+        for (&(t, p), &c) in self.pairs.iter().zip(&counts) {
+            m.truth[t] += c;
+            m.predicted[p] += c;
+            m.total += c;
+            if t == p {
+                m.hits[t] += c;
+            }
+        }
+        (m.total > 0.0).then_some(m)
+    }
+}
+
+fn from_margins(
+    predicted: &[u32],
+    truth: &[u32],
+    score: impl Fn(&Margins) -> f64 + Send + Sync + 'static,
+) -> Outcome {
+    let confusion = Confusion::new(predicted, truth)?;
+    Scored::from_resample(truth.len(), Undefined::TooFewCells { needed: 1, found: 0 }, move |w| {
+        confusion.margins(w).map(|m| score(&m))
+    })
+}
+
+/// Share of cells whose class is right.
+pub fn accuracy(predicted: &[u32], truth: &[u32]) -> Outcome {
+    from_margins(predicted, truth, |m| m.hits.iter().sum::<f64>() / m.total)
+}
+
+/// Mean over true classes of the share of their cells that are right.
+pub fn balanced_accuracy(predicted: &[u32], truth: &[u32]) -> Outcome {
+    from_margins(predicted, truth, |m| {
+        mean(m.hits.iter().zip(&m.truth).filter(|(_, t)| **t > 0.0).map(|(h, t)| h / t))
+    })
+}
+
+/// Mean F1 over classes that occur in truth or prediction (scikit-learn's `average="macro"`).
+pub fn macro_f1(predicted: &[u32], truth: &[u32]) -> Outcome {
+    from_margins(predicted, truth, |m| mean_f1(m, |t, p| t + p > 0.0))
+}
+
+/// Mean F1 over classes that occur in the truth.
+pub fn macro_f1_true_classes(predicted: &[u32], truth: &[u32]) -> Outcome {
+    from_margins(predicted, truth, |m| mean_f1(m, |t, _| t > 0.0))
+}
+
+fn mean_f1(m: &Margins, counts: impl Fn(f64, f64) -> bool) -> f64 {
+    let classes = m.hits.iter().zip(m.truth.iter().zip(&m.predicted));
+    mean(classes.filter(|(_, (t, p))| counts(**t, **p)).map(|(h, (t, p))| 2.0 * h / (t + p)))
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (mut sum, mut count) = (0.0, 0u32);
+    for v in values {
+        sum += v;
+        count += 1;
+    }
+    sum / f64::from(count.max(1))
+}
+
+/// Matthews' correlation for several classes (Gorodkin 2004); 0 when either side is constant.
+pub fn mcc(predicted: &[u32], truth: &[u32]) -> Outcome {
+    from_margins(predicted, truth, |m| {
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+        let square = m.total * m.total;
+        let covariance = m.hits.iter().sum::<f64>() * m.total - dot(&m.truth, &m.predicted);
+        let scale = (square - dot(&m.predicted, &m.predicted)) * (square - dot(&m.truth, &m.truth));
+        if scale > 0.0 { covariance / scale.sqrt() } else { 0.0 }
+    })
+}
+
+/// The probabilities, checked to fit the truth.
+fn probabilities<'a>(
+    predictions: &'a Predictions,
+    truth: &[u32],
+) -> Result<&'a ndarray::Array2<f64>, Undefined> {
+    let p = predictions.probabilities.as_ref().ok_or(Undefined::NoProbabilities)?;
+    EvalError::check("probabilities", truth.len(), p.nrows())?;
+    EvalError::check("columns of probabilities", predictions.classes.len(), p.ncols())?;
+    crate::pairs::check_finite("probabilities", p.mapv(|v| v as f32).view())?;
+    Ok(p)
+}
+
+/// Mean over true classes with cells on both sides of the area under the ROC curve of one class
+/// against the rest; equal probabilities count half. A class the method does not know scores ½.
+pub fn auroc_macro_ovr(predictions: &Predictions, truth: &[u32]) -> Outcome {
+    let p = probabilities(predictions, truth)?;
+    let mut classes = truth.to_vec();
+    classes.sort_unstable();
+    classes.dedup();
+    // Per class: cells by ascending probability, ends of runs of equal probabilities.
+    let ranked: Vec<(u32, Vec<u32>, Vec<usize>)> = classes
+        .into_iter()
+        .map(|class| {
+            let column = predictions.classes.iter().position(|&c| c == class);
+            let score = |i: u32| column.map_or(0.0, |k| p[[i as usize, k]]);
+            let mut order: Vec<u32> = (0..truth.len() as u32).collect();
+            order.sort_by(|&a, &b| score(a).total_cmp(&score(b)).then(a.cmp(&b)));
+            let mut ends = Vec::new();
+            for k in 1..=order.len() {
+                if k == order.len() || score(order[k]) != score(order[k - 1]) {
+                    ends.push(k);
+                }
+            }
+            (class, order, ends)
+        })
+        .collect();
+    let truth = truth.to_vec();
+    Scored::from_resample(truth.len(), Undefined::NoContrast, move |w| {
+        let (mut sum, mut count) = (0.0, 0u32);
+        for (class, order, ends) in &ranked {
+            let (mut positive, mut negative, mut area, mut from) = (0f64, 0f64, 0f64, 0);
+            for &end in ends {
+                let (mut p, mut n) = (0f64, 0f64);
+                for &i in &order[from..end] {
+                    let weight = f64::from(w[i as usize]);
+                    if truth[i as usize] == *class { p += weight } else { n += weight }
+                }
+                area += p * (negative + 0.5 * n);
+                positive += p;
+                negative += n;
+                from = end;
+            }
+            if positive > 0.0 && negative > 0.0 {
+                sum += area / (positive * negative);
+                count += 1;
+            }
+        }
+        (count > 0).then(|| sum / f64::from(count))
+    })
+}
+
+/// Expected calibration error over 15 equal bins `(lo, hi]` of the largest probability: the
+/// weighted mean of `|accuracy − confidence|`.
+pub fn ece15(predictions: &Predictions, truth: &[u32]) -> Outcome {
+    let p = probabilities(predictions, truth)?;
+    EvalError::check("predictions", truth.len(), predictions.predicted.len())?;
+    let cells: Vec<(usize, f64, f64)> = p
+        .outer_iter()
+        .zip(predictions.predicted.iter().zip(truth))
+        .map(|(row, (a, b))| {
+            let confidence = row.iter().fold(0f64, |m, &v| m.max(v));
+            // A confidence on an edge, up to rounding, belongs to the bin below.
+            let bin = (confidence * BINS as f64 - 1e-9).ceil().max(1.0) as usize - 1;
+            (bin.min(BINS - 1), confidence, f64::from(u8::from(a == b)))
+        })
+        .collect();
+    Scored::from_resample(truth.len(), Undefined::TooFewCells { needed: 1, found: 0 }, move |w| {
+        let (mut gaps, mut total) = ([0f64; BINS], 0f64);
+        for (&(bin, confidence, hit), &weight) in cells.iter().zip(w) {
+            gaps[bin] += f64::from(weight) * (hit - confidence);
+            total += f64::from(weight);
+        }
+        (total > 0.0).then(|| gaps.iter().map(|g| g.abs()).sum::<f64>() / total)
+    })
+}
+
+/// Mean of `−ln p(true class)`, probabilities clipped at the f64 epsilon.
+pub fn log_loss(predictions: &Predictions, truth: &[u32]) -> Outcome {
+    let p = probabilities(predictions, truth)?;
+    let losses: Vec<f64> = truth
+        .iter()
+        .zip(p.outer_iter())
+        .map(|(&t, row)| {
+            let column = predictions.classes.iter().position(|&c| c == t);
+            let v = column.map_or(0.0, |k| row[k]);
+            -v.clamp(f64::EPSILON, 1.0 - f64::EPSILON).ln()
+        })
+        .collect();
+    Scored::from_resample(truth.len(), Undefined::TooFewCells { needed: 1, found: 0 }, move |w| {
+        crate::scored::weighted_mean(&losses, w)
+    })
+}
