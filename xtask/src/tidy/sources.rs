@@ -98,7 +98,7 @@ fn rust(file: &str, text: &str, findings: &mut Vec<Finding>) {
     for (i, line) in text.lines().enumerate() {
         let code = code_of(line);
         // Tests stand at the end of a file, in the convention of this repository.
-        in_tests |= code.trim() == "#[cfg(test)]";
+        in_tests |= begins_tests(code.trim());
         let mut found = |what: String| findings.push(Finding::new(file, i + 1, what));
         for attribute in [concat!("#[ig", "nore"), concat!("#[should", "_panic")] {
             if code.contains(attribute) {
@@ -132,6 +132,11 @@ fn rust(file: &str, text: &str, findings: &mut Vec<Finding>) {
             found(format!("`.{name}(…)` outside tests; return an error"));
         }
     }
+}
+
+/// `#[cfg(test)]` and its relatives, such as `#[cfg(all(test, feature = "flex"))]`.
+fn begins_tests(code: &str) -> bool {
+    code == "#[cfg(test)]" || code.starts_with("#[cfg(all(test,")
 }
 
 /// Which crates do no input and output.
