@@ -5,11 +5,22 @@
 //! draw is a pure function of `(seed, purpose, cell, epoch)` ([`rng::stream`]), so results do not
 //! depend on minibatch size, thread count or chunking.
 
+pub mod atomic;
 pub mod counts;
 pub mod error;
+pub mod h5;
+pub mod h5ad;
+pub mod hvg;
+pub mod normalize;
 pub mod rng;
+pub mod simulate;
 pub mod sparse;
+pub mod split;
+pub mod store;
+pub mod tokens;
 
 pub use counts::{LogNormalized, RawCounts};
 pub use error::DataError;
+pub use h5ad::{Column, Factor, H5ad, MatrixSlot, Missing};
 pub use sparse::CsrMatrix;
+pub use store::{CellStore, CountsPolicy, CountsReader, find_counts};

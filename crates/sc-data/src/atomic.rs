@@ -1,0 +1,144 @@
+//! Files that are either whole or absent, and hashes of files.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::error::{DataError, Result};
+
+/// Writes `path` so that it is never seen half-written.
+///
+/// `write` fills a temporary file in the same folder; only when it succeeds is the file flushed to
+/// the disk and renamed onto `path`. On any failure, and when the process dies, `path` keeps what it
+/// held before (a killed process may leave a file named `.scfm-…` behind).
+///
+/// # Errors
+/// What `write` returns, and [`DataError::Io`] naming `path` or its folder when the system refuses
+/// (folder missing or read-only, no space).
+pub fn write_atomic<T>(path: &Path, write: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
+    let mut temp = Temporary::beside(path)?;
+    let value = write(temp.file_mut())?;
+    temp.publish()?;
+    Ok(value)
+}
+
+/// Writes `bytes` to `path`, see [`write_atomic`].
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_bytes_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomic(path, |file| file.write_all(bytes).map_err(|e| DataError::io(path, e)))
+}
+
+/// The blake3 hash of a file as 64 hexadecimal digits, read in pieces.
+///
+/// # Errors
+/// [`DataError::Io`] when the file cannot be read.
+pub fn hash_file(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(|e| DataError::io(path, e))?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0u8; 1 << 20];
+    loop {
+        let n = file.read(&mut buffer).map_err(|e| DataError::io(path, e))?;
+        if n == 0 {
+            return Ok(hasher.finalize().to_hex().to_string());
+        }
+        hasher.update(&buffer[..n]);
+    }
+}
+
+/// A temporary file beside its final place; dropped without [`Temporary::publish`] it is removed.
+pub(crate) struct Temporary {
+    file: NamedTempFile,
+    target: PathBuf,
+}
+
+impl Temporary {
+    /// An empty file in the folder of `target`.
+    pub(crate) fn beside(target: &Path) -> Result<Self> {
+        if target.is_dir() {
+            return Err(DataError::file(target, "is a folder; name a file to write"));
+        }
+        let folder = match target.parent() {
+            Some(p) if !p.as_os_str().is_empty() => p,
+            _ => Path::new("."),
+        };
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".scfm-").suffix(".tmp");
+        #[cfg(unix)]
+        let mode: std::fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        #[cfg(unix)]
+        builder.permissions(mode);
+        let file = builder.tempfile_in(folder).map_err(|e| DataError::io(folder, plain(e)))?;
+        Ok(Self { file, target: target.to_path_buf() })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    pub(crate) fn file_mut(&mut self) -> &mut File {
+        self.file.as_file_mut()
+    }
+
+    /// Flushes the file and its folder to the disk and moves it to its final place.
+    pub(crate) fn publish(self) -> Result<()> {
+        let Self { file, target } = self;
+        file.as_file().sync_all().map_err(|e| DataError::io(&target, e))?;
+        file.persist(&target).map_err(|e| DataError::io(&target, e.error))?;
+        #[cfg(unix)]
+        if let Some(folder) = target.parent().filter(|p| !p.as_os_str().is_empty()) {
+            // The rename itself is durable only once the folder is; some systems refuse to sync one.
+            if let Ok(folder) = File::open(folder) {
+                let _ = folder.sync_all();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `tempfile` appends the random path to its errors; the folder is what the user can act on.
+fn plain(error: std::io::Error) -> std::io::Error {
+    match error.raw_os_error() {
+        Some(code) => std::io::Error::from_raw_os_error(code),
+        None => std::io::Error::from(error.kind()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_write_leaves_the_old_file_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        write_bytes_atomic(&path, b"old").unwrap();
+        let failed: Result<()> = write_atomic(&path, |f| {
+            f.write_all(b"new").unwrap();
+            Err(DataError::invalid("no"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn hash_is_blake3_of_the_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.bin");
+        let bytes = vec![7u8; 3_000_000];
+        write_bytes_atomic(&path, &bytes).unwrap();
+        assert_eq!(hash_file(&path).unwrap(), blake3::hash(&bytes).to_hex().to_string());
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("absent");
+        let error = write_bytes_atomic(&folder.join("a"), b"x").unwrap_err().to_string();
+        assert!(error.starts_with(&folder.display().to_string()), "{error}");
+    }
+}

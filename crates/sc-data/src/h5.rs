@@ -1,0 +1,269 @@
+//! The one joint between HDF5 and the rest of the crate: [`H5Source`].
+//!
+//! Everything above this module sees groups, datasets, attributes and typed arrays. The default
+//! backend is the pure-Rust `hdf5-reader` ([`open`]); another can be put in by implementing the
+//! trait, and nothing else changes.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{DataError, Result};
+
+mod filters;
+mod reader;
+pub(crate) mod writer;
+
+/// What a path in the file names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeKind {
+    /// A group.
+    Group,
+    /// A dataset.
+    Dataset,
+}
+
+/// The type of a dataset's elements, as far as AnnData uses them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ElementType {
+    /// A signed or unsigned integer of this many bytes.
+    Int {
+        /// Bytes.
+        size: u8,
+        /// Whether it has a sign.
+        signed: bool,
+    },
+    /// A floating-point number of this many bytes (2, 4 or 8).
+    Float {
+        /// Bytes.
+        size: u8,
+    },
+    /// A boolean (HDF5 enumeration of FALSE and TRUE over one byte).
+    Bool,
+    /// Text of fixed or variable length.
+    String,
+    /// A record with these named fields, as in files of anndata 0.6.
+    Compound(Vec<String>),
+    /// Anything else, described.
+    Other(String),
+}
+
+/// Shape and type of a dataset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatasetInfo {
+    /// Extent of every dimension; empty for a scalar.
+    pub shape: Vec<u64>,
+    /// Type of the elements.
+    pub element: ElementType,
+}
+
+/// The value of an attribute.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Attribute {
+    /// One or more texts.
+    Strings(Vec<String>),
+    /// One or more integers or booleans.
+    Ints(Vec<i64>),
+    /// One or more floating-point numbers.
+    Floats(Vec<f64>),
+    /// Something AnnData's readers do not need (references, compounds, empty).
+    Other,
+}
+
+/// Elements of a dataset in the type they are stored in (float16 is widened).
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "each variant is the vector of the type it is named after")]
+pub enum Numbers {
+    I8(Vec<i8>),
+    U8(Vec<u8>),
+    I16(Vec<i16>),
+    U16(Vec<u16>),
+    I32(Vec<i32>),
+    U32(Vec<u32>),
+    I64(Vec<i64>),
+    U64(Vec<u64>),
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+    Bool(Vec<bool>),
+}
+
+/// Applies `$f` to the vector inside a [`Numbers`], whatever its type.
+macro_rules! each_number {
+    ($numbers:expr, $v:ident => $f:expr, $b:ident => $g:expr) => {
+        match $numbers {
+            Numbers::I8($v) => $f,
+            Numbers::U8($v) => $f,
+            Numbers::I16($v) => $f,
+            Numbers::U16($v) => $f,
+            Numbers::I32($v) => $f,
+            Numbers::U32($v) => $f,
+            Numbers::I64($v) => $f,
+            Numbers::U64($v) => $f,
+            Numbers::F32($v) => $f,
+            Numbers::F64($v) => $f,
+            Numbers::Bool($b) => $g,
+        }
+    };
+}
+
+impl Numbers {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        each_number!(self, v => v.len(), b => b.len())
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Converts to single precision, rounding to nearest; integers above 2^24 lose digits.
+    pub fn into_f32(self) -> Vec<f32> {
+        match self {
+            Self::F32(v) => v,
+            other => each_number!(other, v => v.into_iter().map(|x| x as f32).collect(),
+                                  b => b.into_iter().map(|x| f32::from(u8::from(x))).collect()),
+        }
+    }
+
+    /// Converts to double precision.
+    pub fn into_f64(self) -> Vec<f64> {
+        match self {
+            Self::F64(v) => v,
+            other => each_number!(other, v => v.into_iter().map(|x| x as f64).collect(),
+                                  b => b.into_iter().map(|x| f64::from(u8::from(x))).collect()),
+        }
+    }
+
+    /// Converts to 64-bit integers; floats are truncated, which callers rule out by type first.
+    pub fn into_i64(self) -> Vec<i64> {
+        match self {
+            Self::I64(v) => v,
+            other => each_number!(other, v => v.into_iter().map(|x| x as i64).collect(),
+                                  b => b.into_iter().map(i64::from).collect()),
+        }
+    }
+
+    /// Converts to `u32`, or gives the position of the first value that is none.
+    ///
+    /// # Errors
+    /// The position of the first value that is negative, fractional or too large.
+    pub fn into_u32(self) -> std::result::Result<Vec<u32>, usize> {
+        match self {
+            Self::U32(v) => Ok(v),
+            Self::I32(v) => v
+                .iter()
+                .enumerate()
+                .map(|(i, &x)| u32::try_from(x).map_err(|_| i))
+                .collect(),
+            Self::F32(_) | Self::F64(_) | Self::Bool(_) => Err(0),
+            other => other
+                .into_i64()
+                .iter()
+                .enumerate()
+                .map(|(i, &x)| u32::try_from(x).map_err(|_| i))
+                .collect(),
+        }
+    }
+}
+
+/// Read access to one HDF5 file. Paths are absolute inside the file, without a leading slash.
+///
+/// Implementations must not panic on any file and must not allocate more than about
+/// [`allocation_limit`] bytes for one call.
+pub trait H5Source: Send + Sync {
+    /// The file on disk, for messages.
+    fn path(&self) -> &Path;
+
+    /// What `node` names, or `None` when there is nothing.
+    ///
+    /// # Errors
+    /// [`DataError::File`] when the file is damaged.
+    fn kind(&self, node: &str) -> Result<Option<NodeKind>>;
+
+    /// Names of the members of a group, in the file's order.
+    ///
+    /// # Errors
+    /// [`DataError::File`] when `group` is none or the file is damaged.
+    fn children(&self, group: &str) -> Result<Vec<String>>;
+
+    /// An attribute of a group or dataset, or `None` when it has none of that name.
+    ///
+    /// # Errors
+    /// [`DataError::File`] when the file is damaged.
+    fn attribute(&self, node: &str, name: &str) -> Result<Option<Attribute>>;
+
+    /// Shape and type of a dataset.
+    ///
+    /// # Errors
+    /// [`DataError::File`] when `dataset` is none or the file is damaged.
+    fn info(&self, dataset: &str) -> Result<DatasetInfo>;
+
+    /// The elements in the box `ranges` (one range a dimension; empty for a scalar), row-major.
+    ///
+    /// # Errors
+    /// [`DataError::File`] when the type is not numeric, the box lies outside, a filter is unknown
+    /// or the file is damaged.
+    fn numbers(&self, dataset: &str, ranges: &[Range<u64>]) -> Result<Numbers>;
+
+    /// Every text of a string dataset, row-major.
+    ///
+    /// # Errors
+    /// [`DataError::File`] when it holds no text or the file is damaged.
+    fn strings(&self, dataset: &str) -> Result<Vec<String>>;
+
+    /// One field of a one-dimensional dataset of records.
+    ///
+    /// # Errors
+    /// [`DataError::File`] when there is no such field or the file is damaged.
+    fn field(&self, dataset: &str, field: &str) -> Result<FieldValues>;
+}
+
+/// The values of one field of a compound dataset.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FieldValues {
+    /// Numeric or boolean field.
+    Numbers(Numbers),
+    /// Text field.
+    Strings(Vec<String>),
+}
+
+/// Most bytes one read of a file of `file_len` bytes may allocate.
+///
+/// Deflate expands at most 1032-fold, so a longer array than this is a damaged length field.
+pub fn allocation_limit(file_len: u64) -> u64 {
+    file_len.saturating_mul(1100).saturating_add(1 << 20)
+}
+
+/// Opens a file with the default backend.
+///
+/// # Errors
+/// [`DataError::Io`] when the system refuses; [`DataError::File`] when it is no HDF5 file, cut off or
+/// damaged.
+pub fn open(path: &Path) -> Result<Arc<dyn H5Source>> {
+    Ok(Arc::new(reader::Reader::open(path)?))
+}
+
+/// All elements of a one-dimensional numeric dataset.
+pub(crate) fn vector(source: &dyn H5Source, dataset: &str) -> Result<Numbers> {
+    let info = source.info(dataset)?;
+    match info.shape[..] {
+        [n] => source.numbers(dataset, &[0..n]),
+        _ => Err(DataError::file(
+            source.path(),
+            format!("{dataset}: expected one dimension, found shape {:?}", info.shape),
+        )),
+    }
+}
+
+/// The first text of a string attribute.
+pub(crate) fn text_attribute(
+    source: &dyn H5Source,
+    node: &str,
+    name: &str,
+) -> Result<Option<String>> {
+    Ok(match source.attribute(node, name)? {
+        Some(Attribute::Strings(values)) => values.into_iter().next(),
+        _ => None,
+    })
+}

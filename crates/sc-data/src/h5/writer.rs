@@ -1,0 +1,132 @@
+//! Writing by `rust-hdf5`: the few shapes AnnData needs, with its encoding attributes.
+
+use std::path::Path;
+
+use rust_hdf5::types::VarLenUnicode;
+use rust_hdf5::{DatatypeMessage, H5Dataset, H5Group, H5Type, HBool, Hdf5Error};
+
+use crate::error::{DataError, Result};
+
+/// Bytes of one chunk of a long array: small enough that a random row unpacks little, large enough
+/// that the index stays short.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Turns errors of the writer into ours, naming the file the user asked for.
+pub(crate) fn wrap<T>(path: &Path, result: std::result::Result<T, Hdf5Error>) -> Result<T> {
+    result.map_err(|e| match e {
+        Hdf5Error::Io(source) => DataError::io(path, source),
+        other => DataError::file(path, format!("cannot be written: {other}")),
+    })
+}
+
+type H5Result<T> = std::result::Result<T, Hdf5Error>;
+
+/// The encoding attributes of a group.
+pub(crate) fn encode_group(group: &H5Group, kind: &str, version: &str) -> H5Result<()> {
+    group.set_attr_string("encoding-type", kind)?;
+    group.set_attr_string("encoding-version", version)
+}
+
+/// The encoding attributes of a dataset.
+pub(crate) fn encode_dataset(dataset: &H5Dataset, kind: &str, version: &str) -> H5Result<()> {
+    for (name, value) in [("encoding-type", kind), ("encoding-version", version)] {
+        dataset.new_attr::<VarLenUnicode>().shape(()).create(name)?.write_string(value)?;
+    }
+    Ok(())
+}
+
+/// A group under `parent`, and whether it was made now.
+pub(crate) fn ensure_group(parent: &H5Group, name: &str) -> H5Result<(H5Group, Made)> {
+    match parent.create_group(name) {
+        Ok(group) => Ok((group, Made::New)),
+        // The writer lists no empty groups, so being there already shows only in this refusal.
+        Err(_) => Ok((parent.group(name)?, Made::Before)),
+    }
+}
+
+/// Whether a group existed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Made {
+    New,
+    Before,
+}
+
+/// How a long array is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packing {
+    /// Byte shuffle and deflate.
+    Gzip,
+    /// As it is.
+    None,
+}
+
+/// An array `[0.., width]` (or `[0..]` when `width` is `None`) that rows are appended to.
+pub(crate) fn growing<T: H5Type>(
+    group: &H5Group,
+    name: &str,
+    width: Option<usize>,
+    packing: Packing,
+) -> H5Result<H5Dataset> {
+    let row = width.unwrap_or(1).max(1);
+    let rows = (CHUNK_BYTES / (row * size_of::<T>())).max(1);
+    let builder = group.new_dataset::<T>();
+    let builder = match width {
+        Some(w) => builder.shape([0, w]).chunk(&[rows, w]).max_shape(&[None, Some(w)]),
+        None => builder.shape([0]).chunk(&[rows]).max_shape(&[None]),
+    };
+    match packing {
+        Packing::Gzip => builder.shuffle_deflate(4).create(name),
+        Packing::None => builder.create(name),
+    }
+}
+
+/// A one-dimensional array written whole.
+pub(crate) fn array<T: H5Type>(group: &H5Group, name: &str, values: &[T]) -> H5Result<H5Dataset> {
+    let builder = group.new_dataset::<T>().shape([values.len()]);
+    let dataset = if values.len() * size_of::<T>() > CHUNK_BYTES {
+        let chunk = CHUNK_BYTES / size_of::<T>();
+        builder.chunk(&[chunk]).shuffle_deflate(4).create(name)?
+    } else {
+        builder.create(name)?
+    };
+    if !values.is_empty() {
+        dataset.write_raw(values)?;
+    }
+    Ok(dataset)
+}
+
+/// Truth values as h5py stores them.
+pub(crate) fn bools(group: &H5Group, name: &str, values: &[bool]) -> H5Result<H5Dataset> {
+    let values: Vec<HBool> = values.iter().map(|&b| HBool::from(b)).collect();
+    let dataset = group.new_dataset::<HBool>().shape([values.len()]).create(name)?;
+    if !values.is_empty() {
+        dataset.write_raw(&values)?;
+    }
+    Ok(dataset)
+}
+
+/// Texts of variable length.
+pub(crate) fn strings<S: AsRef<str>>(
+    group: &H5Group,
+    name: &str,
+    values: &[S],
+) -> H5Result<H5Dataset> {
+    let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
+    let dataset = group.write_vlen_strings(name, &values)?;
+    encode_dataset(&dataset, "string-array", "0.2.0")?;
+    Ok(dataset)
+}
+
+/// One text, as a scalar of fixed length (`rust-hdf5` writes no scalar of variable length; every
+/// AnnData reader takes both).
+pub(crate) fn text(group: &H5Group, name: &str, value: &str) -> H5Result<()> {
+    // HDF5 knows no string type of width 0.
+    let value = if value.is_empty() { " " } else { value };
+    let dataset = group
+        .new_dataset::<u8>()
+        .datatype(DatatypeMessage::fixed_string_utf8(value.len() as u32))
+        .scalar()
+        .create(name)?;
+    dataset.write_raw_bytes(value.as_bytes())?;
+    encode_dataset(&dataset, "string", "0.2.0")
+}

@@ -1,0 +1,166 @@
+//! Values of one column of `obs` or `var`.
+
+use crate::error::{DataError, Result};
+
+/// A column, one value a cell or gene.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Column {
+    /// A pandas categorical.
+    Categorical {
+        /// Position in `categories`; −1 where the value is missing.
+        codes: Vec<i32>,
+        /// The categories as text, in the file's order.
+        categories: Vec<String>,
+        /// Whether that order means something.
+        ordered: bool,
+    },
+    /// Text; `None` where missing.
+    Strings(Vec<Option<String>>),
+    /// Truth values; `None` where missing.
+    Bools(Vec<Option<bool>>),
+    /// Integers; `None` where missing.
+    Ints(Vec<Option<i64>>),
+    /// Floating-point numbers; NaN where missing.
+    Floats(Vec<f64>),
+}
+
+/// Labels as codes `0..names.len()`, the names sorted by Unicode code point as `numpy.unique` does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Factor {
+    /// Position in `names`.
+    pub codes: Vec<u32>,
+    /// The levels that occur.
+    pub names: Vec<String>,
+}
+
+/// What to do with missing values when labels are needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Refuse.
+    Error,
+    /// Make them a level of this name.
+    Level(String),
+}
+
+impl Column {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Categorical { codes, .. } => codes.len(),
+            Self::Strings(v) => v.len(),
+            Self::Bools(v) => v.len(),
+            Self::Ints(v) => v.len(),
+            Self::Floats(v) => v.len(),
+        }
+    }
+
+    /// Whether there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A column of text without missing values.
+    pub fn from_strings<S: Into<String>>(values: impl IntoIterator<Item = S>) -> Self {
+        Self::Strings(values.into_iter().map(|s| Some(s.into())).collect())
+    }
+
+    /// A categorical from codes into `names`.
+    pub fn from_factor(codes: impl IntoIterator<Item = u32>, names: &[String]) -> Self {
+        Self::Categorical {
+            codes: codes.into_iter().map(|c| c as i32).collect(),
+            categories: names.to_vec(),
+            ordered: false,
+        }
+    }
+
+    /// One value as text, written as Python writes it; `None` where missing.
+    pub fn text(&self, row: usize) -> Option<String> {
+        match self {
+            Self::Categorical { codes, categories, .. } => {
+                usize::try_from(*codes.get(row)?).ok().and_then(|c| categories.get(c).cloned())
+            }
+            Self::Strings(v) => v.get(row)?.clone(),
+            Self::Bools(v) => v.get(row)?.map(|b| if b { "True" } else { "False" }.to_owned()),
+            Self::Ints(v) => v.get(row)?.map(|i| i.to_string()),
+            Self::Floats(v) => v.get(row).filter(|x| !x.is_nan()).map(|x| format!("{x:?}")),
+        }
+    }
+
+    /// The values as labels.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] when values are missing and `missing` is [`Missing::Error`].
+    pub fn to_factor(&self, missing: &Missing) -> Result<Factor> {
+        let mut texts = Vec::with_capacity(self.len());
+        let mut absent = 0usize;
+        for row in 0..self.len() {
+            texts.push(match (self.text(row), missing) {
+                (Some(text), _) => text,
+                (None, Missing::Level(name)) => name.clone(),
+                (None, Missing::Error) => {
+                    absent += 1;
+                    String::new()
+                }
+            });
+        }
+        if absent > 0 {
+            return Err(DataError::invalid(format!(
+                "{absent} of {} values are missing; fill them in, or drop those cells",
+                self.len()
+            )));
+        }
+        Ok(factor(&texts))
+    }
+
+    /// The values as numbers, NaN where missing; `None` for text and categories.
+    pub fn to_f64(&self) -> Option<Vec<f64>> {
+        let nan = f64::NAN;
+        match self {
+            Self::Floats(v) => Some(v.clone()),
+            Self::Ints(v) => Some(v.iter().map(|x| x.map_or(nan, |x| x as f64)).collect()),
+            Self::Bools(v) => {
+                Some(v.iter().map(|x| x.map_or(nan, |x| f64::from(u8::from(x)))).collect())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Codes of `texts` into their sorted distinct values.
+pub(crate) fn factor(texts: &[String]) -> Factor {
+    // UTF-8 sorts bytewise in the order of code points.
+    let mut names: Vec<String> = texts.to_vec();
+    names.sort_unstable();
+    names.dedup();
+    let codes = texts
+        .iter()
+        .map(|t| names.binary_search(t).map_or(0, |i| i as u32))
+        .collect();
+    Factor { codes, names }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn factor_sorts_by_code_point_and_drops_unused_categories() {
+        let column = Column::Categorical {
+            codes: vec![2, 0, 2, -1],
+            categories: vec!["é".into(), "unused".into(), "Z".into()],
+            ordered: true,
+        };
+        let factor = column.to_factor(&Missing::Level("missing".into())).unwrap();
+        assert_eq!(factor.names, ["Z", "missing", "é"]);
+        assert_eq!(factor.codes, [0, 2, 0, 1]);
+        let error = column.to_factor(&Missing::Error).unwrap_err().to_string();
+        assert!(error.starts_with("1 of 4 values are missing"), "{error}");
+    }
+
+    #[test]
+    fn numbers_are_written_as_python_does() {
+        assert_eq!(Column::Floats(vec![1.0, f64::NAN]).text(0).as_deref(), Some("1.0"));
+        assert_eq!(Column::Floats(vec![1.0, f64::NAN]).text(1), None);
+        assert_eq!(Column::Bools(vec![Some(true)]).text(0).as_deref(), Some("True"));
+    }
+}

@@ -1,0 +1,303 @@
+//! Adding embeddings to an AnnData file without touching anything else in it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use ndarray::Array2;
+use rust_hdf5::{FileLocking, H5Dataset, H5File};
+
+use super::H5ad;
+use crate::atomic::Temporary;
+use crate::error::{DataError, Result};
+use crate::h5::writer::{
+    Made, Packing, encode_dataset, encode_group, ensure_group, growing, text, wrap,
+};
+use crate::h5::{self, H5Source, NodeKind};
+
+/// Where an embedding goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteTarget {
+    /// Into the file itself (through a temporary copy that replaces it when complete).
+    InPlace,
+    /// Into a copy at this path.
+    Copy(PathBuf),
+}
+
+/// Adds or replaces `obsm/<key>` (float32, one row a cell) and `uns/scfm/<key>` (JSON text).
+///
+/// Work is done on a temporary copy in the folder of the destination, read back, flushed to the disk
+/// and renamed: whatever happens, the destination is the old file or the complete new one.
+///
+/// # Errors
+/// As [`ObsmWriter::create`], [`ObsmWriter::push`] and [`ObsmWriter::finish`].
+pub fn write_obsm(
+    source: &Path,
+    target: &WriteTarget,
+    key: &str,
+    rows: &Array2<f32>,
+    provenance: &serde_json::Value,
+) -> Result<()> {
+    let mut writer = ObsmWriter::create(source, target, key, rows.ncols(), provenance)?;
+    match rows.as_slice() {
+        Some(values) => writer.push(values)?,
+        None => {
+            for row in rows.rows() {
+                writer.push(&row.to_vec())?;
+            }
+        }
+    }
+    writer.finish()
+}
+
+/// An embedding being written row by row, so that memory does not grow with the file.
+///
+/// Dropped before [`ObsmWriter::finish`], it leaves nothing behind.
+pub struct ObsmWriter {
+    // The order of fields is the order of closing: the dataset and file before the temporary file.
+    dataset: H5Dataset,
+    file: H5File,
+    temp: Temporary,
+    before: H5ad,
+    destination: PathBuf,
+    permissions: Option<std::fs::Permissions>,
+    key: String,
+    dims: usize,
+    rows: usize,
+    hash: blake3::Hasher,
+}
+
+impl std::fmt::Debug for ObsmWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ObsmWriter({}: obsm/{})", self.destination.display(), self.key)
+    }
+}
+
+impl ObsmWriter {
+    /// Copies `source` beside its destination and opens `obsm/<key>` of `dims` columns in the copy.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] for an unusable key or no dimensions; [`DataError::Io`] when a file
+    /// cannot be read or written (read-only folder, no space); [`DataError::File`] when `source` is no
+    /// AnnData file or is too old to take arrays in `obsm` (anndata 0.6).
+    pub fn create(
+        source: &Path,
+        target: &WriteTarget,
+        key: &str,
+        dims: usize,
+        provenance: &serde_json::Value,
+    ) -> Result<Self> {
+        if key.is_empty() || key.contains('/') || key == "." {
+            return Err(DataError::invalid(format!("'{key}' cannot be a name in obsm")));
+        }
+        if dims == 0 {
+            return Err(DataError::invalid(format!("obsm/{key}: an embedding needs columns")));
+        }
+        let before = H5ad::open(source)?;
+        for group in ["obsm", "uns", "uns/scfm"] {
+            if before.source().kind(group)? == Some(NodeKind::Dataset) {
+                return Err(DataError::file(
+                    source,
+                    format!(
+                        "{group} is a table, as anndata 0.6 wrote it, and takes no new array; save \
+                         the file again with a current anndata first"
+                    ),
+                ));
+            }
+        }
+        let destination = match target {
+            WriteTarget::InPlace => source.to_path_buf(),
+            WriteTarget::Copy(path) => path.clone(),
+        };
+        let mut temp = Temporary::beside(&destination)?;
+        let mut from = File::open(source).map_err(|e| DataError::io(source, e))?;
+        let permissions = match target {
+            WriteTarget::InPlace => from.metadata().ok().map(|m| m.permissions()),
+            WriteTarget::Copy(_) => None,
+        };
+        std::io::copy(&mut from, temp.file_mut()).map_err(|e| DataError::io(&destination, e))?;
+        let (file, dataset) =
+            wrap(&destination, begin(&before, temp.path(), key, dims, &provenance.to_string()))?;
+        Ok(Self {
+            dataset,
+            file,
+            temp,
+            before,
+            destination,
+            permissions,
+            key: key.to_owned(),
+            dims,
+            rows: 0,
+            hash: blake3::Hasher::new(),
+        })
+    }
+
+    /// Appends whole rows, row-major, in the order of the cells.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] when the values do not make whole rows or there are more rows than cells;
+    /// [`DataError::Io`] when they cannot be written.
+    pub fn push(&mut self, values: &[f32]) -> Result<()> {
+        if values.len() % self.dims != 0 {
+            return Err(DataError::invalid(format!(
+                "obsm/{}: {} values make no whole rows of {}",
+                self.key,
+                values.len(),
+                self.dims
+            )));
+        }
+        self.rows += values.len() / self.dims;
+        if self.rows > self.before.n_obs() {
+            return Err(self.wrong_rows());
+        }
+        // Blocks keep the copy that the writer and the hash make small.
+        for block in values.chunks(self.dims * (65_536 / self.dims).max(1)) {
+            for value in block {
+                self.hash.update(&value.to_le_bytes());
+            }
+            wrap(&self.destination, self.dataset.append(block))?;
+        }
+        Ok(())
+    }
+
+    /// Closes the copy, reads it back, and moves it to its destination.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] when rows are missing; [`DataError::Io`] when the file cannot be written;
+    /// [`DataError::File`] when what was read back differs.
+    pub fn finish(self) -> Result<()> {
+        if self.rows != self.before.n_obs() {
+            return Err(self.wrong_rows());
+        }
+        let Self { dataset, file, temp, before, destination, permissions, key, dims, hash, .. } = self;
+        drop(dataset);
+        wrap(&destination, file.close())?;
+        verify(&before, temp.path(), &destination, &key, dims, &hash.finalize())?;
+        if let Some(permissions) = permissions {
+            std::fs::set_permissions(temp.path(), permissions)
+                .map_err(|e| DataError::io(&destination, e))?;
+        }
+        temp.publish()
+    }
+
+    fn wrong_rows(&self) -> DataError {
+        DataError::invalid(format!(
+            "obsm/{}: {} rows for {} cells of {}",
+            self.key,
+            self.rows,
+            self.before.n_obs(),
+            self.before.path().display()
+        ))
+    }
+}
+
+fn begin(
+    before: &H5ad,
+    path: &Path,
+    key: &str,
+    dims: usize,
+    provenance: &str,
+) -> std::result::Result<(H5File, H5Dataset), rust_hdf5::Hdf5Error> {
+    let there = |node: &str| before.source().kind(node).ok().flatten();
+    // Locks would only get in the way: nobody else knows the temporary file, and some network file
+    // systems refuse them.
+    let file = H5File::options().locking(FileLocking::Disabled).open_rw(path)?;
+    let root = file.root_group();
+    let (obsm, made) = ensure_group(&root, "obsm")?;
+    if made == Made::New {
+        encode_group(&obsm, "dict", "0.1.0")?;
+    }
+    let (uns, made) = ensure_group(&root, "uns")?;
+    if made == Made::New {
+        encode_group(&uns, "dict", "0.1.0")?;
+    }
+    let (scfm, made) = ensure_group(&uns, "scfm")?;
+    if made == Made::New {
+        encode_group(&scfm, "dict", "0.1.0")?;
+    }
+    for node in [format!("obsm/{key}"), format!("uns/scfm/{key}")] {
+        match there(&node) {
+            Some(NodeKind::Dataset) => file.delete_dataset(&node)?,
+            Some(NodeKind::Group) => file.delete_group(&node)?,
+            None => {}
+        }
+    }
+    text(&scfm, key, provenance)?;
+    let dataset = growing::<f32>(&obsm, key, Some(dims), Packing::None)?;
+    encode_dataset(&dataset, "array", "0.2.0")?;
+    Ok((file, dataset))
+}
+
+/// Reads the finished copy back: the rows must hash as pushed, and every other node must be there
+/// with its shape and type.
+fn verify(
+    before: &H5ad,
+    path: &Path,
+    destination: &Path,
+    key: &str,
+    dims: usize,
+    expected: &blake3::Hash,
+) -> Result<()> {
+    let fault = |what: String| {
+        DataError::file(
+            destination,
+            format!("was not written: reading back the copy gave {what}; please report this"),
+        )
+    };
+    let after = h5::open(path).map_err(|e| fault(e.to_string()))?;
+    let node = format!("obsm/{key}");
+    let rows = before.n_obs() as u64;
+    let shape = after.info(&node).map_err(|e| fault(e.to_string()))?.shape;
+    if shape != [rows, dims as u64] {
+        return Err(fault(format!("shape {shape:?} of {node}")));
+    }
+    let mut hash = blake3::Hasher::new();
+    let step = ((4usize << 20) / dims).max(1);
+    for first in (0..rows).step_by(step) {
+        let last = (first + step as u64).min(rows);
+        let values = after.numbers(&node, &[first..last, 0..dims as u64]);
+        for value in values.map_err(|e| fault(e.to_string()))?.into_f32() {
+            hash.update(&value.to_le_bytes());
+        }
+    }
+    if hash.finalize() != *expected {
+        return Err(fault(format!("other values of {node}")));
+    }
+    let ours = [node, format!("uns/scfm/{key}")];
+    compare(&**before.source(), &*after, "", &ours, 0).map_err(|what| fault(what))
+}
+
+/// Whether everything below `node` of `old` is in `new`, by kind, shape and type.
+fn compare(
+    old: &dyn H5Source,
+    new: &dyn H5Source,
+    node: &str,
+    ours: &[String],
+    depth: usize,
+) -> std::result::Result<(), String> {
+    let names = old.children(node).map_err(|e| e.to_string())?;
+    for name in names {
+        let child = if node.is_empty() { name } else { format!("{node}/{name}") };
+        if ours.contains(&child) {
+            continue;
+        }
+        let kinds = (old.kind(&child), new.kind(&child));
+        match kinds {
+            // Cyclic links are legal in HDF5; nothing in AnnData is this deep.
+            (Ok(Some(NodeKind::Group)), Ok(Some(NodeKind::Group))) if depth < 32 => {
+                compare(old, new, &child, ours, depth + 1)?;
+            }
+            (Ok(Some(NodeKind::Dataset)), Ok(Some(NodeKind::Dataset))) => {
+                if let (Ok(a), Ok(b)) = (old.info(&child), new.info(&child)) {
+                    if a != b {
+                        return Err(format!("'{child}' as {b:?} instead of {a:?}"));
+                    }
+                }
+            }
+            (Ok(a), Ok(b)) if a == b => {}
+            (a, b) => {
+                return Err(format!("'{child}' as {:?} instead of {:?}", b.ok(), a.ok()));
+            }
+        }
+    }
+    Ok(())
+}
