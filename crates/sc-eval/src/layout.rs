@@ -3,9 +3,11 @@
 //! McInnes, Healy and Melville 2018 with negative sampling, one edge after another, so that the
 //! picture depends on the seed and nothing else. Made to look at, never to measure.
 
+use crate::eigen;
+use crate::error::Undefined;
 use crate::graph::fuzzy;
 use crate::neighbors::Neighbors;
-use ndarray::ArrayView2;
+use ndarray::{Array2, ArrayView2};
 use rand::RngExt as _;
 
 /// Curve `1/(1 + a d^(2b))` of umap-learn for `min_dist` 0.5 and `spread` 1.
@@ -101,4 +103,34 @@ fn start(init: ArrayView2<'_, f32>, n: usize, seed: u64) -> Vec<[f32; 2]> {
         p.iter_mut().for_each(|v| *v += 0.001 * (rng.random::<f32>() - 0.5));
     }
     at
+}
+
+/// The first two principal component scores `[cells, 2]` of an embedding, signs arbitrary.
+///
+/// # Errors
+/// [`Undefined::NotConverged`].
+pub fn principal_plane(x: ArrayView2<'_, f32>) -> Result<Array2<f32>, Undefined> {
+    let (n, dims) = x.dim();
+    let mean: Vec<f64> = x
+        .columns()
+        .into_iter()
+        .map(|c| c.iter().map(|&v| f64::from(v)).sum::<f64>() / n.max(1) as f64)
+        .collect();
+    let project = |v: &[f64]| -> Vec<f64> {
+        let term = |((&a, m), b): ((&f32, &f64), &f64)| (f64::from(a) - m) * b;
+        x.outer_iter().map(|row| row.iter().zip(&mean).zip(v).map(term).sum()).collect()
+    };
+    let found = eigen::leading(dims, 2, 0, |v, out| {
+        out.fill(0.0);
+        for (row, s) in x.outer_iter().zip(project(v)) {
+            out.iter_mut().zip(row.iter().zip(&mean)).for_each(|(o, (&a, m))| {
+                *o += s * (f64::from(a) - m);
+            });
+        }
+    })?;
+    let mut out = Array2::zeros((n, 2));
+    for (c, vector) in found.vectors.iter().enumerate() {
+        out.column_mut(c).iter_mut().zip(project(vector)).for_each(|(o, s)| *o = s as f32);
+    }
+    Ok(out)
 }
