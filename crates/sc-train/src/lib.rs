@@ -1,3 +1,23 @@
 //! Training: objectives, the step loop, schedules, checkpoints.
+//!
+//! An architecture with its tokens and its objective is a [`task::Task`]; the step loop
+//! ([`trainer::train`]) knows nothing else. Order of cells, masks, noise, dropout and learning rate
+//! are pure functions of the seed and the step, so a checkpoint is weights, moments and a number,
+//! and a killed run ends with the weights of one that was not.
 
+pub mod adamw;
+pub mod checkpoint;
+pub mod config;
+pub mod corpus;
+pub mod error;
 pub mod losses;
+pub mod order;
+pub mod spec;
+pub mod task;
+pub mod tasks;
+pub mod trainer;
+
+pub use config::TrainConfig;
+pub use corpus::{CellBatch, Corpus, Counts};
+pub use error::{Result, TrainError};
+pub use spec::{ModelSpec, Trainable};

@@ -1,0 +1,93 @@
+//! Settings of a training run.
+
+use crate::error::{Result, TrainError};
+use serde::{Deserialize, Serialize};
+
+/// Settings of a training run; the same for every architecture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Cells a step.
+    pub minibatch: usize,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Steps of linear warm-up.
+    pub warmup: u64,
+    /// Share of the learning rate left at the last step of the cosine.
+    pub final_fraction: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// First moment decay of AdamW.
+    pub beta1: f64,
+    /// Second moment decay of AdamW.
+    pub beta2: f64,
+    /// Largest norm of the gradient of all parameters together; 0 for no clipping.
+    pub clip: f64,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 1000,
+            minibatch: 64,
+            learning_rate: 1e-3,
+            warmup: 50,
+            final_fraction: 0.05,
+            weight_decay: 1e-4,
+            beta1: 0.9,
+            beta2: 0.999,
+            clip: 1.0,
+            checkpoint_every: 100,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] names the setting, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let fail = |what: String| Err(TrainError::Config(format!("train.{what}")));
+        if self.minibatch == 0 || self.checkpoint_every == 0 {
+            return fail("minibatch and train.checkpoint_every must be at least 1".into());
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return fail(format!("learning_rate = {}; must be above 0", self.learning_rate));
+        }
+        for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            if !(0.0..1.0).contains(&beta) {
+                return fail(format!("{name} = {beta}; must lie in [0, 1)"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The learning rate of `step`, from 1: linear warm-up, then a cosine.
+    pub fn learning_rate_at(&self, step: u64) -> f64 {
+        if step <= self.warmup {
+            return self.learning_rate * step as f64 / self.warmup as f64;
+        }
+        let span = self.steps.saturating_sub(self.warmup).max(1) as f64;
+        let at = ((step - self.warmup) as f64 / span).min(1.0);
+        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * at).cos());
+        self.learning_rate * (self.final_fraction + (1.0 - self.final_fraction) * cosine)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warms_up_and_comes_down() {
+        let c = TrainConfig { steps: 110, warmup: 10, learning_rate: 2.0, ..Default::default() };
+        assert!((c.learning_rate_at(5) - 1.0).abs() < 1e-12);
+        assert!((c.learning_rate_at(10) - 2.0).abs() < 1e-12);
+        assert!((c.learning_rate_at(110) - 0.1).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,98 @@
+//! The cells a model sees: rows of a store, in the columns of its vocabulary.
+
+use crate::error::Result;
+use sc_data::store::CountsReader;
+use sc_data::{CsrMatrix, DataError, LogNormalized, RawCounts};
+use std::sync::Arc;
+
+/// Something that hands out rows of counts.
+pub trait Counts: Send + Sync {
+    /// Number of cells.
+    fn cells(&self) -> usize;
+
+    /// The counts of the cells at `rows`, in that order, `[rows, columns of the file]`.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file or its values.
+    fn read(&self, rows: &[usize]) -> Result<CsrMatrix, DataError>;
+}
+
+impl Counts for RawCounts {
+    fn cells(&self) -> usize {
+        self.matrix().rows()
+    }
+
+    fn read(&self, rows: &[usize]) -> Result<CsrMatrix, DataError> {
+        Ok(self.matrix().select_rows(rows))
+    }
+}
+
+impl Counts for CountsReader {
+    fn cells(&self) -> usize {
+        self.store().rows()
+    }
+
+    fn read(&self, rows: &[usize]) -> Result<CsrMatrix, DataError> {
+        self.read_rows(rows).map(RawCounts::into_matrix)
+    }
+}
+
+/// Values the user vouches for as log-normalised, taken back to pseudo-counts with `exp(x) − 1`.
+///
+/// Models take counts and apply their own logarithm; taking the user's back first is what keeps
+/// log-normalised input from being logged twice.
+pub struct AssumedNormalized(pub CountsReader);
+
+impl Counts for AssumedNormalized {
+    fn cells(&self) -> usize {
+        self.0.store().rows()
+    }
+
+    fn read(&self, rows: &[usize]) -> Result<CsrMatrix, DataError> {
+        let values = self.0.read_normalized(rows).map(LogNormalized::into_matrix)?;
+        Ok(values.map_values(f32::exp_m1))
+    }
+}
+
+/// Cells of one data set in the columns of one vocabulary.
+#[derive(Clone)]
+pub struct Corpus {
+    /// Where counts come from.
+    pub counts: Arc<dyn Counts>,
+    /// Vocabulary row of every column of the file.
+    pub columns: Arc<Vec<Option<u32>>>,
+    /// Genes of the vocabulary.
+    pub genes: usize,
+    /// Sequencing batch of every cell of the file.
+    pub batches: Arc<Vec<u32>>,
+    /// Rows to work on.
+    pub rows: Arc<Vec<usize>>,
+}
+
+/// A minibatch on the host.
+#[derive(Clone, Debug)]
+pub struct CellBatch {
+    /// Row in the file of every cell: the cell's name in every random stream.
+    pub rows: Vec<usize>,
+    /// Counts, `[cells, genes]`.
+    pub counts: CsrMatrix,
+    /// Sequencing batch of every cell.
+    pub batches: Vec<u32>,
+}
+
+impl Corpus {
+    /// Number of sequencing batches.
+    pub fn batch_levels(&self) -> usize {
+        self.batches.iter().max().map_or(0, |&b| b as usize + 1)
+    }
+
+    /// Reads the cells at `rows` of the file.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file or its values.
+    pub fn read(&self, rows: &[usize]) -> Result<CellBatch> {
+        let counts = self.counts.read(rows)?.remap_cols(&self.columns, self.genes);
+        let batches = rows.iter().map(|&r| self.batches[r]).collect();
+        Ok(CellBatch { rows: rows.to_vec(), counts, batches })
+    }
+}

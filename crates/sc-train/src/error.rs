@@ -1,0 +1,55 @@
+//! The error type of this crate.
+
+use sc_data::DataError;
+use sc_models::ModelError;
+use std::path::PathBuf;
+
+/// Anything that stops training or embedding.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A setting that cannot be trained with.
+    #[error("{0}")]
+    Config(String),
+    /// The loss is no longer a number.
+    #[error(
+        "training diverged at step {step}: {term} is {value}; the last good checkpoint is in {}; \
+         lower train.learning_rate (now {learning_rate:e}) or train.clip", checkpoints.display()
+    )]
+    Diverged {
+        /// The step, from 1.
+        step: u64,
+        /// The loss term, or `gradient`.
+        term: String,
+        /// Its value.
+        value: f64,
+        /// The learning rate of the step.
+        learning_rate: f64,
+        /// Where checkpoints lie.
+        checkpoints: PathBuf,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        message: String,
+    },
+}
+
+impl TrainError {
+    /// A [`TrainError::File`] for `path`.
+    pub fn file(path: impl Into<PathBuf>, message: impl ToString) -> Self {
+        Self::File { path: path.into(), message: message.to_string() }
+    }
+}
+
+/// Result of everything in this crate.
+pub type Result<T, E = TrainError> = std::result::Result<T, E>;

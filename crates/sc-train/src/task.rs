@@ -1,0 +1,49 @@
+//! The joint between an architecture and the step loop.
+
+use crate::corpus::{CellBatch, Corpus};
+use crate::error::Result;
+use crate::losses::Losses;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use sc_models::weights::Names;
+
+/// An architecture with its tokens and its objective: all that the step loop asks of it.
+pub trait Task: Send + Sync {
+    /// The network.
+    type Model: Module;
+    /// A minibatch as the network takes it, still on the host.
+    type Input: Send;
+
+    /// The network on `device` with initial weights drawn from the task's seed.
+    ///
+    /// # Errors
+    /// When the configuration cannot be built.
+    fn build(&self, device: &Device) -> Result<Self::Model>;
+
+    /// Published names of its tensors.
+    fn names(&self) -> Names;
+
+    /// The minibatches of `epoch`: a pure function of the seed.
+    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Vec<Vec<usize>>;
+
+    /// A minibatch for training; every draw depends on the cell and the epoch only.
+    ///
+    /// # Errors
+    /// When the counts cannot be tokenised.
+    fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<Self::Input>;
+
+    /// The objective on one minibatch; `step` is counted from 1.
+    fn losses(&self, model: &Self::Model, input: Self::Input, step: u64, device: &Device) -> Losses;
+
+    /// Minibatches for embedding, in an order that covers the corpus once.
+    fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>>;
+
+    /// The embedding of a minibatch, `[cells, dims]`.
+    ///
+    /// # Errors
+    /// When the counts cannot be tokenised.
+    fn embed(&self, model: &Self::Model, cells: CellBatch, device: &Device) -> Result<Tensor<2>>;
+
+    /// Width of the embedding.
+    fn dims(&self) -> usize;
+}

@@ -1,0 +1,193 @@
+//! CellPLM: sentences of cells of one batch, denoising with a negative binomial.
+
+use crate::corpus::{CellBatch, Corpus};
+use crate::error::Result;
+use crate::losses::cellplm::{Masked, denoise};
+use crate::losses::Losses;
+use crate::order;
+use crate::task::Task;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::{Rng, RngExt};
+use rand_distr::StandardNormal;
+use sc_data::CsrMatrix;
+use sc_data::rng::stream;
+use sc_models::cellplm::{
+    CellPlm, CellPlmConfig, Covariates, HeadConfig, INIT, LatentConfig, LatentNoise, NAMES, Sentence,
+};
+use sc_models::init::initialise;
+use sc_models::layers::norm::Phase;
+use sc_models::weights::Names;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// How cells become sentences.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SentenceConfig {
+    /// Most cells of a sentence when embedding; training takes `train.minibatch`.
+    pub cells: usize,
+    /// Share of the cells of a sentence that are masked.
+    pub mask_cells: f64,
+    /// Share of a masked cell's genes, zeros included, that are hidden.
+    pub mask_genes: f64,
+    /// Steps over which the KL of a plain VAE comes in.
+    pub kl_warmup: u64,
+}
+
+impl Default for SentenceConfig {
+    fn default() -> Self {
+        Self { cells: 2000, mask_cells: 0.75, mask_genes: 0.25, kl_warmup: 10_000 }
+    }
+}
+
+/// CellPLM as a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CellPlmTask {
+    /// The network; `genes` and the decoder's batches are those of the data.
+    pub network: CellPlmConfig,
+    /// How cells become sentences.
+    pub input: SentenceConfig,
+    /// Seed of every random stream.
+    pub seed: u64,
+}
+
+/// A sentence on the host.
+pub struct SentenceInput {
+    counts: Arc<CsrMatrix>,
+    log_counts: Arc<CsrMatrix>,
+    masked: Masked,
+    batches: Vec<u32>,
+    normal: Vec<f32>,
+    uniform: Vec<f32>,
+}
+
+impl CellPlmTask {
+    fn clusters(&self) -> usize {
+        match self.network.latent {
+            LatentConfig::Gmvae { clusters, .. } => clusters,
+            _ => 0,
+        }
+    }
+
+    fn mask(&self, cell: u64, epoch: u64) -> Vec<u32> {
+        let mut rng = stream(self.seed, "mask", cell, epoch);
+        if rng.random::<f64>() >= self.input.mask_cells {
+            return Vec::new();
+        }
+        // One 32-bit draw a gene: a float would take twice the generator's output.
+        let threshold = (self.input.mask_genes * f64::from(u32::MAX)) as u32;
+        (0..self.network.genes as u32).filter(|_| rng.next_u32() < threshold).collect()
+    }
+}
+
+/// `log1p` of the counts without the masked entries.
+fn hide(counts: &CsrMatrix, masked: &Masked) -> CsrMatrix {
+    let mut out = CsrMatrix::empty(0, counts.cols());
+    let (mut genes, mut values) = (Vec::new(), Vec::new());
+    for (cell, masked) in masked.iter().enumerate() {
+        genes.clear();
+        values.clear();
+        let (indices, counts) = counts.row(cell);
+        for (&g, &v) in indices.iter().zip(counts) {
+            if masked.binary_search(&g).is_err() {
+                genes.push(g);
+                values.push(v.ln_1p());
+            }
+        }
+        out.push_row(&genes, &values);
+    }
+    out
+}
+
+impl Task for CellPlmTask {
+    type Model = CellPlm;
+    type Input = SentenceInput;
+
+    fn build(&self, device: &Device) -> Result<CellPlm> {
+        Ok(initialise(CellPlm::new(&self.network, device)?, self.seed, INIT))
+    }
+
+    fn names(&self) -> Names {
+        NAMES
+    }
+
+    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Vec<Vec<usize>> {
+        order::grouped(&corpus.rows, |r| corpus.batches[r], size, self.seed, epoch)
+    }
+
+    fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<SentenceInput> {
+        let rows = || cells.rows.iter().map(|&r| r as u64);
+        let masked: Masked = rows().map(|c| Arc::new(self.mask(c, epoch))).collect();
+        let mut normal = Vec::with_capacity(cells.rows.len() * self.network.latent_dim);
+        let mut uniform = Vec::with_capacity(cells.rows.len() * self.clusters());
+        for cell in rows() {
+            let mut rng = stream(self.seed, "latent", cell, epoch);
+            normal.extend((0..self.network.latent_dim).map(|_| rng.sample::<f32, _>(StandardNormal)));
+            uniform.extend((0..self.clusters()).map(|_| rng.random::<f32>()));
+        }
+        Ok(SentenceInput {
+            log_counts: Arc::new(hide(&cells.counts, &masked)),
+            counts: Arc::new(cells.counts),
+            masked,
+            batches: cells.batches,
+            normal,
+            uniform,
+        })
+    }
+
+    fn losses(&self, model: &CellPlm, input: SentenceInput, step: u64, device: &Device) -> Losses {
+        let n = input.batches.len();
+        let matrix = |v: Vec<f32>, d: usize| Tensor::<2>::from_data(TensorData::new(v, [n, d]), device);
+        let clusters = self.clusters();
+        let batch = match self.network.head {
+            HeadConfig::Decode { batches: 1.., .. } => {
+                let codes: Vec<i64> = input.batches.iter().map(|&b| i64::from(b)).collect();
+                Some(Tensor::<1, Int>::from_data(TensorData::new(codes, [n]), device))
+            }
+            _ => None,
+        };
+        let sentence = Sentence {
+            log_counts: input.log_counts,
+            genes: None,
+            covariates: Covariates { batch, dataset: None },
+            noise: Some(LatentNoise {
+                normal: matrix(input.normal, self.network.latent_dim),
+                uniform: (clusters > 0).then(|| matrix(input.uniform, clusters)),
+            }),
+            kl_weight: (step as f64 / self.input.kl_warmup.max(1) as f64).min(1.0),
+        };
+        let output = model.forward(&sentence, Phase::Train, &mut ());
+        let mut terms = Vec::new();
+        let mut total = Tensor::<1>::zeros([1], device);
+        if let Some(decoded) = &output.counts {
+            let loss = denoise(decoded, &input.counts, &input.masked);
+            terms.push(("all_genes", loss.all_genes.clone()));
+            terms.push(("masked_entries", loss.masked_entries.clone()));
+            total = total + loss.all_genes + loss.masked_entries;
+        }
+        if let Some(latent) = output.latent.loss {
+            terms.extend(output.latent.terms);
+            total = total + latent;
+        }
+        Losses { total, terms }
+    }
+
+    fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
+        order::sequential(&corpus.rows, |r| corpus.batches[r], self.input.cells)
+    }
+
+    fn embed(&self, model: &CellPlm, cells: CellBatch, _: &Device) -> Result<Tensor<2>> {
+        let sentence = Sentence {
+            log_counts: Arc::new(cells.counts.map_values(f32::ln_1p)),
+            genes: None,
+            covariates: Covariates::default(),
+            noise: None,
+            kl_weight: 1.0,
+        };
+        Ok(model.encode(&sentence, Phase::Eval, &mut ()).z)
+    }
+
+    fn dims(&self) -> usize {
+        self.network.latent_dim
+    }
+}
