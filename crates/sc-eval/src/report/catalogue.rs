@@ -1,25 +1,15 @@
 //! Names of metrics as readers know them, and what each says.
 
-use crate::results::{Group, RunResult};
+use crate::results::Group;
 
-/// The metric that decides, under the names it may have.
-pub(super) const PRIMARY: &[&str] = &["probe_lr_f1_macro", "probe_lr_macro_f1"];
+/// The metric that decides.
+pub(super) const PRIMARY: &str = "probe_lr_macro_f1";
 /// Balanced accuracy of the same probe, whose chance level is one over the number of labels.
-pub(super) const BALANCED: &[&str] = &["probe_lr_balanced_accuracy"];
+pub(super) const BALANCED: &str = "probe_lr_balanced_accuracy";
 /// scIB's weighted mean of bio conservation and batch correction.
-pub(super) const TOTAL: &[&str] = &["total", "scib_total"];
+pub(super) const TOTAL: &str = "total";
 /// The geometry metric.
-pub(super) const GEOMETRY: &[&str] = &["scgraph", "scgraph_weighted", "scgraph_corr_weighted"];
-
-/// The first of `names` that any result holds, or the first of all.
-pub(super) fn present<'n>(results: &[RunResult], names: &[&'n str]) -> &'n str {
-    let held = |name: &&&str| {
-        results
-            .iter()
-            .any(|r| r.metrics.iter().any(|m| m.name == **name))
-    };
-    names.iter().find(held).copied().unwrap_or(names[0])
-}
+pub(super) const GEOMETRY: &str = "scgraph_corr_weighted";
 
 /// Machine name, name in tables, what it says in one sentence.
 const KNOWN: &[(&str, &str, &str)] = &[
@@ -49,34 +39,14 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "Pairs of cells on which Leiden clusters and labels agree, adjusted for chance.",
     ),
     (
-        "kmeans_nmi",
-        "KMeans NMI",
-        "Agreement of k-means clusters with labels.",
-    ),
-    (
-        "kmeans_ari",
-        "KMeans ARI",
-        "Pairs of cells on which k-means clusters and labels agree, adjusted for chance.",
-    ),
-    (
-        "leiden_nmi",
-        "Leiden NMI",
-        "Agreement of Leiden clusters with labels.",
-    ),
-    (
-        "leiden_ari",
-        "Leiden ARI",
-        "Pairs of cells on which Leiden clusters and labels agree, adjusted for chance.",
-    ),
-    (
         "silhouette_label",
         "Silhouette label",
         "Distance to the nearest other label against distance inside the own label.",
     ),
     (
-        "silhouette_batch",
-        "Silhouette batch",
-        "How little batches separate inside a label; superseded by BRAS.",
+        "clisi_knn",
+        "cLISI",
+        "How few labels a cell's neighbourhood holds.",
     ),
     (
         "bras",
@@ -84,9 +54,14 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "Batch removal silhouette, against all other batches instead of the nearest.",
     ),
     (
-        "clisi_knn",
-        "cLISI",
-        "How few labels a cell's neighbourhood holds.",
+        "bras_furthest",
+        "BRAS furthest",
+        "The same against the furthest batch.",
+    ),
+    (
+        "silhouette_batch",
+        "Silhouette batch",
+        "How little batches separate inside a label; superseded by BRAS.",
     ),
     (
         "ilisi_knn",
@@ -106,17 +81,12 @@ const KNOWN: &[(&str, &str, &str)] = &[
     (
         "pcr_comparison",
         "PCR comparison",
-        "Variance owed to batch that the embedding removed, against PCA.",
+        "Share of the variance owed to batch in PCA that the embedding removed.",
     ),
     (
-        "scgraph",
-        "scGraph",
-        "Do labels keep the distances they have inside single batches?",
-    ),
-    (
-        "scgraph_weighted",
-        "scGraph",
-        "Do labels keep the distances they have inside single batches? Near labels count more.",
+        "pcr",
+        "PCR",
+        "Share of the embedding's variance that is owed to batch.",
     ),
     (
         "scgraph_corr_weighted",
@@ -124,39 +94,14 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "Do labels keep the distances they have inside single batches? Near labels count more.",
     ),
     (
-        "scgraph_rank",
-        "scGraph rank",
-        "The same by ranks of distances.",
-    ),
-    (
         "scgraph_corr",
         "scGraph corr",
         "The same by plain correlation of distances.",
     ),
     (
-        "scgraph_rank_pca",
+        "scgraph_rank",
         "scGraph rank",
         "The same by ranks of distances.",
-    ),
-    (
-        "scgraph_corr_pca",
-        "scGraph corr",
-        "The same by plain correlation of distances.",
-    ),
-    (
-        "probe_lr_accuracy",
-        "LR accuracy",
-        "Held-out cells that a linear probe labels rightly.",
-    ),
-    (
-        "probe_lr_balanced_accuracy",
-        "LR balanced accuracy",
-        "Mean over labels of the share labelled rightly by the linear probe.",
-    ),
-    (
-        "probe_lr_f1_macro",
-        "LR macro-F1",
-        "Mean over labels of the F1 of the linear probe on held-out donors. Decides the verdict.",
     ),
     (
         "probe_lr_macro_f1",
@@ -164,14 +109,49 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "Mean over labels of the F1 of the linear probe on held-out donors. Decides the verdict.",
     ),
     (
-        "probe_lr_auroc",
-        "LR AUROC",
-        "Area under the ROC curve, mean of one label against the rest.",
+        "probe_lr_macro_f1_true_classes",
+        "LR macro-F1, true classes",
+        "The same over the labels that occur in the held-out donors only.",
+    ),
+    (
+        "probe_lr_accuracy",
+        "LR accuracy",
+        "Held-out cells that the linear probe labels rightly.",
+    ),
+    (
+        "probe_lr_balanced_accuracy",
+        "LR balanced accuracy",
+        "Mean over labels of the share labelled rightly by the linear probe.",
+    ),
+    (
+        "probe_lr_mcc",
+        "LR MCC",
+        "Matthews correlation of the linear probe.",
     ),
     (
         "probe_lr_auroc_macro_ovr",
         "LR AUROC",
-        "Area under the ROC curve, mean of one label against the rest.",
+        "Area under the ROC curve of the linear probe, mean of one label against the rest.",
+    ),
+    (
+        "probe_lr_ece15",
+        "LR calibration error",
+        "Gap between confidence and accuracy of the linear probe, in 15 bins.",
+    ),
+    (
+        "probe_lr_log_loss",
+        "LR log loss",
+        "Log loss of the linear probe.",
+    ),
+    (
+        "probe_knn_macro_f1",
+        "kNN macro-F1",
+        "Mean over labels of the F1 of nearest training cells.",
+    ),
+    (
+        "probe_knn_macro_f1_true_classes",
+        "kNN macro-F1, true classes",
+        "The same over the labels that occur in the held-out donors only.",
     ),
     (
         "probe_knn_accuracy",
@@ -184,14 +164,24 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "Mean over labels of the share labelled rightly by nearest training cells.",
     ),
     (
-        "probe_knn_f1_macro",
-        "kNN macro-F1",
-        "Mean over labels of the F1 of nearest training cells.",
+        "probe_knn_mcc",
+        "kNN MCC",
+        "Matthews correlation of nearest training cells.",
     ),
     (
-        "probe_knn_macro_f1",
-        "kNN macro-F1",
-        "Mean over labels of the F1 of nearest training cells.",
+        "probe_knn_auroc_macro_ovr",
+        "kNN AUROC",
+        "Area under the ROC curve of nearest training cells, mean of one label against the rest.",
+    ),
+    (
+        "probe_knn_ece15",
+        "kNN calibration error",
+        "Gap between confidence and accuracy of nearest training cells, in 15 bins.",
+    ),
+    (
+        "probe_knn_log_loss",
+        "kNN log loss",
+        "Log loss of nearest training cells.",
     ),
     (
         "bio_conservation",
@@ -208,12 +198,23 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "scIB total",
         "0.6 × bio conservation + 0.4 × batch correction.",
     ),
-    (
-        "scib_total",
-        "scIB total",
-        "0.6 × bio conservation + 0.4 × batch correction.",
-    ),
 ];
+
+/// Whether more of it is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Up,
+    Down,
+}
+
+/// Whether more of a metric is better.
+pub(super) fn direction(name: &str) -> Direction {
+    if name == "pcr" || name.ends_with("_ece15") || name.ends_with("_log_loss") {
+        Direction::Down
+    } else {
+        Direction::Up
+    }
+}
 
 /// Name of a metric in tables.
 pub(super) fn title(name: &str) -> String {
@@ -287,6 +288,17 @@ pub(super) fn purpose(method: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_and_raw_pcr_are_better_small() {
+        for name in ["pcr", "probe_lr_log_loss", "probe_knn_ece15"] {
+            assert_eq!(direction(name), Direction::Down, "{name}");
+        }
+        for name in [PRIMARY, BALANCED, TOTAL, GEOMETRY, "pcr_comparison"] {
+            assert_eq!(direction(name), Direction::Up, "{name}");
+            assert!(rank(name) < KNOWN.len(), "{name} has a title and a meaning");
+        }
+    }
 
     #[test]
     fn unknown_names_are_readable_and_last() {

@@ -23,7 +23,7 @@ pub(super) fn render(
     let by_data = by_data(results);
     let sections = by_data
         .iter()
-        .map(|(file, runs)| section(file, runs, results))
+        .map(|(file, runs)| section(file, runs))
         .collect();
     let replicates = results
         .iter()

@@ -54,15 +54,15 @@ pub(super) fn by_data(results: &[RunResult]) -> Vec<(&str, Vec<&RunResult>)> {
     out
 }
 
-pub(super) fn section(file: &str, runs: &[&RunResult], all: &[RunResult]) -> Section {
+pub(super) fn section(file: &str, runs: &[&RunResult]) -> Section {
     let methods = methods(runs);
-    let primary = catalogue::present(all, PRIMARY);
+    let primary = PRIMARY;
     let card = runs.first().map(|r| &r.data);
     let (maps, labels, batches) = maps(&methods);
     Section {
         file: file.to_owned(),
-        verdict: verdict(&methods, all),
-        summary: summary(&methods, all),
+        verdict: verdict(&methods),
+        summary: summary(&methods),
         differences: differences(&methods, primary),
         forest: forest(&methods, primary, &catalogue::title(primary)),
         strict: by_group(&methods, Mode::Strict),
@@ -79,13 +79,13 @@ pub(super) fn section(file: &str, runs: &[&RunResult], all: &[RunResult]) -> Sec
 }
 
 /// The few numbers a reader looks for first.
-fn summary(methods: &[Method<'_>], all: &[RunResult]) -> Table {
+fn summary(methods: &[Method<'_>]) -> Table {
     let names = [
-        catalogue::present(all, PRIMARY),
-        catalogue::present(all, TOTAL),
+        PRIMARY,
+        TOTAL,
         "bio_conservation",
         "batch_correction",
-        catalogue::present(all, GEOMETRY),
+        GEOMETRY,
     ];
     let question = "Mean over seeds, with the 95 % interval of the donor bootstrap.";
     let mut out = table(methods, &names, Mode::Strict, "Overview", question);

@@ -1,6 +1,6 @@
 //! Tables of scores, ready to print.
 
-use super::catalogue;
+use super::catalogue::{self, Direction};
 use super::format::{count, interval, score, signed, signed_interval};
 use super::paired::Difference;
 use super::summary::{Found, Method, Score};
@@ -100,7 +100,7 @@ pub(super) fn table(
     for name in names {
         let found: Vec<Found> = methods.iter().map(|m| m.score(name, mode)).collect();
         let behind = shared_behind(&found);
-        let entries = column(methods, &found, behind);
+        let entries = column(methods, &found, behind, catalogue::direction(name));
         for (row, entry) in cells.iter_mut().zip(entries) {
             row.push(entry);
         }
@@ -110,11 +110,15 @@ pub(super) fn table(
                 Found::Undefined(why) => format!("undefined, {why}"),
                 Found::Score(Score {
                     note: Some(text), ..
-                }) => text.clone(),
+                }) if !is_whole(text) => text.clone(),
                 Found::Score(_) | Found::Absent => continue,
             };
             note(&mut footnotes, &title, &text, &method.label);
         }
+        let title = match catalogue::direction(name) {
+            Direction::Up => title,
+            Direction::Down => format!("{title} ↓"),
+        };
         columns.push(Column {
             title,
             meaning: catalogue::meaning(name),
@@ -145,6 +149,12 @@ fn note(notes: &mut Vec<(String, String, Vec<String>)>, metric: &str, why: &str,
     }
 }
 
+/// "mean of 5 of 5 metrics" says nothing that a reader has to know.
+fn is_whole(note: &str) -> bool {
+    let words: Vec<&str> = note.split_whitespace().collect();
+    matches!(words.as_slice(), ["mean", "of", a, "of", b, "metrics"] if a == b)
+}
+
 /// Cells and donors, when all scores of a column share them.
 fn shared_behind(found: &[Found]) -> Option<(usize, usize)> {
     let mut behind = found.iter().filter_map(|f| match f {
@@ -155,7 +165,12 @@ fn shared_behind(found: &[Found]) -> Option<(usize, usize)> {
     behind.all(|b| b == first).then_some(first)
 }
 
-fn column(methods: &[Method<'_>], found: &[Found], behind: Option<(usize, usize)>) -> Vec<Entry> {
+fn column(
+    methods: &[Method<'_>],
+    found: &[Found],
+    behind: Option<(usize, usize)>,
+    direction: Direction,
+) -> Vec<Entry> {
     let judged = |m: &Method<'_>| m.family != Family::Control;
     let values = methods.iter().zip(found).filter_map(|(m, f)| match f {
         Found::Score(s) if judged(m) => Some(s.value),
@@ -182,8 +197,12 @@ fn column(methods: &[Method<'_>], found: &[Found], behind: Option<(usize, usize)
                 join(&mut entry.detail, &own);
             }
             if judged(method) && spread > 0.0 {
-                entry.shade = format!("{:.2}", (s.value - low) / spread);
-                entry.best = s.value == high;
+                let (from_worst, best) = match direction {
+                    Direction::Up => (s.value - low, high),
+                    Direction::Down => (high - s.value, low),
+                };
+                entry.shade = format!("{:.2}", from_worst / spread);
+                entry.best = s.value == best;
             }
             entry
         }

@@ -61,9 +61,9 @@ pub(super) struct Verdict {
     pub(super) sentences: Vec<Sentence>,
 }
 
-pub(super) fn verdict(methods: &[Method<'_>], results: &[RunResult]) -> Verdict {
-    let primary = catalogue::present(results, PRIMARY);
-    let total = catalogue::present(results, TOTAL);
+pub(super) fn verdict(methods: &[Method<'_>]) -> Verdict {
+    let primary = PRIMARY;
+    let total = TOTAL;
     let models: Vec<&Method<'_>> = methods
         .iter()
         .filter(|m| m.family == Family::Model)
@@ -85,8 +85,8 @@ pub(super) fn verdict(methods: &[Method<'_>], results: &[RunResult]) -> Verdict 
             "No model is among the results.",
         ));
     }
-    sentences.push(shuffled(methods, results));
-    sentences.push(one_hot(methods, results));
+    sentences.push(shuffled(methods));
+    sentences.push(one_hot(methods));
     Verdict {
         headline: headline(&outcomes, &catalogue::title(primary)),
         sentences,
@@ -264,8 +264,8 @@ fn against_random(model: &Method<'_>, methods: &[Method<'_>], metric: &str) -> S
     )
 }
 
-fn shuffled(methods: &[Method<'_>], results: &[RunResult]) -> Sentence {
-    let metric = catalogue::present(results, BALANCED);
+fn shuffled(methods: &[Method<'_>]) -> Sentence {
+    let metric = BALANCED;
     let found = methods.iter().find(|m| m.name == "shuffled-labels");
     let Some(s) = found.and_then(|m| m.score(metric, Mode::Strict).score()) else {
         let lead = "Shuffled labels: not tested.";
@@ -321,11 +321,8 @@ fn scored_labels(methods: &[Method<'_>]) -> usize {
     }
 }
 
-fn one_hot(methods: &[Method<'_>], results: &[RunResult]) -> Sentence {
-    let (total, geometry) = (
-        catalogue::present(results, TOTAL),
-        catalogue::present(results, GEOMETRY),
-    );
+fn one_hot(methods: &[Method<'_>]) -> Sentence {
+    let (total, geometry) = (TOTAL, GEOMETRY);
     let Some(method) = methods.iter().find(|m| m.name == "one-hot") else {
         let why = "The control one-hot is not among the results.";
         return Sentence::new(Tone::Missing, "One-hot labels: not tested.", why);
