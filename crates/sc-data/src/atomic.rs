@@ -29,7 +29,9 @@ pub fn write_atomic<T>(path: &Path, write: impl FnOnce(&mut File) -> Result<T>) 
 /// # Errors
 /// As [`write_atomic`].
 pub fn write_bytes_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_atomic(path, |file| file.write_all(bytes).map_err(|e| DataError::io(path, e)))
+    write_atomic(path, |file| {
+        file.write_all(bytes).map_err(|e| DataError::io(path, e))
+    })
 }
 
 /// The blake3 hash of a file as 64 hexadecimal digits, read in pieces.
@@ -71,8 +73,13 @@ impl Temporary {
         let mode: std::fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
         #[cfg(unix)]
         builder.permissions(mode);
-        let file = builder.tempfile_in(folder).map_err(|e| DataError::io(folder, plain(e)))?;
-        Ok(Self { file, target: target.to_path_buf() })
+        let file = builder
+            .tempfile_in(folder)
+            .map_err(|e| DataError::io(folder, plain(e)))?;
+        Ok(Self {
+            file,
+            target: target.to_path_buf(),
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -86,8 +93,11 @@ impl Temporary {
     /// Flushes the file and its folder to the disk and moves it to its final place.
     pub(crate) fn publish(self) -> Result<()> {
         let Self { file, target } = self;
-        file.as_file().sync_all().map_err(|e| DataError::io(&target, e))?;
-        file.persist(&target).map_err(|e| DataError::io(&target, e.error))?;
+        file.as_file()
+            .sync_all()
+            .map_err(|e| DataError::io(&target, e))?;
+        file.persist(&target)
+            .map_err(|e| DataError::io(&target, e.error))?;
         #[cfg(unix)]
         if let Some(folder) = target.parent().filter(|p| !p.as_os_str().is_empty()) {
             // The rename itself is durable only once the folder is; some systems refuse to sync one.
@@ -131,14 +141,19 @@ mod tests {
         let path = dir.path().join("a.bin");
         let bytes = vec![7u8; 3_000_000];
         write_bytes_atomic(&path, &bytes).unwrap();
-        assert_eq!(hash_file(&path).unwrap(), blake3::hash(&bytes).to_hex().to_string());
+        assert_eq!(
+            hash_file(&path).unwrap(),
+            blake3::hash(&bytes).to_hex().to_string()
+        );
     }
 
     #[test]
     fn a_missing_folder_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("absent");
-        let error = write_bytes_atomic(&folder.join("a"), b"x").unwrap_err().to_string();
+        let error = write_bytes_atomic(&folder.join("a"), b"x")
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with(&folder.display().to_string()), "{error}");
     }
 }

@@ -66,7 +66,10 @@ impl LogNormalized {
             let total: f64 = matrix.row(row).1.iter().map(|&v| f64::from(v)).sum();
             if total > 0.0 {
                 let factor = (total / target) as f32;
-                matrix.row_values_mut(row).iter_mut().for_each(|v| *v = (*v / factor).ln_1p());
+                matrix
+                    .row_values_mut(row)
+                    .iter_mut()
+                    .for_each(|v| *v = (*v / factor).ln_1p());
             }
         }
         Self(matrix)

@@ -72,7 +72,10 @@ pub enum Attribute {
 
 /// Elements of a dataset in the type they are stored in (float16 is widened).
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "each variant is the vector of the type it is named after")]
+#[allow(
+    missing_docs,
+    reason = "each variant is the vector of the type it is named after"
+)]
 pub enum Numbers {
     I8(Vec<i8>),
     U8(Vec<u8>),
@@ -251,7 +254,10 @@ pub(crate) fn vector(source: &dyn H5Source, dataset: &str) -> Result<Numbers> {
         [n] => source.numbers(dataset, &[0..n]),
         _ => Err(DataError::file(
             source.path(),
-            format!("{dataset}: expected one dimension, found shape {:?}", info.shape),
+            format!(
+                "{dataset}: expected one dimension, found shape {:?}",
+                info.shape
+            ),
         )),
     }
 }

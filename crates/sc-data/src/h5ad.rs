@@ -78,7 +78,13 @@ pub struct H5ad {
 
 impl fmt::Debug for H5ad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "H5ad({}: {} x {})", self.path().display(), self.n_obs(), self.n_vars())
+        write!(
+            f,
+            "H5ad({}: {} x {})",
+            self.path().display(),
+            self.n_obs(),
+            self.n_vars()
+        )
     }
 }
 
@@ -122,7 +128,16 @@ impl H5ad {
         let layers = members(&*source, "layers")?;
         let obsm = members(&*source, "obsm")?;
         let has_x = source.kind("X")?.is_some();
-        Ok(Self { source, obs, var, raw_var, layers, obsm, has_x, raw_x })
+        Ok(Self {
+            source,
+            obs,
+            var,
+            raw_var,
+            layers,
+            obsm,
+            has_x,
+            raw_x,
+        })
     }
 
     /// The file.
@@ -223,10 +238,9 @@ impl H5ad {
     /// [`DataError::File`] when the file has no `raw`.
     pub fn gene_frame(&self, slot: &MatrixSlot) -> Result<&FrameInfo> {
         match slot {
-            MatrixSlot::Raw => self
-                .raw_var
-                .as_ref()
-                .ok_or_else(|| DataError::file(self.path(), "has no raw/var (adata.raw is not set)")),
+            MatrixSlot::Raw => self.raw_var.as_ref().ok_or_else(|| {
+                DataError::file(self.path(), "has no raw/var (adata.raw is not set)")
+            }),
             _ => Ok(&self.var),
         }
     }
@@ -307,12 +321,17 @@ impl H5ad {
                 return Err(fail("is sparse or a table; a dense array is needed".into()));
             }
             None => {
-                return Err(fail(format!("not there; obsm has {}", frame::listing(&self.obsm))));
+                return Err(fail(format!(
+                    "not there; obsm has {}",
+                    frame::listing(&self.obsm)
+                )));
             }
         }
         let shape = self.source.info(&node)?.shape;
         let &[rows, cols] = &shape[..] else {
-            return Err(fail(format!("expected two dimensions, found shape {shape:?}")));
+            return Err(fail(format!(
+                "expected two dimensions, found shape {shape:?}"
+            )));
         };
         if rows != self.n_obs() as u64 {
             return Err(fail(format!("has {rows} rows for {} cells", self.n_obs())));

@@ -43,7 +43,12 @@ pub struct HvgConfig {
 
 impl Default for HvgConfig {
     fn default() -> Self {
-        Self { flavor: Flavor::SeuratV3, n_top: 2000, n_bins: 20, span: 0.3 }
+        Self {
+            flavor: Flavor::SeuratV3,
+            n_top: 2000,
+            n_bins: 20,
+            span: 0.3,
+        }
     }
 }
 
@@ -77,7 +82,12 @@ pub struct HvgTable {
 impl HvgTable {
     /// Positions of the selected genes, ascending.
     pub fn selected_genes(&self) -> Vec<usize> {
-        self.selected.iter().enumerate().filter(|s| *s.1).map(|s| s.0).collect()
+        self.selected
+            .iter()
+            .enumerate()
+            .filter(|s| *s.1)
+            .map(|s| s.0)
+            .collect()
     }
 }
 

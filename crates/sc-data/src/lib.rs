@@ -7,11 +7,14 @@
 
 pub mod atomic;
 pub mod counts;
+pub mod doctor;
 pub mod error;
+pub mod genes;
 pub mod h5;
 pub mod h5ad;
 pub mod hvg;
 pub mod normalize;
+pub mod pca;
 pub mod rng;
 pub mod simulate;
 pub mod sparse;

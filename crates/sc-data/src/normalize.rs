@@ -18,7 +18,10 @@ pub struct NormalizeConfig {
 
 impl Default for NormalizeConfig {
     fn default() -> Self {
-        Self { target: Some(1e4), exclude_above: None }
+        Self {
+            target: Some(1e4),
+            exclude_above: None,
+        }
     }
 }
 
@@ -45,7 +48,9 @@ pub fn size_factors(counts: &RawCounts, config: &NormalizeConfig) -> Result<Size
     let mut kept_genes = None;
     if let Some(share) = config.exclude_above {
         if !(share > 0.0 && share <= 1.0) {
-            return Err(DataError::invalid(format!("exclude_above is {share}, it must be in (0, 1]")));
+            return Err(DataError::invalid(format!(
+                "exclude_above is {share}, it must be in (0, 1]"
+            )));
         }
         let mut kept = vec![true; matrix.cols()];
         for (row, &total) in totals.iter().enumerate() {
@@ -78,7 +83,11 @@ pub fn size_factors(counts: &RawCounts, config: &NormalizeConfig) -> Result<Size
         )));
     }
     let factors = totals.iter().map(|&t| f64::from(t) / target).collect();
-    Ok(SizeFactors { factors, target, kept_genes })
+    Ok(SizeFactors {
+        factors,
+        target,
+        kept_genes,
+    })
 }
 
 /// Median over all cells, empty ones included, as scanpy takes it for sparse counts.
@@ -102,7 +111,10 @@ pub fn normalize_total(counts: &RawCounts, config: &NormalizeConfig) -> Result<C
     for (row, &factor) in factors.factors.iter().enumerate() {
         if factor > 0.0 {
             let factor = factor as f32;
-            matrix.row_values_mut(row).iter_mut().for_each(|v| *v /= factor);
+            matrix
+                .row_values_mut(row)
+                .iter_mut()
+                .for_each(|v| *v /= factor);
         }
     }
     Ok(matrix)
@@ -162,10 +174,19 @@ mod tests {
         // The example in the documentation of scanpy.pp.normalize_total.
         let dense = [3., 3., 3., 6., 6., 1., 1., 1., 2., 2., 1., 22., 1., 2., 2.];
         let counts = RawCounts::new(CsrMatrix::from_dense(5, &dense)).unwrap();
-        let config = NormalizeConfig { target: Some(1.0), exclude_above: Some(0.2) };
+        let config = NormalizeConfig {
+            target: Some(1.0),
+            exclude_above: Some(0.2),
+        };
         let got = normalize_total(&counts, &config).unwrap().to_dense();
         assert_eq!(&got[10..], &[0.5, 11.0, 0.5, 1.0, 1.0]);
-        let factors = size_factors(&counts, &NormalizeConfig { target: None, exclude_above: None });
+        let factors = size_factors(
+            &counts,
+            &NormalizeConfig {
+                target: None,
+                exclude_above: None,
+            },
+        );
         assert_eq!(factors.unwrap().target, 21.0);
     }
 }

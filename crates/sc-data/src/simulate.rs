@@ -218,12 +218,24 @@ pub fn simulate_to_file(
     let frame = NewFrame {
         index: (0..config.cells).map(|i| format!("cell_{i}")).collect(),
         columns: vec![
-            ("cell_type".into(), Column::from_factor(obs.cell_type, &names("type", config.cell_types))),
-            ("batch".into(), Column::from_factor(obs.batch, &names("batch", config.batches))),
-            ("donor_id".into(), Column::from_factor(obs.donor, &names("donor", config.donors))),
+            (
+                "cell_type".into(),
+                Column::from_factor(obs.cell_type, &names("type", config.cell_types)),
+            ),
+            (
+                "batch".into(),
+                Column::from_factor(obs.batch, &names("batch", config.batches)),
+            ),
+            (
+                "donor_id".into(),
+                Column::from_factor(obs.donor, &names("donor", config.donors)),
+            ),
         ],
     };
-    let genes = NewFrame { index: simulator.gene_names(), columns: Vec::new() };
+    let genes = NewFrame {
+        index: simulator.gene_names(),
+        columns: Vec::new(),
+    };
     let mut writer = H5adWriter::create(path, &frame, &genes)?;
     let text = serde_json::to_string(simulator.config())
         .map_err(|e| DataError::invalid(format!("simulation parameters: {e}")))?;
@@ -248,7 +260,9 @@ fn check(config: &SimConfig) -> Result<()> {
     ];
     for (name, value) in positive {
         if !(value > 0.0) {
-            return Err(DataError::invalid(format!("simulation: {name} is {value}, must be above 0")));
+            return Err(DataError::invalid(format!(
+                "simulation: {name} is {value}, must be above 0"
+            )));
         }
     }
     let not_negative = [
@@ -279,7 +293,9 @@ fn check(config: &SimConfig) -> Result<()> {
         )));
     }
     if config.genes > i32::MAX as usize || !config.dropout_midpoint.is_finite() {
-        return Err(DataError::invalid("simulation: genes or dropout_midpoint out of range"));
+        return Err(DataError::invalid(
+            "simulation: genes or dropout_midpoint out of range",
+        ));
     }
     Ok(())
 }
@@ -289,7 +305,12 @@ mod tests {
     use super::*;
 
     fn small() -> SimConfig {
-        SimConfig { cells: 300, genes: 400, depth: 500.0, ..SimConfig::default() }
+        SimConfig {
+            cells: 300,
+            genes: 400,
+            depth: 500.0,
+            ..SimConfig::default()
+        }
     }
 
     #[test]
@@ -330,7 +351,10 @@ mod tests {
             let mean = sum / n;
             let variance = squares / n - mean * mean;
             let expected = mean + mean * mean / 2.0;
-            assert!((variance / expected - 1.0).abs() < 0.2, "{variance} {expected}");
+            assert!(
+                (variance / expected - 1.0).abs() < 0.2,
+                "{variance} {expected}"
+            );
             total += mean;
         }
         assert!((total / 200.0 - 1.0).abs() < 0.03, "{total}");
@@ -338,7 +362,11 @@ mod tests {
 
     #[test]
     fn density_is_met() {
-        let config = SimConfig { density: Some(0.08), genes: 3000, ..small() };
+        let config = SimConfig {
+            density: Some(0.08),
+            genes: 3000,
+            ..small()
+        };
         let (counts, _) = simulate(&config).unwrap();
         let density = counts.nnz() as f64 / (counts.rows() * counts.cols()) as f64;
         assert!((density / 0.08 - 1.0).abs() < 0.15, "{density}");
@@ -346,8 +374,19 @@ mod tests {
 
     #[test]
     fn bad_parameters_are_named() {
-        let error = Simulator::new(&SimConfig { dispersion: 0.0, ..small() }).unwrap_err();
+        let error = Simulator::new(&SimConfig {
+            dispersion: 0.0,
+            ..small()
+        })
+        .unwrap_err();
         assert!(error.to_string().contains("dispersion is 0"), "{error}");
-        assert!(Simulator::new(&SimConfig { donors: 1, batches: 2, ..small() }).is_err());
+        assert!(
+            Simulator::new(&SimConfig {
+                donors: 1,
+                batches: 2,
+                ..small()
+            })
+            .is_err()
+        );
     }
 }

@@ -18,12 +18,21 @@ impl CsrMatrix {
     ///
     /// # Errors
     /// [`DataError::Invalid`] when the arrays do not fit together or an index is out of range.
-    pub fn new(cols: usize, indptr: Vec<usize>, indices: Vec<u32>, values: Vec<f32>) -> Result<Self> {
+    pub fn new(
+        cols: usize,
+        indptr: Vec<usize>,
+        indices: Vec<u32>,
+        values: Vec<f32>,
+    ) -> Result<Self> {
         if indptr.first() != Some(&0) {
-            return Err(DataError::invalid("sparse matrix: indptr must start with 0"));
+            return Err(DataError::invalid(
+                "sparse matrix: indptr must start with 0",
+            ));
         }
         if indptr.windows(2).any(|w| w[1] < w[0]) {
-            return Err(DataError::invalid("sparse matrix: indptr must not decrease"));
+            return Err(DataError::invalid(
+                "sparse matrix: indptr must not decrease",
+            ));
         }
         if indptr.last() != Some(&indices.len()) || indices.len() != values.len() {
             return Err(DataError::invalid(format!(
@@ -33,7 +42,12 @@ impl CsrMatrix {
                 values.len()
             )));
         }
-        let mut matrix = Self { cols, indptr, indices, values };
+        let mut matrix = Self {
+            cols,
+            indptr,
+            indices,
+            values,
+        };
         for row in 0..matrix.rows() {
             matrix.check_row(row)?;
         }
@@ -45,8 +59,11 @@ impl CsrMatrix {
         let indices = &mut self.indices[range.clone()];
         if !indices.windows(2).all(|w| w[0] < w[1]) {
             let values = &mut self.values[range];
-            let mut pairs: Vec<(u32, f32)> =
-                indices.iter().copied().zip(values.iter().copied()).collect();
+            let mut pairs: Vec<(u32, f32)> = indices
+                .iter()
+                .copied()
+                .zip(values.iter().copied())
+                .collect();
             pairs.sort_by_key(|p| p.0);
             for (k, (index, value)) in pairs.into_iter().enumerate() {
                 indices[k] = index;
@@ -71,7 +88,12 @@ impl CsrMatrix {
 
     /// A matrix of `rows` empty rows.
     pub fn empty(rows: usize, cols: usize) -> Self {
-        Self { cols, indptr: vec![0; rows + 1], indices: Vec::new(), values: Vec::new() }
+        Self {
+            cols,
+            indptr: vec![0; rows + 1],
+            indices: Vec::new(),
+            values: Vec::new(),
+        }
     }
 
     /// The non-zeros of a dense row-major matrix `[values.len() / cols, cols]`.
@@ -171,7 +193,10 @@ impl CsrMatrix {
         for (indices, values) in self.iter_rows() {
             pairs.clear();
             pairs.extend(
-                indices.iter().zip(values).filter_map(|(&j, &v)| map[j as usize].map(|n| (n, v))),
+                indices
+                    .iter()
+                    .zip(values)
+                    .filter_map(|(&j, &v)| map[j as usize].map(|n| (n, v))),
             );
             pairs.sort_unstable_by_key(|p| p.0);
             out.indices.extend(pairs.iter().map(|p| p.0));
@@ -194,7 +219,9 @@ impl CsrMatrix {
 
     /// Sum of each row.
     pub fn row_sums(&self) -> Vec<f64> {
-        self.iter_rows().map(|(_, v)| v.iter().map(|&x| f64::from(x)).sum()).collect()
+        self.iter_rows()
+            .map(|(_, v)| v.iter().map(|&x| f64::from(x)).sum())
+            .collect()
     }
 
     /// The same matrix, column by column: a CSR matrix of the transpose `[cols, rows]`.
@@ -218,7 +245,12 @@ impl CsrMatrix {
                 next[j as usize] += 1;
             }
         }
-        Self { cols: self.rows(), indptr, indices, values }
+        Self {
+            cols: self.rows(),
+            indptr,
+            indices,
+            values,
+        }
     }
 
     /// Stacks `other` below; both must have the same number of columns.
@@ -236,7 +268,8 @@ impl CsrMatrix {
         if self.indptr.is_empty() {
             self.indptr.push(0);
         }
-        self.indptr.extend(other.indptr.iter().skip(1).map(|p| p + base));
+        self.indptr
+            .extend(other.indptr.iter().skip(1).map(|p| p + base));
         self.indices.extend_from_slice(&other.indices);
         self.values.extend_from_slice(&other.values);
         Ok(())
@@ -278,6 +311,9 @@ mod tests {
     #[test]
     fn select_cols_renumbers_and_sorts() {
         let m = CsrMatrix::from_dense(3, &[1.0, 0.0, 2.0]);
-        assert_eq!(m.select_cols(&[2, 0]).row(0), (&[0u32, 1][..], &[2.0f32, 1.0][..]));
+        assert_eq!(
+            m.select_cols(&[2, 0]).row(0),
+            (&[0u32, 1][..], &[2.0f32, 1.0][..])
+        );
     }
 }

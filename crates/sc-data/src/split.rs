@@ -42,7 +42,11 @@ pub struct SplitConfig {
 
 impl Default for SplitConfig {
     fn default() -> Self {
-        Self { method: SplitMethod::Donors, test_fraction: 0.25, seed: 0 }
+        Self {
+            method: SplitMethod::Donors,
+            test_fraction: 0.25,
+            seed: 0,
+        }
     }
 }
 
@@ -81,9 +85,14 @@ pub struct Split {
 /// one donor only, or a side would be empty.
 pub fn split_by_donor(codes: SplitCodes<'_>, config: &SplitConfig) -> Result<Split> {
     let n = codes.donors.len();
-    for (name, length) in [("batch", codes.batches.len()), ("label", codes.labels.len())] {
+    for (name, length) in [
+        ("batch", codes.batches.len()),
+        ("label", codes.labels.len()),
+    ] {
         if length != 0 && length != n {
-            return Err(DataError::invalid(format!("split: {length} {name} codes for {n} cells")));
+            return Err(DataError::invalid(format!(
+                "split: {length} {name} codes for {n} cells"
+            )));
         }
     }
     if !(config.test_fraction > 0.0 && config.test_fraction < 1.0) {
@@ -96,13 +105,17 @@ pub fn split_by_donor(codes: SplitCodes<'_>, config: &SplitConfig) -> Result<Spl
         SplitMethod::Donors => donors(codes, config)?,
         SplitMethod::TestDonors(wanted) => {
             if let Some(absent) = wanted.iter().find(|d| !codes.donors.contains(d)) {
-                return Err(DataError::invalid(format!("split: test donor {absent} has no cells")));
+                return Err(DataError::invalid(format!(
+                    "split: test donor {absent} has no cells"
+                )));
             }
             codes.donors.iter().map(|d| wanted.contains(d)).collect()
         }
         SplitMethod::LeaveOneBatchOut(batch) => {
             if !codes.batches.contains(batch) {
-                return Err(DataError::invalid(format!("split: batch {batch} has no cells")));
+                return Err(DataError::invalid(format!(
+                    "split: batch {batch} has no cells"
+                )));
             }
             codes.batches.iter().map(|b| b == batch).collect()
         }
@@ -161,13 +174,21 @@ fn donors(codes: SplitCodes<'_>, config: &SplitConfig) -> Result<Vec<bool>> {
     for (code, per_batch) in counts {
         let cells = per_batch.values().sum();
         // A donor seen in several batches goes with the one that holds most of its cells.
-        let most = per_batch.iter().max_by_key(|(b, n)| (**n, std::cmp::Reverse(**b)));
+        let most = per_batch
+            .iter()
+            .max_by_key(|(b, n)| (**n, std::cmp::Reverse(**b)));
         let batch = most.map_or(0, |(b, _)| *b);
-        batches.entry(batch).or_default().push(Donor { code, cells, batch });
+        batches
+            .entry(batch)
+            .or_default()
+            .push(Donor { code, cells, batch });
     }
     if batches.values().all(|d| d.len() < 2) {
         // No batch can be on both sides: donors are drawn over all batches.
-        let all: Vec<Donor> = std::mem::take(&mut batches).into_values().flatten().collect();
+        let all: Vec<Donor> = std::mem::take(&mut batches)
+            .into_values()
+            .flatten()
+            .collect();
         batches.insert(0, all);
     }
     let mut best: Option<((usize, u64), Vec<bool>)> = None;
@@ -177,9 +198,15 @@ fn donors(codes: SplitCodes<'_>, config: &SplitConfig) -> Result<Vec<bool>> {
             test.extend(draw(group, config, attempt));
         }
         test.sort_unstable();
-        let is_test: Vec<bool> =
-            codes.donors.iter().map(|d| test.binary_search(d).is_ok()).collect();
-        let score = (unbalanced_labels(codes.labels, &is_test), distance(&is_test, config));
+        let is_test: Vec<bool> = codes
+            .donors
+            .iter()
+            .map(|d| test.binary_search(d).is_ok())
+            .collect();
+        let score = (
+            unbalanced_labels(codes.labels, &is_test),
+            distance(&is_test, config),
+        );
         if best.as_ref().is_none_or(|(s, _)| score < *s) {
             best = Some((score, is_test));
         }
@@ -213,7 +240,10 @@ fn unbalanced_labels(labels: &[u32], is_test: &[bool]) -> usize {
     for (&label, &test) in labels.iter().zip(is_test) {
         sides.entry(label).or_default()[usize::from(test)] += 1;
     }
-    sides.values().filter(|s| s[0] + s[1] >= 2 && (s[0] == 0 || s[1] == 0)).count()
+    sides
+        .values()
+        .filter(|s| s[0] + s[1] >= 2 && (s[0] == 0 || s[1] == 0))
+        .count()
 }
 
 /// How far the held-out share is from the wanted one, in millionths.
@@ -225,14 +255,21 @@ fn distance(is_test: &[bool], config: &SplitConfig) -> u64 {
 fn random(codes: SplitCodes<'_>, config: &SplitConfig) -> Vec<bool> {
     let mut strata: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for row in 0..codes.donors.len() {
-        strata.entry(codes.labels.get(row).copied().unwrap_or(0)).or_default().push(row);
+        strata
+            .entry(codes.labels.get(row).copied().unwrap_or(0))
+            .or_default()
+            .push(row);
     }
     let mut is_test = vec![false; codes.donors.len()];
     for (label, mut rows) in strata {
         rows.shuffle(&mut rng::stream(config.seed, "split", u64::from(label), 0));
         let held = (rows.len() as f64 * config.test_fraction).round() as usize;
         // A label of one cell can only be learnt from.
-        let held = if rows.len() >= 2 { held.clamp(1, rows.len() - 1) } else { 0 };
+        let held = if rows.len() >= 2 {
+            held.clamp(1, rows.len() - 1)
+        } else {
+            0
+        };
         for &row in &rows[..held] {
             is_test[row] = true;
         }
@@ -248,16 +285,29 @@ mod tests {
 
     #[test]
     fn one_donor_is_refused_with_a_way_out() {
-        let codes = SplitCodes { donors: &[3, 3, 3], batches: &[], labels: &[] };
-        let error = split_by_donor(codes, &SplitConfig::default()).unwrap_err().to_string();
-        assert!(error.contains("there is 1 donor") && error.contains("stratified-random"), "{error}");
+        let codes = SplitCodes {
+            donors: &[3, 3, 3],
+            batches: &[],
+            labels: &[],
+        };
+        let error = split_by_donor(codes, &SplitConfig::default())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("there is 1 donor") && error.contains("stratified-random"),
+            "{error}"
+        );
     }
 
     #[test]
     fn every_batch_with_two_donors_is_on_both_sides() {
         let donors: Vec<u32> = (0..120).map(|i| i / 20).collect();
         let batches: Vec<u32> = donors.iter().map(|d| d / 2).collect();
-        let codes = SplitCodes { donors: &donors, batches: &batches, labels: &[] };
+        let codes = SplitCodes {
+            donors: &donors,
+            batches: &batches,
+            labels: &[],
+        };
         let split = split_by_donor(codes, &SplitConfig::default()).unwrap();
         for batch in 0..3 {
             assert!(split.train.iter().any(|&r| batches[r] == batch));
@@ -267,9 +317,15 @@ mod tests {
 
     #[test]
     fn named_donors_and_a_left_out_batch() {
-        let codes =
-            SplitCodes { donors: &[0, 1, 2, 0], batches: &[0, 0, 1, 0], labels: &[0, 0, 1, 1] };
-        let with = |method| SplitConfig { method, ..SplitConfig::default() };
+        let codes = SplitCodes {
+            donors: &[0, 1, 2, 0],
+            batches: &[0, 0, 1, 0],
+            labels: &[0, 0, 1, 1],
+        };
+        let with = |method| SplitConfig {
+            method,
+            ..SplitConfig::default()
+        };
         let split = split_by_donor(codes, &with(SplitMethod::TestDonors(vec![0]))).unwrap();
         assert_eq!((split.test, split.train_donors), (vec![0, 3], vec![1, 2]));
         let split = split_by_donor(codes, &with(SplitMethod::LeaveOneBatchOut(1))).unwrap();

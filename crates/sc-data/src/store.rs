@@ -16,6 +16,7 @@ mod csc;
 mod find;
 
 pub use find::{CountsPolicy, CountsReader, FoundCounts, ValueKind, find_counts};
+pub(crate) use find::{sample, value_kind};
 
 /// Elements of a dense matrix read at a time (16 MiB of float32).
 const DENSE_BLOCK: usize = 4 << 20;
@@ -54,7 +55,13 @@ impl CellStore {
             Layout::Csr => row_pointers(file, &info)?,
             _ => Vec::new(),
         };
-        Ok(Self { file: file.clone(), slot, info, indptr, turned: OnceLock::new() })
+        Ok(Self {
+            file: file.clone(),
+            slot,
+            info,
+            indptr,
+            turned: OnceLock::new(),
+        })
     }
 
     /// Number of cells.
@@ -131,8 +138,10 @@ impl CellStore {
             return Ok(block);
         }
         // Every row asked for is in `sorted`, so the search finds it.
-        let order: Vec<usize> =
-            rows.iter().map(|r| sorted.binary_search(r).unwrap_or_default()).collect();
+        let order: Vec<usize> = rows
+            .iter()
+            .map(|r| sorted.binary_search(r).unwrap_or_default())
+            .collect();
         Ok(block.select_rows(&order))
     }
 
@@ -200,9 +209,13 @@ impl CellStore {
         let range = base..self.indptr[rows.end];
         let source = &**self.file.source();
         let indices = read_indices(source, &self.info, range.clone())?;
-        let values = source.numbers(&format!("{}/data", self.info.node), &[range])?.into_f32();
-        let indptr: Vec<usize> =
-            self.indptr[rows.start..=rows.end].iter().map(|&p| (p - base) as usize).collect();
+        let values = source
+            .numbers(&format!("{}/data", self.info.node), &[range])?
+            .into_f32();
+        let indptr: Vec<usize> = self.indptr[rows.start..=rows.end]
+            .iter()
+            .map(|&p| (p - base) as usize)
+            .collect();
         assemble(self, rows.start, &indptr, indices, values)
     }
 
@@ -218,7 +231,10 @@ impl CellStore {
             let values = self
                 .file
                 .source()
-                .numbers(&self.info.node, &[first as u64..last as u64, 0..cols as u64])?
+                .numbers(
+                    &self.info.node,
+                    &[first as u64..last as u64, 0..cols as u64],
+                )?
                 .into_f32();
             out.append(&CsrMatrix::from_dense(cols, &values))?;
         }
@@ -237,7 +253,10 @@ fn read_indices(
     source.numbers(&node, &[range])?.into_u32().map_err(|at| {
         DataError::file(
             source.path(),
-            format!("{node}: entry {} is no position; the file is damaged", base + at as u64),
+            format!(
+                "{node}: entry {} is no position; the file is damaged",
+                base + at as u64
+            ),
         )
     })
 }

@@ -27,7 +27,11 @@ impl Admissible {
     /// The lowest bin of every value (0 for zeros).
     pub fn lo(&self) -> Vec<u32> {
         // Without an edge on the value there is one bin; with some, the lowest is one above.
-        self.below.iter().zip(&self.up_to).map(|(&r, &l)| if l == r { l } else { r + 1 }).collect()
+        self.below
+            .iter()
+            .zip(&self.up_to)
+            .map(|(&r, &l)| if l == r { l } else { r + 1 })
+            .collect()
     }
 
     /// The highest bin of every value (0 for zeros).
@@ -46,7 +50,9 @@ impl Admissible {
 /// not finite.
 pub fn admissible(values: &[f32], n_bins: usize) -> Result<Admissible> {
     if !(2..=MAX_BINS).contains(&n_bins) {
-        return Err(DataError::invalid(format!("{n_bins} bins: between 2 and {MAX_BINS} are possible")));
+        return Err(DataError::invalid(format!(
+            "{n_bins} bins: between 2 and {MAX_BINS} are possible"
+        )));
     }
     if let Some(k) = values.iter().position(|v| !(v.is_finite() && *v >= 0.0)) {
         return Err(DataError::invalid(format!(
@@ -57,33 +63,57 @@ pub fn admissible(values: &[f32], n_bins: usize) -> Result<Admissible> {
     let mut sorted: Vec<f32> = values.iter().copied().filter(|v| *v > 0.0).collect();
     if sorted.is_empty() {
         let zeros = vec![0; values.len()];
-        return Ok(Admissible { edges: Vec::new(), below: zeros.clone(), up_to: zeros });
+        return Ok(Admissible {
+            edges: Vec::new(),
+            below: zeros.clone(),
+            up_to: zeros,
+        });
     }
     sorted.sort_unstable_by(f32::total_cmp);
     let edges = quantiles(&sorted, n_bins - 1);
     let count = |v: f32, up_to: fn(&f64, f64) -> bool| {
-        if v == 0.0 { 0 } else { edges.partition_point(|e| up_to(e, f64::from(v))) as u32 }
+        if v == 0.0 {
+            0
+        } else {
+            edges.partition_point(|e| up_to(e, f64::from(v))) as u32
+        }
     };
     let below = values.iter().map(|&v| count(v, |e, v| *e < v)).collect();
     let up_to = values.iter().map(|&v| count(v, |e, v| *e <= v)).collect();
-    Ok(Admissible { edges, below, up_to })
+    Ok(Admissible {
+        edges,
+        below,
+        up_to,
+    })
 }
 
 /// `count` equally spaced quantiles of ascending values, from the smallest to the largest.
 fn quantiles(sorted: &[f32], count: usize) -> Vec<f64> {
     let last = sorted.len() - 1;
     // numpy.linspace multiplies by the step and sets the last level exactly.
-    let step = if count > 1 { 1.0 / (count - 1) as f64 } else { 0.0 };
+    let step = if count > 1 {
+        1.0 / (count - 1) as f64
+    } else {
+        0.0
+    };
     (0..count)
         .map(|k| {
-            let level = if k > 0 && k + 1 == count { 1.0 } else { k as f64 * step };
+            let level = if k > 0 && k + 1 == count {
+                1.0
+            } else {
+                k as f64 * step
+            };
             let position = level * last as f64;
             let floor = position.floor();
             let t = position - floor;
             let at = floor as usize;
             let (a, b) = (sorted[at.min(last)], sorted[(at + 1).min(last)]);
             let d = f64::from(b - a);
-            if t >= 0.5 { f64::from(b) - d * (1.0 - t) } else { f64::from(a) + d * t }
+            if t >= 0.5 {
+                f64::from(b) - d * (1.0 - t)
+            } else {
+                f64::from(a) + d * t
+            }
         })
         .collect()
 }
@@ -113,7 +143,13 @@ pub fn bin_row(values: &[f32], n_bins: usize, draw: &mut dyn FnMut() -> f64) -> 
 ///
 /// # Errors
 /// As [`admissible`].
-pub fn bin_cell(values: &[f32], n_bins: usize, seed: u64, cell: u64, epoch: u64) -> Result<Vec<u32>> {
+pub fn bin_cell(
+    values: &[f32],
+    n_bins: usize,
+    seed: u64,
+    cell: u64,
+    epoch: u64,
+) -> Result<Vec<u32>> {
     let mut stream = rng::stream(seed, "bins", cell, epoch);
     bin_row(values, n_bins, &mut || stream.random::<f64>())
 }
@@ -125,7 +161,9 @@ pub fn bin_cell(values: &[f32], n_bins: usize, seed: u64, cell: u64, epoch: u64)
 pub fn bin_row_highest(values: &[f32], n_bins: usize) -> Result<Vec<u32>> {
     let sets = admissible(values, n_bins)?;
     if sets.edges.is_empty() {
-        return Err(DataError::invalid("a cell without counts has no bins; filter empty cells first"));
+        return Err(DataError::invalid(
+            "a cell without counts has no bins; filter empty cells first",
+        ));
     }
     Ok(sets.up_to)
 }

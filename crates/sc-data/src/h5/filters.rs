@@ -2,9 +2,7 @@
 
 use hdf5_reader::FilterRegistry;
 use hdf5_reader::error::Error;
-use rust_hdf5::format::messages::filter::{
-    Filter, FilterPipeline, reverse_filters_masked_bounded,
-};
+use rust_hdf5::format::messages::filter::{Filter, FilterPipeline, reverse_filters_masked_bounded};
 
 const LZF: u16 = 32000;
 const BLOSC: u16 = 32001;
@@ -27,7 +25,11 @@ pub(super) fn registry(limit: usize) -> FilterRegistry {
             id,
             Box::new(move |filter, data, _| {
                 let pipeline = FilterPipeline {
-                    filters: vec![Filter { id, flags: 0, cd_values: filter.client_data.clone() }],
+                    filters: vec![Filter {
+                        id,
+                        flags: 0,
+                        cd_values: filter.client_data.clone(),
+                    }],
                 };
                 reverse_filters_masked_bounded(&pipeline, data, 0, limit)
                     .map_err(|e| Error::DecompressionError(e.to_string()))

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hdf5_reader::error::ByteOrder;
+use hdf5_reader::group::Group;
 use hdf5_reader::storage::FileStorage;
 use hdf5_reader::{
     CompoundField, Dataset, Datatype, H5Type, Hdf5File, OpenOptions, SliceInfo, SliceInfoElem,
     StringSize,
 };
-use hdf5_reader::group::Group;
 
 use super::{
     Attribute, DatasetInfo, ElementType, FieldValues, H5Source, NodeKind, Numbers,
@@ -59,7 +59,12 @@ impl Reader {
             .map_err(|e| DataError::file(path, format!("cannot be read: {e}")))?;
         let file = Hdf5File::from_storage_with_options(Arc::new(storage), options)
             .map_err(|e| not_hdf5(path, &magic[..read], &e.to_string()))?;
-        Ok(Self { path: path.to_path_buf(), file, datasets: Mutex::default(), members: Mutex::default() })
+        Ok(Self {
+            path: path.to_path_buf(),
+            file,
+            datasets: Mutex::default(),
+            members: Mutex::default(),
+        })
     }
 
     fn error(&self, node: &str, error: &hdf5_reader::error::Error) -> DataError {
@@ -89,8 +94,12 @@ impl Reader {
 
     fn group(&self, node: &str) -> Result<Group> {
         let root = self.file.root_group();
-        if node.is_empty() { root } else { self.file.group(node) }
-            .map_err(|e| self.error(node, &e))
+        if node.is_empty() {
+            root
+        } else {
+            self.file.group(node)
+        }
+        .map_err(|e| self.error(node, &e))
     }
 
     fn dataset(&self, node: &str) -> Result<Arc<Dataset>> {
@@ -108,8 +117,11 @@ impl Reader {
         if let Some(members) = known.get(group) {
             return Ok(Arc::clone(members));
         }
-        let members =
-            Arc::new(self.group(group)?.member_names().map_err(|e| self.error(group, &e))?);
+        let members = Arc::new(
+            self.group(group)?
+                .member_names()
+                .map_err(|e| self.error(group, &e))?,
+        );
         known.insert(group.to_owned(), Arc::clone(&members));
         Ok(members)
     }
@@ -138,7 +150,12 @@ impl H5Source for Reader {
         if name.is_empty() {
             return Ok(Some(NodeKind::Group));
         }
-        if self.datasets.lock().unwrap_or_else(PoisonError::into_inner).contains_key(node) {
+        if self
+            .datasets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(node)
+        {
             return Ok(Some(NodeKind::Dataset));
         }
         if !parent.is_empty() && self.kind(parent)? != Some(NodeKind::Group) {
@@ -168,17 +185,27 @@ impl H5Source for Reader {
             return Ok(Some(Attribute::Strings(strings)));
         }
         let value = match &attribute.datatype {
-            Datatype::String { .. } | Datatype::VarLen { .. } => {
-                attribute.read_string().map_or(Attribute::Other, |s| Attribute::Strings(vec![s]))
-            }
+            Datatype::String { .. } | Datatype::VarLen { .. } => attribute
+                .read_string()
+                .map_or(Attribute::Other, |s| Attribute::Strings(vec![s])),
             Datatype::FloatingPoint { size: 4, .. } => Attribute::Floats(
-                attribute.read_1d::<f32>().map_err(fail)?.into_iter().map(f64::from).collect(),
+                attribute
+                    .read_1d::<f32>()
+                    .map_err(fail)?
+                    .into_iter()
+                    .map(f64::from)
+                    .collect(),
             ),
             Datatype::FloatingPoint { size: 8, .. } => {
                 Attribute::Floats(attribute.read_1d::<f64>().map_err(fail)?)
             }
             Datatype::FixedPoint { .. } | Datatype::Enum { .. } => Attribute::Ints(
-                attribute.read_1d::<AnyInt>().map_err(fail)?.into_iter().map(|x| x.0).collect(),
+                attribute
+                    .read_1d::<AnyInt>()
+                    .map_err(fail)?
+                    .into_iter()
+                    .map(|x| x.0)
+                    .collect(),
             ),
             _ => Attribute::Other,
         };
@@ -187,7 +214,10 @@ impl H5Source for Reader {
 
     fn info(&self, dataset: &str) -> Result<DatasetInfo> {
         let dataset = self.dataset(dataset)?;
-        Ok(DatasetInfo { shape: dataset.shape().to_vec(), element: element_type(dataset.dtype()) })
+        Ok(DatasetInfo {
+            shape: dataset.shape().to_vec(),
+            element: element_type(dataset.dtype()),
+        })
     }
 
     fn numbers(&self, node: &str, ranges: &[Range<u64>]) -> Result<Numbers> {
@@ -195,7 +225,11 @@ impl H5Source for Reader {
         if ranges.len() != dataset.ndim() {
             return Err(self.wrong(
                 node,
-                format!("expected {} dimensions, found shape {:?}", ranges.len(), dataset.shape()),
+                format!(
+                    "expected {} dimensions, found shape {:?}",
+                    ranges.len(),
+                    dataset.shape()
+                ),
             ));
         }
         for (range, &extent) in ranges.iter().zip(dataset.shape()) {
@@ -213,7 +247,11 @@ impl H5Source for Reader {
         let selection = SliceInfo {
             selections: ranges
                 .iter()
-                .map(|r| SliceInfoElem::Slice { start: r.start, end: r.end, step: 1 })
+                .map(|r| SliceInfoElem::Slice {
+                    start: r.start,
+                    end: r.end,
+                    step: 1,
+                })
                 .collect(),
         };
         read_numbers(&dataset, &selection)
@@ -222,7 +260,9 @@ impl H5Source for Reader {
     }
 
     fn strings(&self, node: &str) -> Result<Vec<String>> {
-        self.dataset(node)?.read_strings().map_err(|e| self.error(node, &e))
+        self.dataset(node)?
+            .read_strings()
+            .map_err(|e| self.error(node, &e))
     }
 
     fn field(&self, node: &str, name: &str) -> Result<FieldValues> {
@@ -246,7 +286,9 @@ fn not_hdf5(path: &Path, magic: &[u8], error: &str) -> DataError {
         }
         [0x1f, 0x8b, ..] => "is compressed with gzip; unpack it first (gunzip)".into(),
         [b'P', b'K', ..] => "is a zip archive, not an .h5ad file; unpack it first".into(),
-        _ => "is not an HDF5 file, so no .h5ad; check the path, or copy or download it again".into(),
+        _ => {
+            "is not an HDF5 file, so no .h5ad; check the path, or copy or download it again".into()
+        }
     };
     DataError::file(path, message)
 }
@@ -262,7 +304,9 @@ fn filter_name(text: &str) -> String {
     ];
     let id: String = text.chars().filter(char::is_ascii_digit).collect();
     match known.iter().find(|k| k.0 == id) {
-        Some((_, name)) => format!("is compressed with {name} (filter {id}), which is not built in"),
+        Some((_, name)) => {
+            format!("is compressed with {name} (filter {id}), which is not built in")
+        }
         None => format!("{text} is not built in"),
     }
 }
@@ -281,14 +325,19 @@ fn is_bool(dtype: &Datatype) -> bool {
 
 fn element_type(dtype: &Datatype) -> ElementType {
     match dtype {
-        Datatype::FixedPoint { size, signed, .. } => {
-            ElementType::Int { size: *size, signed: *signed }
-        }
+        Datatype::FixedPoint { size, signed, .. } => ElementType::Int {
+            size: *size,
+            signed: *signed,
+        },
         Datatype::FloatingPoint { size, .. } => ElementType::Float { size: *size },
         Datatype::String { .. } => ElementType::String,
         Datatype::VarLen { base, .. } if base.is_vlen_string_base() => ElementType::String,
         Datatype::Enum { base, .. } => {
-            if is_bool(dtype) { ElementType::Bool } else { element_type(base) }
+            if is_bool(dtype) {
+                ElementType::Bool
+            } else {
+                element_type(base)
+            }
         }
         Datatype::Compound { fields, .. } => {
             ElementType::Compound(fields.iter().map(|f| f.name.clone()).collect())
@@ -312,26 +361,64 @@ fn empty_numbers(dtype: &Datatype) -> Option<Numbers> {
 
 fn read_numbers(dataset: &Dataset, selection: &SliceInfo) -> H5Result<Option<Numbers>> {
     fn read<T: H5Type>(dataset: &Dataset, selection: &SliceInfo) -> H5Result<Vec<T>> {
-        Ok(dataset.read_slice::<T>(selection)?.into_raw_vec_and_offset().0)
+        Ok(dataset
+            .read_slice::<T>(selection)?
+            .into_raw_vec_and_offset()
+            .0)
     }
     Ok(Some(match element_type(dataset.dtype()) {
         ElementType::Bool => Numbers::Bool(
-            read::<AnyInt>(dataset, selection)?.into_iter().map(|x| x.0 != 0).collect(),
+            read::<AnyInt>(dataset, selection)?
+                .into_iter()
+                .map(|x| x.0 != 0)
+                .collect(),
         ),
         ElementType::Int { .. } if matches!(dataset.dtype(), Datatype::Enum { .. }) => {
-            Numbers::I64(read::<AnyInt>(dataset, selection)?.into_iter().map(|x| x.0).collect())
+            Numbers::I64(
+                read::<AnyInt>(dataset, selection)?
+                    .into_iter()
+                    .map(|x| x.0)
+                    .collect(),
+            )
         }
-        ElementType::Int { size: 1, signed: true } => Numbers::I8(read(dataset, selection)?),
-        ElementType::Int { size: 1, signed: false } => Numbers::U8(read(dataset, selection)?),
-        ElementType::Int { size: 2, signed: true } => Numbers::I16(read(dataset, selection)?),
-        ElementType::Int { size: 2, signed: false } => Numbers::U16(read(dataset, selection)?),
-        ElementType::Int { size: 4, signed: true } => Numbers::I32(read(dataset, selection)?),
-        ElementType::Int { size: 4, signed: false } => Numbers::U32(read(dataset, selection)?),
-        ElementType::Int { size: 8, signed: true } => Numbers::I64(read(dataset, selection)?),
-        ElementType::Int { size: 8, signed: false } => Numbers::U64(read(dataset, selection)?),
-        ElementType::Float { size: 2 } => {
-            Numbers::F32(read::<Half>(dataset, selection)?.into_iter().map(|x| x.0).collect())
-        }
+        ElementType::Int {
+            size: 1,
+            signed: true,
+        } => Numbers::I8(read(dataset, selection)?),
+        ElementType::Int {
+            size: 1,
+            signed: false,
+        } => Numbers::U8(read(dataset, selection)?),
+        ElementType::Int {
+            size: 2,
+            signed: true,
+        } => Numbers::I16(read(dataset, selection)?),
+        ElementType::Int {
+            size: 2,
+            signed: false,
+        } => Numbers::U16(read(dataset, selection)?),
+        ElementType::Int {
+            size: 4,
+            signed: true,
+        } => Numbers::I32(read(dataset, selection)?),
+        ElementType::Int {
+            size: 4,
+            signed: false,
+        } => Numbers::U32(read(dataset, selection)?),
+        ElementType::Int {
+            size: 8,
+            signed: true,
+        } => Numbers::I64(read(dataset, selection)?),
+        ElementType::Int {
+            size: 8,
+            signed: false,
+        } => Numbers::U64(read(dataset, selection)?),
+        ElementType::Float { size: 2 } => Numbers::F32(
+            read::<Half>(dataset, selection)?
+                .into_iter()
+                .map(|x| x.0)
+                .collect(),
+        ),
         ElementType::Float { size: 4 } => Numbers::F32(read(dataset, selection)?),
         ElementType::Float { size: 8 } => Numbers::F64(read(dataset, selection)?),
         _ => return Ok(None),
@@ -346,16 +433,29 @@ fn read_field(
 ) -> H5Result<FieldValues> {
     let start = field.byte_offset as usize;
     let dtype = &field.datatype;
-    let damaged = || hdf5_reader::error::Error::InvalidData("record is shorter than its field".into());
+    let damaged =
+        || hdf5_reader::error::Error::InvalidData("record is shorter than its field".into());
     let width = match dtype {
-        Datatype::String { size: StringSize::Fixed(n), .. } => *n as usize,
+        Datatype::String {
+            size: StringSize::Fixed(n),
+            ..
+        } => *n as usize,
         Datatype::String { .. } | Datatype::VarLen { .. } => dataset.vlen_reference_size(),
         other => hdf5_reader::datatype_api::dtype_element_size(other)?,
     };
-    let cells = || raw.chunks_exact(size.max(1)).map(|r| r.get(start..start + width));
+    let cells = || {
+        raw.chunks_exact(size.max(1))
+            .map(|r| r.get(start..start + width))
+    };
     Ok(match element_type(dtype) {
         ElementType::String => {
-            let fixed = matches!(dtype, Datatype::String { size: StringSize::Fixed(_), .. });
+            let fixed = matches!(
+                dtype,
+                Datatype::String {
+                    size: StringSize::Fixed(_),
+                    ..
+                }
+            );
             let mut values = Vec::new();
             for cell in cells() {
                 let cell = cell.ok_or_else(damaged)?;
@@ -370,10 +470,16 @@ fn read_field(
             FieldValues::Strings(values)
         }
         ElementType::Bool => FieldValues::Numbers(Numbers::Bool(
-            decode::<AnyInt>(cells(), dtype, damaged)?.into_iter().map(|x| x.0 != 0).collect(),
+            decode::<AnyInt>(cells(), dtype, damaged)?
+                .into_iter()
+                .map(|x| x.0 != 0)
+                .collect(),
         )),
         ElementType::Int { .. } => FieldValues::Numbers(Numbers::I64(
-            decode::<AnyInt>(cells(), dtype, damaged)?.into_iter().map(|x| x.0).collect(),
+            decode::<AnyInt>(cells(), dtype, damaged)?
+                .into_iter()
+                .map(|x| x.0)
+                .collect(),
         )),
         ElementType::Float { size: 8 } => {
             FieldValues::Numbers(Numbers::F64(decode::<f64>(cells(), dtype, damaged)?))
@@ -395,7 +501,9 @@ fn decode<'a, T: H5Type>(
     dtype: &Datatype,
     damaged: impl Fn() -> hdf5_reader::error::Error,
 ) -> H5Result<Vec<T>> {
-    cells.map(|c| T::from_bytes(c.ok_or_else(&damaged)?, dtype)).collect()
+    cells
+        .map(|c| T::from_bytes(c.ok_or_else(&damaged)?, dtype))
+        .collect()
 }
 
 /// Any integer or enumeration, as `i64`.
@@ -413,19 +521,29 @@ impl H5Type for AnyInt {
             other => other,
         };
         let value = match base {
-            Datatype::FixedPoint { size: 1, signed: true, .. } => i8::from_bytes(bytes, base)?.into(),
+            Datatype::FixedPoint {
+                size: 1,
+                signed: true,
+                ..
+            } => i8::from_bytes(bytes, base)?.into(),
             Datatype::FixedPoint { size: 1, .. } => u8::from_bytes(bytes, base)?.into(),
-            Datatype::FixedPoint { size: 2, signed: true, .. } => {
-                i16::from_bytes(bytes, base)?.into()
-            }
+            Datatype::FixedPoint {
+                size: 2,
+                signed: true,
+                ..
+            } => i16::from_bytes(bytes, base)?.into(),
             Datatype::FixedPoint { size: 2, .. } => u16::from_bytes(bytes, base)?.into(),
-            Datatype::FixedPoint { size: 4, signed: true, .. } => {
-                i32::from_bytes(bytes, base)?.into()
-            }
+            Datatype::FixedPoint {
+                size: 4,
+                signed: true,
+                ..
+            } => i32::from_bytes(bytes, base)?.into(),
             Datatype::FixedPoint { size: 4, .. } => u32::from_bytes(bytes, base)?.into(),
-            Datatype::FixedPoint { size: 8, signed: false, .. } => {
-                u64::from_bytes(bytes, base)? as i64
-            }
+            Datatype::FixedPoint {
+                size: 8,
+                signed: false,
+                ..
+            } => u64::from_bytes(bytes, base)? as i64,
             _ => i64::from_bytes(bytes, base)?,
         };
         Ok(Self(value))
@@ -442,15 +560,30 @@ struct Half(f32);
 
 impl H5Type for Half {
     fn hdf5_type() -> Datatype {
-        Datatype::FloatingPoint { size: 2, byte_order: ByteOrder::LittleEndian }
+        Datatype::FloatingPoint {
+            size: 2,
+            byte_order: ByteOrder::LittleEndian,
+        }
     }
 
     fn from_bytes(bytes: &[u8], dtype: &Datatype) -> H5Result<Self> {
         let &[a, b, ..] = bytes else {
-            return Err(hdf5_reader::error::Error::InvalidData("half-precision value cut off".into()));
+            return Err(hdf5_reader::error::Error::InvalidData(
+                "half-precision value cut off".into(),
+            ));
         };
-        let big = matches!(dtype, Datatype::FloatingPoint { byte_order: ByteOrder::BigEndian, .. });
-        Ok(Self(half_to_f32(if big { u16::from_be_bytes([a, b]) } else { u16::from_le_bytes([a, b]) })))
+        let big = matches!(
+            dtype,
+            Datatype::FloatingPoint {
+                byte_order: ByteOrder::BigEndian,
+                ..
+            }
+        );
+        Ok(Self(half_to_f32(if big {
+            u16::from_be_bytes([a, b])
+        } else {
+            u16::from_le_bytes([a, b])
+        })))
     }
 
     fn element_size(_: &Datatype) -> usize {

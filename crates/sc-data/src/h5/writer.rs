@@ -30,7 +30,11 @@ pub(crate) fn encode_group(group: &H5Group, kind: &str, version: &str) -> H5Resu
 /// The encoding attributes of a dataset.
 pub(crate) fn encode_dataset(dataset: &H5Dataset, kind: &str, version: &str) -> H5Result<()> {
     for (name, value) in [("encoding-type", kind), ("encoding-version", version)] {
-        dataset.new_attr::<VarLenUnicode>().shape(()).create(name)?.write_string(value)?;
+        dataset
+            .new_attr::<VarLenUnicode>()
+            .shape(())
+            .create(name)?
+            .write_string(value)?;
     }
     Ok(())
 }
@@ -71,7 +75,10 @@ pub(crate) fn growing<T: H5Type>(
     let rows = (CHUNK_BYTES / (row * size_of::<T>())).max(1);
     let builder = group.new_dataset::<T>();
     let builder = match width {
-        Some(w) => builder.shape([0, w]).chunk(&[rows, w]).max_shape(&[None, Some(w)]),
+        Some(w) => builder
+            .shape([0, w])
+            .chunk(&[rows, w])
+            .max_shape(&[None, Some(w)]),
         None => builder.shape([0]).chunk(&[rows]).max_shape(&[None]),
     };
     match packing {
@@ -98,7 +105,10 @@ pub(crate) fn array<T: H5Type>(group: &H5Group, name: &str, values: &[T]) -> H5R
 /// Truth values as h5py stores them.
 pub(crate) fn bools(group: &H5Group, name: &str, values: &[bool]) -> H5Result<H5Dataset> {
     let values: Vec<HBool> = values.iter().map(|&b| HBool::from(b)).collect();
-    let dataset = group.new_dataset::<HBool>().shape([values.len()]).create(name)?;
+    let dataset = group
+        .new_dataset::<HBool>()
+        .shape([values.len()])
+        .create(name)?;
     if !values.is_empty() {
         dataset.write_raw(&values)?;
     }

@@ -76,11 +76,15 @@ impl Column {
     /// One value as text, written as Python writes it; `None` where missing.
     pub fn text(&self, row: usize) -> Option<String> {
         match self {
-            Self::Categorical { codes, categories, .. } => {
-                usize::try_from(*codes.get(row)?).ok().and_then(|c| categories.get(c).cloned())
-            }
+            Self::Categorical {
+                codes, categories, ..
+            } => usize::try_from(*codes.get(row)?)
+                .ok()
+                .and_then(|c| categories.get(c).cloned()),
             Self::Strings(v) => v.get(row)?.clone(),
-            Self::Bools(v) => v.get(row)?.map(|b| if b { "True" } else { "False" }.to_owned()),
+            Self::Bools(v) => v
+                .get(row)?
+                .map(|b| if b { "True" } else { "False" }.to_owned()),
             Self::Ints(v) => v.get(row)?.map(|i| i.to_string()),
             Self::Floats(v) => v.get(row).filter(|x| !x.is_nan()).map(|x| format!("{x:?}")),
         }
@@ -118,9 +122,11 @@ impl Column {
         match self {
             Self::Floats(v) => Some(v.clone()),
             Self::Ints(v) => Some(v.iter().map(|x| x.map_or(nan, |x| x as f64)).collect()),
-            Self::Bools(v) => {
-                Some(v.iter().map(|x| x.map_or(nan, |x| f64::from(u8::from(x)))).collect())
-            }
+            Self::Bools(v) => Some(
+                v.iter()
+                    .map(|x| x.map_or(nan, |x| f64::from(u8::from(x))))
+                    .collect(),
+            ),
             _ => None,
         }
     }
@@ -159,8 +165,14 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_python_does() {
-        assert_eq!(Column::Floats(vec![1.0, f64::NAN]).text(0).as_deref(), Some("1.0"));
+        assert_eq!(
+            Column::Floats(vec![1.0, f64::NAN]).text(0).as_deref(),
+            Some("1.0")
+        );
         assert_eq!(Column::Floats(vec![1.0, f64::NAN]).text(1), None);
-        assert_eq!(Column::Bools(vec![Some(true)]).text(0).as_deref(), Some("True"));
+        assert_eq!(
+            Column::Bools(vec![Some(true)]).text(0).as_deref(),
+            Some("True")
+        );
     }
 }

@@ -51,7 +51,10 @@ pub(super) fn open(source: &dyn H5Source, node: &str) -> Result<FrameInfo> {
         let (ElementType::Compound(mut fields), &[len]) = (info.element, &info.shape[..]) else {
             return Err(fail("is neither a group nor a table of records".into()));
         };
-        let at = fields.iter().position(|f| f == "index" || f == "_index").unwrap_or(0);
+        let at = fields
+            .iter()
+            .position(|f| f == "index" || f == "_index")
+            .unwrap_or(0);
         if fields.is_empty() {
             return Err(fail("has no fields".into()));
         }
@@ -67,7 +70,9 @@ pub(super) fn open(source: &dyn H5Source, node: &str) -> Result<FrameInfo> {
     let index = text_attribute(source, node, "_index")?.unwrap_or_else(|| "_index".into());
     let children = source.children(node)?;
     if !children.contains(&index) {
-        return Err(fail(format!("has no index '{index}'; the file is damaged or no .h5ad")));
+        return Err(fail(format!(
+            "has no index '{index}'; the file is damaged or no .h5ad"
+        )));
     }
     let mut columns = match source.attribute(node, "column-order")? {
         Some(Attribute::Strings(order)) => order,
@@ -80,7 +85,13 @@ pub(super) fn open(source: &dyn H5Source, node: &str) -> Result<FrameInfo> {
         }
     }
     let len = index_length(source, &format!("{node}/{index}"))?;
-    Ok(FrameInfo { node: node.to_owned(), index, columns, len, records: false })
+    Ok(FrameInfo {
+        node: node.to_owned(),
+        index,
+        columns,
+        len,
+        records: false,
+    })
 }
 
 fn index_length(source: &dyn H5Source, node: &str) -> Result<usize> {
@@ -110,7 +121,9 @@ pub(super) fn index(source: &dyn H5Source, frame: &FrameInfo) -> Result<Vec<Stri
     let column = read(source, frame, &frame.index)?;
     Ok(match column {
         Column::Strings(v) => v.into_iter().map(Option::unwrap_or_default).collect(),
-        other => (0..other.len()).map(|i| other.text(i).unwrap_or_default()).collect(),
+        other => (0..other.len())
+            .map(|i| other.text(i).unwrap_or_default())
+            .collect(),
     })
 }
 
@@ -190,7 +203,10 @@ fn record_column(source: &dyn H5Source, frame: &str, name: &str) -> Result<Colum
         FieldValues::Strings(values) => Ok(Column::from_strings(values)),
         FieldValues::Numbers(numbers) => {
             let categories = format!("uns/{name}_categories");
-            let integers = !matches!(numbers, Numbers::F32(_) | Numbers::F64(_) | Numbers::Bool(_));
+            let integers = !matches!(
+                numbers,
+                Numbers::F32(_) | Numbers::F64(_) | Numbers::Bool(_)
+            );
             if integers && source.kind("uns")?.is_some() && source.kind(&categories)?.is_some() {
                 let names = dataset_column(source, &categories)?;
                 return categorical(source, &node, numbers, &names, false);
@@ -211,7 +227,9 @@ fn dataset_column(source: &dyn H5Source, node: &str) -> Result<Column> {
         ElementType::String => Ok(Column::from_strings(source.strings(node)?)),
         ElementType::Compound(_) | ElementType::Other(_) => Err(DataError::file(
             source.path(),
-            format!("{node}: the type of this column is unknown; save the file with a current anndata"),
+            format!(
+                "{node}: the type of this column is unknown; save the file with a current anndata"
+            ),
         )),
         _ => Ok(plain(vector(source, node)?)),
     }
@@ -232,8 +250,9 @@ fn categorical(
     names: &Column,
     ordered: bool,
 ) -> Result<Column> {
-    let categories: Vec<String> =
-        (0..names.len()).map(|i| names.text(i).unwrap_or_else(|| "nan".into())).collect();
+    let categories: Vec<String> = (0..names.len())
+        .map(|i| names.text(i).unwrap_or_else(|| "nan".into()))
+        .collect();
     let mut out = Vec::with_capacity(codes.len());
     for (row, code) in codes.into_i64().into_iter().enumerate() {
         // pandas writes −1 for missing; very old files wrote it into an unsigned type.
@@ -249,25 +268,40 @@ fn categorical(
         }
         out.push(if missing { -1 } else { code as i32 });
     }
-    Ok(Column::Categorical { codes: out, categories, ordered })
+    Ok(Column::Categorical {
+        codes: out,
+        categories,
+        ordered,
+    })
 }
 
 fn masked(source: &dyn H5Source, node: &str, values: Column, mask: &[i64]) -> Result<Column> {
     if mask.len() != values.len() {
         return Err(DataError::file(
             source.path(),
-            format!("{node}: {} values but {} mask entries", values.len(), mask.len()),
+            format!(
+                "{node}: {} values but {} mask entries",
+                values.len(),
+                mask.len()
+            ),
         ));
     }
     fn apply<T>(values: Vec<Option<T>>, mask: &[i64]) -> Vec<Option<T>> {
-        values.into_iter().zip(mask).map(|(v, &m)| if m == 0 { v } else { None }).collect()
+        values
+            .into_iter()
+            .zip(mask)
+            .map(|(v, &m)| if m == 0 { v } else { None })
+            .collect()
     }
     Ok(match values {
         Column::Strings(v) => Column::Strings(apply(v, mask)),
         Column::Bools(v) => Column::Bools(apply(v, mask)),
         Column::Ints(v) => Column::Ints(apply(v, mask)),
         Column::Floats(v) => Column::Floats(
-            v.into_iter().zip(mask).map(|(v, &m)| if m == 0 { v } else { f64::NAN }).collect(),
+            v.into_iter()
+                .zip(mask)
+                .map(|(v, &m)| if m == 0 { v } else { f64::NAN })
+                .collect(),
         ),
         other @ Column::Categorical { .. } => other,
     })
@@ -278,8 +312,12 @@ pub(super) fn listing(names: &[String]) -> String {
     if names.is_empty() {
         return "none".into();
     }
-    let mut text =
-        names.iter().take(30).map(|n| format!("'{n}'")).collect::<Vec<_>>().join(", ");
+    let mut text = names
+        .iter()
+        .take(30)
+        .map(|n| format!("'{n}'"))
+        .collect::<Vec<_>>()
+        .join(", ");
     if names.len() > 30 {
         text.push_str(&format!(" and {} more", names.len() - 30));
     }

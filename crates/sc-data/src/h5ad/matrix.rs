@@ -37,7 +37,10 @@ pub(super) fn describe(source: &dyn H5Source, node: &str) -> Result<MatrixInfo> 
     if source.kind(node)? == Some(NodeKind::Dataset) {
         let info = source.info(node)?;
         let &[rows, cols] = &info.shape[..] else {
-            return Err(fail(format!("expected two dimensions, found shape {:?}", info.shape)));
+            return Err(fail(format!(
+                "expected two dimensions, found shape {:?}",
+                info.shape
+            )));
         };
         if !is_numeric(&info.element) {
             return Err(fail(format!("holds {:?}, not numbers", info.element)));
@@ -68,10 +71,16 @@ pub(super) fn describe(source: &dyn H5Source, node: &str) -> Result<MatrixInfo> 
         }
         let info = source.info(&path)?;
         let &[n] = &info.shape[..] else {
-            return Err(fail(format!("{part}: expected one dimension, found {:?}", info.shape)));
+            return Err(fail(format!(
+                "{part}: expected one dimension, found {:?}",
+                info.shape
+            )));
         };
         if !is_numeric(&info.element) {
-            return Err(fail(format!("{part}: holds {:?}, not numbers", info.element)));
+            return Err(fail(format!(
+                "{part}: holds {:?}, not numbers",
+                info.element
+            )));
         }
         *length = n;
     }

@@ -68,7 +68,12 @@ pub struct ObsmWriter {
 
 impl std::fmt::Debug for ObsmWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ObsmWriter({}: obsm/{})", self.destination.display(), self.key)
+        write!(
+            f,
+            "ObsmWriter({}: obsm/{})",
+            self.destination.display(),
+            self.key
+        )
     }
 }
 
@@ -87,10 +92,14 @@ impl ObsmWriter {
         provenance: &serde_json::Value,
     ) -> Result<Self> {
         if key.is_empty() || key.contains('/') || key == "." {
-            return Err(DataError::invalid(format!("'{key}' cannot be a name in obsm")));
+            return Err(DataError::invalid(format!(
+                "'{key}' cannot be a name in obsm"
+            )));
         }
         if dims == 0 {
-            return Err(DataError::invalid(format!("obsm/{key}: an embedding needs columns")));
+            return Err(DataError::invalid(format!(
+                "obsm/{key}: an embedding needs columns"
+            )));
         }
         let before = H5ad::open(source)?;
         for group in ["obsm", "uns", "uns/scfm"] {
@@ -115,8 +124,10 @@ impl ObsmWriter {
             WriteTarget::Copy(_) => None,
         };
         std::io::copy(&mut from, temp.file_mut()).map_err(|e| DataError::io(&destination, e))?;
-        let (file, dataset) =
-            wrap(&destination, begin(&before, temp.path(), key, dims, &provenance.to_string()))?;
+        let (file, dataset) = wrap(
+            &destination,
+            begin(&before, temp.path(), key, dims, &provenance.to_string()),
+        )?;
         Ok(Self {
             dataset,
             file,
@@ -168,10 +179,28 @@ impl ObsmWriter {
         if self.rows != self.before.n_obs() {
             return Err(self.wrong_rows());
         }
-        let Self { dataset, file, temp, before, destination, permissions, key, dims, hash, .. } = self;
+        let Self {
+            dataset,
+            file,
+            temp,
+            before,
+            destination,
+            permissions,
+            key,
+            dims,
+            hash,
+            ..
+        } = self;
         drop(dataset);
         wrap(&destination, file.close())?;
-        verify(&before, temp.path(), &destination, &key, dims, &hash.finalize())?;
+        verify(
+            &before,
+            temp.path(),
+            &destination,
+            &key,
+            dims,
+            &hash.finalize(),
+        )?;
         if let Some(permissions) = permissions {
             std::fs::set_permissions(temp.path(), permissions)
                 .map_err(|e| DataError::io(&destination, e))?;
@@ -200,7 +229,9 @@ fn begin(
     let there = |node: &str| before.source().kind(node).ok().flatten();
     // Locks would only get in the way: nobody else knows the temporary file, and some network file
     // systems refuse them.
-    let file = H5File::options().locking(FileLocking::Disabled).open_rw(path)?;
+    let file = H5File::options()
+        .locking(FileLocking::Disabled)
+        .open_rw(path)?;
     let root = file.root_group();
     let (obsm, made) = ensure_group(&root, "obsm")?;
     if made == Made::New {
@@ -276,7 +307,11 @@ fn compare(
 ) -> std::result::Result<(), String> {
     let names = old.children(node).map_err(|e| e.to_string())?;
     for name in names {
-        let child = if node.is_empty() { name } else { format!("{node}/{name}") };
+        let child = if node.is_empty() {
+            name
+        } else {
+            format!("{node}/{name}")
+        };
         if ours.contains(&child) {
             continue;
         }

@@ -103,7 +103,10 @@ impl H5adWriter {
         };
         let (file, x, indices, data, mut groups) = wrap(path, open())?;
         let (Some(uns), Some(obsm)) = (groups.pop(), groups.pop()) else {
-            return Err(DataError::file(path, "cannot be written: its groups were not made"));
+            return Err(DataError::file(
+                path,
+                "cannot be written: its groups were not made",
+            ));
         };
         Ok(Self {
             indices,
@@ -136,7 +139,8 @@ impl H5adWriter {
             )));
         }
         let base = self.indptr.last().copied().unwrap_or(0);
-        self.indptr.extend(rows.indptr().iter().skip(1).map(|&p| base + p as i64));
+        self.indptr
+            .extend(rows.indptr().iter().skip(1).map(|&p| base + p as i64));
         if rows.nnz() == 0 {
             return Ok(());
         }
@@ -185,7 +189,18 @@ impl H5adWriter {
     /// [`DataError::Invalid`] when rows are missing; [`DataError::Io`] when it cannot be written;
     /// [`DataError::File`] when it cannot be read back.
     pub fn finish(self) -> Result<()> {
-        let Self { indices, data, x, obsm, uns, file, temp, path, shape, indptr } = self;
+        let Self {
+            indices,
+            data,
+            x,
+            obsm,
+            uns,
+            file,
+            temp,
+            path,
+            shape,
+            indptr,
+        } = self;
         if indptr.len() != shape[0] + 1 {
             return Err(DataError::invalid(format!(
                 "{}: X: {} rows for {} cells",
@@ -228,10 +243,18 @@ fn check_frame(name: &str, frame: &NewFrame) -> Result<()> {
         }
         let twice = frame.columns[..k].iter().any(|c| c.0 == *column);
         if column.is_empty() || column.contains('/') || column == "_index" || twice {
-            return Err(DataError::invalid(format!("{name}: '{column}' cannot name a column")));
+            return Err(DataError::invalid(format!(
+                "{name}: '{column}' cannot name a column"
+            )));
         }
-        if let Column::Categorical { codes, categories, .. } = values {
-            if let Some(bad) = codes.iter().find(|&&c| c >= 0 && c as usize >= categories.len()) {
+        if let Column::Categorical {
+            codes, categories, ..
+        } = values
+        {
+            if let Some(bad) = codes
+                .iter()
+                .find(|&&c| c >= 0 && c as usize >= categories.len())
+            {
                 return Err(DataError::invalid(format!(
                     "{name}: column '{column}': code {bad} for {} categories",
                     categories.len()
@@ -259,18 +282,34 @@ fn write_frame(root: &H5Group, name: &str, frame: &NewFrame) -> std::result::Res
     Ok(())
 }
 
-fn write_column(frame: &H5Group, name: &str, values: &Column) -> std::result::Result<(), Hdf5Error> {
+fn write_column(
+    frame: &H5Group,
+    name: &str,
+    values: &Column,
+) -> std::result::Result<(), Hdf5Error> {
     match values {
-        Column::Categorical { codes, categories, ordered } => {
+        Column::Categorical {
+            codes,
+            categories,
+            ordered,
+        } => {
             let group = frame.create_group(name)?;
             encode_group(&group, "categorical", "0.2.0")?;
             group.set_attr_numeric("ordered", &rust_hdf5::HBool::from(*ordered))?;
             strings(&group, "categories", categories)?;
             // As pandas: the smallest integer type that holds every category.
             let dataset = if categories.len() <= i8::MAX as usize {
-                array(&group, "codes", &codes.iter().map(|&c| c as i8).collect::<Vec<_>>())?
+                array(
+                    &group,
+                    "codes",
+                    &codes.iter().map(|&c| c as i8).collect::<Vec<_>>(),
+                )?
             } else if categories.len() <= i16::MAX as usize {
-                array(&group, "codes", &codes.iter().map(|&c| c as i16).collect::<Vec<_>>())?
+                array(
+                    &group,
+                    "codes",
+                    &codes.iter().map(|&c| c as i16).collect::<Vec<_>>(),
+                )?
             } else {
                 array(&group, "codes", codes)?
             };
@@ -290,13 +329,19 @@ fn write_column(frame: &H5Group, name: &str, values: &Column) -> std::result::Re
                 let codes = v
                     .iter()
                     .map(|s| {
-                        s.as_ref().and_then(|s| names.binary_search(s).ok()).map_or(-1, |c| c as i32)
+                        s.as_ref()
+                            .and_then(|s| names.binary_search(s).ok())
+                            .map_or(-1, |c| c as i32)
                     })
                     .collect();
                 write_column(
                     frame,
                     name,
-                    &Column::Categorical { codes, categories: names, ordered: false },
+                    &Column::Categorical {
+                        codes,
+                        categories: names,
+                        ordered: false,
+                    },
                 )
             }
         },
@@ -309,12 +354,22 @@ fn write_column(frame: &H5Group, name: &str, values: &Column) -> std::result::Re
             encode_dataset(&array(frame, name, &plain)?, "array", "0.2.0")
         }
         Column::Bools(v) => {
-            let group = masked(frame, name, "nullable-boolean", v.iter().map(Option::is_none))?;
+            let group = masked(
+                frame,
+                name,
+                "nullable-boolean",
+                v.iter().map(Option::is_none),
+            )?;
             let plain: Vec<bool> = v.iter().map(|b| b.unwrap_or(false)).collect();
             encode_dataset(&bools(&group, "values", &plain)?, "array", "0.2.0")
         }
         Column::Ints(v) => {
-            let group = masked(frame, name, "nullable-integer", v.iter().map(Option::is_none))?;
+            let group = masked(
+                frame,
+                name,
+                "nullable-integer",
+                v.iter().map(Option::is_none),
+            )?;
             let plain: Vec<i64> = v.iter().map(|i| i.unwrap_or(0)).collect();
             encode_dataset(&array(&group, "values", &plain)?, "array", "0.2.0")
         }

@@ -47,8 +47,9 @@ pub(super) fn table(
         }
         let genes: Vec<usize> = (0..cols).filter(|&g| seen[g]).collect();
         let part = one_batch(matrix, rows, &genes, config);
-        for (which, column) in
-            [&part.means, &part.dispersions, &part.normalized].into_iter().enumerate()
+        for (which, column) in [&part.means, &part.dispersions, &part.normalized]
+            .into_iter()
+            .enumerate()
         {
             // Genes absent from a batch count there with zeros; undefined values do not count.
             let mut full = vec![0f64; cols];
@@ -73,7 +74,9 @@ pub(super) fn table(
     });
     let mut order: Vec<usize> = (0..cols).collect();
     order.sort_by(|&a, &b| {
-        n_batches[b].cmp(&n_batches[a]).then_with(|| descending(normalized[a], normalized[b]))
+        n_batches[b]
+            .cmp(&n_batches[a])
+            .then_with(|| descending(normalized[a], normalized[b]))
     });
     let mut selected = vec![false; cols];
     let mut rank = vec![f64::NAN; cols];
@@ -81,16 +84,18 @@ pub(super) fn table(
         selected[gene] = true;
         rank[gene] = k as f64;
     }
-    Ok(HvgTable { means, dispersions, normalized, rank, n_batches, selected })
+    Ok(HvgTable {
+        means,
+        dispersions,
+        normalized,
+        rank,
+        n_batches,
+        selected,
+    })
 }
 
 /// The table of the given genes over the given rows.
-fn one_batch(
-    matrix: &CsrMatrix,
-    rows: &[usize],
-    genes: &[usize],
-    config: &HvgConfig,
-) -> HvgTable {
+fn one_batch(matrix: &CsrMatrix, rows: &[usize], genes: &[usize], config: &HvgConfig) -> HvgTable {
     let (mean, variance) = mean_variance(select_rows(matrix, rows), matrix.cols());
     let mut means: Vec<f64> = genes.iter().map(|&g| mean[g]).collect();
     let mut dispersions: Vec<f64> = Vec::with_capacity(genes.len());
@@ -100,7 +105,11 @@ fn one_batch(
         }
         let mut dispersion = variance[gene] / *m;
         if config.flavor == Flavor::Seurat {
-            dispersion = if dispersion == 0.0 { f64::NAN } else { dispersion.ln() };
+            dispersion = if dispersion == 0.0 {
+                f64::NAN
+            } else {
+                dispersion.ln()
+            };
             *m = m.ln_1p();
         }
         dispersions.push(dispersion);
@@ -109,7 +118,10 @@ fn one_batch(
         Flavor::Seurat => equal_width(&means, config.n_bins),
         _ => percentiles(&means),
     };
-    let bins: Vec<usize> = means.iter().map(|&m| edges.partition_point(|&e| e < m)).collect();
+    let bins: Vec<usize> = means
+        .iter()
+        .map(|&m| edges.partition_point(|&e| e < m))
+        .collect();
     let mut members = vec![Vec::new(); edges.len() + 1];
     for (&bin, &dispersion) in bins.iter().zip(&dispersions) {
         if !dispersion.is_nan() {
@@ -118,7 +130,13 @@ fn one_batch(
     }
     let stats: Vec<(f64, f64)> = members
         .into_iter()
-        .map(|m| if config.flavor == Flavor::Seurat { mean_sd(&m) } else { median_mad(m) })
+        .map(|m| {
+            if config.flavor == Flavor::Seurat {
+                mean_sd(&m)
+            } else {
+                median_mad(m)
+            }
+        })
         .collect();
     let normalized: Vec<f64> = bins
         .iter()
@@ -169,7 +187,11 @@ fn percentiles(values: &[f64]) -> Vec<f64> {
             let at = (position.floor() as usize).min(last);
             let (a, b) = (sorted[at], sorted[(at + 1).min(last)]);
             let t = position - at as f64;
-            if t >= 0.5 { b - (b - a) * (1.0 - t) } else { a + (b - a) * t }
+            if t >= 0.5 {
+                b - (b - a) * (1.0 - t)
+            } else {
+                a + (b - a) * t
+            }
         })
         .collect();
     edges.dedup();

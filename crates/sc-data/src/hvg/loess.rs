@@ -25,7 +25,9 @@ pub fn fit(x: &[f64], y: &[f64], span: f64) -> Result<Vec<f64>> {
         )));
     }
     if x.iter().chain(y).any(|v| !v.is_finite()) {
-        return Err(DataError::invalid("loess: means and variances must be finite"));
+        return Err(DataError::invalid(
+            "loess: means and variances must be finite",
+        ));
     }
     let mut order: Vec<usize> = (0..n).collect();
     order.sort_by(|&a, &b| x[a].total_cmp(&x[b]));
@@ -33,7 +35,10 @@ pub fn fit(x: &[f64], y: &[f64], span: f64) -> Result<Vec<f64>> {
     let ys: Vec<f64> = order.iter().map(|&i| y[i]).collect();
     let capacity = (n as f64 * (span * CELL)).floor() as usize;
     let borders = borders(&xs, capacity);
-    let vertices: Vec<(f64, f64)> = borders.iter().map(|&q| local(&xs, &ys, q, neighbours)).collect();
+    let vertices: Vec<(f64, f64)> = borders
+        .iter()
+        .map(|&q| local(&xs, &ys, q, neighbours))
+        .collect();
     Ok(x.iter().map(|&z| hermite(&borders, &vertices, z)).collect())
 }
 
@@ -67,7 +72,10 @@ fn borders(xs: &[f64], capacity: usize) -> Vec<f64> {
 fn cut(xs: &[f64], l: usize, u: usize) -> usize {
     let m = (l + u) / 2;
     for step in 0..=(u - l) {
-        for at in [m.checked_add(step), m.checked_sub(step)].into_iter().flatten() {
+        for at in [m.checked_add(step), m.checked_sub(step)]
+            .into_iter()
+            .flatten()
+        {
             if at >= u || at < l {
                 return m;
             }
@@ -82,12 +90,19 @@ fn cut(xs: &[f64], l: usize, u: usize) -> usize {
 /// Value and slope at `q` of the quadratic fitted to its nearest neighbours.
 fn local(xs: &[f64], ys: &[f64], q: f64, neighbours: usize) -> (f64, f64) {
     let window = nearest(xs, q, neighbours);
-    let radius = window.clone().map(|i| (xs[i] - q).powi(2)).fold(0.0, f64::max);
+    let radius = window
+        .clone()
+        .map(|i| (xs[i] - q).powi(2))
+        .fold(0.0, f64::max);
     let mut columns = [Vec::new(), Vec::new(), Vec::new()];
     let mut rhs = Vec::with_capacity(neighbours);
     for i in window {
         let d = xs[i] - q;
-        let w = if radius > 0.0 { (1.0 - (d * d / radius).sqrt().powi(3)).powi(3).sqrt() } else { 1.0 };
+        let w = if radius > 0.0 {
+            (1.0 - (d * d / radius).sqrt().powi(3)).powi(3).sqrt()
+        } else {
+            1.0
+        };
         columns[0].push(w);
         columns[1].push(w * d);
         columns[2].push(w * d * d);
@@ -126,7 +141,10 @@ fn least_squares(mut columns: [Vec<f64>; 3], mut rhs: Vec<f64>) -> [f64; 3] {
                 let (before, rest) = columns.split_at_mut(j);
                 let overlap = dot(&before[i], &rest[0]);
                 r[i][j] += overlap;
-                rest[0].iter_mut().zip(&before[i]).for_each(|(v, b)| *v -= overlap * b);
+                rest[0]
+                    .iter_mut()
+                    .zip(&before[i])
+                    .for_each(|(v, b)| *v -= overlap * b);
             }
         }
         r[j][j] = dot(&columns[j], &columns[j]).sqrt();
@@ -136,16 +154,23 @@ fn least_squares(mut columns: [Vec<f64>; 3], mut rhs: Vec<f64>) -> [f64; 3] {
         }
         projected[j] = dot(&columns[j], &rhs);
         let p = projected[j];
-        rhs.iter_mut().zip(&columns[j]).for_each(|(v, c)| *v -= p * c);
+        rhs.iter_mut()
+            .zip(&columns[j])
+            .for_each(|(v, c)| *v -= p * c);
     }
     let solution = pseudo_solve(r, projected);
-    [solution[0] / norms[0], solution[1] / norms[1], solution[2] / norms[2]]
+    [
+        solution[0] / norms[0],
+        solution[1] / norms[1],
+        solution[2] / norms[2],
+    ]
 }
 
 /// `r⁺ b` by one-sided Jacobi rotations of the columns of `r`.
 fn pseudo_solve(mut a: [[f64; 3]; 3], b: [f64; 3]) -> [f64; 3] {
     let mut v = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
-    let dot = |a: &[[f64; 3]; 3], p: usize, q: usize| (0..3).map(|i| a[i][p] * a[i][q]).sum::<f64>();
+    let dot =
+        |a: &[[f64; 3]; 3], p: usize, q: usize| (0..3).map(|i| a[i][p] * a[i][q]).sum::<f64>();
     for _ in 0..60 {
         let mut rotated = false;
         for (p, q) in [(0, 1), (0, 2), (1, 2)] {
@@ -182,7 +207,9 @@ fn pseudo_solve(mut a: [[f64; 3]; 3], b: [f64; 3]) -> [f64; 3] {
 
 /// The cubic between the borders around `z`; a border belongs to the cell on its left.
 fn hermite(borders: &[f64], vertices: &[(f64, f64)], z: f64) -> f64 {
-    let right = borders.partition_point(|&b| b < z).clamp(1, borders.len() - 1);
+    let right = borders
+        .partition_point(|&b| b < z)
+        .clamp(1, borders.len() - 1);
     let left = right - 1;
     let width = borders[right] - borders[left];
     let h = (z - borders[left]) / width;

@@ -20,6 +20,8 @@ pub(super) fn table(
     for rows in &groups {
         let variances = standardised(matrix, rows, config.span)?;
         let mut order: Vec<usize> = (0..cols).collect();
+        // Rare genes of equal counts tie exactly; the stable sort gives them a fixed order, the
+        // reference's does not.
         order.sort_by(|&a, &b| variances[b].total_cmp(&variances[a]));
         for (rank, &gene) in order.iter().take(config.n_top).enumerate() {
             ranks[gene].push(rank as f32);
@@ -28,18 +30,31 @@ pub(super) fn table(
             *sum += v;
         }
     }
-    normalized.iter_mut().for_each(|v| *v /= groups.len() as f64);
+    normalized
+        .iter_mut()
+        .for_each(|v| *v /= groups.len() as f64);
     let n_batches: Vec<u32> = ranks.iter().map(|r| r.len() as u32).collect();
     let rank: Vec<f64> = ranks.into_iter().map(median).collect();
     let mut order: Vec<usize> = (0..cols).filter(|&g| !rank[g].is_nan()).collect();
-    order.sort_by(|&a, &b| rank[a].total_cmp(&rank[b]).then(n_batches[b].cmp(&n_batches[a])));
+    order.sort_by(|&a, &b| {
+        rank[a]
+            .total_cmp(&rank[b])
+            .then(n_batches[b].cmp(&n_batches[a]))
+    });
     // Fewer ranked genes than wanted: the rest follows in the order of the table, as in the reference.
     order.extend((0..cols).filter(|&g| rank[g].is_nan()));
     let mut selected = vec![false; cols];
     for &gene in order.iter().take(config.n_top) {
         selected[gene] = true;
     }
-    Ok(HvgTable { means, dispersions, normalized, rank, n_batches, selected })
+    Ok(HvgTable {
+        means,
+        dispersions,
+        normalized,
+        rank,
+        n_batches,
+        selected,
+    })
 }
 
 /// Variance of every gene after division by the loess standard deviation and clipping.
@@ -55,7 +70,11 @@ fn standardised(matrix: &CsrMatrix, rows: &[usize], span: f64) -> Result<Vec<f64
     for (&gene, &estimate) in fitted.iter().zip(&smooth) {
         sd[gene] = 10f64.powf(estimate).sqrt();
     }
-    let clip: Vec<f64> = sd.iter().zip(&mean).map(|(s, m)| s * n.sqrt() + m).collect();
+    let clip: Vec<f64> = sd
+        .iter()
+        .zip(&mean)
+        .map(|(s, m)| s * n.sqrt() + m)
+        .collect();
     let mut sum = vec![0f64; cols];
     let mut squares = vec![0f64; cols];
     for (indices, values) in select_rows(matrix, rows) {

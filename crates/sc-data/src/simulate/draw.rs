@@ -22,7 +22,10 @@ pub(super) struct Scratch {
 
 impl Scratch {
     pub(super) fn new(genes: usize) -> Self {
-        Self { counts: vec![0; genes], touched: Vec::new() }
+        Self {
+            counts: vec![0; genes],
+            touched: Vec::new(),
+        }
     }
 }
 
@@ -84,7 +87,11 @@ fn logarithmic(rate: f64, q: f64, stream: &mut ChaCha8Rng) -> u32 {
     let t = -(-rate * u).exp_m1();
     if v <= t * t {
         let size = (1.0 + v.ln() / t.ln()).floor();
-        return if size >= 1.0 && size < 1e9 { size as u32 } else { 1 };
+        return if size >= 1.0 && size < 1e9 {
+            size as u32
+        } else {
+            1
+        };
     }
     if v > t { 1 } else { 2 }
 }

@@ -51,7 +51,11 @@ impl Profiles {
                 (0..config.genes)
                     .map(|_| {
                         let marker = stream.random::<f64>() < config.marker_fraction;
-                        if marker { config.marker_fold.ln() as f32 } else { 0.0 }
+                        if marker {
+                            config.marker_fold.ln() as f32
+                        } else {
+                            0.0
+                        }
                     })
                     .collect()
             })
@@ -75,17 +79,32 @@ impl Profiles {
             })
             .collect();
         types.iter_mut().for_each(|t| *t /= sum);
-        let tables = (0..config.cell_types * config.donors).map(|_| OnceLock::new()).collect();
-        Self { base, fold, donor, types, tables }
+        let tables = (0..config.cell_types * config.donors)
+            .map(|_| OnceLock::new())
+            .collect();
+        Self {
+            base,
+            fold,
+            donor,
+            types,
+            tables,
+        }
     }
 
     /// Type, donor and batch of a cell.
     pub(super) fn labels(&self, config: &SimConfig, cell: usize) -> (u32, u32, u32) {
         let mut stream = rng::stream(config.seed, "simulate-labels", cell as u64, 0);
         let u: f64 = stream.random();
-        let cell_type = self.types.partition_point(|&t| t < u).min(config.cell_types - 1);
+        let cell_type = self
+            .types
+            .partition_point(|&t| t < u)
+            .min(config.cell_types - 1);
         let donor = stream.random_range(0..config.donors);
-        (cell_type as u32, donor as u32, (donor % config.batches) as u32)
+        (
+            cell_type as u32,
+            donor as u32,
+            (donor % config.batches) as u32,
+        )
     }
 
     pub(super) fn table(&self, cell_type: u32, donor: u32) -> &Table {
@@ -139,7 +158,11 @@ impl Profiles {
         }
         for _ in 0..60 {
             let middle = (low * high).sqrt();
-            if expected(middle) < density { low = middle } else { high = middle }
+            if expected(middle) < density {
+                low = middle
+            } else {
+                high = middle
+            }
         }
         Ok((low * high).sqrt())
     }
@@ -171,7 +194,11 @@ impl Table {
                 small.push(l);
             }
         }
-        Self { p: shares.iter().map(|&s| s as f32).collect(), accept, alias }
+        Self {
+            p: shares.iter().map(|&s| s as f32).collect(),
+            accept,
+            alias,
+        }
     }
 
     /// A gene, drawn from the shares.
@@ -180,6 +207,10 @@ impl Table {
         // High half picks the slot by multiplication, low half decides between it and its alias.
         let slot = ((bits >> 32) * self.p.len() as u64 >> 32) as usize;
         let u = (bits as u32 >> 8) as f32 / (1u32 << 24) as f32;
-        if u < self.accept[slot] { slot as u32 } else { self.alias[slot] }
+        if u < self.accept[slot] {
+            slot as u32
+        } else {
+            self.alias[slot]
+        }
     }
 }

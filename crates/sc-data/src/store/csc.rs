@@ -10,20 +10,27 @@ const BLOCK: u64 = 1 << 20;
 
 /// Reads a CSC matrix whole as rows. Columns are visited in order, so rows come out sorted.
 pub(super) fn turn(source: &dyn H5Source, info: &MatrixInfo) -> Result<CsrMatrix> {
-    let fail = |message: String| DataError::file(source.path(), format!("{}: {message}", info.node));
+    let fail =
+        |message: String| DataError::file(source.path(), format!("{}: {message}", info.node));
     let pointers = h5::vector(source, &format!("{}/indptr", info.node))?.into_i64();
     let rises = pointers.windows(2).all(|w| w[0] <= w[1]);
     if pointers.first() != Some(&0) || pointers.last() != Some(&(info.stored as i64)) || !rises {
         return Err(fail("column pointers are damaged".into()));
     }
     if info.stored.saturating_mul(8) > h5::allocation_limit(file_len(source)) {
-        return Err(fail(format!("{} entries cannot be in this file", info.stored)));
+        return Err(fail(format!(
+            "{} entries cannot be in this file",
+            info.stored
+        )));
     }
     let mut indptr = vec![0usize; info.rows + 1];
     for range in blocks(info.stored) {
         for row in super::read_indices(source, info, range)? {
             let slot = indptr.get_mut(row as usize + 1).ok_or_else(|| {
-                fail(format!("names cell {row}, but there are {} cells", info.rows))
+                fail(format!(
+                    "names cell {row}, but there are {} cells",
+                    info.rows
+                ))
             })?;
             *slot += 1;
         }
@@ -38,7 +45,9 @@ pub(super) fn turn(source: &dyn H5Source, info: &MatrixInfo) -> Result<CsrMatrix
     for range in blocks(info.stored) {
         let start = range.start;
         let rows = super::read_indices(source, info, range.clone())?;
-        let data = source.numbers(&format!("{}/data", info.node), &[range])?.into_f32();
+        let data = source
+            .numbers(&format!("{}/data", info.node), &[range])?
+            .into_f32();
         for (k, (&row, &value)) in rows.iter().zip(&data).enumerate() {
             while pointers[column + 1] as u64 <= start + k as u64 {
                 column += 1;
@@ -55,7 +64,9 @@ pub(super) fn turn(source: &dyn H5Source, info: &MatrixInfo) -> Result<CsrMatrix
 }
 
 fn blocks(total: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
-    (0..total).step_by(BLOCK as usize).map(move |s| s..(s + BLOCK).min(total))
+    (0..total)
+        .step_by(BLOCK as usize)
+        .map(move |s| s..(s + BLOCK).min(total))
 }
 
 fn drop_zeros(matrix: CsrMatrix) -> CsrMatrix {
@@ -64,8 +75,12 @@ fn drop_zeros(matrix: CsrMatrix) -> CsrMatrix {
     }
     let mut out = CsrMatrix::empty(0, matrix.cols());
     for (indices, values) in matrix.iter_rows() {
-        let kept: Vec<(u32, f32)> =
-            indices.iter().copied().zip(values.iter().copied()).filter(|p| p.1 != 0.0).collect();
+        let kept: Vec<(u32, f32)> = indices
+            .iter()
+            .copied()
+            .zip(values.iter().copied())
+            .filter(|p| p.1 != 0.0)
+            .collect();
         let (i, v): (Vec<u32>, Vec<f32>) = kept.into_iter().unzip();
         out.push_row(&i, &v);
     }

@@ -50,7 +50,8 @@ pub struct FoundCounts {
 
 /// Tells what the values of a sample are.
 pub(crate) fn value_kind(values: impl Iterator<Item = f32>) -> (ValueKind, f32, f64) {
-    let (mut max, mut total, mut fractions, mut negative, mut bad) = (0f32, 0u64, 0u64, false, false);
+    let (mut max, mut total, mut fractions, mut negative, mut bad) =
+        (0f32, 0u64, 0u64, false, false);
     for v in values {
         total += 1;
         bad |= !v.is_finite();
@@ -103,11 +104,18 @@ pub fn find_counts(file: &H5ad, policy: &CountsPolicy) -> Result<FoundCounts> {
         let sampled = sample(&store, SAMPLE_ROWS)?;
         let (kind, max, share) = value_kind(sampled.values().iter().copied());
         if kind != ValueKind::Counts {
-            return Err(DataError::file(file.path(), describe(&slot, kind, max, share)));
+            return Err(DataError::file(
+                file.path(),
+                describe(&slot, kind, max, share),
+            ));
         }
         return Ok(FoundCounts { slot, kind });
     }
-    let wanted = [MatrixSlot::Layer("counts".into()), MatrixSlot::Raw, MatrixSlot::X];
+    let wanted = [
+        MatrixSlot::Layer("counts".into()),
+        MatrixSlot::Raw,
+        MatrixSlot::X,
+    ];
     let mut last = None;
     let mut seen = Vec::new();
     for slot in wanted.into_iter().filter(|s| slots.contains(s)) {
@@ -128,9 +136,15 @@ pub fn find_counts(file: &H5ad, policy: &CountsPolicy) -> Result<FoundCounts> {
         }
         (CountsPolicy::AssumeNormalized, Some(_)) => Err(DataError::file(
             file.path(),
-            format!("{}; such values are not log-normalised either", seen.join("; ")),
+            format!(
+                "{}; such values are not log-normalised either",
+                seen.join("; ")
+            ),
         )),
-        (_, None) => Err(DataError::file(file.path(), "has none of layers/counts, raw/X and X")),
+        (_, None) => Err(DataError::file(
+            file.path(),
+            "has none of layers/counts, raw/X and X",
+        )),
         _ => {
             let hint = match seen.len() {
                 1 => "no other matrix is there",
@@ -181,7 +195,10 @@ impl CountsReader {
 
     /// Reads the rows of `store` as counts.
     pub fn new(store: CellStore) -> Self {
-        Self { store, names: std::sync::OnceLock::new() }
+        Self {
+            store,
+            names: std::sync::OnceLock::new(),
+        }
     }
 
     /// The rows below.
@@ -252,20 +269,35 @@ impl CountsReader {
         let file = self.store.file();
         let (cells, genes) = self.names.get_or_init(|| {
             // Names make the message better, and a file that cannot give them still has a message.
-            (file.obs_names().unwrap_or_default(), self.store.gene_names().unwrap_or_default())
+            (
+                file.obs_names().unwrap_or_default(),
+                self.store.gene_names().unwrap_or_default(),
+            )
         });
-        let cell_name = cells.get(cell).map_or(String::new(), |n| format!(" ('{n}')"));
-        let gene_name =
-            genes.get(gene as usize).map_or_else(|| gene.to_string(), |n| format!("'{n}'"));
+        let cell_name = cells
+            .get(cell)
+            .map_or(String::new(), |n| format!(" ('{n}')"));
+        let gene_name = genes
+            .get(gene as usize)
+            .map_or_else(|| gene.to_string(), |n| format!("'{n}'"));
         DataError::file(
             file.path(),
-            format!("{}: cell {cell}{cell_name}, gene {gene_name}: {value} {why}", self.store.slot()),
+            format!(
+                "{}: cell {cell}{cell_name}, gene {gene_name}: {value} {why}",
+                self.store.slot()
+            ),
         )
     }
 }
 
 fn first_where(matrix: &CsrMatrix, bad: impl Fn(f32) -> bool) -> Option<(usize, u32, f32)> {
-    matrix.iter_rows().enumerate().find_map(|(row, (indices, values))| {
-        values.iter().position(|&v| bad(v)).map(|k| (row, indices[k], values[k]))
-    })
+    matrix
+        .iter_rows()
+        .enumerate()
+        .find_map(|(row, (indices, values))| {
+            values
+                .iter()
+                .position(|&v| bad(v))
+                .map(|k| (row, indices[k], values[k]))
+        })
 }
