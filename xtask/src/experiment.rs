@@ -138,3 +138,7 @@ fn run_cells(
     finished.sort_by_key(|f| f.cell.place);
     Ok(finished)
 }
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests;

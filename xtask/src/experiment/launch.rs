@@ -99,8 +99,8 @@ fn run(job: &Job, threads: Option<usize>) -> Result<(), String> {
         return Ok(());
     }
     let said = match &job.log {
+        None => Some(format!("ended with {status}; its message is above")),
         Some(log) => std::fs::read(log).ok().and_then(|bytes| last_line(&bytes)),
-        None => None,
     };
     Err(said.unwrap_or_else(|| format!("ended with {status} and no message")))
 }

@@ -253,7 +253,7 @@ pub(super) fn group_title(group: Group) -> (&'static str, &'static str) {
             "Do cell types keep their distances from each other?",
         ),
         Group::Probe => (
-            "Probes on held-out donors",
+            "Linear probe on held-out donors",
             "Can a simple classifier read the label on donors it has not seen?",
         ),
         Group::Aggregate => ("Aggregates", "Means over the metrics above."),

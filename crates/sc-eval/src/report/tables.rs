@@ -64,26 +64,48 @@ impl Table {
 
 /// Tables of all groups in `mode`, in the order of groups; groups without metrics are left out.
 pub(super) fn by_group(methods: &[Method<'_>], mode: Mode) -> Vec<Table> {
-    let mut names: BTreeMap<Group, Vec<&str>> = BTreeMap::new();
+    let mut names: BTreeMap<(Group, Part), Vec<&str>> = BTreeMap::new();
     for record in methods
         .iter()
         .flat_map(|m| &m.runs)
         .flat_map(|r| &r.metrics)
     {
-        let of_group = names.entry(record.group).or_default();
-        if record.mode == mode && !of_group.contains(&record.name.as_str()) {
-            of_group.push(&record.name);
+        if record.mode == mode {
+            let key = (record.group, Part::of(&record.name));
+            let of_group = names.entry(key).or_default();
+            if !of_group.contains(&record.name.as_str()) {
+                of_group.push(&record.name);
+            }
         }
     }
-    names.retain(|_, n| !n.is_empty());
     names
         .into_iter()
-        .map(|(group, mut names)| {
+        .map(|((group, part), mut names)| {
             names.sort_by_key(|n| (catalogue::rank(n), *n));
-            let (title, question) = catalogue::group_title(group);
+            let (title, question) = match part {
+                Part::Whole => catalogue::group_title(group),
+                Part::NearestNeighbours => ("Nearest neighbours on held-out donors", ""),
+            };
             table(methods, &names, mode, title, question)
         })
         .collect()
+}
+
+/// The two probes have a table each, since one would be too wide to read.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Whole,
+    NearestNeighbours,
+}
+
+impl Part {
+    fn of(name: &str) -> Self {
+        if name.starts_with("probe_knn") {
+            Self::NearestNeighbours
+        } else {
+            Self::Whole
+        }
+    }
 }
 
 /// A table with the metrics `names` as columns.

@@ -4,7 +4,7 @@ use super::catalogue::{self, BALANCED, GEOMETRY, PRIMARY, TOTAL};
 use super::format::{interval, score, signed, signed_interval};
 use super::paired::{Difference, Outcome};
 use super::summary::{Found, Method, Score};
-use crate::results::{Family, Mode, RunResult};
+use crate::results::{Family, Mode};
 
 /// How a sentence is to be read at a glance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
