@@ -61,16 +61,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
         None => root().join("configs/experiments/quickstart.toml"),
     };
     let loaded = config::load(&file, &args.set)?;
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => Path::new("runs").join(&loaded.experiment.name),
+    };
+    // A missing file shall not be told after minutes of building.
+    plan::cells(&loaded, "", &out)?;
     let devices = &loaded.experiment.devices;
     let scfm = match &args.scfm {
         Some(path) => path.clone(),
         None => build::scfm(args.profile, devices)?,
     };
     let program = build::Program::inspect(&scfm)?;
-    let out = match &args.out {
-        Some(out) => out.clone(),
-        None => Path::new("runs").join(&loaded.experiment.name),
-    };
     let cells = plan::cells(&loaded, &program.hash, &out)?;
     let started = host::now();
     let finished = run_cells(args, &program, cells)?;

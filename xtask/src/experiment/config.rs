@@ -214,7 +214,7 @@ fn parse(text: &str, name: &str, folder: PathBuf, set: &[String]) -> Result<Load
     let experiment = Experiment::deserialize(resolved.clone()).map_err(|e| {
         Error::config(
             format!("{name} with --set"),
-            e.to_string().trim_end().to_owned(),
+            e.to_string().trim_end().replace('\n', " "),
         )
     })?;
     check(&experiment).map_err(|message| Error::config(name, message))?;
