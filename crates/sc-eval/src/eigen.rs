@@ -1,11 +1,11 @@
-//! Leading eigenpairs of symmetric operators: dense for small ones, Lanczos above.
+//! Leading eigenpairs of symmetric operators: Lanczos, or dense when most pairs are wanted.
 
 use crate::controls::normal;
 use crate::error::Undefined;
 use faer::{Mat, Side};
 
 /// Operators up to this size are solved densely.
-const DENSE: usize = 400;
+const DENSE: usize = 64;
 /// Residual `‖T v − λ v‖` relative to the largest eigenvalue at which a pair counts as found.
 const TOLERANCE: f64 = 1e-9;
 
@@ -31,7 +31,7 @@ pub(crate) fn leading(
     apply: impl Fn(&[f64], &mut [f64]),
 ) -> Result<Pairs, Undefined> {
     let count = count.min(n);
-    if n <= DENSE || 2 * count >= n {
+    if n <= DENSE || 2 * count + 20 >= n {
         return dense(n, count, apply);
     }
     let mut rng = sc_data::rng::stream(seed, "lanczos", 0, 0);

@@ -72,7 +72,11 @@ pub fn umap2d(neighbors: &Neighbors, init: ArrayView2<'_, f32>, seed: u64) -> Ve
                 let d2 = squared(x, y);
                 let push = 2.0 * B / ((0.001 + d2) * (1.0 + A * d2.powf(B)));
                 for c in 0..2 {
-                    let g = if d2 > 0.0 { (push * f64::from(x[c] - y[c])).clamp(-4.0, 4.0) } else { 4.0 };
+                    let g = if d2 > 0.0 {
+                        (push * f64::from(x[c] - y[c])).clamp(-4.0, 4.0)
+                    } else {
+                        4.0
+                    };
                     at[*i][c] += (g * rate) as f32;
                 }
             }
@@ -92,7 +96,9 @@ fn start(init: ArrayView2<'_, f32>, n: usize, seed: u64) -> Vec<[f32; 2]> {
     for c in 0..init.ncols().min(2) {
         let column = init.column(c);
         let mean = column.iter().map(|&v| f64::from(v)).sum::<f64>() / n.max(1) as f64;
-        let largest = column.iter().fold(0f64, |m, &v| m.max((f64::from(v) - mean).abs()));
+        let largest = column
+            .iter()
+            .fold(0f64, |m, &v| m.max((f64::from(v) - mean).abs()));
         if largest > 0.0 {
             for (p, &v) in at.iter_mut().zip(&column) {
                 p[c] = ((f64::from(v) - mean) / largest) as f32 * EXTENT;
@@ -100,7 +106,8 @@ fn start(init: ArrayView2<'_, f32>, n: usize, seed: u64) -> Vec<[f32; 2]> {
         }
     }
     for p in &mut at {
-        p.iter_mut().for_each(|v| *v += 0.001 * (rng.random::<f32>() - 0.5));
+        p.iter_mut()
+            .for_each(|v| *v += 0.001 * (rng.random::<f32>() - 0.5));
     }
     at
 }
@@ -118,19 +125,26 @@ pub fn principal_plane(x: ArrayView2<'_, f32>) -> Result<Array2<f32>, Undefined>
         .collect();
     let project = |v: &[f64]| -> Vec<f64> {
         let term = |((&a, m), b): ((&f32, &f64), &f64)| (f64::from(a) - m) * b;
-        x.outer_iter().map(|row| row.iter().zip(&mean).zip(v).map(term).sum()).collect()
+        x.outer_iter()
+            .map(|row| row.iter().zip(&mean).zip(v).map(term).sum())
+            .collect()
     };
     let found = eigen::leading(dims, 2, 0, |v, out| {
         out.fill(0.0);
         for (row, s) in x.outer_iter().zip(project(v)) {
-            out.iter_mut().zip(row.iter().zip(&mean)).for_each(|(o, (&a, m))| {
-                *o += s * (f64::from(a) - m);
-            });
+            out.iter_mut()
+                .zip(row.iter().zip(&mean))
+                .for_each(|(o, (&a, m))| {
+                    *o += s * (f64::from(a) - m);
+                });
         }
     })?;
     let mut out = Array2::zeros((n, 2));
     for (c, vector) in found.vectors.iter().enumerate() {
-        out.column_mut(c).iter_mut().zip(project(vector)).for_each(|(o, s)| *o = s as f32);
+        out.column_mut(c)
+            .iter_mut()
+            .zip(project(vector))
+            .for_each(|(o, s)| *o = s as f32);
     }
     Ok(out)
 }

@@ -15,23 +15,27 @@ use std::collections::BinaryHeap;
 pub enum Ties {
     /// The lower index.
     Index,
-    /// A pseudo-random order of the indices, drawn from this seed.
+    /// A pseudo-random order of its own for every query, drawn from this seed: tied neighbours are
+    /// then a random sample, and nobody is everybody's neighbour.
     Hashed(u64),
 }
 
 impl Ties {
-    fn key(self, index: u32) -> u64 {
+    fn key(self, query: u32, index: u32) -> u64 {
         match self {
             Self::Index => u64::from(index),
-            // The finaliser of splitmix64: a bijection, so no two cells share a key.
-            Self::Hashed(seed) => {
-                let mut z = u64::from(index).wrapping_add(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-                z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-                z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-                z ^ (z >> 31)
-            }
+            // A bijection of the index for every query, so no two cells share a key.
+            Self::Hashed(seed) => mix(mix(seed ^ u64::from(query)).wrapping_add(u64::from(index))),
         }
     }
+}
+
+/// The finaliser of splitmix64.
+fn mix(value: u64) -> u64 {
+    let mut z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }
 
 /// The nearest cells of every cell.
@@ -224,7 +228,7 @@ fn search(
                     let index = position as u32;
                     let entry = Entry {
                         distance: d.sqrt(),
-                        key: ties.key(index),
+                        key: ties.key(row, index),
                         index,
                     };
                     best[q].offer(entry, bound);

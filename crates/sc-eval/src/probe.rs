@@ -16,9 +16,15 @@ const BINS: usize = 15;
 pub fn scores(predictions: &Predictions, truth: &[u32]) -> Vec<(&'static str, Outcome)> {
     vec![
         ("accuracy", accuracy(&predictions.predicted, truth)),
-        ("balanced_accuracy", balanced_accuracy(&predictions.predicted, truth)),
+        (
+            "balanced_accuracy",
+            balanced_accuracy(&predictions.predicted, truth),
+        ),
         ("macro_f1", macro_f1(&predictions.predicted, truth)),
-        ("macro_f1_true_classes", macro_f1_true_classes(&predictions.predicted, truth)),
+        (
+            "macro_f1_true_classes",
+            macro_f1_true_classes(&predictions.predicted, truth),
+        ),
         ("mcc", mcc(&predictions.predicted, truth)),
         ("auroc_macro_ovr", auroc_macro_ovr(predictions, truth)),
         ("ece15", ece15(predictions, truth)),
@@ -45,20 +51,34 @@ impl Confusion {
     fn new(predicted: &[u32], truth: &[u32]) -> Result<Self, Undefined> {
         EvalError::check("predictions", truth.len(), predicted.len())?;
         if truth.is_empty() {
-            return Err(Undefined::TooFewCells { needed: 1, found: 0 });
+            return Err(Undefined::TooFewCells {
+                needed: 1,
+                found: 0,
+            });
         }
         let mut codes: Vec<u32> = truth.iter().chain(predicted).copied().collect();
         codes.sort_unstable();
         codes.dedup();
         let position = |c: u32| codes.partition_point(|&d| d < c);
-        let mut index: BTreeMap<(u32, u32), u32> =
-            truth.iter().copied().zip(predicted.iter().copied()).map(|p| (p, 0)).collect();
+        let mut index: BTreeMap<(u32, u32), u32> = truth
+            .iter()
+            .copied()
+            .zip(predicted.iter().copied())
+            .map(|p| (p, 0))
+            .collect();
         for (k, v) in index.values_mut().enumerate() {
             *v = k as u32;
         }
         Ok(Self {
-            pair_of_cell: truth.iter().zip(predicted).map(|(&t, &p)| index[&(t, p)]).collect(),
-            pairs: index.keys().map(|&(t, p)| (position(t), position(p))).collect(),
+            pair_of_cell: truth
+                .iter()
+                .zip(predicted)
+                .map(|(&t, &p)| index[&(t, p)])
+                .collect(),
+            pairs: index
+                .keys()
+                .map(|&(t, p)| (position(t), position(p)))
+                .collect(),
             classes: codes.len(),
         })
     }
@@ -69,7 +89,12 @@ impl Confusion {
             counts[p as usize] += f64::from(w);
         }
         let zeros = || vec![0f64; self.classes];
-        let mut m = Margins { hits: zeros(), truth: zeros(), predicted: zeros(), total: 0.0 };
+        let mut m = Margins {
+            hits: zeros(),
+            truth: zeros(),
+            predicted: zeros(),
+            total: 0.0,
+        };
         for (&(t, p), &c) in self.pairs.iter().zip(&counts) {
             m.truth[t] += c;
             m.predicted[p] += c;
@@ -88,9 +113,14 @@ fn from_margins(
     score: impl Fn(&Margins) -> f64 + Send + Sync + 'static,
 ) -> Outcome {
     let confusion = Confusion::new(predicted, truth)?;
-    Scored::from_resample(truth.len(), Undefined::TooFewCells { needed: 1, found: 0 }, move |w| {
-        confusion.margins(w).map(|m| score(&m))
-    })
+    Scored::from_resample(
+        truth.len(),
+        Undefined::TooFewCells {
+            needed: 1,
+            found: 0,
+        },
+        move |w| confusion.margins(w).map(|m| score(&m)),
+    )
 }
 
 /// Share of cells whose class is right.
@@ -101,7 +131,13 @@ pub fn accuracy(predicted: &[u32], truth: &[u32]) -> Outcome {
 /// Mean over true classes of the share of their cells that are right.
 pub fn balanced_accuracy(predicted: &[u32], truth: &[u32]) -> Outcome {
     from_margins(predicted, truth, |m| {
-        mean(m.hits.iter().zip(&m.truth).filter(|(_, t)| **t > 0.0).map(|(h, t)| h / t))
+        mean(
+            m.hits
+                .iter()
+                .zip(&m.truth)
+                .filter(|(_, t)| **t > 0.0)
+                .map(|(h, t)| h / t),
+        )
     })
 }
 
@@ -117,7 +153,11 @@ pub fn macro_f1_true_classes(predicted: &[u32], truth: &[u32]) -> Outcome {
 
 fn mean_f1(m: &Margins, counts: impl Fn(f64, f64) -> bool) -> f64 {
     let classes = m.hits.iter().zip(m.truth.iter().zip(&m.predicted));
-    mean(classes.filter(|(_, (t, p))| counts(**t, **p)).map(|(h, (t, p))| 2.0 * h / (t + p)))
+    mean(
+        classes
+            .filter(|(_, (t, p))| counts(**t, **p))
+            .map(|(h, (t, p))| 2.0 * h / (t + p)),
+    )
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
@@ -136,7 +176,11 @@ pub fn mcc(predicted: &[u32], truth: &[u32]) -> Outcome {
         let square = m.total * m.total;
         let covariance = m.hits.iter().sum::<f64>() * m.total - dot(&m.truth, &m.predicted);
         let scale = (square - dot(&m.predicted, &m.predicted)) * (square - dot(&m.truth, &m.truth));
-        if scale > 0.0 { covariance / scale.sqrt() } else { 0.0 }
+        if scale > 0.0 {
+            covariance / scale.sqrt()
+        } else {
+            0.0
+        }
     })
 }
 
@@ -145,9 +189,16 @@ fn probabilities<'a>(
     predictions: &'a Predictions,
     truth: &[u32],
 ) -> Result<&'a ndarray::Array2<f64>, Undefined> {
-    let p = predictions.probabilities.as_ref().ok_or(Undefined::NoProbabilities)?;
+    let p = predictions
+        .probabilities
+        .as_ref()
+        .ok_or(Undefined::NoProbabilities)?;
     EvalError::check("probabilities", truth.len(), p.nrows())?;
-    EvalError::check("columns of probabilities", predictions.classes.len(), p.ncols())?;
+    EvalError::check(
+        "columns of probabilities",
+        predictions.classes.len(),
+        p.ncols(),
+    )?;
     crate::pairs::check_finite("probabilities", p.mapv(|v| v as f32).view())?;
     Ok(p)
 }
@@ -185,7 +236,11 @@ pub fn auroc_macro_ovr(predictions: &Predictions, truth: &[u32]) -> Outcome {
                 let (mut p, mut n) = (0f64, 0f64);
                 for &i in &order[from..end] {
                     let weight = f64::from(w[i as usize]);
-                    if truth[i as usize] == *class { p += weight } else { n += weight }
+                    if truth[i as usize] == *class {
+                        p += weight
+                    } else {
+                        n += weight
+                    }
                 }
                 area += p * (negative + 0.5 * n);
                 positive += p;
@@ -216,14 +271,21 @@ pub fn ece15(predictions: &Predictions, truth: &[u32]) -> Outcome {
             (bin.min(BINS - 1), confidence, f64::from(u8::from(a == b)))
         })
         .collect();
-    Scored::from_resample(truth.len(), Undefined::TooFewCells { needed: 1, found: 0 }, move |w| {
-        let (mut gaps, mut total) = ([0f64; BINS], 0f64);
-        for (&(bin, confidence, hit), &weight) in cells.iter().zip(w) {
-            gaps[bin] += f64::from(weight) * (hit - confidence);
-            total += f64::from(weight);
-        }
-        (total > 0.0).then(|| gaps.iter().map(|g| g.abs()).sum::<f64>() / total)
-    })
+    Scored::from_resample(
+        truth.len(),
+        Undefined::TooFewCells {
+            needed: 1,
+            found: 0,
+        },
+        move |w| {
+            let (mut gaps, mut total) = ([0f64; BINS], 0f64);
+            for (&(bin, confidence, hit), &weight) in cells.iter().zip(w) {
+                gaps[bin] += f64::from(weight) * (hit - confidence);
+                total += f64::from(weight);
+            }
+            (total > 0.0).then(|| gaps.iter().map(|g| g.abs()).sum::<f64>() / total)
+        },
+    )
 }
 
 /// Mean of `−ln p(true class)`, probabilities clipped at the f64 epsilon.
@@ -238,7 +300,12 @@ pub fn log_loss(predictions: &Predictions, truth: &[u32]) -> Outcome {
             -v.clamp(f64::EPSILON, 1.0 - f64::EPSILON).ln()
         })
         .collect();
-    Scored::from_resample(truth.len(), Undefined::TooFewCells { needed: 1, found: 0 }, move |w| {
-        crate::scored::weighted_mean(&losses, w)
-    })
+    Scored::from_resample(
+        truth.len(),
+        Undefined::TooFewCells {
+            needed: 1,
+            found: 0,
+        },
+        move |w| crate::scored::weighted_mean(&losses, w),
+    )
 }

@@ -134,7 +134,11 @@ pub fn scgraph_references(
     dataset: &Dataset,
 ) -> Result<ScgraphReferences, EvalError> {
     dataset.check()?;
-    EvalError::check("log-normalised values", dataset.labels.len(), values.matrix().rows())?;
+    EvalError::check(
+        "log-normalised values",
+        dataset.labels.len(),
+        values.matrix().rows(),
+    )?;
     let build = |rows: &[usize], mode| {
         let labels = dataset.labels.select(rows);
         let batches = dataset.batches.select(rows);
@@ -168,7 +172,11 @@ pub fn judge_embedding(
     dataset.check()?;
     EvalError::check("embedding", dataset.labels.len(), embedding.nrows())?;
     if let Some(pre) = references.pre_integration {
-        EvalError::check("pre-integration embedding", dataset.labels.len(), pre.nrows())?;
+        EvalError::check(
+            "pre-integration embedding",
+            dataset.labels.len(),
+            pre.nrows(),
+        )?;
     }
     crate::pairs::check_finite("embedding", embedding)?;
     let mut recorder = Recorder::new(dataset, options);
@@ -176,8 +184,14 @@ pub fn judge_embedding(
     let truth = dataset.labels.select(&dataset.test);
     recorder.part("probes");
     if dataset.train.is_empty() {
-        recorder.judgement.records.push(recorder.missing("probe_lr_accuracy"));
-        recorder.judgement.records.push(recorder.missing("probe_knn_accuracy"));
+        recorder
+            .judgement
+            .records
+            .push(recorder.missing("probe_lr_accuracy"));
+        recorder
+            .judgement
+            .records
+            .push(recorder.missing("probe_knn_accuracy"));
     } else {
         let linear = linear_predictions(Features::Dense(embedding), dataset, options)?;
         recorder.probe("probe_lr_", &linear, truth.codes());
@@ -205,10 +219,18 @@ pub fn judge_predictions(
     options: &Options,
 ) -> Result<Judgement, EvalError> {
     dataset.check()?;
-    EvalError::check("predictions", dataset.test.len(), predictions.predicted.len())?;
+    EvalError::check(
+        "predictions",
+        dataset.test.len(),
+        predictions.predicted.len(),
+    )?;
     let mut recorder = Recorder::new(dataset, options);
     recorder.part("probes");
-    recorder.probe("probe_lr_", predictions, dataset.labels.select(&dataset.test).codes());
+    recorder.probe(
+        "probe_lr_",
+        predictions,
+        dataset.labels.select(&dataset.test).codes(),
+    );
     Ok(recorder.finish())
 }
 
@@ -252,8 +274,17 @@ fn standardise(train: &mut Array2<f32>, test: &mut Array2<f32>) {
     let n = train.nrows().max(1) as f64;
     for (mut a, mut b) in train.columns_mut().into_iter().zip(test.columns_mut()) {
         let mean = a.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
-        let spread = (a.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n).sqrt();
-        let factor = if spread > 1e-7 * mean.abs() { 1.0 / spread } else { 0.0 };
+        let spread = (a
+            .iter()
+            .map(|&v| (f64::from(v) - mean).powi(2))
+            .sum::<f64>()
+            / n)
+            .sqrt();
+        let factor = if spread > 1e-7 * mean.abs() {
+            1.0 / spread
+        } else {
+            0.0
+        };
         a.mapv_inplace(|v| ((f64::from(v) - mean) * factor) as f32);
         b.mapv_inplace(|v| ((f64::from(v) - mean) * factor) as f32);
     }

@@ -41,8 +41,14 @@ impl Features<'_> {
         match self {
             Self::Dense(x) => crate::pairs::check_finite("features", *x),
             Self::Sparse(x) => {
-                match x.iter_rows().position(|(_, v)| v.iter().any(|v| !v.is_finite())) {
-                    Some(row) => Err(EvalError::NotFinite { what: "features", row }),
+                match x
+                    .iter_rows()
+                    .position(|(_, v)| v.iter().any(|v| !v.is_finite()))
+                {
+                    Some(row) => Err(EvalError::NotFinite {
+                        what: "features",
+                        row,
+                    }),
                     None => Ok(()),
                 }
             }
@@ -74,7 +80,9 @@ impl Design {
         match features {
             Features::Dense(x) => {
                 for row in x.outer_iter() {
-                    row.iter().zip(&mut mean).for_each(|(&v, m)| *m += f64::from(v));
+                    row.iter()
+                        .zip(&mut mean)
+                        .for_each(|(&v, m)| *m += f64::from(v));
                 }
                 mean.iter_mut().for_each(|m| *m /= cells as f64);
                 for row in x.outer_iter() {
@@ -102,7 +110,11 @@ impl Design {
             .zip(&mean)
             .map(|(s, m)| {
                 let deviation = (s / cells as f64).sqrt();
-                if deviation > 1e-7 * m.abs() { deviation } else { 1.0 }
+                if deviation > 1e-7 * m.abs() {
+                    deviation
+                } else {
+                    1.0
+                }
             })
             .collect();
         let values = match features {
@@ -116,9 +128,17 @@ impl Design {
                     })
                     .collect(),
             ),
-            Features::Sparse(x) => Values::Sparse { rows: x.clone(), columns: x.transpose() },
+            Features::Sparse(x) => Values::Sparse {
+                rows: x.clone(),
+                columns: x.transpose(),
+            },
         };
-        Self { dims, mean, scale, values }
+        Self {
+            dims,
+            mean,
+            scale,
+            values,
+        }
     }
 
     /// Scores `[cells, classes]` of weights `[classes, dims]` and intercepts, in the shifted and
@@ -128,12 +148,14 @@ impl Design {
         match &self.values {
             Values::Dense(x) => {
                 if self.dims == 0 {
-                    out.chunks_exact_mut(classes).for_each(|z| z.copy_from_slice(intercepts));
+                    out.chunks_exact_mut(classes)
+                        .for_each(|z| z.copy_from_slice(intercepts));
                     return;
                 }
                 let w = MatRef::from_row_major_slice(weights, classes, self.dims);
-                x.par_chunks(CHUNK * self.dims).zip(out.par_chunks_mut(CHUNK * classes)).for_each(
-                    |(x, z)| {
+                x.par_chunks(CHUNK * self.dims)
+                    .zip(out.par_chunks_mut(CHUNK * classes))
+                    .for_each(|(x, z)| {
                         for row in z.chunks_exact_mut(classes) {
                             row.copy_from_slice(intercepts);
                         }
@@ -141,8 +163,7 @@ impl Design {
                         let x = MatRef::from_row_major_slice(x, cells, self.dims);
                         let z = MatMut::from_row_major_slice_mut(z, cells, classes);
                         matmul(z, Accum::Add, x, w.transpose(), 1.0, Par::Seq);
-                    },
-                );
+                    });
             }
             Values::Sparse { rows, .. } => {
                 // Gene by gene, so that one stored count touches one stretch of memory.
@@ -160,7 +181,9 @@ impl Design {
                     let (indices, values) = rows.row(i);
                     for (&j, &v) in indices.iter().zip(values) {
                         let w = &by_gene[j as usize * classes..][..classes];
-                        z.iter_mut().zip(w).for_each(|(z, w)| *z += f64::from(v) * w);
+                        z.iter_mut()
+                            .zip(w)
+                            .for_each(|(z, w)| *z += f64::from(v) * w);
                     }
                 });
             }
@@ -204,7 +227,9 @@ impl Design {
                         let (cells, values) = columns.row(j);
                         for (&i, &v) in cells.iter().zip(values) {
                             let r = &residuals[i as usize * classes..][..classes];
-                            g.iter_mut().zip(r).for_each(|(g, r)| *g += f64::from(v) * r);
+                            g.iter_mut()
+                                .zip(r)
+                                .for_each(|(g, r)| *g += f64::from(v) * r);
                         }
                         for (g, t) in g.iter_mut().zip(&total) {
                             *g = (*g - self.mean[j] * t) / self.scale[j];

@@ -25,9 +25,10 @@ enum Columns {
 impl Columns {
     fn new(features: Features<'_>) -> Self {
         match features {
-            Features::Dense(x) => {
-                Self::Dense(x.columns().into_iter().flat_map(|c| c.to_vec()).collect(), x.nrows())
-            }
+            Features::Dense(x) => Self::Dense(
+                x.columns().into_iter().flat_map(|c| c.to_vec()).collect(),
+                x.nrows(),
+            ),
             Features::Sparse(x) => Self::Sparse(x.transpose()),
         }
     }
@@ -41,11 +42,16 @@ impl Columns {
         }
         match self {
             Self::Dense(x, n) => {
-                x[j * n..(j + 1) * n].iter().enumerate().for_each(|(i, &v)| f(i, f64::from(v)));
+                x[j * n..(j + 1) * n]
+                    .iter()
+                    .enumerate()
+                    .for_each(|(i, &v)| f(i, f64::from(v)));
             }
             Self::Sparse(x) => {
                 let (rows, values) = x.row(j);
-                rows.iter().zip(values).for_each(|(&i, &v)| f(i as usize, f64::from(v)));
+                rows.iter()
+                    .zip(values)
+                    .for_each(|(&i, &v)| f(i as usize, f64::from(v)));
             }
         }
     }
@@ -106,7 +112,12 @@ fn fit(columns: &Columns, dims: usize, y: &[bool], options: &LogisticOptions) ->
     let c = options.c;
     let tolerance = options.tolerance * (c * cells as f64).max(1.0);
     let sign = |i: usize| if y[i] { 1.0 } else { -1.0 };
-    let total = |z: &[f64]| z.iter().enumerate().map(|(i, z)| loss(sign(i) * z)).sum::<f64>();
+    let total = |z: &[f64]| {
+        z.iter()
+            .enumerate()
+            .map(|(i, z)| loss(sign(i) * z))
+            .sum::<f64>()
+    };
     let (mut w, mut z) = (vec![0f64; dims + 1], vec![0f64; cells]);
     let mut value = c * total(&z);
     let (mut g, mut h) = (vec![0f64; cells], vec![0f64; cells]);
@@ -133,12 +144,20 @@ fn fit(columns: &Columns, dims: usize, y: &[bool], options: &LogisticOptions) ->
             break;
         }
         iterations += 1;
-        let (step, moved) =
-            quadratic(columns, (dims, cells), (&w, &slope, &curve, &h), worst, tolerance);
+        let (step, moved) = quadratic(
+            columns,
+            (dims, cells),
+            (&w, &slope, &curve, &h),
+            worst,
+            tolerance,
+        );
         // Armijo condition on the true objective.
         let norm = |w: &[f64]| w.iter().map(|v| v.abs()).sum::<f64>();
         let descent: f64 = step.iter().zip(&slope).map(|(d, s)| d * s).sum::<f64>()
-            + w.iter().zip(&step).map(|(w, d)| (w + d).abs() - w.abs()).sum::<f64>();
+            + w.iter()
+                .zip(&step)
+                .map(|(w, d)| (w + d).abs() - w.abs())
+                .sum::<f64>();
         let before = norm(&w) + value;
         let mut length = 1.0;
         let mut done = true;
@@ -158,7 +177,11 @@ fn fit(columns: &Columns, dims: usize, y: &[bool], options: &LogisticOptions) ->
         }
     }
     let objective = w.iter().map(|v| v.abs()).sum::<f64>() + value;
-    Fit { weights: w, objective, iterations }
+    Fit {
+        weights: w,
+        objective,
+        iterations,
+    }
 }
 
 /// How far a coordinate is from optimal: the smallest subgradient of `|w| + slope · w`.

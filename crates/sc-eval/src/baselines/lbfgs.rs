@@ -59,7 +59,11 @@ pub(crate) fn minimise(
                 found = Some(v);
                 break;
             }
-            step = if high.is_finite() { f64::midpoint(low, high) } else { 2.0 * step };
+            step = if high.is_finite() {
+                f64::midpoint(low, high)
+            } else {
+                2.0 * step
+            };
             if high - low <= 1e-14 * high {
                 found = None;
                 break;
@@ -74,7 +78,11 @@ pub(crate) fn minimise(
             continue;
         };
         let s: Vec<f64> = trial.iter().zip(&x).map(|(a, b)| a - b).collect();
-        let y: Vec<f64> = trial_gradient.iter().zip(&gradient).map(|(a, b)| a - b).collect();
+        let y: Vec<f64> = trial_gradient
+            .iter()
+            .zip(&gradient)
+            .map(|(a, b)| a - b)
+            .collect();
         let sy = dot(&s, &y);
         if sy > 1e-300 {
             if memory.len() == MEMORY {
@@ -86,7 +94,11 @@ pub(crate) fn minimise(
         gradient.copy_from_slice(&trial_gradient);
         value = v;
     }
-    Minimum { x, value, iterations }
+    Minimum {
+        x,
+        value,
+        iterations,
+    }
 }
 
 fn direction(
@@ -101,9 +113,16 @@ fn direction(
         q.iter_mut().zip(y).for_each(|(q, y)| *q -= *a * y);
     }
     let scale = memory.back().map_or(1.0, |(_, y, sy)| {
-        sy / y.iter().zip(diagonal).map(|(y, d)| y * y * d).sum::<f64>().max(f64::MIN_POSITIVE)
+        sy / y
+            .iter()
+            .zip(diagonal)
+            .map(|(y, d)| y * y * d)
+            .sum::<f64>()
+            .max(f64::MIN_POSITIVE)
     });
-    q.iter_mut().zip(diagonal).for_each(|(q, d)| *q *= d * scale);
+    q.iter_mut()
+        .zip(diagonal)
+        .for_each(|(q, d)| *q *= d * scale);
     for (a, (s, y, sy)) in factors.iter().zip(memory) {
         let b = dot(y, &q) / sy;
         q.iter_mut().zip(s).for_each(|(q, s)| *q += (a - b) * s);
@@ -130,6 +149,12 @@ mod tests {
             }
             v
         });
-        assert!(found.x.iter().enumerate().all(|(i, v)| (v - i as f64).abs() < 1e-8));
+        assert!(
+            found
+                .x
+                .iter()
+                .enumerate()
+                .all(|(i, v)| (v - i as f64).abs() < 1e-8)
+        );
     }
 }

@@ -24,7 +24,11 @@ pub struct LogisticOptions {
 impl Default for LogisticOptions {
     /// `C = 1`, tolerance 1e-9, 2,000 iterations.
     fn default() -> Self {
-        Self { c: 1.0, tolerance: 1e-9, max_iterations: 2000 }
+        Self {
+            c: 1.0,
+            tolerance: 1e-9,
+            max_iterations: 2000,
+        }
     }
 }
 
@@ -59,7 +63,9 @@ pub(crate) fn check(features: Features<'_>, labels: &[u32]) -> Result<(), EvalEr
     EvalError::check("labels", features.cells(), labels.len())?;
     features.check_finite()?;
     if labels.is_empty() {
-        return Err(EvalError::invalid("a classifier needs at least one training cell"));
+        return Err(EvalError::invalid(
+            "a classifier needs at least one training cell",
+        ));
     }
     Ok(())
 }
@@ -100,31 +106,37 @@ pub fn logistic_l2(
     centre(&mut start[split..]);
     let (mut z, mut grad_w) = (vec![0f64; cells * classes], vec![0f64; split]);
     let tolerance = options.tolerance * (c * cells as f64).max(1.0);
-    let found = lbfgs::minimise(start, &diagonal, tolerance, options.max_iterations, |x, g| {
-        let (weights, intercepts) = x.split_at(split);
-        design.scores(weights, intercepts, &mut z);
-        // In place: scores become residuals, the loss of every cell goes to a list summed in order.
-        let losses: Vec<f64> = z
-            .par_chunks_mut(classes)
-            .zip(&groups.of_cell)
-            .map(|(z, &y)| {
-                let loss = softmax(z, y as usize);
-                z[y as usize] -= 1.0;
-                loss
-            })
-            .collect();
-        design.gradient(&z, classes, &mut grad_w);
-        let mut value = c * losses.iter().sum::<f64>();
-        for k in 0..classes {
-            for j in 0..dims {
-                let w = weights[k * dims + j];
-                value += 0.5 * penalty[j] * w * w;
-                g[k * dims + j] = c * grad_w[k * dims + j] + penalty[j] * w;
+    let found = lbfgs::minimise(
+        start,
+        &diagonal,
+        tolerance,
+        options.max_iterations,
+        |x, g| {
+            let (weights, intercepts) = x.split_at(split);
+            design.scores(weights, intercepts, &mut z);
+            // In place: scores become residuals, the loss of every cell goes to a list summed in order.
+            let losses: Vec<f64> = z
+                .par_chunks_mut(classes)
+                .zip(&groups.of_cell)
+                .map(|(z, &y)| {
+                    let loss = softmax(z, y as usize);
+                    z[y as usize] -= 1.0;
+                    loss
+                })
+                .collect();
+            design.gradient(&z, classes, &mut grad_w);
+            let mut value = c * losses.iter().sum::<f64>();
+            for k in 0..classes {
+                for j in 0..dims {
+                    let w = weights[k * dims + j];
+                    value += 0.5 * penalty[j] * w * w;
+                    g[k * dims + j] = c * grad_w[k * dims + j] + penalty[j] * w;
+                }
+                g[split + k] = c * z.iter().skip(k).step_by(classes).sum::<f64>();
             }
-            g[split + k] = c * z.iter().skip(k).step_by(classes).sum::<f64>();
-        }
-        value
-    });
+            value
+        },
+    );
     let (weights, intercepts) = found.x.split_at(split);
     let mut intercept = intercepts.to_vec();
     let mut coef = Array2::zeros((classes, dims));
@@ -179,14 +191,19 @@ impl LogisticModel {
             z.iter_mut().zip(&self.intercept).for_each(|(z, b)| *z = *b);
             let mut add = |j: usize, v: f32| {
                 if v != 0.0 {
-                    z.iter_mut().zip(by_gene.row(j)).for_each(|(z, w)| *z += f64::from(v) * w);
+                    z.iter_mut()
+                        .zip(by_gene.row(j))
+                        .for_each(|(z, w)| *z += f64::from(v) * w);
                 }
             };
             match features {
                 Features::Dense(x) => x.row(i).iter().enumerate().for_each(|(j, &v)| add(j, v)),
                 Features::Sparse(x) => {
                     let (indices, values) = x.row(i);
-                    indices.iter().zip(values).for_each(|(&j, &v)| add(j as usize, v));
+                    indices
+                        .iter()
+                        .zip(values)
+                        .for_each(|(&j, &v)| add(j as usize, v));
                 }
             }
         }
@@ -221,6 +238,10 @@ impl LogisticModel {
                 row.mapv_inplace(|v| v / sum);
             }
         }
-        Ok(Predictions { classes: self.classes.clone(), predicted, probabilities: Some(z) })
+        Ok(Predictions {
+            classes: self.classes.clone(),
+            predicted,
+            probabilities: Some(z),
+        })
     }
 }

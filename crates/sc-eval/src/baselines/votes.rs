@@ -43,7 +43,11 @@ pub fn knn_classify(
         predicted.push(groups.codes[best]);
         counts.mapv_inplace(|v: f64| v / near.k() as f64);
     }
-    Ok(Predictions { classes: groups.codes, predicted, probabilities: Some(votes) })
+    Ok(Predictions {
+        classes: groups.codes,
+        predicted,
+        probabilities: Some(votes),
+    })
 }
 
 /// The most frequent training label for each of `cells` cells (the lowest code among equals),
@@ -60,7 +64,9 @@ pub fn majority(labels: &[u32], cells: usize) -> Result<Predictions, EvalError> 
         }
     }
     let Some(&code) = groups.codes.get(best) else {
-        return Err(EvalError::invalid("a classifier needs at least one training cell"));
+        return Err(EvalError::invalid(
+            "a classifier needs at least one training cell",
+        ));
     };
     let mut shares = Array2::zeros((cells, groups.len()));
     for mut row in shares.outer_iter_mut() {
@@ -68,5 +74,9 @@ pub fn majority(labels: &[u32], cells: usize) -> Result<Predictions, EvalError> 
             *v = m.len() as f64 / labels.len() as f64;
         }
     }
-    Ok(Predictions { classes: groups.codes, predicted: vec![code; cells], probabilities: Some(shares) })
+    Ok(Predictions {
+        classes: groups.codes,
+        predicted: vec![code; cells],
+        probabilities: Some(shares),
+    })
 }

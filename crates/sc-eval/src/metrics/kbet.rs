@@ -169,12 +169,13 @@ fn diffusion_map(
     let mut pairs: Vec<(f64, usize, Vec<f64>)> = Vec::new();
     let mut offset = 0;
     for part in parts {
-        let operator = transition(graph.induced(part));
+        let block = graph.induced(part);
+        let values = transition(&block);
         let found = eigen::leading(part.len(), count, 0, |v, out| {
             for (i, o) in out.iter_mut().enumerate() {
-                let range = operator.0.indptr[i]..operator.0.indptr[i + 1];
+                let range = block.indptr[i]..block.indptr[i + 1];
                 *o = range
-                    .map(|e| operator.1[e] * v[operator.0.indices[e] as usize])
+                    .map(|e| values[e] * v[block.indices[e] as usize])
                     .sum();
             }
         })?;
@@ -190,6 +191,7 @@ fn diffusion_map(
     }
     let mut out = Array2::zeros((offset, pairs.len()));
     for (c, (value, start, vector)) in pairs.iter().enumerate() {
+        // The reference asks whether λ is 1 in f32, and would stretch the vector by 10⁷ otherwise.
         let value = value + 1e-8;
         let scale = if value >= 1.0 - 1e-6 {
             1.0
@@ -204,7 +206,7 @@ fn diffusion_map(
 }
 
 /// Entries of `T = Z K Z`, `K = Q X Q`, `Q = 1/colsum(X)`, `Z = 1/√colsum(K)`.
-fn transition(graph: Graph) -> (Graph, Vec<f64>) {
+fn transition(graph: &Graph) -> Vec<f64> {
     let n = graph.nodes();
     let mut values: Vec<f64> = graph.weights.iter().map(|&w| f64::from(w)).collect();
     let sums = |values: &[f64]| -> Vec<f64> {
@@ -212,7 +214,7 @@ fn transition(graph: Graph) -> (Graph, Vec<f64>) {
             .map(|i| values[graph.indptr[i]..graph.indptr[i + 1]].iter().sum())
             .collect()
     };
-    let scale = |values: &mut Vec<f64>, by: &[f64]| {
+    let scale = |values: &mut [f64], by: &[f64]| {
         for i in 0..n {
             for e in graph.indptr[i]..graph.indptr[i + 1] {
                 values[e] /= by[i] * by[graph.indices[e] as usize];
@@ -223,7 +225,7 @@ fn transition(graph: Graph) -> (Graph, Vec<f64>) {
     scale(&mut values, &degrees);
     let roots: Vec<f64> = sums(&values).into_iter().map(f64::sqrt).collect();
     scale(&mut values, &roots);
-    (graph, values)
+    values
 }
 
 /// Whether the batches around each cell pass the χ² test.

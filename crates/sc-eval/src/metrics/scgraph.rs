@@ -83,7 +83,11 @@ impl Consensus {
             }
         }
         normalise_columns(&mut distances);
-        Ok(Self { labels: codes, distances, mode })
+        Ok(Self {
+            labels: codes,
+            distances,
+            mode,
+        })
     }
 
     /// Codes of the labels, in the order of rows and columns.
@@ -107,7 +111,11 @@ pub fn batch_distances(
     known: &[u32],
     mode: Mode,
 ) -> Result<(Vec<u32>, Array2<f64>), EvalError> {
-    EvalError::check("cells of a reference batch", batch.coordinates.nrows(), batch.rows.len())?;
+    EvalError::check(
+        "cells of a reference batch",
+        batch.coordinates.nrows(),
+        batch.rows.len(),
+    )?;
     if let Some(row) = batch.rows.iter().find(|&&r| r >= labels.len()) {
         return Err(EvalError::invalid(format!(
             "a reference batch names cell {row}, but there are {} cells",
@@ -145,13 +153,19 @@ impl Centroids {
         let mut sorted = Vec::with_capacity(members.len() * dims);
         for m in &members {
             for j in 0..dims {
-                let mut column: Vec<(f32, u32)> =
-                    m.iter().map(|&i| (x[[i as usize, j]].into() as f32, i)).collect();
+                let mut column: Vec<(f32, u32)> = m
+                    .iter()
+                    .map(|&i| (x[[i as usize, j]].into() as f32, i))
+                    .collect();
                 column.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
                 sorted.push(column);
             }
         }
-        Self { dims, members, sorted }
+        Self {
+            dims,
+            members,
+            sorted,
+        }
     }
 
     /// Trimmed means under weights, one per label; `None` for a label without weight.
@@ -177,7 +191,12 @@ impl Centroids {
                 }
                 sum / kept
             };
-            Some(self.sorted[label * self.dims..][..self.dims].iter().map(mean).collect())
+            Some(
+                self.sorted[label * self.dims..][..self.dims]
+                    .iter()
+                    .map(mean)
+                    .collect(),
+            )
         };
         self.members.iter().enumerate().map(of_label).collect()
     }
@@ -187,9 +206,12 @@ impl Centroids {
 fn distances(centroids: &[Option<Vec<f64>>]) -> Array2<f64> {
     Array2::from_shape_fn((centroids.len(), centroids.len()), |(a, b)| {
         match (&centroids[a], &centroids[b]) {
-            (Some(x), Some(y)) => {
-                x.iter().zip(y).map(|(p, q)| (p - q).powi(2)).sum::<f64>().sqrt()
-            }
+            (Some(x), Some(y)) => x
+                .iter()
+                .zip(y)
+                .map(|(p, q)| (p - q).powi(2))
+                .sum::<f64>()
+                .sqrt(),
             _ => f64::NAN,
         }
     })
@@ -198,7 +220,11 @@ fn distances(centroids: &[Option<Vec<f64>>]) -> Array2<f64> {
 /// Divides every column by its largest entry; a column without one becomes NaN.
 fn normalise_columns(m: &mut Array2<f64>) {
     for mut column in m.columns_mut() {
-        let max = column.iter().copied().filter(|v| !v.is_nan()).fold(0f64, f64::max);
+        let max = column
+            .iter()
+            .copied()
+            .filter(|v| !v.is_nan())
+            .fold(0f64, f64::max);
         column.mapv_inplace(|v| v / max);
     }
 }
@@ -251,14 +277,26 @@ impl Comparison {
                 Err(_) => {}
             }
         }
-        let needed = if consensus.mode == Mode::Strict { MIN_LABELS } else { 2 };
+        let needed = if consensus.mode == Mode::Strict {
+            MIN_LABELS
+        } else {
+            2
+        };
         if codes.len() < needed {
-            return Err(Undefined::TooFewLabels { needed, found: codes.len() });
+            return Err(Undefined::TooFewLabels {
+                needed,
+                found: codes.len(),
+            });
         }
         let reference = Array2::from_shape_fn((codes.len(), codes.len()), |(a, b)| {
             consensus.distances[[places[a], places[b]]]
         });
-        Ok(Self { centroids: Centroids::new(x, members), codes, reference, mode: consensus.mode })
+        Ok(Self {
+            centroids: Centroids::new(x, members),
+            codes,
+            reference,
+            mode: consensus.mode,
+        })
     }
 
     /// One correlation per label; NaN where it is not defined.
@@ -280,13 +318,13 @@ impl Comparison {
                     return f64::NAN;
                 }
                 match kind {
-                    Correlation::Rank => {
-                        correlate(&ranks(&x), &ranks(&y), &vec![1.0; x.len()])
-                    }
+                    Correlation::Rank => correlate(&ranks(&x), &ranks(&y), &vec![1.0; x.len()]),
                     Correlation::Plain => correlate(&x, &y, &vec![1.0; x.len()]),
                     Correlation::Weighted => {
-                        let w: Vec<f64> =
-                            y.iter().map(|&v| if v == 0.0 { 0.0 } else { 1.0 / v }).collect();
+                        let w: Vec<f64> = y
+                            .iter()
+                            .map(|&v| if v == 0.0 { 0.0 } else { 1.0 / v })
+                            .collect();
                         correlate(&x, &y, &w)
                     }
                 }
@@ -309,7 +347,11 @@ fn correlate(x: &[f64], y: &[f64], w: &[f64]) -> f64 {
         size.1 += w * b * b;
     }
     // Equal distances differ in their last bits; a correlation of rounding errors is none.
-    if xx > 1e-13 * size.0 && yy > 1e-13 * size.1 { xy / (xx * yy).sqrt() } else { f64::NAN }
+    if xx > 1e-13 * size.0 && yy > 1e-13 * size.1 {
+        xy / (xx * yy).sqrt()
+    } else {
+        f64::NAN
+    }
 }
 
 /// Ranks from 1, equal values sharing their mean rank.
@@ -349,7 +391,11 @@ pub struct ScGraph {
 /// needs four labels. Resampling recomputes the centroids; the consensus stays.
 pub fn scgraph(x: ArrayView2<'_, f32>, labels: &[u32], consensus: &Consensus) -> ScGraph {
     match Comparison::new(x, labels, consensus) {
-        Err(e) => ScGraph { rank: Err(e.clone()), corr: Err(e.clone()), corr_weighted: Err(e) },
+        Err(e) => ScGraph {
+            rank: Err(e.clone()),
+            corr: Err(e.clone()),
+            corr_weighted: Err(e),
+        },
         Ok(comparison) => {
             let shared = Arc::new(comparison);
             let score = |kind| {

@@ -48,12 +48,17 @@ fn nested(
     between: Between,
 ) -> Vec<f64> {
     let sizes: Vec<f64> = groups.members.iter().map(|m| m.len() as f64).collect();
-    let order = groups.members.concat();
+    // A zero vector has no direction; the reference sets its cosine distances to 0, which is the
+    // same as leaving it out of all sums but not out of the counts.
+    let counts =
+        |&i: &u32| distance == Distance::Euclidean || x.row(i as usize).iter().any(|&v| v != 0.0);
+    let mut order: Vec<u32> = Vec::with_capacity(groups.of_cell.len());
     let mut bounds = vec![0];
     for m in &groups.members {
-        bounds.push(bounds[bounds.len() - 1] + m.len());
+        order.extend(m.iter().copied().filter(counts));
+        bounds.push(order.len());
     }
-    let n = order.len() as f64;
+    let n = groups.of_cell.len() as f64;
     let sorted = pairs::segment_sums(x, &order, &bounds, distance, |row, sums| {
         let own = groups.of_cell[row as usize] as usize;
         if sizes[own] < 2.0 || sizes.len() < 2 {
@@ -71,7 +76,7 @@ fn nested(
         let scale = a.max(b);
         if scale > 0.0 { (b - a) / scale } else { 0.0 }
     });
-    let mut out = vec![0.0; order.len()];
+    let mut out = vec![0.0; groups.of_cell.len()];
     for (&row, s) in order.iter().zip(sorted) {
         out[row as usize] = s;
     }
@@ -120,8 +125,7 @@ pub enum Isolated {
     Fewest,
     /// The same, without labels that are in every batch: theislab's scib, and strict mode.
     FewestNotAll,
-    /// Those in at most so many batches, without labels that are in every batch (scib's
-    /// `iso_threshold`).
+    /// Those in at most so many batches (`iso_threshold` of scib 1.1.7).
     AtMost(usize),
 }
 
@@ -170,7 +174,7 @@ pub fn isolated_from_per_cell(
         .filter(|&(_, &s)| match rule {
             Isolated::Fewest => s <= fewest,
             Isolated::FewestNotAll => s <= fewest && s < all,
-            Isolated::AtMost(limit) => s <= limit && s < all,
+            Isolated::AtMost(limit) => s <= limit,
         })
         .map(|(m, _)| m)
         .collect();

@@ -42,7 +42,9 @@ impl Recorder {
 
     fn stop(&mut self) {
         if let Some((name, start)) = self.started.take() {
-            self.judgement.seconds.push((name, start.elapsed().as_secs_f64()));
+            self.judgement
+                .seconds
+                .push((name, start.elapsed().as_secs_f64()));
         }
     }
 
@@ -65,7 +67,11 @@ impl Recorder {
             note: None,
             replicates: known
                 .filter(|_| mode == Mode::Strict)
-                .map(|k| k.1.iter().map(|v| v.is_finite().then_some(*v as f32)).collect())
+                .map(|k| {
+                    k.1.iter()
+                        .map(|v| v.is_finite().then_some(*v as f32))
+                        .collect()
+                })
                 .unwrap_or_default(),
         }
     }
@@ -89,7 +95,10 @@ impl Recorder {
         note: Option<String>,
     ) {
         let known = match outcome {
-            Ok(scored) => Some((scored.value, self.bootstrap.scores(scored.resample.as_ref()))),
+            Ok(scored) => Some((
+                scored.value,
+                self.bootstrap.scores(scored.resample.as_ref()),
+            )),
             Err(_) => None,
         };
         let mut record = self.record(name, group, mode, known.as_ref());
@@ -126,7 +135,13 @@ impl Recorder {
     /// Every score of predictions.
     pub(super) fn probe(&mut self, prefix: &str, predictions: &Predictions, truth: &[u32]) {
         for (name, outcome) in probe::scores(predictions, truth) {
-            self.metric(&format!("{prefix}{name}"), Group::Probe, Mode::Strict, &outcome, None);
+            self.metric(
+                &format!("{prefix}{name}"),
+                Group::Probe,
+                Mode::Strict,
+                &outcome,
+                None,
+            );
         }
     }
 
@@ -148,7 +163,11 @@ impl Recorder {
                 .map(|n| {
                     let at = |m| self.known.get(&(m, (*n).to_owned()));
                     // A metric undefined in compat mode must not borrow the strict value.
-                    let tried = self.judgement.records.iter().any(|r| r.mode == mode && r.name == *n);
+                    let tried = self
+                        .judgement
+                        .records
+                        .iter()
+                        .any(|r| r.mode == mode && r.name == *n);
                     if tried { at(mode) } else { at(Mode::Strict) }
                 })
                 .collect();

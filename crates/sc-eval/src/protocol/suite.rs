@@ -32,14 +32,31 @@ pub(super) fn metrics(
     recorder: &mut Recorder,
 ) -> Result<(), EvalError> {
     let x = embedding.select(Axis(0), &dataset.test);
-    let (labels, batches) = (dataset.labels.select(&dataset.test), dataset.batches.select(&dataset.test));
-    let cells = Cells { x: x.view(), labels: labels.codes(), batches: batches.codes(), seed: options.seed };
+    let (labels, batches) = (
+        dataset.labels.select(&dataset.test),
+        dataset.batches.select(&dataset.test),
+    );
+    let cells = Cells {
+        x: x.view(),
+        labels: labels.codes(),
+        batches: batches.codes(),
+        seed: options.seed,
+    };
     recorder.part("neighbours");
     let strict = knn(cells.x, LISI_NEIGHBORS, Ties::Hashed(options.seed))?;
-    let compat = if strict.tied { Some(knn(cells.x, LISI_NEIGHBORS, Ties::Index)?) } else { None };
+    let compat = if strict.tied {
+        Some(knn(cells.x, LISI_NEIGHBORS, Ties::Index)?)
+    } else {
+        None
+    };
     silhouettes(&cells, recorder)?;
     neighbourhoods(&cells, &strict, Mode::Strict, recorder);
-    neighbourhoods(&cells, compat.as_ref().unwrap_or(&strict), Mode::Compat, recorder);
+    neighbourhoods(
+        &cells,
+        compat.as_ref().unwrap_or(&strict),
+        Mode::Compat,
+        recorder,
+    );
     clusterings(&cells, &strict, recorder);
     recorder.part("pcr");
     let comparison = match references.pre_integration {
@@ -49,7 +66,13 @@ pub(super) fn metrics(
         }
         None => Err(Undefined::NoReference("the pre-integration embedding")),
     };
-    recorder.metric("pcr_comparison", Group::Batch, Mode::Strict, &comparison, None);
+    recorder.metric(
+        "pcr_comparison",
+        Group::Batch,
+        Mode::Strict,
+        &comparison,
+        None,
+    );
     let own = pcr(cells.x, cells.batches);
     recorder.metric("pcr", Group::Batch, Mode::Strict, &own, None);
     geometry(&cells, references, recorder);
@@ -67,10 +90,15 @@ struct Cells<'a> {
 }
 
 fn silhouettes(cells: &Cells<'_>, recorder: &mut Recorder) -> Result<(), EvalError> {
-    let Cells { x, labels, batches, .. } = *cells;
+    let Cells {
+        x, labels, batches, ..
+    } = *cells;
     recorder.part("silhouettes");
     let s = silhouette::per_cell(x, labels)?;
-    for (mode, rule) in [(Mode::Strict, Isolated::FewestNotAll), (Mode::Compat, Isolated::Fewest)] {
+    for (mode, rule) in [
+        (Mode::Strict, Isolated::FewestNotAll),
+        (Mode::Compat, Isolated::Fewest),
+    ] {
         let label = silhouette::label_from_per_cell(s.clone(), labels, mode);
         recorder.metric("silhouette_label", Group::Bio, mode, &label, None);
         let isolated = silhouette::isolated_from_per_cell(s.clone(), labels, batches, rule, mode);
@@ -87,18 +115,55 @@ fn silhouettes(cells: &Cells<'_>, recorder: &mut Recorder) -> Result<(), EvalErr
 
 fn neighbourhoods(cells: &Cells<'_>, near: &Neighbors, mode: Mode, recorder: &mut Recorder) {
     let note = |wanted: usize| {
-        (near.k() < wanted).then(|| format!("{} neighbours instead of {wanted}: few cells", near.k()))
+        (near.k() < wanted)
+            .then(|| format!("{} neighbours instead of {wanted}: few cells", near.k()))
     };
-    recorder.part(if mode == Mode::Strict { "lisi" } else { "lisi (compat)" });
+    recorder.part(if mode == Mode::Strict {
+        "lisi"
+    } else {
+        "lisi (compat)"
+    });
     let lisi = note(LISI_NEIGHBORS);
-    recorder.metric("clisi_knn", Group::Bio, mode, &clisi_knn(near, cells.labels), lisi.clone());
-    recorder.metric("ilisi_knn", Group::Batch, mode, &ilisi_knn(near, cells.batches), lisi);
-    recorder.part(if mode == Mode::Strict { "kbet" } else { "kbet (compat)" });
+    recorder.metric(
+        "clisi_knn",
+        Group::Bio,
+        mode,
+        &clisi_knn(near, cells.labels),
+        lisi.clone(),
+    );
+    recorder.metric(
+        "ilisi_knn",
+        Group::Batch,
+        mode,
+        &ilisi_knn(near, cells.batches),
+        lisi,
+    );
+    recorder.part(if mode == Mode::Strict {
+        "kbet"
+    } else {
+        "kbet (compat)"
+    });
     let kbet = kbet_per_label(near, KBET_NEIGHBORS, cells.labels, cells.batches, mode);
-    recorder.metric("kbet_per_label", Group::Batch, mode, &kbet, note(KBET_NEIGHBORS));
-    recorder.part(if mode == Mode::Strict { "connectivity" } else { "connectivity (compat)" });
+    recorder.metric(
+        "kbet_per_label",
+        Group::Batch,
+        mode,
+        &kbet,
+        note(KBET_NEIGHBORS),
+    );
+    recorder.part(if mode == Mode::Strict {
+        "connectivity"
+    } else {
+        "connectivity (compat)"
+    });
     let connectivity = graph_connectivity(near, GRAPH_NEIGHBORS, cells.labels, mode);
-    recorder.metric("graph_connectivity", Group::Batch, mode, &connectivity, note(GRAPH_NEIGHBORS));
+    recorder.metric(
+        "graph_connectivity",
+        Group::Batch,
+        mode,
+        &connectivity,
+        note(GRAPH_NEIGHBORS),
+    );
 }
 
 fn clusterings(cells: &Cells<'_>, near: &Neighbors, recorder: &mut Recorder) {
@@ -111,7 +176,10 @@ fn clusterings(cells: &Cells<'_>, near: &Neighbors, recorder: &mut Recorder) {
     } else {
         nmi_ari_cluster_labels_kmeans(cells.x, cells.labels, cells.seed)
     };
-    let names = ["nmi_ari_cluster_labels_kmeans_nmi", "nmi_ari_cluster_labels_kmeans_ari"];
+    let names = [
+        "nmi_ari_cluster_labels_kmeans_nmi",
+        "nmi_ari_cluster_labels_kmeans_ari",
+    ];
     recorder.pair(names, Group::Bio, Mode::Strict, kmeans);
     recorder.part("leiden");
     let leiden = if one {
@@ -119,7 +187,10 @@ fn clusterings(cells: &Cells<'_>, near: &Neighbors, recorder: &mut Recorder) {
     } else {
         nmi_ari_cluster_labels_leiden(&fuzzy(near, GRAPH_NEIGHBORS), cells.labels, cells.seed)
     };
-    let names = ["nmi_ari_cluster_labels_leiden_nmi", "nmi_ari_cluster_labels_leiden_ari"];
+    let names = [
+        "nmi_ari_cluster_labels_leiden_nmi",
+        "nmi_ari_cluster_labels_leiden_ari",
+    ];
     recorder.pair(names, Group::Bio, Mode::Strict, leiden);
 }
 
@@ -127,15 +198,27 @@ fn geometry(cells: &Cells<'_>, references: &References<'_>, recorder: &mut Recor
     recorder.part("scgraph");
     for mode in [Mode::Strict, Mode::Compat] {
         let consensus: Result<&Consensus, Undefined> = match references.scgraph {
-            None => Err(Undefined::NoReference("a reference geometry (log-normalised values)")),
+            None => Err(Undefined::NoReference(
+                "a reference geometry (log-normalised values)",
+            )),
             Some(r) if mode == Mode::Strict => r.strict.as_ref().map_err(Clone::clone),
             Some(r) => r.compat.as_ref().map_err(Clone::clone),
         };
         let scores = match consensus {
             Ok(consensus) => scgraph(cells.x, cells.labels, consensus),
-            Err(e) => ScGraph { rank: Err(e.clone()), corr: Err(e.clone()), corr_weighted: Err(e) },
+            Err(e) => ScGraph {
+                rank: Err(e.clone()),
+                corr: Err(e.clone()),
+                corr_weighted: Err(e),
+            },
         };
-        recorder.metric("scgraph_corr_weighted", Group::Geometry, mode, &scores.corr_weighted, None);
+        recorder.metric(
+            "scgraph_corr_weighted",
+            Group::Geometry,
+            mode,
+            &scores.corr_weighted,
+            None,
+        );
         recorder.metric("scgraph_corr", Group::Geometry, mode, &scores.corr, None);
         recorder.metric("scgraph_rank", Group::Geometry, mode, &scores.rank, None);
     }

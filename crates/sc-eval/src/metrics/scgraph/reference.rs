@@ -83,12 +83,19 @@ fn variable_genes(values: &CsrMatrix, count: usize) -> Vec<usize> {
         }
         mean[j] = m.ln_1p();
     }
-    let (low, high) =
-        mean.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &m| (l.min(m), h.max(m)));
+    let (low, high) = mean
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &m| {
+            (l.min(m), h.max(m))
+        });
     let width = (high - low) / BINS as f64;
     // Bins are open below, as pandas.cut; the lowest mean belongs to the first.
     let bin = |m: f64| {
-        if width > 0.0 { (((m - low) / width).ceil() as usize).clamp(1, BINS) - 1 } else { 0 }
+        if width > 0.0 {
+            (((m - low) / width).ceil() as usize).clamp(1, BINS) - 1
+        } else {
+            0
+        }
     };
     let mut inside: Vec<Vec<f64>> = vec![Vec::new(); BINS];
     for (&m, &d) in mean.iter().zip(&dispersion) {
@@ -136,7 +143,11 @@ fn components(x: &CsrMatrix, count: usize) -> Result<Array2<f64>, Undefined> {
         let shift: f64 = mean.iter().zip(v).map(|(m, v)| m * v).sum();
         x.iter_rows()
             .map(|(indices, values)| {
-                indices.iter().zip(values).map(|(&j, &a)| f64::from(a) * v[j as usize]).sum::<f64>()
+                indices
+                    .iter()
+                    .zip(values)
+                    .map(|(&j, &a)| f64::from(a) * v[j as usize])
+                    .sum::<f64>()
                     - shift
             })
             .collect()
