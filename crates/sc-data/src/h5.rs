@@ -109,6 +109,7 @@ macro_rules! each_number {
     };
 }
 
+#[allow(clippy::unnecessary_cast, reason = "one conversion serves every variant, its own included")]
 impl Numbers {
     /// Number of elements.
     pub fn len(&self) -> usize {
@@ -251,7 +252,7 @@ pub fn open(path: &Path) -> Result<Arc<dyn H5Source>> {
 pub(crate) fn vector(source: &dyn H5Source, dataset: &str) -> Result<Numbers> {
     let info = source.info(dataset)?;
     match info.shape[..] {
-        [n] => source.numbers(dataset, &[0..n]),
+        [n] => source.numbers(dataset, std::slice::from_ref(&(0..n))),
         _ => Err(DataError::file(
             source.path(),
             format!(

@@ -377,12 +377,11 @@ pub(crate) fn sparse_format(source: &dyn H5Source, node: &str) -> Result<Option<
 /// The two integers of the attribute `shape`, under either of its names.
 pub(crate) fn shape_attribute(source: &dyn H5Source, node: &str) -> Result<Option<[u64; 2]>> {
     for name in ["shape", "h5sparse_shape"] {
-        if let Some(Attribute::Ints(shape)) = source.attribute(node, name)? {
-            if let [rows, cols] = shape[..] {
-                if let (Ok(rows), Ok(cols)) = (u64::try_from(rows), u64::try_from(cols)) {
-                    return Ok(Some([rows, cols]));
-                }
-            }
+        if let Some(Attribute::Ints(shape)) = source.attribute(node, name)?
+            && let [rows, cols] = shape[..]
+            && let (Ok(rows), Ok(cols)) = (u64::try_from(rows), u64::try_from(cols))
+        {
+            return Ok(Some([rows, cols]));
         }
     }
     Ok(None)

@@ -105,14 +105,14 @@ pub fn highly_variable_genes(
         HvgInput::Counts(counts) => counts.matrix(),
         HvgInput::LogNormalized(values) => values.matrix(),
     };
-    if let Some(batches) = batches {
-        if batches.len() != matrix.rows() {
-            return Err(DataError::invalid(format!(
-                "highly variable genes: {} batch codes for {} cells",
-                batches.len(),
-                matrix.rows()
-            )));
-        }
+    if let Some(batches) = batches
+        && batches.len() != matrix.rows()
+    {
+        return Err(DataError::invalid(format!(
+            "highly variable genes: {} batch codes for {} cells",
+            batches.len(),
+            matrix.rows()
+        )));
     }
     if matrix.rows() < 2 || config.n_top == 0 {
         return Err(DataError::invalid(format!(

@@ -345,8 +345,8 @@ mod tests {
         let matrix = data();
         let pca = pca(&matrix, 5).unwrap();
         let (mut other, values) = by_lanczos(&matrix, &pca.mean, 5).unwrap();
-        for c in 0..5 {
-            assert!((values[c] / 119.0 / pca.variance[c] - 1.0).abs() < 1e-9);
+        for (c, value) in values.iter().enumerate() {
+            assert!((value / 119.0 / pca.variance[c] - 1.0).abs() < 1e-9);
             let cosine: f64 = other.row_mut(c).dot(&pca.components.row(c));
             assert!(cosine.abs() > 1.0 - 1e-8, "component {c}: {cosine}");
         }

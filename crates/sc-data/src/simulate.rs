@@ -259,7 +259,7 @@ fn check(config: &SimConfig) -> Result<()> {
         ("marker_fold", config.marker_fold),
     ];
     for (name, value) in positive {
-        if !(value > 0.0) {
+        if value.is_nan() || value <= 0.0 {
             return Err(DataError::invalid(format!(
                 "simulation: {name} is {value}, must be above 0"
             )));

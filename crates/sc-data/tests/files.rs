@@ -1,5 +1,7 @@
 //! Real and broken files: what is read, what is written, and what is said when neither works.
 
+#![allow(clippy::print_stdout, reason = "tests say what they skip and measure")]
+
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 

@@ -3,6 +3,8 @@
 //! The cases lie outside the repository; `SCFM_SHARED` names the folder. Without it every test prints
 //! one line and passes.
 
+#![allow(clippy::print_stdout, reason = "tests say what they skip and measure")]
+
 use std::path::PathBuf;
 
 use safetensors::{Dtype, SafeTensors};

@@ -90,7 +90,7 @@ pub(crate) fn growing<T: H5Type>(
 /// A one-dimensional array written whole.
 pub(crate) fn array<T: H5Type>(group: &H5Group, name: &str, values: &[T]) -> H5Result<H5Dataset> {
     let builder = group.new_dataset::<T>().shape([values.len()]);
-    let dataset = if values.len() * size_of::<T>() > CHUNK_BYTES {
+    let dataset = if size_of_val(values) > CHUNK_BYTES {
         let chunk = CHUNK_BYTES / size_of::<T>();
         builder.chunk(&[chunk]).shuffle_deflate(4).create(name)?
     } else {

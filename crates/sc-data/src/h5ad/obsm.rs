@@ -148,7 +148,7 @@ impl ObsmWriter {
     /// [`DataError::Invalid`] when the values do not make whole rows or there are more rows than cells;
     /// [`DataError::Io`] when they cannot be written.
     pub fn push(&mut self, values: &[f32]) -> Result<()> {
-        if values.len() % self.dims != 0 {
+        if !values.len().is_multiple_of(self.dims) {
             return Err(DataError::invalid(format!(
                 "obsm/{}: {} values make no whole rows of {}",
                 self.key,
@@ -294,7 +294,7 @@ fn verify(
         return Err(fault(format!("other values of {node}")));
     }
     let ours = [node, format!("uns/scfm/{key}")];
-    compare(&**before.source(), &*after, "", &ours, 0).map_err(|what| fault(what))
+    compare(&**before.source(), &*after, "", &ours, 0).map_err(fault)
 }
 
 /// Whether everything below `node` of `old` is in `new`, by kind, shape and type.
@@ -322,10 +322,10 @@ fn compare(
                 compare(old, new, &child, ours, depth + 1)?;
             }
             (Ok(Some(NodeKind::Dataset)), Ok(Some(NodeKind::Dataset))) => {
-                if let (Ok(a), Ok(b)) = (old.info(&child), new.info(&child)) {
-                    if a != b {
-                        return Err(format!("'{child}' as {b:?} instead of {a:?}"));
-                    }
+                if let (Ok(a), Ok(b)) = (old.info(&child), new.info(&child))
+                    && a != b
+                {
+                    return Err(format!("'{child}' as {b:?} instead of {a:?}"));
                 }
             }
             (Ok(a), Ok(b)) if a == b => {}

@@ -247,19 +247,13 @@ fn check_frame(name: &str, frame: &NewFrame) -> Result<()> {
                 "{name}: '{column}' cannot name a column"
             )));
         }
-        if let Column::Categorical {
-            codes, categories, ..
-        } = values
+        if let Column::Categorical { codes, categories, .. } = values
+            && let Some(bad) = codes.iter().find(|&&c| c >= 0 && c as usize >= categories.len())
         {
-            if let Some(bad) = codes
-                .iter()
-                .find(|&&c| c >= 0 && c as usize >= categories.len())
-            {
-                return Err(DataError::invalid(format!(
-                    "{name}: column '{column}': code {bad} for {} categories",
-                    categories.len()
-                )));
-            }
+            return Err(DataError::invalid(format!(
+                "{name}: column '{column}': code {bad} for {} categories",
+                categories.len()
+            )));
         }
     }
     Ok(())

@@ -50,7 +50,7 @@ fn borders(xs: &[f64], capacity: usize) -> Vec<f64> {
     let mut cuts = vec![low, high];
     let mut cells = vec![(0usize, xs.len() - 1, low, high)];
     while let Some((l, u, left, right)) = cells.pop() {
-        if u - l + 1 <= capacity.max(1) || right <= left {
+        if u - l < capacity.max(1) || right <= left {
             continue;
         }
         let m = cut(xs, l, u);

@@ -87,7 +87,7 @@ fn logarithmic(rate: f64, q: f64, stream: &mut ChaCha8Rng) -> u32 {
     let t = -(-rate * u).exp_m1();
     if v <= t * t {
         let size = (1.0 + v.ln() / t.ln()).floor();
-        return if size >= 1.0 && size < 1e9 {
+        return if (1.0..1e9).contains(&size) {
             size as u32
         } else {
             1

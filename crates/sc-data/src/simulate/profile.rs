@@ -205,7 +205,7 @@ impl Table {
     pub(super) fn sample(&self, stream: &mut impl rand::Rng) -> u32 {
         let bits: u64 = stream.random();
         // High half picks the slot by multiplication, low half decides between it and its alias.
-        let slot = ((bits >> 32) * self.p.len() as u64 >> 32) as usize;
+        let slot = (((bits >> 32) * self.p.len() as u64) >> 32) as usize;
         let u = (bits as u32 >> 8) as f32 / (1u32 << 24) as f32;
         if u < self.accept[slot] {
             slot as u32
