@@ -1,2 +1,52 @@
-//! scfm
-fn main() {}
+//! `scfm`: pretrain, embed with and honestly judge single-cell foundation models.
+//!
+//! Verbs and wiring only; what they do lives in the crates below. Exit code 0 is success, 1 a check
+//! that failed, 2 an error, which is one line on standard error.
+
+mod args;
+mod error;
+mod folder;
+mod manifest;
+mod methods;
+mod progress;
+mod settings;
+mod study;
+mod training;
+mod verbs;
+
+use args::{Args, Verb};
+use clap::Parser;
+use error::Result;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SCFM_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(args) {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("scfm: {e}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(args: Args) -> Result<ExitCode> {
+    if let Some(threads) = args.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
+    }
+    let done = match args.verb {
+        Verb::Doctor(v) => return verbs::doctor::run(&v),
+        Verb::Pretrain(v) => verbs::pretrain::run(&v),
+        Verb::Embed(v) => verbs::embed::run(&v),
+        Verb::Eval(v) => verbs::eval::run(&v),
+        Verb::Run(v) => verbs::run::run(&v),
+        Verb::Report(v) => verbs::report::run(&v),
+        Verb::Simulate(v) => verbs::simulate::run(&v),
+        Verb::Models(v) => verbs::models::run(&v),
+        Verb::Completions(v) => verbs::completions::run(&v),
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}

@@ -1,6 +1,7 @@
 //! The cells a model sees: rows of a store, in the columns of its vocabulary.
 
 use crate::error::Result;
+use sc_data::genes::GeneMatch;
 use sc_data::store::CountsReader;
 use sc_data::{CsrMatrix, DataError, LogNormalized, RawCounts};
 use std::sync::Arc;
@@ -59,10 +60,8 @@ impl Counts for AssumedNormalized {
 pub struct Corpus {
     /// Where counts come from.
     pub counts: Arc<dyn Counts>,
-    /// Vocabulary row of every column of the file.
-    pub columns: Arc<Vec<Option<u32>>>,
-    /// Genes of the vocabulary.
-    pub genes: usize,
+    /// The file's genes in the vocabulary.
+    pub genes: Arc<GeneMatch>,
     /// Sequencing batch of every cell of the file.
     pub batches: Arc<Vec<u32>>,
     /// Rows to work on.
@@ -91,7 +90,7 @@ impl Corpus {
     /// # Errors
     /// Whatever is wrong with the file or its values.
     pub fn read(&self, rows: &[usize]) -> Result<CellBatch> {
-        let counts = self.counts.read(rows)?.remap_cols(&self.columns, self.genes);
+        let counts = self.genes.apply_matrix(&self.counts.read(rows)?)?;
         let batches = rows.iter().map(|&r| self.batches[r]).collect();
         Ok(CellBatch { rows: rows.to_vec(), counts, batches })
     }

@@ -14,7 +14,7 @@ use sc_models::weights;
 use serde_json::json;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
@@ -240,7 +240,7 @@ fn write_log(log: &mut File, folder: &Path, report: &StepReport) -> Result<()> {
 ///
 /// # Errors
 /// [`TrainError::File`] when the file cannot be read.
-pub fn read_log(path: &PathBuf) -> Result<Vec<(u64, Vec<(String, f64)>)>> {
+pub fn read_log(path: &Path) -> Result<Vec<(u64, Vec<(String, f64)>)>> {
     let text = fs::read_to_string(path).map_err(|e| TrainError::file(path, e))?;
     let point = |line: &str| {
         let value: serde_json::Value = serde_json::from_str(line).ok()?;

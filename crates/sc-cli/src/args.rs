@@ -1,0 +1,235 @@
+//! The command line.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+/// Pretrain, embed with and honestly judge single-cell foundation models.
+///
+/// Exit code 0: done. 1: a check failed. 2: an error, told on standard error.
+#[derive(Debug, Parser)]
+#[command(name = "scfm", version, propagate_version = true)]
+pub(crate) struct Args {
+    /// Threads to compute with [default: all cores]; results do not depend on it
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Look at a file: what is in it, and what would go wrong later
+    Doctor(Doctor),
+    /// Train a model on a file
+    Pretrain(Pretrain),
+    /// Embed the cells of a file with a trained model
+    Embed(Embed),
+    /// Judge embeddings against simple baselines and controls
+    Eval(Eval),
+    /// Run one cell of an experiment matrix: train, embed, judge
+    Run(Run),
+    /// Make one HTML page of results
+    Report(Report),
+    /// Write a simulated data set
+    Simulate(Simulate),
+    /// What can be trained
+    Models(Models),
+    /// Completions for a shell
+    Completions(Completions),
+}
+
+/// How lists are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// For programs
+    Json,
+}
+
+/// Where counts are found, and on what the work is done.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Input {
+    /// The AnnData file (.h5ad)
+    pub(crate) file: PathBuf,
+    /// Matrix with the counts: X, raw/X or layers/NAME [default: layers/counts, raw/X, X]
+    #[arg(long, value_name = "MATRIX")]
+    pub(crate) counts: Option<String>,
+    /// Take log-normalised values where there are no counts; they are turned back with exp(x) - 1
+    #[arg(long)]
+    pub(crate) assume_normalized: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    /// The AnnData file (.h5ad)
+    pub(crate) file: PathBuf,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pretrain {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// Folder for the model; a run that was stopped goes on from its checkpoints
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// The model and how to train it (see configs/models)
+    #[arg(short, long, value_name = "TOML")]
+    pub(crate) config: PathBuf,
+    /// Change a setting, as in --set train.steps=500
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+    /// Column of obs with the sequencing batch
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) batch: Option<String>,
+    /// Device: flex, wgpu, vulkan, metal, cuda[:i], as far as built in
+    #[arg(long, default_value = "flex")]
+    pub(crate) device: String,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Print the plan and what it needs, and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Embed {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// Folder of a trained model
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// Copy of the file to write the embedding into
+    #[arg(short, long, value_name = "H5AD", required_unless_present_any = ["in_place", "dry_run"])]
+    pub(crate) output: Option<PathBuf>,
+    /// Write the embedding into the file itself
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) in_place: bool,
+    /// Name in obsm [default: X_<architecture>]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) key: Option<String>,
+    /// Column of obs with the sequencing batch, where the model groups cells by it
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) batch: Option<String>,
+    /// Device: flex, wgpu, vulkan, metal, cuda[:i], as far as built in
+    #[arg(long, default_value = "flex")]
+    pub(crate) device: String,
+    /// Print the plan and what it needs, and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Columns and split of an evaluation.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Columns {
+    /// Column of obs with the cell type
+    #[arg(long, value_name = "COLUMN", default_value = "cell_type")]
+    pub(crate) label: String,
+    /// Column of obs with the sequencing batch
+    #[arg(long, value_name = "COLUMN", default_value = "batch")]
+    pub(crate) batch: String,
+    /// Column of obs with the donor
+    #[arg(long, value_name = "COLUMN", default_value = "donor_id")]
+    pub(crate) donor: String,
+    /// Share of the donors held out
+    #[arg(long, default_value_t = 0.35)]
+    pub(crate) test_fraction: f64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Eval {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    #[command(flatten)]
+    pub(crate) columns: Columns,
+    /// Embeddings of obsm to judge [default: every X_… with more than two columns]
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub(crate) obsm: Vec<String>,
+    /// Baselines and controls beside them
+    #[arg(long, value_name = "NAME", value_delimiter = ',',
+          default_value = "hvg,pca,lr-counts,knn,shuffled-labels,one-hot,random-embedding")]
+    pub(crate) methods: Vec<String>,
+    /// Bootstrap replicates
+    #[arg(long, default_value_t = 500)]
+    pub(crate) bootstrap: usize,
+    /// Seed of split, bootstrap and clustering
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Folder for results and report
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    /// The resolved file of one cell of the matrix
+    #[arg(short, long, value_name = "TOML")]
+    pub(crate) config: PathBuf,
+    /// Folder for the result
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Report {
+    /// result.json files, or folders with them
+    #[arg(required = true)]
+    pub(crate) results: Vec<PathBuf>,
+    /// The page to write
+    #[arg(short, long, value_name = "HTML")]
+    pub(crate) output: PathBuf,
+    /// Heading of the page
+    #[arg(long, default_value = "Evaluation of cell embeddings")]
+    pub(crate) title: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Simulate {
+    /// The file to write (.h5ad)
+    #[arg(short, long, value_name = "H5AD")]
+    pub(crate) output: PathBuf,
+    /// Settings of the simulation (TOML); every setting has a default
+    #[arg(short, long, value_name = "TOML")]
+    pub(crate) config: Option<PathBuf>,
+    /// Change a setting, as in --set batches=3
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+    /// Number of cells
+    #[arg(long)]
+    pub(crate) cells: Option<usize>,
+    /// Number of genes
+    #[arg(long)]
+    pub(crate) genes: Option<usize>,
+    /// Seed of every draw
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Models {
+    #[command(subcommand)]
+    pub(crate) verb: ModelsVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsVerb {
+    /// List architectures
+    List {
+        /// How to print
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}

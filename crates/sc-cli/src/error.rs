@@ -1,0 +1,19 @@
+//! Errors of the binary: a message for people, on one line where that is possible.
+
+use std::path::Path;
+
+/// Anything a verb can fail with; the message is the whole story.
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Result of a verb.
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error with this message.
+pub(crate) fn message(text: impl Into<String>) -> Error {
+    text.into().into()
+}
+
+/// An error about the file or folder at `path`.
+pub(crate) fn at(path: &Path, text: impl std::fmt::Display) -> Error {
+    message(format!("{}: {text}", path.display()))
+}

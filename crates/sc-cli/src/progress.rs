@@ -1,0 +1,60 @@
+//! Progress on standard error, silent when it is no terminal.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use sc_train::trainer::StepReport;
+use std::io::IsTerminal;
+
+/// Smoothing of the rate shown.
+const SMOOTH: f64 = 0.1;
+
+fn bar(length: u64, template: &str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length).with_style(style)
+}
+
+/// A bar for training steps: loss terms, cells a second, time left.
+pub(crate) struct Steps {
+    bar: ProgressBar,
+    rate: f64,
+}
+
+impl Steps {
+    pub(crate) fn new(steps: u64) -> Self {
+        Self { bar: bar(steps, "{bar:24} {pos}/{len} {msg} · {eta} left"), rate: 0.0 }
+    }
+
+    pub(crate) fn show(&mut self, report: &StepReport) {
+        let now = report.cells as f64 / report.seconds.max(1e-9);
+        self.rate = if self.rate == 0.0 { now } else { self.rate + SMOOTH * (now - self.rate) };
+        let losses: Vec<String> =
+            report.losses.iter().map(|(n, v)| format!("{n} {v:.4}")).collect();
+        self.bar.set_position(report.step);
+        self.bar.set_message(format!("{} · {:.0} cells/s", losses.join(" "), self.rate));
+    }
+
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A bar for cells.
+pub(crate) struct Cells(ProgressBar);
+
+impl Cells {
+    pub(crate) fn new(cells: usize, what: &str) -> Self {
+        let bar = bar(cells as u64, "{msg} {bar:24} {pos}/{len} cells · {per_sec} · {eta} left");
+        bar.set_message(what.to_string());
+        Self(bar)
+    }
+
+    pub(crate) fn add(&self, cells: usize) {
+        self.0.inc(cells as u64);
+    }
+
+    pub(crate) fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}

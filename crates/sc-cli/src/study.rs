@@ -1,0 +1,219 @@
+//! A data set opened: counts, genes, and for an evaluation labels, batches, donors and a split.
+
+use crate::args::Input;
+use crate::error::{Result, message};
+use sc_data::h5ad::{H5ad, Missing};
+use sc_data::hvg::{Flavor, HvgConfig, HvgInput, highly_variable_genes};
+use sc_data::split::{Split, SplitCodes, SplitConfig, SplitMethod, split_by_donor};
+use sc_data::store::{CellStore, CountsPolicy, CountsReader, ValueKind, find_counts};
+use sc_data::{LogNormalized, RawCounts};
+use sc_eval::categories::Categories;
+use sc_eval::protocol::Dataset;
+use sc_eval::results::DataCard;
+use sc_train::corpus::{AssumedNormalized, Counts};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Cells on which variable genes are chosen, at most.
+const HVG_CELLS: usize = 50_000;
+/// Counts a cell is scaled to before the logarithm.
+pub(crate) const TARGET: f64 = 1e4;
+
+/// An open file and the reader of its counts.
+pub(crate) struct Source {
+    pub(crate) file: H5ad,
+    pub(crate) counts: Arc<dyn Counts>,
+    pub(crate) slot: String,
+    /// Names of the columns of the counts.
+    pub(crate) genes: Vec<String>,
+}
+
+impl Source {
+    pub(crate) fn open(input: &Input) -> Result<Self> {
+        let policy = match (&input.counts, input.assume_normalized) {
+            (Some(name), _) => CountsPolicy::Named(name.clone()),
+            (None, true) => CountsPolicy::AssumeNormalized,
+            (None, false) => CountsPolicy::RequireCounts,
+        };
+        let file = H5ad::open(&input.file)?;
+        let found = find_counts(&file, &policy)?;
+        let reader = CountsReader::new(CellStore::of(&file, found.slot.clone())?);
+        let genes = file.gene_names(&found.slot)?;
+        let counts: Arc<dyn Counts> = match found.kind {
+            ValueKind::Counts => Arc::new(reader),
+            _ => Arc::new(AssumedNormalized(reader)),
+        };
+        Ok(Self { file, counts, slot: found.slot.to_string(), genes })
+    }
+
+    pub(crate) fn cells(&self) -> usize {
+        self.file.n_obs()
+    }
+
+    /// A column of `obs` as categories; a missing value is an error.
+    pub(crate) fn factor(&self, column: &str) -> Result<Categories> {
+        let factor = self.file.obs_column(column)?.to_factor(&Missing::Error)?;
+        Ok(Categories::new(factor.codes, factor.names)?)
+    }
+
+    /// Batch codes and names: of `column`, or one batch for all.
+    pub(crate) fn batches(&self, column: Option<&str>) -> Result<(Vec<u32>, Vec<String>)> {
+        match column {
+            Some(column) => {
+                let factor = self.factor(column)?;
+                Ok((factor.codes().to_vec(), factor.names().to_vec()))
+            }
+            None => Ok((vec![0; self.cells()], vec!["all".into()])),
+        }
+    }
+}
+
+/// The `n` most variable genes of the cells at `rows`, or all; positions in the file, ascending.
+///
+/// Seurat's dispersion on log-normalised values within every batch of at least two cells: it needs
+/// no fit that can fail on small batches.
+pub(crate) fn variable_genes(
+    counts: &dyn Counts,
+    genes: usize,
+    rows: &[usize],
+    batches: &[u32],
+    n: usize,
+) -> Result<Vec<usize>> {
+    if n == 0 || n >= genes {
+        return Ok((0..genes).collect());
+    }
+    let step = rows.len().div_ceil(HVG_CELLS).max(1);
+    let mut per_batch: BTreeMap<u32, usize> = BTreeMap::new();
+    rows.iter().step_by(step).for_each(|&r| *per_batch.entry(batches[r]).or_default() += 1);
+    let rows: Vec<usize> =
+        rows.iter().step_by(step).copied().filter(|&r| per_batch[&batches[r]] >= 2).collect();
+    if rows.len() < 2 {
+        return Ok((0..n).collect());
+    }
+    let values = log_normalize(counts, &rows)?;
+    let codes: Vec<u32> = rows.iter().map(|&r| batches[r]).collect();
+    let config = HvgConfig { flavor: Flavor::Seurat, n_top: n, ..Default::default() };
+    let table = highly_variable_genes(HvgInput::LogNormalized(&values), Some(&codes), &config)?;
+    Ok(table.selected_genes())
+}
+
+/// Log-normalised values of the cells at `rows`.
+pub(crate) fn log_normalize(counts: &dyn Counts, rows: &[usize]) -> Result<LogNormalized> {
+    // Values the user vouched for come back as exp(x) - 1, which need not be whole.
+    let matrix = counts.read(rows)?;
+    Ok(match RawCounts::new(matrix.clone()) {
+        Ok(counts) => LogNormalized::from_counts(&counts, TARGET),
+        Err(_) => LogNormalized::assume(matrix.map_values(f32::ln_1p))?,
+    })
+}
+
+/// Columns and split of an evaluation.
+#[derive(Clone, Debug)]
+pub(crate) struct Design {
+    pub(crate) label: String,
+    pub(crate) batch: String,
+    pub(crate) donor: String,
+    pub(crate) test_fraction: f64,
+    pub(crate) test_donors: Option<Vec<String>>,
+    pub(crate) seed: u64,
+}
+
+/// A data set ready to be judged on.
+pub(crate) struct Study {
+    pub(crate) source: Source,
+    pub(crate) dataset: Dataset,
+    /// Log-normalised values of all cells and genes.
+    pub(crate) values: LogNormalized,
+    pub(crate) card: DataCard,
+}
+
+impl Study {
+    pub(crate) fn open(input: &Input, design: &Design) -> Result<Self> {
+        let source = Source::open(input)?;
+        let labels = source.factor(&design.label)?;
+        let batches = source.factor(&design.batch)?;
+        let donors = source.factor(&design.donor)?;
+        let split = split(design, &labels, &batches, &donors)?;
+        let all: Vec<usize> = (0..source.cells()).collect();
+        let values = log_normalize(source.counts.as_ref(), &all)?;
+        let card = card(&source, &input.file, design, [&labels, &batches, &donors], &split)?;
+        let Split { train, test, .. } = split;
+        let dataset = Dataset { labels, batches, donors, train, test };
+        Ok(Self { source, dataset, values, card })
+    }
+}
+
+fn split(
+    design: &Design,
+    labels: &Categories,
+    batches: &Categories,
+    donors: &Categories,
+) -> Result<Split> {
+    let method = match &design.test_donors {
+        None => SplitMethod::Donors,
+        Some(names) => {
+            let code = |name: &String| {
+                let at = donors.names().iter().position(|n| n == name);
+                at.map(|c| c as u32).ok_or_else(|| {
+                    message(format!("split.test_donors: there is no donor '{name}' in obs['{}']", design.donor))
+                })
+            };
+            SplitMethod::TestDonors(names.iter().map(code).collect::<Result<_>>()?)
+        }
+    };
+    let codes =
+        SplitCodes { donors: donors.codes(), batches: batches.codes(), labels: labels.codes() };
+    let config = SplitConfig { method, test_fraction: design.test_fraction, seed: design.seed };
+    Ok(split_by_donor(codes, &config)?)
+}
+
+fn card(
+    source: &Source,
+    path: &Path,
+    design: &Design,
+    [labels, batches, donors]: [&Categories; 3],
+    split: &Split,
+) -> Result<DataCard> {
+    let count = |c: &Categories| {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        c.codes().iter().for_each(|&k| *counts.entry(c.names()[k as usize].clone()).or_default() += 1);
+        counts
+    };
+    let names = |codes: &[u32]| codes.iter().map(|&c| donors.names()[c as usize].clone()).collect();
+    let all: Vec<usize> = (0..source.cells()).collect();
+    let matrix = source.counts.read(&all)?;
+    let mut totals = matrix.row_sums();
+    totals.sort_by(f64::total_cmp);
+    let mut warnings = Vec::new();
+    let empty = totals.iter().filter(|&&t| t == 0.0).count();
+    if empty > 0 {
+        warnings.push(format!("{empty} cells have no counts"));
+    }
+    let held: std::collections::BTreeSet<u32> = split.train.iter().map(|&r| labels.codes()[r]).collect();
+    let unseen = split.test.iter().filter(|&&r| !held.contains(&labels.codes()[r])).count();
+    if unseen > 0 {
+        warnings.push(format!(
+            "{unseen} held-out cells have a label that no training donor has; no probe can get them right"
+        ));
+    }
+    let cells = source.cells();
+    Ok(DataCard {
+        file: path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+        hash: sc_data::atomic::hash_file(path)?,
+        cells,
+        genes: source.genes.len(),
+        counts: source.slot.clone(),
+        density: matrix.nnz() as f64 / (cells * source.genes.len()).max(1) as f64,
+        median_counts: totals.get(totals.len() / 2).copied().unwrap_or(0.0),
+        label_column: design.label.clone(),
+        batch_column: design.batch.clone(),
+        donor_column: design.donor.clone(),
+        labels: count(labels),
+        batches: count(batches),
+        test_donors: names(&split.test_donors),
+        train_donors: names(&split.train_donors),
+        test_cells: split.test.len(),
+        warnings,
+    })
+}

@@ -1,0 +1,124 @@
+//! Training a model on rows of an open file, shared by `pretrain` and `run`.
+
+use crate::error::{Result, message};
+use crate::folder::ModelConfig;
+use crate::progress::Steps;
+use crate::study::{Source, variable_genes};
+use burn::tensor::Device;
+use sc_data::genes::{GeneMatch, Vocabulary, match_genes};
+use sc_models::weights::Tensors;
+use sc_train::trainer::Run;
+use sc_train::{Corpus, ModelSpec, Trainable};
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A model and the cells it is to be trained on.
+pub(crate) struct Plan {
+    pub(crate) task: Box<dyn Trainable>,
+    pub(crate) config: ModelConfig,
+    pub(crate) genes: Vec<String>,
+    pub(crate) corpus: Corpus,
+}
+
+impl Plan {
+    /// Chooses the vocabulary on the cells at `rows` and builds the task.
+    pub(crate) fn new(
+        source: &Source,
+        spec: ModelSpec,
+        rows: Vec<usize>,
+        (codes, names): (Vec<u32>, Vec<String>),
+        seed: u64,
+    ) -> Result<Self> {
+        let wanted = spec.vocabulary.genes;
+        let counts = source.counts.as_ref();
+        let chosen = variable_genes(counts, source.genes.len(), &rows, &codes, wanted)?;
+        let mut seen = HashSet::new();
+        let genes: Vec<String> = chosen
+            .into_iter()
+            .map(|g| source.genes[g].clone())
+            .filter(|g| seen.insert(sc_data::genes::normal_form(g).to_string()))
+            .collect();
+        let vocabulary = Vocabulary::new(genes.clone())?;
+        let matched = match_genes(&source.genes, &vocabulary)?;
+        let task = spec.task(genes.len(), names.len(), seed)?;
+        let corpus = corpus(source, matched, codes, rows);
+        let config = ModelConfig { schema: 1, spec, batches: names, seed };
+        Ok(Self { task, config, genes, corpus })
+    }
+
+    /// Hash of everything that must not change between start and resumption.
+    pub(crate) fn fingerprint(&self, data_hash: &str) -> Result<String> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&serde_json::to_vec(&self.config)?);
+        hasher.update(data_hash.as_bytes());
+        self.genes.iter().for_each(|g| {
+            hasher.update(g.as_bytes());
+        });
+        self.corpus.rows.iter().for_each(|r| {
+            hasher.update(&r.to_le_bytes());
+        });
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+
+    /// Trains in `folder`, going on from a checkpoint there. Returns the weights and the steps done.
+    pub(crate) fn train(
+        &self,
+        folder: &Path,
+        data_hash: &str,
+        device: &Device,
+    ) -> Result<(Tensors, u64)> {
+        let stop = stop_on_interrupt();
+        let fingerprint = self.fingerprint(data_hash)?;
+        let train = &self.config.spec.train;
+        let device = device.clone().autodiff();
+        let run = Run {
+            corpus: &self.corpus,
+            config: train,
+            seed: self.config.seed,
+            fingerprint: &fingerprint,
+            folder,
+            device: &device,
+            stop,
+        };
+        let mut bar = Steps::new(train.steps);
+        let outcome = self.task.train(&run, &mut |report| bar.show(report));
+        bar.finish();
+        let outcome = outcome?;
+        if outcome.interrupted {
+            return Err(message(format!(
+                "stopped after step {} of {}; the same command goes on from there",
+                outcome.steps, train.steps
+            )));
+        }
+        Ok((outcome.weights, outcome.steps))
+    }
+}
+
+/// The cells at `rows` in the columns of a vocabulary.
+pub(crate) fn corpus(
+    source: &Source,
+    genes: GeneMatch,
+    batches: Vec<u32>,
+    rows: Vec<usize>,
+) -> Corpus {
+    Corpus {
+        counts: source.counts.clone(),
+        genes: Arc::new(genes),
+        batches: Arc::new(batches),
+        rows: Arc::new(rows),
+    }
+}
+
+/// A flag that Ctrl-C and SIGTERM set; a second Ctrl-C ends the process as usual.
+fn stop_on_interrupt() -> &'static AtomicBool {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    // An error means a handler is set already, which is this one.
+    let _ = ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    });
+    &STOP
+}

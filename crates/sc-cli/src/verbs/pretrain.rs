@@ -1,0 +1,38 @@
+//! `scfm pretrain`.
+
+use crate::args::Pretrain;
+use crate::error::{Result, at};
+use crate::folder;
+use crate::manifest::Manifest;
+use crate::settings;
+use crate::study::Source;
+use crate::training::Plan;
+use sc_train::ModelSpec;
+
+pub(crate) fn run(args: &Pretrain) -> Result<()> {
+    let table = settings::read(Some(&args.config), &args.sets)?;
+    let spec: ModelSpec = settings::parse(table, &args.config.display().to_string())?;
+    spec.train.check()?;
+    let device = sc_models::device::open(&args.device)?;
+    let source = Source::open(&args.input)?;
+    let rows: Vec<usize> = (0..source.cells()).collect();
+    let batches = source.batches(args.batch.as_deref())?;
+    let plan = Plan::new(&source, spec, rows, batches, args.seed)?;
+    let parameters = plan.task.parameters(&device)?;
+    if args.dry_run {
+        let spec = &plan.config.spec;
+        println!("model       {} ({parameters} parameters)", spec.architecture);
+        println!("vocabulary  {} of the file's {} genes", plan.genes.len(), source.genes.len());
+        println!("cells       {} in {} batches, counts from {}", source.cells(), plan.config.batches.len(), source.slot);
+        println!("steps       {} of {} cells", spec.train.steps, spec.train.minibatch);
+        // Weights, gradients and both moments.
+        println!("memory      {:.0} MB for weights and optimiser", parameters as f64 * 16.0 / 1e6);
+        return Ok(());
+    }
+    std::fs::create_dir_all(&args.output).map_err(|e| at(&args.output, e))?;
+    let hash = sc_data::atomic::hash_file(&args.input.file)?;
+    let config = serde_json::to_value(&plan.config)?;
+    let manifest = Manifest::new(&hash, config, args.seed, &args.device);
+    let (weights, _) = plan.train(&args.output, &hash, &device)?;
+    folder::write(&args.output, &plan.config, &plan.genes, &weights, &manifest.close()?)
+}

@@ -1,0 +1,61 @@
+//! `scfm report`.
+
+use crate::args::Report;
+use crate::error::{Result, at, message};
+use sc_data::atomic::write_bytes_atomic;
+use sc_eval::report::{Context, render};
+use sc_eval::results::RunResult;
+use std::path::{Path, PathBuf};
+
+pub(crate) fn run(args: &Report) -> Result<()> {
+    let mut files = Vec::new();
+    for path in &args.results {
+        collect(path, &mut files)?;
+    }
+    let results = files.iter().map(|f| read(f)).collect::<Result<Vec<_>>>()?;
+    write(&args.output, &args.title, &results)
+}
+
+/// Writes the page for `results`.
+pub(crate) fn write(path: &Path, title: &str, results: &[RunResult]) -> Result<()> {
+    let facts = vec![
+        ("scfm".to_string(), env!("CARGO_PKG_VERSION").to_string()),
+        ("revision".to_string(), env!("SCFM_REVISION").to_string()),
+    ];
+    let page = render(title, results, &Context { facts, ..Context::default() })?;
+    Ok(write_bytes_atomic(path, page.as_bytes())?)
+}
+
+/// Adds `path`, or every result.json below it.
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    if path.is_file() {
+        files.push(path.to_path_buf());
+        return Ok(());
+    }
+    let before = files.len();
+    walk(path, files)?;
+    if files.len() == before {
+        return Err(at(path, "there is no result.json in this folder"));
+    }
+    Ok(())
+}
+
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = std::fs::read_dir(folder).map_err(|e| at(folder, e))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            walk(&path, files)?;
+        } else if path.file_name().is_some_and(|n| n == "result.json") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<RunResult> {
+    let text = std::fs::read_to_string(path).map_err(|e| at(path, e))?;
+    serde_json::from_str(&text)
+        .map_err(|e| message(format!("{}: not a result of scfm: {e}", path.display())))
+}

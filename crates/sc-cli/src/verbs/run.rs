@@ -1,0 +1,229 @@
+//! `scfm run`: one cell of an experiment matrix, from a fully resolved file.
+
+use crate::args::{Input, Run};
+use crate::error::{Result, at, message};
+use crate::manifest::Manifest;
+use crate::methods::{Bench, Picture, Who, cost, describe};
+use crate::settings;
+use crate::study::{Design, Study};
+use crate::training::{Plan, corpus};
+use ndarray::Array2;
+use sc_data::atomic::write_bytes_atomic;
+use sc_eval::protocol::Options;
+use sc_eval::results::{CurvePoint, Family, RunResult};
+use sc_train::{ModelSpec, TrainConfig};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Points of a training curve that are kept.
+const CURVE_POINTS: usize = 300;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CellConfig {
+    schema: u32,
+    #[serde(rename = "experiment")]
+    _experiment: String,
+    seed: u64,
+    device: String,
+    data: Data,
+    split: Split,
+    eval: EvalConfig,
+    method: Method,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Data {
+    path: PathBuf,
+    hash: String,
+    label: String,
+    batch: String,
+    donor: String,
+    #[serde(default)]
+    counts: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Split {
+    #[serde(default = "default_fraction")]
+    test_fraction: f64,
+    #[serde(default)]
+    seed: u64,
+    #[serde(default)]
+    test_donors: Option<Vec<String>>,
+}
+
+fn default_fraction() -> f64 {
+    0.35
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EvalConfig {
+    bootstrap: usize,
+    seed: u64,
+    probe_neighbors: usize,
+    map: String,
+    map_cells: usize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Method {
+    name: String,
+    kind: Kind,
+    #[serde(default)]
+    preset: Option<String>,
+    #[serde(default)]
+    objective: Option<String>,
+    #[serde(default)]
+    model: Option<serde_json::Value>,
+    #[serde(default)]
+    train: Option<TrainConfig>,
+    #[serde(default)]
+    options: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    Model,
+    RandomInit,
+    Baseline,
+    Control,
+}
+
+pub(crate) fn run(args: &Run) -> Result<()> {
+    let table = settings::read(Some(&args.config), &[])?;
+    let resolved = serde_json::to_value(&table)?;
+    let config: CellConfig = settings::parse(table, &args.config.display().to_string())?;
+    if config.schema != 1 {
+        return Err(at(&args.config, format!("schema {} is not read here, only 1", config.schema)));
+    }
+    std::fs::create_dir_all(&args.out).map_err(|e| at(&args.out, e))?;
+    let input = Input {
+        file: config.data.path.clone(),
+        counts: config.data.counts.clone(),
+        assume_normalized: false,
+    };
+    let design = Design {
+        label: config.data.label.clone(),
+        batch: config.data.batch.clone(),
+        donor: config.data.donor.clone(),
+        test_fraction: config.split.test_fraction,
+        test_donors: config.split.test_donors.clone(),
+        seed: config.split.seed,
+    };
+    let study = Study::open(&input, &design)?;
+    if study.card.hash != config.data.hash {
+        return Err(at(&input.file, "the file changed since the experiment was planned; run it again"));
+    }
+    let manifest = Manifest::new(&study.card.hash, resolved, config.seed, &config.device);
+    let options = Options {
+        replicates: config.eval.bootstrap,
+        seed: config.eval.seed,
+        probe_neighbors: config.eval.probe_neighbors,
+        ..Options::default()
+    };
+    let picture = match config.eval.map.as_str() {
+        "umap" => Picture::Umap(config.eval.map_cells),
+        _ => Picture::None,
+    };
+    let result = match config.method.kind {
+        Kind::Model | Kind::RandomInit => model(&config, &study, &args.out, options, picture)?,
+        Kind::Baseline | Kind::Control => simple(&config, &study, options, picture)?,
+    };
+    write_bytes_atomic(&args.out.join("manifest.json"), &manifest.close()?)?;
+    Ok(write_bytes_atomic(&args.out.join("result.json"), &serde_json::to_vec(&result)?)?)
+}
+
+fn simple(
+    config: &CellConfig,
+    study: &Study,
+    options: Options,
+    picture: Picture,
+) -> Result<RunResult> {
+    let method = config.method.options.get("method").and_then(|m| m.as_str());
+    let method = method.unwrap_or(&config.method.name);
+    let family = if config.method.kind == Kind::Control { Family::Control } else { Family::Baseline };
+    let description = describe(method).map_or("", |d| d.1).to_string();
+    let who = who(config, family, description);
+    Bench::new(study, options, picture)?.simple(who, method)
+}
+
+fn model(
+    config: &CellConfig,
+    study: &Study,
+    folder: &Path,
+    options: Options,
+    picture: Picture,
+) -> Result<RunResult> {
+    let method = &config.method;
+    let device = sc_models::device::open(&config.device)?;
+    let model = method.model.clone().ok_or_else(|| message("method.model is missing"))?;
+    let mut spec: ModelSpec = serde_json::from_value(model)
+        .map_err(|e| message(format!("method.model ({}): {e}", method.name)))?;
+    spec.train = method.train.clone().unwrap_or_default();
+    spec.objective = method.objective.clone().or(spec.objective);
+    let dataset = &study.dataset;
+    let batches = (dataset.batches.codes().to_vec(), dataset.batches.names().to_vec());
+    let preset = method.preset.clone().unwrap_or_else(|| spec.architecture.clone());
+    let objective = spec.objective.clone();
+    let plan = Plan::new(&study.source, spec, dataset.train.clone(), batches, config.seed)?;
+    let started = Instant::now();
+    let trained = method.kind == Kind::Model;
+    let (weights, steps) = if trained {
+        plan.train(folder, &study.card.hash, &device)?
+    } else {
+        (plan.task.initial(&device)?, 0)
+    };
+    let train_seconds = started.elapsed().as_secs_f64();
+    let started = Instant::now();
+    let mut embedding = Array2::<f32>::zeros((dataset.labels.len(), plan.task.dims()));
+    let all = corpus(
+        &study.source,
+        plan.corpus.genes.as_ref().clone(),
+        dataset.batches.codes().to_vec(),
+        (0..dataset.labels.len()).collect(),
+    );
+    plan.task.embed(weights, &all, &device, &mut |rows, values| {
+        for (&row, vector) in rows.iter().zip(values.chunks_exact(embedding.ncols())) {
+            embedding.row_mut(row).assign(&ndarray::ArrayView1::from(vector));
+        }
+        Ok(())
+    })?;
+    let embed_seconds = started.elapsed().as_secs_f64();
+    let parameters = plan.task.parameters(&device)? as u64;
+    let (family, description) = if trained {
+        (Family::Model, format!("{preset}, trained on the training donors for {steps} steps"))
+    } else {
+        (Family::Control, format!("{preset} with its initial weights, never trained"))
+    };
+    let mut who = who(config, family, description);
+    who.objective = objective.filter(|_| trained);
+    let curve = if trained { curve(&folder.join("train.jsonl"))? } else { Vec::new() };
+    let cost = cost(train_seconds, embed_seconds, 0.0, parameters, steps);
+    Bench::new(study, options, picture)?.embedding(who, embedding.view(), dataset, cost, curve)
+}
+
+fn who(config: &CellConfig, family: Family, description: String) -> Who {
+    Who {
+        method: config.method.name.clone(),
+        family,
+        description,
+        objective: None,
+        seed: config.seed,
+        device: config.device.clone(),
+    }
+}
+
+/// The training curve, thinned.
+fn curve(path: &Path) -> Result<Vec<CurvePoint>> {
+    let points = sc_train::trainer::read_log(path)?;
+    let step = points.len().div_ceil(CURVE_POINTS).max(1);
+    let thin = points.into_iter().step_by(step);
+    Ok(thin.map(|(step, losses)| CurvePoint { step, losses: losses.into_iter().collect() }).collect())
+}

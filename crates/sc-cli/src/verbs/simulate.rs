@@ -1,0 +1,23 @@
+//! `scfm simulate`.
+
+use crate::args::Simulate;
+use crate::error::Result;
+use crate::progress::Cells;
+use crate::settings;
+use sc_data::simulate::{SimConfig, simulate_to_file};
+
+pub(crate) fn run(args: &Simulate) -> Result<()> {
+    let table = settings::read(args.config.as_deref(), &args.sets)?;
+    let mut config: SimConfig = settings::parse(table, "simulation")?;
+    config.cells = args.cells.unwrap_or(config.cells);
+    config.genes = args.genes.unwrap_or(config.genes);
+    config.seed = args.seed.unwrap_or(config.seed);
+    let bar = Cells::new(config.cells, "simulating");
+    let mut shown = 0;
+    let written = simulate_to_file(&config, &args.output, |done| {
+        bar.add(done - shown);
+        shown = done;
+    });
+    bar.finish();
+    Ok(written?)
+}
