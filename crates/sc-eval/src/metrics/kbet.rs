@@ -34,6 +34,16 @@ pub struct LabelKbet {
     pub accepted: Vec<bool>,
 }
 
+/// What the leading eigenvector (`λ = 1`) counts for in diffusion space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leading {
+    /// As it is: what the reference means, and what both modes take.
+    Unit,
+    /// Stretched until it alone decides: what the reference does, from run to run, whenever its
+    /// solver returns a number beside 1 in f32. Its neighbours are then those of equal degree.
+    Stretched,
+}
+
 /// The graph of one label, cut down to what can be tested.
 struct Plan {
     label: u32,
@@ -65,6 +75,22 @@ pub fn per_label(
     batches: &[u32],
     mode: Mode,
 ) -> Result<Vec<LabelKbet>, Undefined> {
+    per_label_with(neighbors, k, labels, batches, mode, Leading::Unit)
+}
+
+/// [`per_label`] with a choice of what the leading eigenvector counts for; anything but
+/// [`Leading::Unit`] serves to recognise numbers of the reference.
+///
+/// # Errors
+/// Those of [`per_label`].
+pub fn per_label_with(
+    neighbors: &Neighbors,
+    k: usize,
+    labels: &[u32],
+    batches: &[u32],
+    mode: Mode,
+    leading: Leading,
+) -> Result<Vec<LabelKbet>, Undefined> {
     neighbors::check(neighbors, labels.len())?;
     EvalError::check("labels", neighbors.cells(), labels.len())?;
     EvalError::check("batches", neighbors.cells(), batches.len())?;
@@ -88,7 +114,7 @@ pub fn per_label(
     }
     plans
         .into_par_iter()
-        .map(|plan| test(&graph, plan, batches, mode))
+        .map(|plan| test(&graph, plan, batches, (mode, leading)))
         .collect()
 }
 
@@ -133,7 +159,12 @@ fn plan(graph: &Graph, label: u32, members: &[u32], batches: &[u32]) -> Plan {
     }
 }
 
-fn test(graph: &Graph, plan: Plan, batches: &[u32], mode: Mode) -> Result<LabelKbet, Undefined> {
+fn test(
+    graph: &Graph,
+    plan: Plan,
+    batches: &[u32],
+    rules: (Mode, Leading),
+) -> Result<LabelKbet, Undefined> {
     let mut out = LabelKbet {
         label: plan.label,
         score: None,
@@ -147,7 +178,7 @@ fn test(graph: &Graph, plan: Plan, batches: &[u32], mode: Mode) -> Result<LabelK
         out.score = Some(0.0);
         return Ok(out);
     }
-    let (cells, coordinates) = diffusion_map(graph, &parts, plan.diffusion, mode)?;
+    let (cells, coordinates) = diffusion_map(graph, &parts, plan.diffusion, rules)?;
     let near = knn(coordinates.view(), plan.k0 + 1, Ties::Index)?;
     let own: Vec<u32> = cells.iter().map(|&i| batches[i as usize]).collect();
     out.accepted = accept(&near, &own);
@@ -164,7 +195,7 @@ fn diffusion_map(
     graph: &Graph,
     parts: &[Vec<u32>],
     count: usize,
-    mode: Mode,
+    (mode, leading): (Mode, Leading),
 ) -> Result<(Vec<u32>, Array2<f32>), Undefined> {
     let mut pairs: Vec<(f64, usize, Vec<f64>)> = Vec::new();
     let mut offset = 0;
@@ -191,12 +222,11 @@ fn diffusion_map(
     }
     let mut out = Array2::zeros((offset, pairs.len()));
     for (c, (value, start, vector)) in pairs.iter().enumerate() {
-        // The reference asks whether λ is 1 in f32, and would stretch the vector by 10⁷ otherwise.
         let value = value + 1e-8;
-        let scale = if value >= 1.0 - 1e-6 {
-            1.0
-        } else {
-            value / (1.0 - value)
+        let scale = match leading {
+            _ if value < 1.0 - 1e-6 => value / (1.0 - value),
+            Leading::Unit => 1.0,
+            Leading::Stretched => f64::from(1.0 / f32::EPSILON),
         };
         for (i, v) in vector.iter().enumerate() {
             out[[start + i, c]] = (v * scale) as f32;

@@ -24,8 +24,8 @@ pub fn per_cell(x: ArrayView2<'_, f32>, labels: &[u32]) -> Result<Vec<f64>, Eval
     Ok(nested(
         x,
         &Groups::new(labels),
-        Distance::Euclidean,
-        Between::Nearest,
+        (Distance::Euclidean, Between::Nearest),
+        &[],
     ))
 }
 
@@ -41,37 +41,50 @@ pub enum Between {
 }
 
 /// Silhouettes of all rows of `x` for the given groups.
+///
+/// Rows marked in `lost` have no distance to anything: every sum they would enter is NaN. This is
+/// what becomes of zero vectors in the reference, see [`bras`].
 fn nested(
     x: ArrayView2<'_, f32>,
     groups: &Groups,
-    distance: Distance,
-    between: Between,
+    (distance, between): (Distance, Between),
+    lost: &[bool],
 ) -> Vec<f64> {
     let sizes: Vec<f64> = groups.members.iter().map(|m| m.len() as f64).collect();
-    // A zero vector has no direction; the reference sets its cosine distances to 0, which is the
-    // same as leaving it out of all sums but not out of the counts.
-    let counts =
-        |&i: &u32| distance == Distance::Euclidean || x.row(i as usize).iter().any(|&v| v != 0.0);
+    let is_lost = |i: &u32| lost.get(*i as usize).copied().unwrap_or(false);
+    let tainted: Vec<bool> = groups
+        .members
+        .iter()
+        .map(|m| m.iter().any(is_lost))
+        .collect();
     let mut order: Vec<u32> = Vec::with_capacity(groups.of_cell.len());
     let mut bounds = vec![0];
     for m in &groups.members {
-        order.extend(m.iter().copied().filter(counts));
+        order.extend(m.iter().copied().filter(|i| !is_lost(i)));
         bounds.push(order.len());
     }
     let n = groups.of_cell.len() as f64;
     let sorted = pairs::segment_sums(x, &order, &bounds, distance, |row, sums| {
         let own = groups.of_cell[row as usize] as usize;
-        if sizes[own] < 2.0 || sizes.len() < 2 {
+        if sizes[own] < 2.0 || sizes.len() < 2 || tainted[own] {
             return 0.0;
         }
         let a = sums[own] / (sizes[own] - 1.0);
-        let others = (0..sizes.len()).filter(|&g| g != own);
+        let others = || (0..sizes.len()).filter(|&g| g != own);
         let b = match between {
-            Between::Nearest => others
+            // Tainted groups fall out of the sum of sums, but not out of the count.
+            Between::MeanOther => {
+                others()
+                    .filter(|&g| !tainted[g])
+                    .map(|g| sums[g])
+                    .sum::<f64>()
+                    / (n - sizes[own])
+            }
+            _ if others().any(|g| tainted[g]) => return 0.0,
+            Between::Nearest => others()
                 .map(|g| sums[g] / sizes[g])
                 .fold(f64::INFINITY, f64::min),
-            Between::Furthest => others.map(|g| sums[g] / sizes[g]).fold(0.0, f64::max),
-            Between::MeanOther => others.map(|g| sums[g]).sum::<f64>() / (n - sizes[own]),
+            Between::Furthest => others().map(|g| sums[g] / sizes[g]).fold(0.0, f64::max),
         };
         let scale = a.max(b);
         if scale > 0.0 { (b - a) / scale } else { 0.0 }
@@ -197,10 +210,6 @@ pub fn batch_per_cell(
     EvalError::check("labels", x.nrows(), labels.len())?;
     EvalError::check("batches", x.nrows(), batches.len())?;
     pairs::check_finite("embedding", x)?;
-    let (distance, between) = match kind {
-        BatchSilhouette::Euclidean => (Distance::Euclidean, Between::Nearest),
-        BatchSilhouette::Bras(between) => (Distance::HalfSquared, between),
-    };
     let mut out = vec![None; x.nrows()];
     for members in Groups::new(labels).members {
         let codes: Vec<u32> = members.iter().map(|&i| batches[i as usize]).collect();
@@ -209,11 +218,20 @@ pub fn batch_per_cell(
             continue;
         }
         let rows: Vec<usize> = members.iter().map(|&i| i as usize).collect();
-        let mut sub = x.select(Axis(0), &rows);
-        if distance == Distance::HalfSquared {
-            normalise(&mut sub);
-        }
-        let s = nested(sub.view(), &groups, distance, between);
+        let sub = x.select(Axis(0), &rows);
+        let s = match kind {
+            BatchSilhouette::Euclidean => nested(
+                sub.view(),
+                &groups,
+                (Distance::Euclidean, Between::Nearest),
+                &[],
+            ),
+            BatchSilhouette::Bras(between, mode) => {
+                let (unit, zero) = normalised(sub.view());
+                let lost: &[bool] = if mode == Mode::Compat { &zero } else { &[] };
+                nested(unit.view(), &groups, (Distance::HalfSquared, between), lost)
+            }
+        };
         for (row, s) in rows.into_iter().zip(s) {
             out[row] = Some(1.0 - s.abs());
         }
@@ -221,19 +239,29 @@ pub fn batch_per_cell(
     Ok(out)
 }
 
-/// Brings every row to length 1; a zero row stays zero.
-fn normalise(x: &mut Array2<f32>) {
-    for mut row in x.outer_iter_mut() {
+/// Rows at length 1, and which rows are zero.
+///
+/// A zero row gets a direction of its own (an added dimension), so that its cosine distance to
+/// every other row is 1: it points nowhere and is like nothing.
+fn normalised(x: ArrayView2<'_, f32>) -> (Array2<f32>, Vec<bool>) {
+    let mut out = Array2::zeros((x.nrows(), x.ncols() + 1));
+    let mut zero = vec![false; x.nrows()];
+    for ((row, mut unit), zero) in x.outer_iter().zip(out.outer_iter_mut()).zip(&mut zero) {
         let length = row
             .iter()
             .map(|&v| f64::from(v).powi(2))
             .sum::<f64>()
             .sqrt();
-        if length > 0.0 {
-            row.iter_mut()
-                .for_each(|v| *v = (f64::from(*v) / length) as f32);
+        *zero = length == 0.0;
+        if *zero {
+            unit[x.ncols()] = 1.0;
+        } else {
+            unit.iter_mut()
+                .zip(row)
+                .for_each(|(u, &v)| *u = (f64::from(v) / length) as f32);
         }
     }
+    (out, zero)
 }
 
 /// The two families of batch silhouettes.
@@ -241,8 +269,8 @@ fn normalise(x: &mut Array2<f32>) {
 pub enum BatchSilhouette {
     /// Euclidean distance, nearest other batch: `silhouette_batch`.
     Euclidean,
-    /// Cosine distance and a way to sum up the other batches: `bras`.
-    Bras(Between),
+    /// Cosine distance and a way to sum up the other batches: [`bras`].
+    Bras(Between, Mode),
 }
 
 /// `silhouette_batch`: mean over labels of the mean of `1 − |s|` over the label's cells, `s` being
@@ -256,8 +284,18 @@ pub fn silhouette_batch(x: ArrayView2<'_, f32>, labels: &[u32], batches: &[u32])
 
 /// `bras`: batch-removal-adapted silhouette, [`silhouette_batch`] with cosine distance and the
 /// other batches summed up by `between` (`MeanOther` is the default of the paper).
-pub fn bras(x: ArrayView2<'_, f32>, labels: &[u32], batches: &[u32], between: Between) -> Outcome {
-    batch_score(x, labels, batches, BatchSilhouette::Bras(between))
+///
+/// The modes differ for zero vectors only. Strict puts one at distance 1 from everything. In the
+/// reference its distances are NaN: every cell of its label and batch then scores 1, and for other
+/// cells that batch drops out of the sum over other batches but not out of the count.
+pub fn bras(
+    x: ArrayView2<'_, f32>,
+    labels: &[u32],
+    batches: &[u32],
+    between: Between,
+    mode: Mode,
+) -> Outcome {
+    batch_score(x, labels, batches, BatchSilhouette::Bras(between, mode))
 }
 
 fn batch_score(

@@ -106,9 +106,25 @@ fn silhouettes(cells: &Cells<'_>, recorder: &mut Recorder) -> Result<(), EvalErr
     }
     let batch = silhouette::silhouette_batch(x, labels, batches);
     recorder.metric("silhouette_batch", Group::Batch, Mode::Strict, &batch, None);
-    let bras = silhouette::bras(x, labels, batches, Between::MeanOther);
-    recorder.metric("bras", Group::Batch, Mode::Strict, &bras, None);
-    let furthest = silhouette::bras(x, labels, batches, Between::Furthest);
+    let bras = |mode| silhouette::bras(x, labels, batches, Between::MeanOther, mode);
+    recorder.metric(
+        "bras",
+        Group::Batch,
+        Mode::Strict,
+        &bras(Mode::Strict),
+        None,
+    );
+    // The modes differ only where a cell lies at the origin.
+    if x.outer_iter().any(|row| row.iter().all(|&v| v == 0.0)) {
+        recorder.metric(
+            "bras",
+            Group::Batch,
+            Mode::Compat,
+            &bras(Mode::Compat),
+            None,
+        );
+    }
+    let furthest = silhouette::bras(x, labels, batches, Between::Furthest, Mode::Strict);
     recorder.metric("bras_furthest", Group::Batch, Mode::Strict, &furthest, None);
     Ok(())
 }
