@@ -55,7 +55,13 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, Array>, String> {
         .map(|(name, view)| {
             let data = values(view.dtype(), view.data())
                 .ok_or_else(|| format!("{name}: type {:?} not read", view.dtype()))?;
-            Ok((name.to_string(), Array { shape: view.shape().to_vec(), data }))
+            Ok((
+                name.to_string(),
+                Array {
+                    shape: view.shape().to_vec(),
+                    data,
+                },
+            ))
         })
         .collect()
 }
@@ -79,7 +85,8 @@ impl Case {
     /// Reads the case in `dir`.
     pub fn open(dir: &Path) -> Result<Self, String> {
         let config = dir.join("config.json");
-        let config = std::fs::read_to_string(&config).map_err(|e| format!("{}: {e}", config.display()))?;
+        let config =
+            std::fs::read_to_string(&config).map_err(|e| format!("{}: {e}", config.display()))?;
         Ok(Self {
             dir: dir.to_path_buf(),
             config: serde_json::from_str(&config).map_err(|e| e.to_string())?,
@@ -90,27 +97,40 @@ impl Case {
 
     /// An input that must be there.
     pub fn input(&self, name: &str) -> Result<&Array, String> {
-        self.inputs.get(name).ok_or_else(|| format!("input {name} is missing"))
+        self.inputs
+            .get(name)
+            .ok_or_else(|| format!("input {name} is missing"))
     }
 
     /// A whole-number setting, or `default`.
     pub fn usize(&self, path: &str, default: usize) -> usize {
-        self.config.pointer(path).and_then(Value::as_u64).map_or(default, |v| v as usize)
+        self.config
+            .pointer(path)
+            .and_then(Value::as_u64)
+            .map_or(default, |v| v as usize)
     }
 
     /// A number setting, or `default`.
     pub fn f64(&self, path: &str, default: f64) -> f64 {
-        self.config.pointer(path).and_then(Value::as_f64).unwrap_or(default)
+        self.config
+            .pointer(path)
+            .and_then(Value::as_f64)
+            .unwrap_or(default)
     }
 
     /// A text setting, or `default`.
     pub fn str(&self, path: &str, default: &'static str) -> &str {
-        self.config.pointer(path).and_then(Value::as_str).unwrap_or(default)
+        self.config
+            .pointer(path)
+            .and_then(Value::as_str)
+            .unwrap_or(default)
     }
 
     /// A switch, off when absent.
     pub fn flag(&self, path: &str) -> bool {
-        self.config.pointer(path).is_some_and(|v| v.as_bool().unwrap_or(!v.is_null()))
+        self.config
+            .pointer(path)
+            .is_some_and(|v| v.as_bool().unwrap_or(!v.is_null()))
     }
 
     /// Compares every expected output with `ours`; what is missing fails.
@@ -126,7 +146,11 @@ impl Case {
 
     fn compare_one(&self, name: &str, expected: &Array, found: &[f32]) -> Row {
         if expected.data.len() != found.len() {
-            let name = format!("{name} (shape {:?}, ours has {} values)", expected.shape, found.len());
+            let name = format!(
+                "{name} (shape {:?}, ours has {} values)",
+                expected.shape,
+                found.len()
+            );
             return Row::check(name, f64::INFINITY, 0.0);
         }
         let kind = match name.split('.').find(|p| *p != "eval").unwrap_or(name) {
@@ -141,8 +165,17 @@ impl Case {
             .data
             .iter()
             .zip(found)
-            .map(|(a, &b)| if a.is_nan() && b.is_nan() { 0.0 } else { (a - f64::from(b)).abs() })
-            .fold(0f64, |m, e| if e.is_nan() { f64::INFINITY } else { m.max(e) });
+            .map(|(a, &b)| {
+                if a.is_nan() && b.is_nan() {
+                    0.0
+                } else {
+                    (a - f64::from(b)).abs()
+                }
+            })
+            .fold(
+                0f64,
+                |m, e| if e.is_nan() { f64::INFINITY } else { m.max(e) },
+            );
         let zero = |list: &str| {
             let names = self.config.get(list).and_then(Value::as_array);
             names.is_some_and(|l| l.iter().any(|n| name.strip_prefix("grad.") == n.as_str()))
@@ -151,6 +184,10 @@ impl Case {
         if largest == 0.0 || zero("zero_gradient") {
             return Row::check(name, error, MULTIPLE * floor("max_abs"));
         }
-        Row::check(name, error / largest, MULTIPLE * floor("max_rel").max(HALF_ULP))
+        Row::check(
+            name,
+            error / largest,
+            MULTIPLE * floor("max_rel").max(HALF_ULP),
+        )
     }
 }

@@ -11,7 +11,10 @@ fn main() -> std::process::ExitCode {
     let reports = scfm_tests::run(&folder, &filter);
     for report in &reports {
         for row in &report.rows {
-            println!("{} {} {:.2e} {:.2e} {}", report.name, row.name, row.error, row.floor, row.verdict);
+            println!(
+                "{} {} {:.2e} {:.2e} {}",
+                report.name, row.name, row.error, row.floor, row.verdict
+            );
         }
         if let Some(reason) = &report.reason {
             println!("{} - - - {}: {reason}", report.name, report.verdict);
@@ -24,5 +27,9 @@ fn main() -> std::process::ExitCode {
         count(Verdict::Pass),
         count(Verdict::NotBuilt)
     );
-    if failed == 0 { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::from(1) }
+    if failed == 0 {
+        std::process::ExitCode::SUCCESS
+    } else {
+        std::process::ExitCode::from(1)
+    }
 }

@@ -25,14 +25,9 @@ pub fn run(model: &str, dir: &Path) -> Result<Result<Vec<Row>, String>, String> 
 }
 
 /// Loads the reference's weights into `module`, leaving out heads we do not build.
-fn load<M: Module>(
-    module: M,
-    dir: &Path,
-    names: &Names,
-    left_out: &[&str],
-) -> Result<M, String> {
-    let mut tensors = weights::read_safetensors(&dir.join("weights.safetensors"))
-        .map_err(|e| e.to_string())?;
+fn load<M: Module>(module: M, dir: &Path, names: &Names, left_out: &[&str]) -> Result<M, String> {
+    let mut tensors =
+        weights::read_safetensors(&dir.join("weights.safetensors")).map_err(|e| e.to_string())?;
     tensors.retain(|name, _| !left_out.iter().any(|l| name.starts_with(l)));
     weights::load(module, tensors, names).map_err(|e| e.to_string())
 }

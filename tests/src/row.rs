@@ -29,14 +29,28 @@ pub struct Row {
 impl Row {
     /// Passes when `error` is a number not above `tolerance`.
     pub fn check(name: impl Into<String>, error: f64, tolerance: f64) -> Self {
-        let verdict = if error <= tolerance { Verdict::Pass } else { Verdict::Fail };
-        Self { name: name.into(), error, floor: tolerance, verdict }
+        let verdict = if error <= tolerance {
+            Verdict::Pass
+        } else {
+            Verdict::Fail
+        };
+        Self {
+            name: name.into(),
+            error,
+            floor: tolerance,
+            verdict,
+        }
     }
 
     /// Something the reference has and we do not compute yet.
     pub fn not_built(name: impl Into<String>) -> Self {
         let name = name.into();
-        Self { name, error: f64::NAN, floor: f64::NAN, verdict: Verdict::NotBuilt }
+        Self {
+            name,
+            error: f64::NAN,
+            floor: f64::NAN,
+            verdict: Verdict::NotBuilt,
+        }
     }
 }
 

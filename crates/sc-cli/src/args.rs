@@ -131,7 +131,7 @@ pub(crate) struct Columns {
     /// Column of obs with the cell type
     #[arg(long, value_name = "COLUMN", default_value = "cell_type")]
     pub(crate) label: String,
-    /// Column of obs with the sequencing batch
+    /// Column of obs with the sequencing batch; none to judge cell types only
     #[arg(long, value_name = "COLUMN", default_value = "batch")]
     pub(crate) batch: String,
     /// Column of obs with the donor
@@ -152,8 +152,12 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     pub(crate) obsm: Vec<String>,
     /// Baselines and controls beside them
-    #[arg(long, value_name = "NAME", value_delimiter = ',',
-          default_value = "hvg,pca,lr-counts,knn,shuffled-labels,one-hot,random-embedding")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = "hvg,pca,lr-counts,knn,shuffled-labels,one-hot,random-embedding"
+    )]
     pub(crate) methods: Vec<String>,
     /// Bootstrap replicates
     #[arg(long, default_value_t = 500)]

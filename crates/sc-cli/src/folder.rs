@@ -66,7 +66,10 @@ pub(crate) fn write(
 pub(crate) fn read(folder: &Path) -> Result<Model> {
     let config_path = folder.join("config.json");
     let text = std::fs::read_to_string(&config_path).map_err(|e| {
-        at(&config_path, format!("{e}; --model wants the folder that `scfm pretrain` wrote"))
+        at(
+            &config_path,
+            format!("{e}; --model wants the folder that `scfm pretrain` wrote"),
+        )
     })?;
     let config: ModelConfig = serde_json::from_str(&text).map_err(|e| at(&config_path, e))?;
     let genes_path = folder.join("genes.tsv");

@@ -11,8 +11,8 @@ use sc_eval::controls;
 use sc_eval::layout::umap2d;
 use sc_eval::neighbors::{Ties, knn};
 use sc_eval::protocol::{
-    Dataset, Judgement, Options, References, ScgraphReferences, judge_embedding,
-    judge_predictions, linear_predictions, scgraph_references,
+    Dataset, Judgement, Options, References, ScgraphReferences, judge_embedding, judge_predictions,
+    linear_predictions, scgraph_references,
 };
 use sc_eval::results::{Cost, CurvePoint, Family, Map2d, RunResult};
 use std::time::Instant;
@@ -28,13 +28,41 @@ const NEIGHBOURS: usize = 15;
 
 /// Baselines and controls, with the sentence the report prints.
 pub(crate) const SIMPLE: &[(&str, Family, &str)] = &[
-    ("hvg", Family::Baseline, "log-normalised values of 2,000 highly variable genes, as they are"),
-    ("pca", Family::Baseline, "50 principal components of the same genes, fitted on training donors"),
-    ("lr-counts", Family::Baseline, "L2 logistic regression on log-normalised counts of all genes"),
-    ("knn", Family::Baseline, "15 nearest neighbours on the principal components, majority vote"),
-    ("shuffled-labels", Family::Control, "principal components judged with shuffled labels: chance"),
-    ("one-hot", Family::Control, "the labels themselves as the embedding: perfect and worthless"),
-    ("random-embedding", Family::Control, "50 random numbers a cell: nothing to find"),
+    (
+        "hvg",
+        Family::Baseline,
+        "log-normalised values of 2,000 highly variable genes, as they are",
+    ),
+    (
+        "pca",
+        Family::Baseline,
+        "50 principal components of the same genes, fitted on training donors",
+    ),
+    (
+        "lr-counts",
+        Family::Baseline,
+        "L2 logistic regression on log-normalised counts of all genes",
+    ),
+    (
+        "knn",
+        Family::Baseline,
+        "15 nearest neighbours on the principal components, majority vote",
+    ),
+    (
+        "shuffled-labels",
+        Family::Control,
+        "principal components judged with shuffled labels: chance",
+    ),
+    (
+        "one-hot",
+        Family::Control,
+        "the labels themselves as the embedding: perfect and worthless",
+    ),
+    (
+        "random-embedding",
+        Family::Control,
+        "50 random numbers a cell: nothing to find",
+    ),
 ];
 
 /// How maps are drawn.
@@ -70,7 +98,13 @@ impl<'a> Bench<'a> {
     pub(crate) fn new(study: &'a Study, options: Options, picture: Picture) -> Result<Self> {
         let pca = principal_components(study)?;
         let scgraph = scgraph_references(&study.values, &study.dataset)?;
-        Ok(Self { study, options, picture, pca, scgraph })
+        Ok(Self {
+            study,
+            options,
+            picture,
+            pca,
+            scgraph,
+        })
     }
 
     /// Judges the baseline or control called `method`.
@@ -110,10 +144,25 @@ impl<'a> Bench<'a> {
         if method == "shuffled-labels" {
             let codes = controls::shuffled_labels(labels, who.seed);
             let labels = Categories::new(codes, dataset.labels.names().to_vec())?;
-            let shuffled = Dataset { labels, ..dataset.clone() };
-            return self.embedding(who, embedding.view(), &shuffled, cost(seconds, 0.0, 0.0, 0, 0), Vec::new());
+            let shuffled = Dataset {
+                labels,
+                ..dataset.clone()
+            };
+            return self.embedding(
+                who,
+                embedding.view(),
+                &shuffled,
+                cost(seconds, 0.0, 0.0, 0, 0),
+                Vec::new(),
+            );
         }
-        self.embedding(who, embedding.view(), dataset, cost(seconds, 0.0, 0.0, 0, 0), Vec::new())
+        self.embedding(
+            who,
+            embedding.view(),
+            dataset,
+            cost(seconds, 0.0, 0.0, 0, 0),
+            Vec::new(),
+        )
     }
 
     fn neighbour_votes(&self) -> Result<sc_eval::protocol::Predictions> {
@@ -121,7 +170,12 @@ impl<'a> Bench<'a> {
         let rows = |rows: &[usize]| self.pca.select(ndarray::Axis(0), rows);
         let labels = dataset.labels.select(&dataset.train);
         let (train, test) = (rows(&dataset.train), rows(&dataset.test));
-        Ok(sc_eval::baselines::knn_classify(train.view(), labels.codes(), test.view(), NEIGHBOURS)?)
+        Ok(sc_eval::baselines::knn_classify(
+            train.view(),
+            labels.codes(),
+            test.view(),
+            NEIGHBOURS,
+        )?)
     }
 
     /// Judges an embedding of all cells.
@@ -146,7 +200,9 @@ impl<'a> Bench<'a> {
 
     /// A picture of the held-out cells.
     fn map(&self, embedding: ArrayView2<'_, f32>, dataset: &Dataset) -> Result<Option<Map2d>> {
-        let Picture::Umap(most) = self.picture else { return Ok(None) };
+        let Picture::Umap(most) = self.picture else {
+            return Ok(None);
+        };
         let step = dataset.test.len().div_ceil(most.max(1)).max(1);
         let rows: Vec<usize> = dataset.test.iter().step_by(step).copied().collect();
         if rows.len() < 3 {
@@ -184,7 +240,10 @@ impl<'a> Bench<'a> {
             device: who.device,
             data: self.study.card.clone(),
             metrics: judged.records,
-            cost: Cost { peak_memory_bytes: peak_memory(), ..cost },
+            cost: Cost {
+                peak_memory_bytes: peak_memory(),
+                ..cost
+            },
             curve,
             map,
         }

@@ -11,7 +11,8 @@ fn bar(length: u64, template: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(length).with_style(style)
 }
 
@@ -23,16 +24,27 @@ pub(crate) struct Steps {
 
 impl Steps {
     pub(crate) fn new(steps: u64) -> Self {
-        Self { bar: bar(steps, "{bar:24} {pos}/{len} {msg} · {eta} left"), rate: 0.0 }
+        Self {
+            bar: bar(steps, "{bar:24} {pos}/{len} {msg} · {eta} left"),
+            rate: 0.0,
+        }
     }
 
     pub(crate) fn show(&mut self, report: &StepReport) {
         let now = report.cells as f64 / report.seconds.max(1e-9);
-        self.rate = if self.rate == 0.0 { now } else { self.rate + SMOOTH * (now - self.rate) };
-        let losses: Vec<String> =
-            report.losses.iter().map(|(n, v)| format!("{n} {v:.4}")).collect();
+        self.rate = if self.rate == 0.0 {
+            now
+        } else {
+            self.rate + SMOOTH * (now - self.rate)
+        };
+        let losses: Vec<String> = report
+            .losses
+            .iter()
+            .map(|(n, v)| format!("{n} {v:.4}"))
+            .collect();
         self.bar.set_position(report.step);
-        self.bar.set_message(format!("{} · {:.0} cells/s", losses.join(" "), self.rate));
+        self.bar
+            .set_message(format!("{} · {:.0} cells/s", losses.join(" "), self.rate));
     }
 
     pub(crate) fn finish(&self) {
@@ -45,7 +57,10 @@ pub(crate) struct Cells(ProgressBar);
 
 impl Cells {
     pub(crate) fn new(cells: usize, what: &str) -> Self {
-        let bar = bar(cells as u64, "{msg} {bar:24} {pos}/{len} cells · {per_sec} · {eta} left");
+        let bar = bar(
+            cells as u64,
+            "{msg} {bar:24} {pos}/{len} cells · {per_sec} · {eta} left",
+        );
         bar.set_message(what.to_string());
         Self(bar)
     }

@@ -10,7 +10,8 @@ pub(crate) fn read(path: Option<&Path>, sets: &[String]) -> Result<Table> {
     let mut table = match path {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|e| at(path, e))?;
-            text.parse::<Table>().map_err(|e| at(path, e.to_string().trim_end()))?
+            text.parse::<Table>()
+                .map_err(|e| at(path, e.to_string().trim_end()))?
         }
         None => Table::new(),
     };
@@ -28,9 +29,11 @@ pub(crate) fn parse<T: DeserializeOwned>(table: Table, from: &str) -> Result<T> 
 }
 
 fn apply(table: &mut Table, set: &str) -> Result<()> {
-    let (path, value) = set
-        .split_once('=')
-        .ok_or_else(|| message(format!("--set {set}: write KEY=VALUE, as in train.steps=500")))?;
+    let (path, value) = set.split_once('=').ok_or_else(|| {
+        message(format!(
+            "--set {set}: write KEY=VALUE, as in train.steps=500"
+        ))
+    })?;
     let mut keys: Vec<&str> = path.trim().split('.').collect();
     let last = keys.pop().filter(|k| !k.is_empty());
     let last = last.ok_or_else(|| message(format!("--set {set}: the key is empty")))?;
@@ -61,7 +64,11 @@ mod tests {
 
     #[test]
     fn overrides_make_tables_and_keep_types() {
-        let sets = ["train.steps=5".to_string(), "name=a b".into(), "x=[1, 2]".into()];
+        let sets = [
+            "train.steps=5".to_string(),
+            "name=a b".into(),
+            "x=[1, 2]".into(),
+        ];
         let table = read(None, &sets).unwrap();
         assert_eq!(table["train"]["steps"].as_integer(), Some(5));
         assert_eq!(table["name"].as_str(), Some("a b"));

@@ -1,7 +1,7 @@
 //! A data set opened: counts, genes, and for an evaluation labels, batches, donors and a split.
 
 use crate::args::Input;
-use crate::error::{Result, message};
+use crate::error::{Result, at, message};
 use sc_data::h5ad::{H5ad, Missing};
 use sc_data::hvg::{Flavor, HvgConfig, HvgInput, highly_variable_genes};
 use sc_data::split::{Split, SplitCodes, SplitConfig, SplitMethod, split_by_donor};
@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+/// The name of no batch column.
+pub(crate) const NO_BATCH: &str = "none";
 /// Cells on which variable genes are chosen, at most.
 const HVG_CELLS: usize = 50_000;
 /// Counts a cell is scaled to before the logarithm.
@@ -44,7 +46,12 @@ impl Source {
             ValueKind::Counts => Arc::new(reader),
             _ => Arc::new(AssumedNormalized(reader)),
         };
-        Ok(Self { file, counts, slot: found.slot.to_string(), genes })
+        Ok(Self {
+            file,
+            counts,
+            slot: found.slot.to_string(),
+            genes,
+        })
     }
 
     pub(crate) fn cells(&self) -> usize {
@@ -59,7 +66,7 @@ impl Source {
 
     /// Batch codes and names: of `column`, or one batch for all.
     pub(crate) fn batches(&self, column: Option<&str>) -> Result<(Vec<u32>, Vec<String>)> {
-        match column {
+        match column.filter(|c| *c != NO_BATCH) {
             Some(column) => {
                 let factor = self.factor(column)?;
                 Ok((factor.codes().to_vec(), factor.names().to_vec()))
@@ -85,15 +92,25 @@ pub(crate) fn variable_genes(
     }
     let step = rows.len().div_ceil(HVG_CELLS).max(1);
     let mut per_batch: BTreeMap<u32, usize> = BTreeMap::new();
-    rows.iter().step_by(step).for_each(|&r| *per_batch.entry(batches[r]).or_default() += 1);
-    let rows: Vec<usize> =
-        rows.iter().step_by(step).copied().filter(|&r| per_batch[&batches[r]] >= 2).collect();
+    rows.iter()
+        .step_by(step)
+        .for_each(|&r| *per_batch.entry(batches[r]).or_default() += 1);
+    let rows: Vec<usize> = rows
+        .iter()
+        .step_by(step)
+        .copied()
+        .filter(|&r| per_batch[&batches[r]] >= 2)
+        .collect();
     if rows.len() < 2 {
         return Ok((0..n).collect());
     }
     let values = log_normalize(counts, &rows)?;
     let codes: Vec<u32> = rows.iter().map(|&r| batches[r]).collect();
-    let config = HvgConfig { flavor: Flavor::Seurat, n_top: n, ..Default::default() };
+    let config = HvgConfig {
+        flavor: Flavor::Seurat,
+        n_top: n,
+        ..Default::default()
+    };
     let table = highly_variable_genes(HvgInput::LogNormalized(&values), Some(&codes), &config)?;
     Ok(table.selected_genes())
 }
@@ -132,16 +149,52 @@ impl Study {
     pub(crate) fn open(input: &Input, design: &Design) -> Result<Self> {
         let source = Source::open(input)?;
         let labels = source.factor(&design.label)?;
-        let batches = source.factor(&design.batch)?;
         let donors = source.factor(&design.donor)?;
+        let batches = if design.batch == NO_BATCH {
+            Categories::new(vec![0; source.cells()], vec!["all".into()])?
+        } else {
+            several_batches(source.factor(&design.batch)?, &input.file, &design.batch)?
+        };
         let split = split(design, &labels, &batches, &donors)?;
         let all: Vec<usize> = (0..source.cells()).collect();
         let values = log_normalize(source.counts.as_ref(), &all)?;
-        let card = card(&source, &input.file, design, [&labels, &batches, &donors], &split)?;
+        let card = card(
+            &source,
+            &input.file,
+            design,
+            [&labels, &batches, &donors],
+            &split,
+        )?;
         let Split { train, test, .. } = split;
-        let dataset = Dataset { labels, batches, donors, train, test };
-        Ok(Self { source, dataset, values, card })
+        let dataset = Dataset {
+            labels,
+            batches,
+            donors,
+            train,
+            test,
+        };
+        Ok(Self {
+            source,
+            dataset,
+            values,
+            card,
+        })
     }
+}
+
+/// Refuses one batch under a name: half of the metrics would be undefined without a word.
+fn several_batches(batches: Categories, path: &Path, column: &str) -> Result<Categories> {
+    if batches.distinct() > 1 {
+        return Ok(batches);
+    }
+    let only = batches.names().first().map_or("nothing", String::as_str);
+    Err(at(
+        path,
+        format!(
+            "obs['{column}'] holds one batch ('{only}'), so mixing of batches cannot be judged; name \
+             another column, or '{NO_BATCH}' to judge cell types only"
+        ),
+    ))
 }
 
 fn split(
@@ -156,15 +209,25 @@ fn split(
             let code = |name: &String| {
                 let at = donors.names().iter().position(|n| n == name);
                 at.map(|c| c as u32).ok_or_else(|| {
-                    message(format!("split.test_donors: there is no donor '{name}' in obs['{}']", design.donor))
+                    message(format!(
+                        "split.test_donors: there is no donor '{name}' in obs['{}']",
+                        design.donor
+                    ))
                 })
             };
             SplitMethod::TestDonors(names.iter().map(code).collect::<Result<_>>()?)
         }
     };
-    let codes =
-        SplitCodes { donors: donors.codes(), batches: batches.codes(), labels: labels.codes() };
-    let config = SplitConfig { method, test_fraction: design.test_fraction, seed: design.seed };
+    let codes = SplitCodes {
+        donors: donors.codes(),
+        batches: batches.codes(),
+        labels: labels.codes(),
+    };
+    let config = SplitConfig {
+        method,
+        test_fraction: design.test_fraction,
+        seed: design.seed,
+    };
     Ok(split_by_donor(codes, &config)?)
 }
 
@@ -177,10 +240,17 @@ fn card(
 ) -> Result<DataCard> {
     let count = |c: &Categories| {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        c.codes().iter().for_each(|&k| *counts.entry(c.names()[k as usize].clone()).or_default() += 1);
+        c.codes()
+            .iter()
+            .for_each(|&k| *counts.entry(c.names()[k as usize].clone()).or_default() += 1);
         counts
     };
-    let names = |codes: &[u32]| codes.iter().map(|&c| donors.names()[c as usize].clone()).collect();
+    let names = |codes: &[u32]| {
+        codes
+            .iter()
+            .map(|&c| donors.names()[c as usize].clone())
+            .collect()
+    };
     let all: Vec<usize> = (0..source.cells()).collect();
     let matrix = source.counts.read(&all)?;
     let mut totals = matrix.row_sums();
@@ -190,8 +260,13 @@ fn card(
     if empty > 0 {
         warnings.push(format!("{empty} cells have no counts"));
     }
-    let held: std::collections::BTreeSet<u32> = split.train.iter().map(|&r| labels.codes()[r]).collect();
-    let unseen = split.test.iter().filter(|&&r| !held.contains(&labels.codes()[r])).count();
+    let held: std::collections::BTreeSet<u32> =
+        split.train.iter().map(|&r| labels.codes()[r]).collect();
+    let unseen = split
+        .test
+        .iter()
+        .filter(|&&r| !held.contains(&labels.codes()[r]))
+        .count();
     if unseen > 0 {
         warnings.push(format!(
             "{unseen} held-out cells have a label that no training donor has; no probe can get them right"
@@ -199,7 +274,10 @@ fn card(
     }
     let cells = source.cells();
     Ok(DataCard {
-        file: path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+        file: path
+            .file_name()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_default(),
         hash: sc_data::atomic::hash_file(path)?,
         cells,
         genes: source.genes.len(),

@@ -1,6 +1,6 @@
 //! Training a model on rows of an open file, shared by `pretrain` and `run`.
 
-use crate::error::{Result, message};
+use crate::error::{Result, at, message};
 use crate::folder::ModelConfig;
 use crate::progress::Steps;
 use crate::study::{Source, variable_genes};
@@ -31,6 +31,12 @@ impl Plan {
         (codes, names): (Vec<u32>, Vec<String>),
         seed: u64,
     ) -> Result<Self> {
+        if rows.len() < 2 {
+            return Err(at(
+                source.file.path(),
+                format!("{} cell to train on; a model needs at least 2", rows.len()),
+            ));
+        }
         let wanted = spec.vocabulary.genes;
         let counts = source.counts.as_ref();
         let chosen = variable_genes(counts, source.genes.len(), &rows, &codes, wanted)?;
@@ -44,8 +50,18 @@ impl Plan {
         let matched = match_genes(&source.genes, &vocabulary)?;
         let task = spec.task(genes.len(), names.len(), seed)?;
         let corpus = corpus(source, matched, codes, rows);
-        let config = ModelConfig { schema: 1, spec, batches: names, seed };
-        Ok(Self { task, config, genes, corpus })
+        let config = ModelConfig {
+            schema: 1,
+            spec,
+            batches: names,
+            seed,
+        };
+        Ok(Self {
+            task,
+            config,
+            genes,
+            corpus,
+        })
     }
 
     /// Hash of everything that must not change between start and resumption.

@@ -48,7 +48,10 @@ pub fn open(spec: &str) -> Result<Device> {
                 AVAILABLE.join(", ")
             )
         } else {
-            format!("unknown device '{name}'; this build has: {}", AVAILABLE.join(", "))
+            format!(
+                "unknown device '{name}'; this build has: {}",
+                AVAILABLE.join(", ")
+            )
         })
     })
 }

@@ -28,7 +28,10 @@ pub enum ModelError {
 impl ModelError {
     /// A [`ModelError::File`] for `path`.
     pub fn file(path: impl Into<PathBuf>, message: impl ToString) -> Self {
-        Self::File { path: path.into(), message: message.to_string() }
+        Self::File {
+            path: path.into(),
+            message: message.to_string(),
+        }
     }
 }
 

@@ -26,7 +26,13 @@ pub enum Init {
 /// `rule` may decide by path (`"encoder.embedding.weight"`); what it leaves follows PyTorch's
 /// defaults: linear layers uniform in `±1/√fan_in`, norms 1 and 0, embeddings standard normal.
 pub fn initialise<M: Module>(module: M, seed: u64, rule: fn(&str) -> Option<Init>) -> M {
-    module.map(&mut Initialise { seed, rule, path: Vec::new(), containers: Vec::new(), fan_in: 1 })
+    module.map(&mut Initialise {
+        seed,
+        rule,
+        path: Vec::new(),
+        containers: Vec::new(),
+        fan_in: 1,
+    })
 }
 
 struct Initialise {
@@ -40,7 +46,11 @@ struct Initialise {
 
 impl Initialise {
     fn default_rule(&mut self, leaf: &str, shape: &[usize]) -> Option<Init> {
-        let container = self.containers.last().map(String::as_str).unwrap_or_default();
+        let container = self
+            .containers
+            .last()
+            .map(String::as_str)
+            .unwrap_or_default();
         match (container, leaf) {
             ("Struct:Linear", "weight") => {
                 self.fan_in = shape[0].max(1);
@@ -94,9 +104,11 @@ fn id_of(path: &str) -> u64 {
 fn draw(init: Init, n: usize, rng: &mut impl Rng) -> Vec<f32> {
     match init {
         Init::Constant(c) => vec![c as f32; n],
-        Init::Uniform(a) => (0..n).map(|_| ((2.0 * rng.random::<f64>() - 1.0) * a) as f32).collect(),
-        Init::Normal(s) => {
-            (0..n).map(|_| (rng.sample::<f64, _>(StandardNormal) * s) as f32).collect()
-        }
+        Init::Uniform(a) => (0..n)
+            .map(|_| ((2.0 * rng.random::<f64>() - 1.0) * a) as f32)
+            .collect(),
+        Init::Normal(s) => (0..n)
+            .map(|_| (rng.sample::<f64, _>(StandardNormal) * s) as f32)
+            .collect(),
     }
 }

@@ -74,9 +74,16 @@ impl Walk {
 }
 
 fn export<const D: usize>(tensor: Tensor<D>, transposed: bool) -> NamedTensor {
-    let tensor = if transposed { tensor.swap_dims(0, 1) } else { tensor };
+    let tensor = if transposed {
+        tensor.swap_dims(0, 1)
+    } else {
+        tensor
+    };
     let shape = tensor.dims().to_vec();
-    NamedTensor { shape, data: host(tensor) }
+    NamedTensor {
+        shape,
+        data: host(tensor),
+    }
 }
 
 /// Counters are rank 0 in PyTorch and rank 1 here.
@@ -84,12 +91,19 @@ const COUNTER: &str = "num_batches_tracked";
 
 /// Copies a tensor to the host as `f32`, last axis fastest.
 pub fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data_as::<f32>().try_into_vec::<f32>().unwrap_or_default()
+    tensor
+        .into_data_as::<f32>()
+        .try_into_vec::<f32>()
+        .unwrap_or_default()
 }
 
 /// Every parameter and buffer of `module`, by published name.
 pub fn tensors<M: Module>(module: &M, names: &Names) -> Tensors {
-    let mut collect = Collect { walk: Walk::default(), names, out: Tensors::new() };
+    let mut collect = Collect {
+        walk: Walk::default(),
+        names,
+        out: Tensors::new(),
+    };
     module.visit(&mut collect);
     collect.out
 }
@@ -121,7 +135,12 @@ impl ModuleVisitor for Collect<'_> {
 
 /// The gradient of every parameter that has one, by published name and in published layout.
 pub fn gradients<M: Module>(module: &M, grads: &GradientsParams, names: &Names) -> Tensors {
-    let mut collect = CollectGrads { walk: Walk::default(), names, grads, out: Tensors::new() };
+    let mut collect = CollectGrads {
+        walk: Walk::default(),
+        names,
+        grads,
+        out: Tensors::new(),
+    };
     module.visit(&mut collect);
     collect.out
 }
@@ -155,12 +174,24 @@ impl ModuleVisitor for CollectGrads<'_> {
 /// # Errors
 /// [`ModelError::Weights`] lists every tensor that is missing, not known, or of another shape.
 pub fn load<M: Module>(module: M, tensors: Tensors, names: &Names) -> Result<M> {
-    let mut fill = Fill { walk: Walk::default(), names, tensors, problems: Vec::new() };
+    let mut fill = Fill {
+        walk: Walk::default(),
+        names,
+        tensors,
+        problems: Vec::new(),
+    };
     let module = module.map(&mut fill);
-    let Fill { tensors, mut problems, .. } = fill;
+    let Fill {
+        tensors,
+        mut problems,
+        ..
+    } = fill;
     for (name, tensor) in &tensors {
         if !names.unused.iter().any(|u| name.contains(u)) {
-            problems.push(format!("{name} {:?}: not a tensor of this model", tensor.shape));
+            problems.push(format!(
+                "{name} {:?}: not a tensor of this model",
+                tensor.shape
+            ));
         }
     }
     if problems.is_empty() {
@@ -213,7 +244,11 @@ impl ModuleMapper for Fill<'_> {
                 let shape = if counter { vec![1] } else { found.shape };
                 let data = TensorData::new(found.data, shape);
                 let tensor = Tensor::<D>::from_data(data, &device);
-                let tensor = if transposed { contiguous_transpose(tensor) } else { tensor };
+                let tensor = if transposed {
+                    contiguous_transpose(tensor)
+                } else {
+                    tensor
+                };
                 return param.map(|old| replace(&old, tensor));
             }
         }
@@ -223,7 +258,11 @@ impl ModuleMapper for Fill<'_> {
 
 /// `new` in the place of `old`: trained if `old` was.
 pub(crate) fn replace<const D: usize>(old: &Tensor<D>, new: Tensor<D>) -> Tensor<D> {
-    if old.is_require_grad() { new.require_grad() } else { new }
+    if old.is_require_grad() {
+        new.require_grad()
+    } else {
+        new
+    }
 }
 
 /// A transpose that is laid out anew, so that later products run on contiguous rows.
@@ -241,7 +280,11 @@ trait InnerOrSelf {
 
 impl<const D: usize> InnerOrSelf for Tensor<D> {
     fn inner_or_self(self) -> Self {
-        if self.device().is_autodiff() { self.inner() } else { self }
+        if self.device().is_autodiff() {
+            self.inner()
+        } else {
+            self
+        }
     }
 }
 
@@ -258,9 +301,18 @@ pub fn read_safetensors(path: &Path) -> Result<Tensors> {
     file.iter()
         .map(|(name, view)| {
             let data = to_f32(view.dtype(), view.data()).ok_or_else(|| {
-                ModelError::file(path, format!("tensor {name}: type {:?} is not read", view.dtype()))
+                ModelError::file(
+                    path,
+                    format!("tensor {name}: type {:?} is not read", view.dtype()),
+                )
             })?;
-            Ok((name.to_string(), NamedTensor { shape: view.shape().to_vec(), data }))
+            Ok((
+                name.to_string(),
+                NamedTensor {
+                    shape: view.shape().to_vec(),
+                    data,
+                },
+            ))
         })
         .collect()
 }
@@ -273,7 +325,9 @@ fn to_f32(dtype: safetensors::Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     Some(match dtype {
         Dtype::F32 => each::<4>(bytes, f32::from_le_bytes),
         Dtype::F64 => each::<8>(bytes, |b| f64::from_le_bytes(b) as f32),
-        Dtype::BF16 => each::<2>(bytes, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
+        Dtype::BF16 => each::<2>(bytes, |b| {
+            f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)
+        }),
         Dtype::I64 => each::<8>(bytes, |b| i64::from_le_bytes(b) as f32),
         Dtype::I32 => each::<4>(bytes, |b| i32::from_le_bytes(b) as f32),
         Dtype::U8 | Dtype::BOOL => bytes.iter().map(|&b| f32::from(b)).collect(),

@@ -44,10 +44,17 @@ impl AdamW {
         config: &TrainConfig,
         step: u64,
     ) -> (M, f64) {
-        let mut norm = SquaredNorm { grads: &grads, sum: 0.0 };
+        let mut norm = SquaredNorm {
+            grads: &grads,
+            sum: 0.0,
+        };
         model.visit(&mut norm);
         let norm = norm.sum.sqrt();
-        let scale = if config.clip > 0.0 && norm > config.clip { config.clip / norm } else { 1.0 };
+        let scale = if config.clip > 0.0 && norm > config.clip {
+            config.clip / norm
+        } else {
+            1.0
+        };
         let rate = config.learning_rate_at(step);
         let t = step as i32;
         let step = Step {
@@ -57,7 +64,11 @@ impl AdamW {
             keep: 1.0 - rate * config.weight_decay,
             scale,
         };
-        let model = model.map(&mut Update { grads, moments: &mut self.moments, step });
+        let model = model.map(&mut Update {
+            grads,
+            moments: &mut self.moments,
+            step,
+        });
         (model, norm)
     }
 
@@ -76,12 +87,16 @@ impl AdamW {
 
     /// Restores what [`Self::tensors`] gave, on `device`. Unpaired tensors are left out.
     pub fn from_tensors(mut tensors: Tensors, device: &Device) -> Self {
-        let ids: Vec<String> =
-            tensors.keys().filter_map(|k| k.strip_prefix("m.").map(str::to_string)).collect();
+        let ids: Vec<String> = tensors
+            .keys()
+            .filter_map(|k| k.strip_prefix("m.").map(str::to_string))
+            .collect();
         let mut moments = BTreeMap::new();
         for id in ids {
             let mut take = |prefix: &str| tensors.remove(&format!("{prefix}.{id}"));
-            if let (Some(m), Some(v), Ok(key)) = (take("m"), take("v"), u64::from_str_radix(&id, 16)) {
+            if let (Some(m), Some(v), Ok(key)) =
+                (take("m"), take("v"), u64::from_str_radix(&id, 16))
+            {
                 let put = |t: NamedTensor| {
                     Tensor::<1>::from_data(TensorData::new(t.data, t.shape), device)
                 };
@@ -113,11 +128,16 @@ struct Update<'a> {
 
 impl ModuleMapper for Update<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(grad) = self.grads.remove::<D>(param.id) else { return param };
+        let Some(grad) = self.grads.remove::<D>(param.id) else {
+            return param;
+        };
         let key = param.id.val();
         let shape = grad.dims();
         let grad = flatten(grad);
-        let [m, v] = self.moments.remove(&key).unwrap_or_else(|| [grad.zeros_like(), grad.zeros_like()]);
+        let [m, v] = self
+            .moments
+            .remove(&key)
+            .unwrap_or_else(|| [grad.zeros_like(), grad.zeros_like()]);
         let moments = &mut *self.moments;
         let step = self.step;
         param.map(|old| {
@@ -215,6 +235,10 @@ mod flex {
 
     fn tensor(values: Vec<f32>) -> Tensor<1> {
         let layout = Layout::contiguous(Shape::from(vec![values.len()]));
-        Tensor::from_primitive::<Flex>(FlexTensor::new(Bytes::from_elems(values), layout, DType::F32))
+        Tensor::from_primitive::<Flex>(FlexTensor::new(
+            Bytes::from_elems(values),
+            layout,
+            DType::F32,
+        ))
     }
 }

@@ -51,7 +51,10 @@ pub fn save(folder: &Path, state: &State, model: &Tensors, optimiser: &AdamW) ->
         .map_err(|e| TrainError::file(&beside, format!("cannot write the checkpoint: {e}")))?;
     let files = [
         ("model.safetensors", to_safetensors(model)?),
-        ("optimizer.safetensors", to_safetensors(&optimiser.tensors())?),
+        (
+            "optimizer.safetensors",
+            to_safetensors(&optimiser.tensors())?,
+        ),
         ("state.json", state_json),
     ];
     for (name, bytes) in files {
@@ -73,8 +76,12 @@ fn list(folder: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = entries
         .map(|e| e.path())
         .filter(|p| {
-            let name = p.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            name.strip_prefix("step-").is_some_and(|n| n.parse::<u64>().is_ok())
+            let name = p
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            name.strip_prefix("step-")
+                .is_some_and(|n| n.parse::<u64>().is_ok())
         })
         .collect();
     found.sort();
@@ -96,11 +103,12 @@ pub struct Restored {
 /// # Errors
 /// [`TrainError::File`] when it cannot be read or belongs to another run.
 pub fn latest(folder: &Path, fingerprint: &str, device: &Device) -> Result<Option<Restored>> {
-    let Some(path) = list(folder).pop() else { return Ok(None) };
+    let Some(path) = list(folder).pop() else {
+        return Ok(None);
+    };
     let state_path = path.join("state.json");
     let text = fs::read_to_string(&state_path).map_err(|e| TrainError::file(&state_path, e))?;
-    let state: State =
-        serde_json::from_str(&text).map_err(|e| TrainError::file(&state_path, e))?;
+    let state: State = serde_json::from_str(&text).map_err(|e| TrainError::file(&state_path, e))?;
     if state.fingerprint != fingerprint {
         return Err(TrainError::file(
             folder,

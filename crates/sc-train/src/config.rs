@@ -57,7 +57,10 @@ impl TrainConfig {
             return fail("minibatch and train.checkpoint_every must be at least 1".into());
         }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return fail(format!("learning_rate = {}; must be above 0", self.learning_rate));
+            return fail(format!(
+                "learning_rate = {}; must be above 0",
+                self.learning_rate
+            ));
         }
         for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
             if !(0.0..1.0).contains(&beta) {
@@ -85,7 +88,12 @@ mod tests {
 
     #[test]
     fn warms_up_and_comes_down() {
-        let c = TrainConfig { steps: 110, warmup: 10, learning_rate: 2.0, ..Default::default() };
+        let c = TrainConfig {
+            steps: 110,
+            warmup: 10,
+            learning_rate: 2.0,
+            ..Default::default()
+        };
         assert!((c.learning_rate_at(5) - 1.0).abs() < 1e-12);
         assert!((c.learning_rate_at(10) - 2.0).abs() < 1e-12);
         assert!((c.learning_rate_at(110) - 0.1).abs() < 1e-12);

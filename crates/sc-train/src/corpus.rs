@@ -50,7 +50,10 @@ impl Counts for AssumedNormalized {
     }
 
     fn read(&self, rows: &[usize]) -> Result<CsrMatrix, DataError> {
-        let values = self.0.read_normalized(rows).map(LogNormalized::into_matrix)?;
+        let values = self
+            .0
+            .read_normalized(rows)
+            .map(LogNormalized::into_matrix)?;
         Ok(values.map_values(f32::exp_m1))
     }
 }
@@ -92,6 +95,10 @@ impl Corpus {
     pub fn read(&self, rows: &[usize]) -> Result<CellBatch> {
         let counts = self.genes.apply_matrix(&self.counts.read(rows)?)?;
         let batches = rows.iter().map(|&r| self.batches[r]).collect();
-        Ok(CellBatch { rows: rows.to_vec(), counts, batches })
+        Ok(CellBatch {
+            rows: rows.to_vec(),
+            counts,
+            batches,
+        })
     }
 }

@@ -47,7 +47,10 @@ pub enum TrainError {
 impl TrainError {
     /// A [`TrainError::File`] for `path`.
     pub fn file(path: impl Into<PathBuf>, message: impl ToString) -> Self {
-        Self::File { path: path.into(), message: message.to_string() }
+        Self::File {
+            path: path.into(),
+            message: message.to_string(),
+        }
     }
 }
 

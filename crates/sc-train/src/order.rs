@@ -24,7 +24,11 @@ pub fn grouped(
     for (id, mut cells) in by_group(rows, group) {
         cells.shuffle(&mut stream(seed, "order", u64::from(id) + 1, epoch));
         let count = cells.len().div_ceil(size.max(1)).max(1);
-        minibatches.extend(cells.chunks(cells.len().div_ceil(count)).map(<[usize]>::to_vec));
+        minibatches.extend(
+            cells
+                .chunks(cells.len().div_ceil(count))
+                .map(<[usize]>::to_vec),
+        );
     }
     minibatches.shuffle(&mut stream(seed, "order", 0, epoch));
     minibatches
@@ -34,7 +38,12 @@ pub fn grouped(
 pub fn sequential(rows: &[usize], group: impl Fn(usize) -> u32, size: usize) -> Vec<Vec<usize>> {
     by_group(rows, group)
         .into_iter()
-        .flat_map(|(_, cells)| cells.chunks(size.max(1)).map(<[usize]>::to_vec).collect::<Vec<_>>())
+        .flat_map(|(_, cells)| {
+            cells
+                .chunks(size.max(1))
+                .map(<[usize]>::to_vec)
+                .collect::<Vec<_>>()
+        })
         .collect()
 }
 
@@ -57,7 +66,11 @@ mod tests {
         let mut seen: Vec<usize> = minibatches.iter().flatten().copied().collect();
         seen.sort_unstable();
         assert_eq!(seen, rows);
-        assert!(minibatches.iter().all(|m| m.len() <= 10 && m.iter().all(|r| r % 3 == m[0] % 3)));
+        assert!(
+            minibatches
+                .iter()
+                .all(|m| m.len() <= 10 && m.iter().all(|r| r % 3 == m[0] % 3))
+        );
         assert_eq!(minibatches, grouped(&rows, |r| (r % 3) as u32, 10, 1, 4));
         assert_ne!(minibatches, grouped(&rows, |r| (r % 3) as u32, 10, 1, 5));
     }

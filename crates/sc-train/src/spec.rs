@@ -100,11 +100,7 @@ pub trait Trainable: Send + Sync {
     ///
     /// # Errors
     /// Those of [`trainer::train`].
-    fn train(
-        &self,
-        run: &Run<'_>,
-        on_step: &mut dyn FnMut(&StepReport),
-    ) -> Result<Outcome>;
+    fn train(&self, run: &Run<'_>, on_step: &mut dyn FnMut(&StepReport)) -> Result<Outcome>;
 
     /// Initial weights.
     ///
@@ -147,11 +143,7 @@ pub struct Outcome {
 }
 
 impl<T: Task> Trainable for T {
-    fn train(
-        &self,
-        run: &Run<'_>,
-        on_step: &mut dyn FnMut(&StepReport),
-    ) -> Result<Outcome> {
+    fn train(&self, run: &Run<'_>, on_step: &mut dyn FnMut(&StepReport)) -> Result<Outcome> {
         let trained = trainer::train(self, run, on_step)?;
         Ok(Outcome {
             weights: weights::tensors(&trained.model, &self.names()),
@@ -194,15 +186,22 @@ impl ModelSpec {
     /// # Errors
     /// [`TrainError::Config`] for an unknown architecture, objective or setting.
     pub fn task(&self, genes: usize, batches: usize, seed: u64) -> Result<Box<dyn Trainable>> {
-        let known = ARCHITECTURES.iter().find(|a| a.name == self.architecture).ok_or_else(|| {
-            let names: Vec<&str> = ARCHITECTURES.iter().map(|a| a.name).collect();
-            TrainError::Config(format!(
-                "architecture = '{}' is not built; there are: {}",
-                self.architecture,
-                names.join(", ")
-            ))
-        })?;
-        if let Some(objective) = self.objective.as_deref().filter(|o| !known.objectives.contains(o)) {
+        let known = ARCHITECTURES
+            .iter()
+            .find(|a| a.name == self.architecture)
+            .ok_or_else(|| {
+                let names: Vec<&str> = ARCHITECTURES.iter().map(|a| a.name).collect();
+                TrainError::Config(format!(
+                    "architecture = '{}' is not built; there are: {}",
+                    self.architecture,
+                    names.join(", ")
+                ))
+            })?;
+        if let Some(objective) = self
+            .objective
+            .as_deref()
+            .filter(|o| !known.objectives.contains(o))
+        {
             return Err(TrainError::Config(format!(
                 "objective = '{objective}' does not fit {}; it can be trained with: {}",
                 known.name,
@@ -214,11 +213,18 @@ impl ModelSpec {
                 let mut network: CellPlmConfig = self.part("network", &self.network)?;
                 let input: SentenceConfig = self.part("input", &self.input)?;
                 network.genes = genes;
-                if let HeadConfig::Decode { batches: levels, .. } = &mut network.head {
+                if let HeadConfig::Decode {
+                    batches: levels, ..
+                } = &mut network.head
+                {
                     *levels = if batches > 1 { batches } else { 0 };
                 }
                 network.check()?;
-                Ok(Box::new(CellPlmTask { network, input, seed }))
+                Ok(Box::new(CellPlmTask {
+                    network,
+                    input,
+                    seed,
+                }))
             }
             _ => {
                 let mut network: ScGptConfig = self.part("network", &self.network)?;
@@ -229,7 +235,12 @@ impl ModelSpec {
                     *domains = batches.max(1);
                 }
                 network.check()?;
-                Ok(Box::new(ScGptTask { network, input, genes, seed }))
+                Ok(Box::new(ScGptTask {
+                    network,
+                    input,
+                    genes,
+                    seed,
+                }))
             }
         }
     }

@@ -33,7 +33,8 @@ pub trait Task: Send + Sync {
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<Self::Input>;
 
     /// The objective on one minibatch; `step` is counted from 1.
-    fn losses(&self, model: &Self::Model, input: Self::Input, step: u64, device: &Device) -> Losses;
+    fn losses(&self, model: &Self::Model, input: Self::Input, step: u64, device: &Device)
+    -> Losses;
 
     /// Minibatches for embedding, in an order that covers the corpus once.
     fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>>;

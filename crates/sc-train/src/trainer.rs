@@ -158,7 +158,11 @@ pub fn train<T: Task>(
         }
         Ok(())
     })?;
-    Ok(Trained { model, steps: done, interrupted })
+    Ok(Trained {
+        model,
+        steps: done,
+        interrupted,
+    })
 }
 
 /// Reads and prepares minibatches ahead of the steps, in their order.
@@ -178,7 +182,10 @@ fn produce<T: Task>(
             minibatches = task.minibatches(run.corpus, run.config.minibatch, epoch);
         }
         let rows = &minibatches[(at % per_epoch) as usize];
-        let input = run.corpus.read(rows).and_then(|cells| task.prepare(cells, epoch));
+        let input = run
+            .corpus
+            .read(rows)
+            .and_then(|cells| task.prepare(cells, epoch));
         let input = input.map(|input| (input, rows.len()));
         let failed = input.is_err();
         // The receiver is gone when training stopped; nobody wants more.
@@ -221,8 +228,11 @@ fn open_log(path: &Path, done: u64) -> Result<File> {
 }
 
 fn write_log(log: &mut File, folder: &Path, report: &StepReport) -> Result<()> {
-    let losses: serde_json::Map<String, serde_json::Value> =
-        report.losses.iter().map(|(n, v)| ((*n).to_string(), json!(v))).collect();
+    let losses: serde_json::Map<String, serde_json::Value> = report
+        .losses
+        .iter()
+        .map(|(n, v)| ((*n).to_string(), json!(v)))
+        .collect();
     let line = json!({
         "step": report.step,
         "losses": losses,
@@ -232,7 +242,10 @@ fn write_log(log: &mut File, folder: &Path, report: &StepReport) -> Result<()> {
         "seconds": report.seconds,
     });
     writeln!(log, "{line}").map_err(|e| {
-        TrainError::file(folder.join("train.jsonl"), format!("cannot write the log: {e}"))
+        TrainError::file(
+            folder.join("train.jsonl"),
+            format!("cannot write the log: {e}"),
+        )
     })
 }
 
@@ -245,7 +258,10 @@ pub fn read_log(path: &Path) -> Result<Vec<(u64, Vec<(String, f64)>)>> {
     let point = |line: &str| {
         let value: serde_json::Value = serde_json::from_str(line).ok()?;
         let losses = value.get("losses")?.as_object()?;
-        let losses = losses.iter().filter_map(|(k, v)| Some((k.clone(), v.as_f64()?))).collect();
+        let losses = losses
+            .iter()
+            .filter_map(|(k, v)| Some((k.clone(), v.as_f64()?)))
+            .collect();
         Some((value.get("step")?.as_u64()?, losses))
     };
     Ok(text.lines().filter_map(point).collect())

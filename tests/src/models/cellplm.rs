@@ -65,12 +65,17 @@ fn config(case: &Case) -> Result<CellPlmConfig, String> {
         },
         other => return refuse("latent_mod", other),
     };
-    let (hidden, layers) = (case.usize(&ctor("dec_hid"), 16), case.usize(&ctor("dec_layers"), 2));
+    let (hidden, layers) = (
+        case.usize(&ctor("dec_hid"), 16),
+        case.usize(&ctor("dec_layers"), 2),
+    );
     let head = match case.str(&ctor("head_type"), "") {
         "embedder" => HeadConfig::Embed,
-        "annotation" | "imputation" => {
-            HeadConfig::Mlp { outputs: case.usize(&ctor("out_dim"), 1), hidden, layers }
-        }
+        "annotation" | "imputation" => HeadConfig::Mlp {
+            outputs: case.usize(&ctor("out_dim"), 1),
+            hidden,
+            layers,
+        },
         "" => HeadConfig::Decode {
             hidden,
             layers,
@@ -84,7 +89,11 @@ fn config(case: &Case) -> Result<CellPlmConfig, String> {
         },
         other => return refuse("head_type", other),
     };
-    let genes = case.config.get("gene_list").and_then(|l| l.as_array()).map_or(0, Vec::len);
+    let genes = case
+        .config
+        .get("gene_list")
+        .and_then(|l| l.as_array())
+        .map_or(0, Vec::len);
     Ok(CellPlmConfig {
         genes,
         hidden: case.usize(&ctor("enc_hid"), 16),
@@ -115,7 +124,12 @@ impl Counts {
         });
         Ok(Self {
             counts: Arc::new(CsrMatrix::from_dense(cols, &dense.f32())),
-            genes: case.input("gene_idx")?.ints().iter().map(|&g| g as u32).collect(),
+            genes: case
+                .input("gene_idx")?
+                .ints()
+                .iter()
+                .map(|&g| g as u32)
+                .collect(),
             masked: masked.collect(),
         })
     }
@@ -141,9 +155,9 @@ fn whole(
 ) -> Result<(), String> {
     let counts = Counts::read(case)?;
     let float = |name: &str| {
-        case.inputs.get(name).map(|a| {
-            Tensor::<2>::from_data(TensorData::new(a.f32(), a.shape.clone()), device)
-        })
+        case.inputs
+            .get(name)
+            .map(|a| Tensor::<2>::from_data(TensorData::new(a.f32(), a.shape.clone()), device))
     };
     let codes = |name: &str| {
         case.inputs.get(name).map(|a| {
@@ -157,11 +171,17 @@ fn whole(
     };
     for (prefix, phase) in phases {
         // The VAE samples in training only; the mixture's noise is used in evaluation too.
-        let noise = float("normal_eps").map(|normal| LatentNoise { normal, uniform: float("gumbel_u") });
+        let noise = float("normal_eps").map(|normal| LatentNoise {
+            normal,
+            uniform: float("gumbel_u"),
+        });
         let sentence = Sentence {
             log_counts: counts.input(phase),
             genes: Some(counts.genes.clone()),
-            covariates: Covariates { batch: codes("batch"), dataset: codes("dataset") },
+            covariates: Covariates {
+                batch: codes("batch"),
+                dataset: codes("dataset"),
+            },
             noise,
             kl_weight: case.f64("/vae_kl_weight", 1.0),
         };
@@ -194,16 +214,30 @@ fn score(
     add(ours, "loss.latent", latent.clone());
     let chosen = |name: &str| -> Result<Vec<i64>, String> {
         let mask = case.input(name)?;
-        Ok((0..mask.data.len()).filter(|&i| mask.data[i] != 0.0).map(|i| i as i64).collect())
+        Ok((0..mask.data.len())
+            .filter(|&i| mask.data[i] != 0.0)
+            .map(|i| i as i64)
+            .collect())
     };
     let index = |rows: &[i64]| {
         Tensor::<1, Int>::from_data(TensorData::new(rows.to_vec(), [rows.len()]), device)
     };
     let target = match (&config.head, &output.counts, &output.logits) {
-        (HeadConfig::Decode { objective: Objective::Denoise, .. }, Some(decoded), _) => {
+        (
+            HeadConfig::Decode {
+                objective: Objective::Denoise,
+                ..
+            },
+            Some(decoded),
+            _,
+        ) => {
             let loss = objective::denoise(decoded, &counts.counts, &counts.masked);
             add(ours, "loss.recon_all_genes", loss.all_genes.clone());
-            add(ours, "loss.recon_masked_entries", loss.masked_entries.clone());
+            add(
+                ours,
+                "loss.recon_masked_entries",
+                loss.masked_entries.clone(),
+            );
             loss.all_genes + loss.masked_entries
         }
         (HeadConfig::Decode { .. }, Some(decoded), _) => {
@@ -211,7 +245,11 @@ fn score(
             let measured = Arc::new(measured);
             let genes: Vec<i64> = counts.genes.iter().map(|&g| i64::from(g)).collect();
             let mean = decoded.mean.clone().select(1, index(&genes));
-            add(ours, "pred", scaled(mean, &counts.counts, &measured, device));
+            add(
+                ours,
+                "pred",
+                scaled(mean, &counts.counts, &measured, device),
+            );
             objective::impute(decoded, &counts.genes, &counts.counts, &measured)
         }
         (_, _, Some(logits)) if case.inputs.contains_key("loss_mask") => {
@@ -261,11 +299,7 @@ fn scaled(mean: Tensor<2>, counts: &CsrMatrix, measured: &[u32], device: &Device
 }
 
 /// Embeddings of several sentences, whole and cut into chunks.
-fn sentences(
-    case: &Case,
-    model: &CellPlm,
-    found: &mut Found,
-) -> Result<(), String> {
+fn sentences(case: &Case, model: &CellPlm, found: &mut Found) -> Result<(), String> {
     let counts = Counts::read(case)?;
     let input = counts.input(Phase::Eval);
     let sentence_of = case.input("sentence")?.ints();
@@ -273,7 +307,10 @@ fn sentences(
     let d = case.usize("/ctor/post_latent_dim", 0);
     let last = sentence_of.iter().copied().max().unwrap_or(0);
     for name in case.outputs.keys().filter(|k| k.starts_with("emb.")) {
-        let chunk = name.trim_start_matches("emb.chunk").parse::<usize>().unwrap_or(cells);
+        let chunk = name
+            .trim_start_matches("emb.chunk")
+            .parse::<usize>()
+            .unwrap_or(cells);
         let mut all = vec![0f32; cells * d];
         for id in 0..=last {
             let rows: Vec<usize> = (0..cells).filter(|&i| sentence_of[i] == id).collect();
@@ -292,7 +329,11 @@ fn sentences(
                     all[row * d..(row + 1) * d].copy_from_slice(&z[k * d..(k + 1) * d]);
                 }
                 if id == 0 && chunk == cells {
-                    found.extend(seen.0.into_iter().map(|(k, v)| (format!("sentence0.{k}"), v)));
+                    found.extend(
+                        seen.0
+                            .into_iter()
+                            .map(|(k, v)| (format!("sentence0.{k}"), v)),
+                    );
                 }
             }
         }

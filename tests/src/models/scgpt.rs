@@ -44,9 +44,10 @@ fn config(case: &Case) -> Result<ScGptConfig, String> {
     let input_norm = match domains.and_then(|v| v.as_str().map(str::to_string)) {
         Some(kind) if kind == "batchnorm" => InputNorm::BatchNorm { epsilon },
         Some(kind) => return refuse("domain_spec_batchnorm", &kind),
-        None if case.flag(&ctor("domain_spec_batchnorm")) => {
-            InputNorm::DomainSpecific { domains: batches, epsilon }
-        }
+        None if case.flag(&ctor("domain_spec_batchnorm")) => InputNorm::DomainSpecific {
+            domains: batches,
+            epsilon,
+        },
         None if scformer => InputNorm::BatchNorm { epsilon },
         None => InputNorm::None,
     };
@@ -62,9 +63,9 @@ fn config(case: &Case) -> Result<ScGptConfig, String> {
         dropout: 0.0,
         value_encoder: match case.str(&ctor("input_emb_style"), "continuous") {
             "continuous" => ValueEncoderConfig::Continuous,
-            "category" => {
-                ValueEncoderConfig::Category { bins: case.usize(&ctor("n_input_bins"), 0) }
-            }
+            "category" => ValueEncoderConfig::Category {
+                bins: case.usize(&ctor("n_input_bins"), 0),
+            },
             "scaling" => ValueEncoderConfig::Scaling,
             other => return refuse("input_emb_style", other),
         },
@@ -76,7 +77,10 @@ fn config(case: &Case) -> Result<ScGptConfig, String> {
             other => return refuse("cell_emb_style", other),
         },
         explicit_zero_probability: case.flag(&ctor("explicit_zero_prob")),
-        mvc: match (case.flag(&ctor("do_mvc")), case.str(&ctor("mvc_decoder_style"), "inner product")) {
+        mvc: match (
+            case.flag(&ctor("do_mvc")),
+            case.str(&ctor("mvc_decoder_style"), "inner product"),
+        ) {
             (false, _) => None,
             (true, "inner product") => Some(MvcStyle::InnerProduct),
             (true, "inner product, detach") => Some(MvcStyle::InnerProductDetach),
@@ -84,8 +88,16 @@ fn config(case: &Case) -> Result<ScGptConfig, String> {
         },
         classes: case.usize(&ctor("n_cls"), 1),
         class_layers: case.usize(&ctor("nlayers_cls"), 3),
-        batch_labels: if case.flag(&ctor("use_batch_labels")) { batches } else { 0 },
-        adversary_batches: if case.flag(&ctor("do_dab")) { batches } else { 0 },
+        batch_labels: if case.flag(&ctor("use_batch_labels")) {
+            batches
+        } else {
+            0
+        },
+        adversary_batches: if case.flag(&ctor("do_dab")) {
+            batches
+        } else {
+            0
+        },
     })
 }
 
@@ -94,7 +106,11 @@ fn perceptual(case: &Case, config: &ScGptConfig) -> Result<Vec<Row>, String> {
     let model = ScGpt::new(config, &device).map_err(|e| e.to_string())?;
     let model = load(model, &case.dir, &NAMES, &[])?;
     let tokens = tokens(case, config, &device)?;
-    let phase = if case.str("/mode", "eval") == "eval" { Phase::Eval } else { Phase::Train };
+    let phase = if case.str("/mode", "eval") == "eval" {
+        Phase::Eval
+    } else {
+        Phase::Train
+    };
     let mut found = Found::new();
     if case.flag("/also_eval") {
         let mut seen = Record::default();
@@ -119,18 +135,30 @@ fn perceptual(case: &Case, config: &ScGptConfig) -> Result<Vec<Row>, String> {
 fn tokens(case: &Case, config: &ScGptConfig, device: &Device) -> Result<Tokens, String> {
     let genes = case.input("gene_ids")?;
     let shape = genes.shape.clone();
-    let mask = |data: Vec<bool>| Tensor::<2, Bool>::from_data(TensorData::new(data, shape.clone()), device);
-    let padding: Vec<bool> =
-        case.input("src_key_padding_mask")?.data.iter().map(|&v| v != 0.0).collect();
+    let mask = |data: Vec<bool>| {
+        Tensor::<2, Bool>::from_data(TensorData::new(data, shape.clone()), device)
+    };
+    let padding: Vec<bool> = case
+        .input("src_key_padding_mask")?
+        .data
+        .iter()
+        .map(|&v| v != 0.0)
+        .collect();
     let frozen: Vec<bool> = genes.data.iter().map(|&g| g == config.pad as f64).collect();
     let any = |v: &[bool]| v.iter().any(|&b| b);
     let batches = case.inputs.get("batch_labels").map(|a| a.ints());
     Ok(Tokens {
         genes: Tensor::from_data(TensorData::new(genes.ints(), shape.clone()), device),
-        values: Tensor::from_data(TensorData::new(case.input("values")?.f32(), shape.clone()), device),
+        values: Tensor::from_data(
+            TensorData::new(case.input("values")?.f32(), shape.clone()),
+            device,
+        ),
         padding: any(&padding).then(|| mask(padding)),
         frozen: any(&frozen).then(|| mask(frozen)),
-        domain: batches.as_ref().and_then(|b| b.first()).map_or(0, |&b| b as usize),
+        domain: batches
+            .as_ref()
+            .and_then(|b| b.first())
+            .map_or(0, |&b| b as usize),
         batches: batches.map(|b| {
             let n = b.len();
             Tensor::<1, Int>::from_data(TensorData::new(b, [n]), device)
@@ -159,7 +187,10 @@ fn predictions(outputs: &Outputs, ours: &mut Found) {
 }
 
 fn ecs(case: &Case, outputs: &Outputs) -> Tensor<1> {
-    elastic_cell_similarity(outputs.encoded.cell.clone(), case.f64("/ctor/ecs_threshold", 0.3))
+    elastic_cell_similarity(
+        outputs.encoded.cell.clone(),
+        case.f64("/ctor/ecs_threshold", 0.3),
+    )
 }
 
 /// Adds every loss term to `found`; returns the total.
@@ -172,27 +203,49 @@ fn losses(
 ) -> Result<Tensor<1>, String> {
     let float = |name: &str| -> Result<Tensor<2>, String> {
         let a = case.input(name)?;
-        Ok(Tensor::from_data(TensorData::new(a.f32(), a.shape.clone()), device))
+        Ok(Tensor::from_data(
+            TensorData::new(a.f32(), a.shape.clone()),
+            device,
+        ))
     };
     let labels = |name: &str| -> Result<Tensor<1, Int>, String> {
         let a = case.input(name)?;
-        Ok(Tensor::from_data(TensorData::new(a.ints(), a.shape.clone()), device))
+        Ok(Tensor::from_data(
+            TensorData::new(a.ints(), a.shape.clone()),
+            device,
+        ))
     };
     let (target, mask) = (float("target_values")?, float("masked_positions")?);
     let mut terms: Vec<(&str, Tensor<1>, f64)> = Vec::new();
     if case.flag("/forward/GEP") {
         let p = &outputs.expression;
-        terms.push(("gep", masked_mse(p.value.clone(), target.clone(), mask.clone()), 1.0));
+        terms.push((
+            "gep",
+            masked_mse(p.value.clone(), target.clone(), mask.clone()),
+            1.0,
+        ));
         if let Some(e) = &p.expressed {
-            terms.push(("zero_log_prob", expressed_nll(e.clone(), target.clone(), mask.clone()), 1.0));
+            terms.push((
+                "zero_log_prob",
+                expressed_nll(e.clone(), target.clone(), mask.clone()),
+                1.0,
+            ));
         }
         let mre = masked_relative_error(p.value.clone(), target.clone(), mask.clone());
         add(found, "metric.mre", mre);
     }
     if let (true, Some(p)) = (case.flag("/forward/MVC"), &outputs.from_cell) {
-        terms.push(("gepc", masked_mse(p.value.clone(), target.clone(), mask.clone()), 1.0));
+        terms.push((
+            "gepc",
+            masked_mse(p.value.clone(), target.clone(), mask.clone()),
+            1.0,
+        ));
         if let Some(e) = &p.expressed {
-            terms.push(("gepc_zero_log_prob", expressed_nll(e.clone(), target, mask), 1.0));
+            terms.push((
+                "gepc_zero_log_prob",
+                expressed_nll(e.clone(), target, mask),
+                1.0,
+            ));
         }
     }
     if case.flag("/forward/ECS") {
@@ -202,13 +255,21 @@ fn losses(
     }
     if let (true, Some(logits)) = (case.flag("/forward/CLS"), &outputs.classes) {
         let truth = labels("celltype_labels")?;
-        let wrong = logits.clone().argmax(1).squeeze_dim::<1>(1).not_equal(truth.clone());
+        let wrong = logits
+            .clone()
+            .argmax(1)
+            .squeeze_dim::<1>(1)
+            .not_equal(truth.clone());
         add(found, "metric.error_rate", wrong.float().mean());
         terms.push(("cls", cross_entropy(logits.clone(), truth), 1.0));
     }
     if let (true, Some(logits)) = (config.adversary_batches > 0, &outputs.batches) {
         let weight = case.f64("/forward/dab_weight", 1.0);
-        terms.push(("dab", cross_entropy(logits.clone(), labels("batch_labels")?), weight));
+        terms.push((
+            "dab",
+            cross_entropy(logits.clone(), labels("batch_labels")?),
+            weight,
+        ));
     }
     let mut total = Tensor::<1>::zeros([1], device);
     for (name, term, weight) in terms {

@@ -5,6 +5,11 @@ use crate::error::Result;
 use clap::CommandFactory;
 
 pub(crate) fn run(args: &Completions) -> Result<()> {
-    clap_complete::generate(args.shell, &mut Args::command(), "scfm", &mut std::io::stdout());
+    clap_complete::generate(
+        args.shell,
+        &mut Args::command(),
+        "scfm",
+        &mut std::io::stdout(),
+    );
     Ok(())
 }

@@ -11,26 +11,58 @@ pub(crate) fn run(args: &Doctor) -> Result<ExitCode> {
         Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
         Format::Table => print(&report)?,
     }
-    Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if report.problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }
 
 fn print(report: &Report) -> Result<()> {
     let line = |name: &str, value: String| println!("{name:<16} {value}");
     let word = |v: &dyn erased::Word| v.word();
-    line("file", format!("{} ({:.1} MB)", report.path, report.bytes as f64 / 1e6));
-    line("cells × genes", format!("{} × {}", report.cells, report.genes));
+    line(
+        "file",
+        format!("{} ({:.1} MB)", report.path, report.bytes as f64 / 1e6),
+    );
+    line(
+        "cells × genes",
+        format!("{} × {}", report.cells, report.genes),
+    );
     for m in &report.matrices {
-        let what = format!("{} × {}, {}, {}, largest {}", m.rows, m.cols, word(&m.layout), word(&m.kind), m.largest);
+        let what = format!(
+            "{} × {}, {}, {}, largest {}",
+            m.rows,
+            m.cols,
+            word(&m.layout),
+            word(&m.kind),
+            m.largest
+        );
         line(&m.slot.to_string(), what);
     }
-    let counts = report.counts_slot.as_ref().map_or("none found".to_string(), ToString::to_string);
+    let counts = report
+        .counts_slot
+        .as_ref()
+        .map_or("none found".to_string(), ToString::to_string);
     line("counts", counts);
     if let Some(v) = &report.values {
         line("density", format!("{:.2} %", 100.0 * v.density));
-        line("a cell", format!("{} counts, {} genes (medians)", v.median_counts, v.median_genes));
-        line("empty", format!("{} cells, {} genes", v.empty_cells, v.empty_genes));
+        line(
+            "a cell",
+            format!(
+                "{} counts, {} genes (medians)",
+                v.median_counts, v.median_genes
+            ),
+        );
+        line(
+            "empty",
+            format!("{} cells, {} genes", v.empty_cells, v.empty_genes),
+        );
     }
-    line("genes", format!("{}, {}", word(&report.gene_ids), word(&report.organism)));
+    line(
+        "genes",
+        format!("{}, {}", word(&report.gene_ids), word(&report.organism)),
+    );
     for (name, columns) in [
         ("batches", &report.batch_columns),
         ("donors", &report.donor_columns),
@@ -39,7 +71,10 @@ fn print(report: &Report) -> Result<()> {
         line(name, levels(columns));
     }
     line("embeddings", or_none(report.embeddings.join(", ")));
-    line("memory", format!("{:.0} MB for the counts", report.memory_bytes as f64 / 1e6));
+    line(
+        "memory",
+        format!("{:.0} MB for the counts", report.memory_bytes as f64 / 1e6),
+    );
     for w in &report.warnings {
         line("warning", w.clone());
     }
@@ -54,14 +89,25 @@ fn print(report: &Report) -> Result<()> {
 
 fn levels(columns: &[LevelsReport]) -> String {
     let each = |c: &LevelsReport| {
-        let missing = if c.missing > 0 { format!(", {} missing", c.missing) } else { String::new() };
-        format!("{} ({} levels, smallest {}{missing})", c.column, c.levels, c.smallest)
+        let missing = if c.missing > 0 {
+            format!(", {} missing", c.missing)
+        } else {
+            String::new()
+        };
+        format!(
+            "{} ({} levels, smallest {}{missing})",
+            c.column, c.levels, c.smallest
+        )
     };
     or_none(columns.iter().map(each).collect::<Vec<_>>().join("; "))
 }
 
 fn or_none(text: String) -> String {
-    if text.is_empty() { "none found".into() } else { text }
+    if text.is_empty() {
+        "none found".into()
+    } else {
+        text
+    }
 }
 
 /// The word a value is written with in JSON.

@@ -24,11 +24,23 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
     let genes = match_file(&source.file, &slot, &vocabulary)?;
     let (codes, _) = source.batches(args.batch.as_deref())?;
     let config = &model.config;
-    let task = config.spec.task(model.genes.len(), config.batches.len(), config.seed)?;
-    let key = args.key.clone().unwrap_or_else(|| format!("X_{}", config.spec.architecture));
+    let task = config
+        .spec
+        .task(model.genes.len(), config.batches.len(), config.seed)?;
+    let key = args
+        .key
+        .clone()
+        .unwrap_or_else(|| format!("X_{}", config.spec.architecture));
     if args.dry_run {
-        println!("model   {} ({} dimensions)", config.spec.architecture, task.dims());
-        println!("genes   {} of the model's {} are in the file", genes.matched, genes.vocabulary);
+        println!(
+            "model   {} ({} dimensions)",
+            config.spec.architecture,
+            task.dims()
+        );
+        println!(
+            "genes   {} of the model's {} are in the file",
+            genes.matched, genes.vocabulary
+        );
         println!("cells   {}, counts from {}", source.cells(), source.slot);
         println!("output  obsm['{key}']");
         return Ok(());
@@ -49,15 +61,16 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
         None => WriteTarget::InPlace,
     };
     // Opened before any work is done, so that a read-only folder is told at once.
-    let mut writer =
-        ObsmWriter::create(&args.input.file, &target, &key, task.dims(), &provenance)?;
+    let mut writer = ObsmWriter::create(&args.input.file, &target, &key, task.dims(), &provenance)?;
     let rows: Vec<usize> = (0..source.cells()).collect();
     let corpus = corpus(&source, genes, codes, rows);
     let mut spool = Spool::new(task.dims())?;
     let bar = Cells::new(source.cells(), "embedding");
     let embedded = task.embed(model.weights, &corpus, &device, &mut |rows, values| {
         bar.add(rows.len());
-        spool.put(rows, values).map_err(|e| TrainError::Config(format!("temporary file: {e}")))
+        spool
+            .put(rows, values)
+            .map_err(|e| TrainError::Config(format!("temporary file: {e}")))
     });
     bar.finish();
     embedded?;
@@ -82,7 +95,8 @@ impl Spool {
     fn put(&mut self, rows: &[usize], values: &[f32]) -> std::io::Result<()> {
         for (row, vector) in rows.iter().zip(values.chunks_exact(self.dims)) {
             let bytes: Vec<u8> = vector.iter().flat_map(|v| v.to_le_bytes()).collect();
-            self.file.seek(SeekFrom::Start((row * self.dims * 4) as u64))?;
+            self.file
+                .seek(SeekFrom::Start((row * self.dims * 4) as u64))?;
             self.file.write_all(&bytes)?;
         }
         Ok(())
@@ -97,8 +111,12 @@ impl Spool {
             reader
                 .read_exact(&mut bytes)
                 .map_err(|e| message(format!("temporary file: {e}")))?;
-            let values: Vec<f32> =
-                bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+            let values: Vec<f32> = bytes
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| f32::from_le_bytes(*b))
+                .collect();
             push(&values)?;
         }
         Ok(())

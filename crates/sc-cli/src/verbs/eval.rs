@@ -29,12 +29,21 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
         "label": design.label, "batch": design.batch, "donor": design.donor,
         "test_fraction": design.test_fraction, "bootstrap": args.bootstrap });
     let manifest = Manifest::new(&study.card.hash, config, args.seed, "cpu");
-    let options = Options { replicates: args.bootstrap, seed: args.seed, ..Options::default() };
+    let options = Options {
+        replicates: args.bootstrap,
+        seed: args.seed,
+        ..Options::default()
+    };
     let bench = Bench::new(&study, options, Picture::Umap(MAP_CELLS))?;
     let mut results = Vec::new();
     for key in embeddings(args, &study)? {
         let embedding = study.source.file.obsm(&key)?;
-        let who = who(&key, Family::Model, "an embedding found in the file", args.seed);
+        let who = who(
+            &key,
+            Family::Model,
+            "an embedding found in the file",
+            args.seed,
+        );
         let cost = cost(0.0, 0.0, 0.0, 0, 0);
         results.push(bench.embedding(who, embedding.view(), &study.dataset, cost, Vec::new())?);
     }
@@ -47,7 +56,11 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
     }
     write_bytes_atomic(&args.output.join("manifest.json"), &manifest.close()?)?;
     let page = args.output.join("report.html");
-    report::write(&page, &format!("Evaluation of {}", study.card.file), &results)?;
+    report::write(
+        &page,
+        &format!("Evaluation of {}", study.card.file),
+        &results,
+    )?;
     println!("{}", page.display());
     Ok(())
 }
@@ -90,5 +103,8 @@ fn who(method: &str, family: Family, description: &str, seed: u64) -> Who {
 fn save(args: &Eval, result: &RunResult) -> Result<()> {
     let folder = args.output.join(&result.method);
     std::fs::create_dir_all(&folder).map_err(|e| at(&folder, e))?;
-    Ok(write_bytes_atomic(&folder.join("result.json"), &serde_json::to_vec(result)?)?)
+    Ok(write_bytes_atomic(
+        &folder.join("result.json"),
+        &serde_json::to_vec(result)?,
+    )?)
 }

@@ -21,12 +21,30 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
     let parameters = plan.task.parameters(&device)?;
     if args.dry_run {
         let spec = &plan.config.spec;
-        println!("model       {} ({parameters} parameters)", spec.architecture);
-        println!("vocabulary  {} of the file's {} genes", plan.genes.len(), source.genes.len());
-        println!("cells       {} in {} batches, counts from {}", source.cells(), plan.config.batches.len(), source.slot);
-        println!("steps       {} of {} cells", spec.train.steps, spec.train.minibatch);
+        println!(
+            "model       {} ({parameters} parameters)",
+            spec.architecture
+        );
+        println!(
+            "vocabulary  {} of the file's {} genes",
+            plan.genes.len(),
+            source.genes.len()
+        );
+        println!(
+            "cells       {} in {} batches, counts from {}",
+            source.cells(),
+            plan.config.batches.len(),
+            source.slot
+        );
+        println!(
+            "steps       {} of {} cells",
+            spec.train.steps, spec.train.minibatch
+        );
         // Weights, gradients and both moments.
-        println!("memory      {:.0} MB for weights and optimiser", parameters as f64 * 16.0 / 1e6);
+        println!(
+            "memory      {:.0} MB for weights and optimiser",
+            parameters as f64 * 16.0 / 1e6
+        );
         return Ok(());
     }
     std::fs::create_dir_all(&args.output).map_err(|e| at(&args.output, e))?;
@@ -34,5 +52,11 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
     let config = serde_json::to_value(&plan.config)?;
     let manifest = Manifest::new(&hash, config, args.seed, &args.device);
     let (weights, _) = plan.train(&args.output, &hash, &device)?;
-    folder::write(&args.output, &plan.config, &plan.genes, &weights, &manifest.close()?)
+    folder::write(
+        &args.output,
+        &plan.config,
+        &plan.genes,
+        &weights,
+        &manifest.close()?,
+    )
 }

@@ -22,7 +22,14 @@ pub(crate) fn write(path: &Path, title: &str, results: &[RunResult]) -> Result<(
         ("scfm".to_string(), env!("CARGO_PKG_VERSION").to_string()),
         ("revision".to_string(), env!("SCFM_REVISION").to_string()),
     ];
-    let page = render(title, results, &Context { facts, ..Context::default() })?;
+    let page = render(
+        title,
+        results,
+        &Context {
+            facts,
+            ..Context::default()
+        },
+    )?;
     Ok(write_bytes_atomic(path, page.as_bytes())?)
 }
 

@@ -101,7 +101,10 @@ pub(crate) fn run(args: &Run) -> Result<()> {
     let resolved = serde_json::to_value(&table)?;
     let config: CellConfig = settings::parse(table, &args.config.display().to_string())?;
     if config.schema != 1 {
-        return Err(at(&args.config, format!("schema {} is not read here, only 1", config.schema)));
+        return Err(at(
+            &args.config,
+            format!("schema {} is not read here, only 1", config.schema),
+        ));
     }
     std::fs::create_dir_all(&args.out).map_err(|e| at(&args.out, e))?;
     let input = Input {
@@ -119,7 +122,10 @@ pub(crate) fn run(args: &Run) -> Result<()> {
     };
     let study = Study::open(&input, &design)?;
     if study.card.hash != config.data.hash {
-        return Err(at(&input.file, "the file changed since the experiment was planned; run it again"));
+        return Err(at(
+            &input.file,
+            "the file changed since the experiment was planned; run it again",
+        ));
     }
     let manifest = Manifest::new(&study.card.hash, resolved, config.seed, &config.device);
     let options = Options {
@@ -137,7 +143,10 @@ pub(crate) fn run(args: &Run) -> Result<()> {
         Kind::Baseline | Kind::Control => simple(&config, &study, options, picture)?,
     };
     write_bytes_atomic(&args.out.join("manifest.json"), &manifest.close()?)?;
-    Ok(write_bytes_atomic(&args.out.join("result.json"), &serde_json::to_vec(&result)?)?)
+    Ok(write_bytes_atomic(
+        &args.out.join("result.json"),
+        &serde_json::to_vec(&result)?,
+    )?)
 }
 
 fn simple(
@@ -148,7 +157,11 @@ fn simple(
 ) -> Result<RunResult> {
     let method = config.method.options.get("method").and_then(|m| m.as_str());
     let method = method.unwrap_or(&config.method.name);
-    let family = if config.method.kind == Kind::Control { Family::Control } else { Family::Baseline };
+    let family = if config.method.kind == Kind::Control {
+        Family::Control
+    } else {
+        Family::Baseline
+    };
     let description = describe(method).map_or("", |d| d.1).to_string();
     let who = who(config, family, description);
     Bench::new(study, options, picture)?.simple(who, method)
@@ -163,16 +176,31 @@ fn model(
 ) -> Result<RunResult> {
     let method = &config.method;
     let device = sc_models::device::open(&config.device)?;
-    let model = method.model.clone().ok_or_else(|| message("method.model is missing"))?;
+    let model = method
+        .model
+        .clone()
+        .ok_or_else(|| message("method.model is missing"))?;
     let mut spec: ModelSpec = serde_json::from_value(model)
         .map_err(|e| message(format!("method.model ({}): {e}", method.name)))?;
     spec.train = method.train.clone().unwrap_or_default();
     spec.objective = method.objective.clone().or(spec.objective);
     let dataset = &study.dataset;
-    let batches = (dataset.batches.codes().to_vec(), dataset.batches.names().to_vec());
-    let preset = method.preset.clone().unwrap_or_else(|| spec.architecture.clone());
+    let batches = (
+        dataset.batches.codes().to_vec(),
+        dataset.batches.names().to_vec(),
+    );
+    let preset = method
+        .preset
+        .clone()
+        .unwrap_or_else(|| spec.architecture.clone());
     let objective = spec.objective.clone();
-    let plan = Plan::new(&study.source, spec, dataset.train.clone(), batches, config.seed)?;
+    let plan = Plan::new(
+        &study.source,
+        spec,
+        dataset.train.clone(),
+        batches,
+        config.seed,
+    )?;
     let started = Instant::now();
     let trained = method.kind == Kind::Model;
     let (weights, steps) = if trained {
@@ -189,22 +217,35 @@ fn model(
         dataset.batches.codes().to_vec(),
         (0..dataset.labels.len()).collect(),
     );
-    plan.task.embed(weights, &all, &device, &mut |rows, values| {
-        for (&row, vector) in rows.iter().zip(values.chunks_exact(embedding.ncols())) {
-            embedding.row_mut(row).assign(&ndarray::ArrayView1::from(vector));
-        }
-        Ok(())
-    })?;
+    plan.task
+        .embed(weights, &all, &device, &mut |rows, values| {
+            for (&row, vector) in rows.iter().zip(values.chunks_exact(embedding.ncols())) {
+                embedding
+                    .row_mut(row)
+                    .assign(&ndarray::ArrayView1::from(vector));
+            }
+            Ok(())
+        })?;
     let embed_seconds = started.elapsed().as_secs_f64();
     let parameters = plan.task.parameters(&device)? as u64;
     let (family, description) = if trained {
-        (Family::Model, format!("{preset}, trained on the training donors for {steps} steps"))
+        (
+            Family::Model,
+            format!("{preset}, trained on the training donors for {steps} steps"),
+        )
     } else {
-        (Family::Control, format!("{preset} with its initial weights, never trained"))
+        (
+            Family::Control,
+            format!("{preset} with its initial weights, never trained"),
+        )
     };
     let mut who = who(config, family, description);
     who.objective = objective.filter(|_| trained);
-    let curve = if trained { curve(&folder.join("train.jsonl"))? } else { Vec::new() };
+    let curve = if trained {
+        curve(&folder.join("train.jsonl"))?
+    } else {
+        Vec::new()
+    };
     let cost = cost(train_seconds, embed_seconds, 0.0, parameters, steps);
     Bench::new(study, options, picture)?.embedding(who, embedding.view(), dataset, cost, curve)
 }
@@ -225,5 +266,10 @@ fn curve(path: &Path) -> Result<Vec<CurvePoint>> {
     let points = sc_train::trainer::read_log(path)?;
     let step = points.len().div_ceil(CURVE_POINTS).max(1);
     let thin = points.into_iter().step_by(step);
-    Ok(thin.map(|(step, losses)| CurvePoint { step, losses: losses.into_iter().collect() }).collect())
+    Ok(thin
+        .map(|(step, losses)| CurvePoint {
+            step,
+            losses: losses.into_iter().collect(),
+        })
+        .collect())
 }

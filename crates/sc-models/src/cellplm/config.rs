@@ -77,7 +77,12 @@ pub enum LatentConfig {
 
 impl Default for LatentConfig {
     fn default() -> Self {
-        Self::Gmvae { clusters: 16, position_weight: 5.0, cluster_weight: 5.0, free_nats: 5.0 }
+        Self::Gmvae {
+            clusters: 16,
+            position_weight: 5.0,
+            cluster_weight: 5.0,
+            free_nats: 5.0,
+        }
     }
 }
 
@@ -125,7 +130,13 @@ pub enum HeadConfig {
 
 impl Default for HeadConfig {
     fn default() -> Self {
-        Self::Decode { hidden: 1024, layers: 2, batches: 0, datasets: 0, objective: Objective::Denoise }
+        Self::Decode {
+            hidden: 1024,
+            layers: 2,
+            batches: 0,
+            datasets: 0,
+            objective: Objective::Denoise,
+        }
     }
 }
 
@@ -141,11 +152,16 @@ impl CellPlmConfig {
         }
         for (name, d) in [("hidden", self.hidden), ("head.hidden", self.head_hidden())] {
             if d == 0 || !d.is_multiple_of(4) {
-                return fail(format!("{name} = {d}; its group norm needs a multiple of 4"));
+                return fail(format!(
+                    "{name} = {d}; its group norm needs a multiple of 4"
+                ));
             }
         }
         if self.heads == 0 || !self.hidden.is_multiple_of(self.heads) {
-            return fail(format!("hidden = {} does not divide into heads = {}", self.hidden, self.heads));
+            return fail(format!(
+                "hidden = {} does not divide into heads = {}",
+                self.hidden, self.heads
+            ));
         }
         if self.layers == 0 || self.latent_dim == 0 {
             return fail("layers and latent_dim must be at least 1".into());

@@ -39,7 +39,9 @@ pub(super) struct Slope {
 
 impl Slope {
     fn new(device: &Device) -> Self {
-        Self { alpha: Param::from_tensor(Tensor::full([1], 0.25, device)) }
+        Self {
+            alpha: Param::from_tensor(Tensor::full([1], 0.25, device)),
+        }
     }
 
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
@@ -137,7 +139,13 @@ impl Decoder {
     ) -> Option<Self> {
         match *config {
             HeadConfig::Embed => None,
-            HeadConfig::Decode { hidden, layers, batches, datasets, .. } => {
+            HeadConfig::Decode {
+                hidden,
+                layers,
+                batches,
+                datasets,
+                ..
+            } => {
                 let widths = (0..layers.saturating_sub(1)).map(|i| if i == 0 { d } else { hidden });
                 let body = widths.map(|input| DecoderLayer {
                     linear: LinearConfig::new(input, hidden).init(device),
@@ -161,7 +169,11 @@ impl Decoder {
                     dropout: DropoutConfig::new(dropout).init(),
                 }))
             }
-            HeadConfig::Mlp { outputs, hidden, layers } => {
+            HeadConfig::Mlp {
+                outputs,
+                hidden,
+                layers,
+            } => {
                 let n = layers.max(1);
                 let width = |i: usize| if i == 0 { d } else { hidden };
                 let output = |i: usize| if i + 1 == n { outputs } else { hidden };
@@ -185,10 +197,15 @@ impl NbDecoder {
     ) -> NegativeBinomial {
         let mut x = z;
         for (i, (layer, covariate)) in self.layers.iter().zip(&self.covariate_layers).enumerate() {
-            x = self.dropout.forward(layer.slope.forward(layer.linear.forward(x)));
+            x = self
+                .dropout
+                .forward(layer.slope.forward(layer.linear.forward(x)));
             x = layer.norm.forward(x);
             seen.see(&format!("dec.layer.{i}"), &x);
-            let added = [(&covariate.batch, &covariates.batch), (&covariate.dataset, &covariates.dataset)];
+            let added = [
+                (&covariate.batch, &covariates.batch),
+                (&covariate.dataset, &covariates.dataset),
+            ];
             for (layer, levels) in added {
                 if let Some(layer) = layer {
                     x = x + layer.forward(levels.as_ref());

@@ -27,7 +27,9 @@ pub(super) struct GeneEmbedding {
 impl Embedder {
     pub(super) fn new(genes: usize, d: usize, dropout: f64, device: &Device) -> Self {
         Self {
-            feat_enc: GeneEmbedding { emb: Param::from_tensor(Tensor::zeros([genes, d], device)) },
+            feat_enc: GeneEmbedding {
+                emb: Param::from_tensor(Tensor::zeros([genes, d], device)),
+            },
             linear: LinearConfig::new(d, d).init(device),
             norm: GroupNormConfig::new(4, d).init(device),
             dropout: DropoutConfig::new(dropout).init(),

@@ -77,25 +77,30 @@ impl Latent {
     pub fn new(config: &LatentConfig, hidden: usize, d: usize, device: &Device) -> Self {
         let linear = |i, o| LinearConfig::new(i, o).init(device);
         match *config {
-            LatentConfig::Ae => Self::Ae(LinearLatent { lat_2lat: linear(hidden, d) }),
+            LatentConfig::Ae => Self::Ae(LinearLatent {
+                lat_2lat: linear(hidden, d),
+            }),
             LatentConfig::Vae { free_nats } => Self::Vae(VaeLatent {
                 hid_2mu: linear(hidden, d),
                 hid_2sigma: linear(hidden, d),
                 free_nats,
             }),
-            LatentConfig::Gmvae { clusters, position_weight, cluster_weight, free_nats } => {
-                Self::Gmvae(GmvaeLatent {
-                    logits: linear(hidden, clusters),
-                    posterior: linear(hidden + clusters, POSTERIOR_HIDDEN),
-                    mu: linear(POSTERIOR_HIDDEN, d),
-                    var: linear(POSTERIOR_HIDDEN, d),
-                    y_mu: linear(clusters, d),
-                    y_var: linear(clusters, d),
-                    position_weight,
-                    cluster_weight,
-                    free_nats,
-                })
-            }
+            LatentConfig::Gmvae {
+                clusters,
+                position_weight,
+                cluster_weight,
+                free_nats,
+            } => Self::Gmvae(GmvaeLatent {
+                logits: linear(hidden, clusters),
+                posterior: linear(hidden + clusters, POSTERIOR_HIDDEN),
+                mu: linear(POSTERIOR_HIDDEN, d),
+                var: linear(POSTERIOR_HIDDEN, d),
+                y_mu: linear(clusters, d),
+                y_var: linear(clusters, d),
+                position_weight,
+                cluster_weight,
+                free_nats,
+            }),
         }
     }
 
@@ -112,7 +117,11 @@ impl Latent {
         seen: &mut impl Observer,
     ) -> LatentOutput {
         let output = match self {
-            Self::Ae(l) => LatentOutput { z: l.lat_2lat.forward(x), loss: None, terms: Vec::new() },
+            Self::Ae(l) => LatentOutput {
+                z: l.lat_2lat.forward(x),
+                loss: None,
+                terms: Vec::new(),
+            },
             Self::Vae(l) => l.forward(x, noise, kl_weight, phase, seen),
             Self::Gmvae(l) => l.forward(x, noise, phase, seen),
         };
@@ -135,15 +144,30 @@ impl VaeLatent {
         seen.see("latent.mu", &mu);
         seen.see("latent.log_var_raw", &raw);
         let (Phase::Train, Some(noise)) = (phase, noise) else {
-            return LatentOutput { z: mu, loss: None, terms: Vec::new() };
+            return LatentOutput {
+                z: mu,
+                loss: None,
+                terms: Vec::new(),
+            };
         };
         let var = raw.clamp(-5.0, 5.0).exp() + 1e-4;
         let z = mu.clone() + var.clone().sqrt() * noise.normal.clone();
-        let kl = (var.clone().log() + 1.0 - mu.square() - var).sum_dim(1).mean() * -0.5;
+        let kl = (var.clone().log() + 1.0 - mu.square() - var)
+            .sum_dim(1)
+            .mean()
+            * -0.5;
         let weighted = kl.clone() * kl_weight;
         // Below the free nats the term is dropped, not held: it trains only above them.
-        let active = weighted.clone().detach().greater_equal_scalar(self.free_nats).float();
-        LatentOutput { z, loss: Some(weighted * active), terms: vec![("kl", kl)] }
+        let active = weighted
+            .clone()
+            .detach()
+            .greater_equal_scalar(self.free_nats)
+            .float();
+        LatentOutput {
+            z,
+            loss: Some(weighted * active),
+            terms: vec![("kl", kl)],
+        }
     }
 }
 
@@ -171,7 +195,11 @@ impl GmvaeLatent {
         seen.see("latent.y_mu", &y_mu);
         seen.see("latent.y_var", &y_var);
         let Some(noise) = noise else {
-            return LatentOutput { z: mu, loss: None, terms: Vec::new() };
+            return LatentOutput {
+                z: mu,
+                loss: None,
+                terms: Vec::new(),
+            };
         };
         let z = mu.clone() + (var.clone() + 1e-10).sqrt() * noise.normal.clone();
         seen.see("latent.z", &z);
@@ -184,10 +212,13 @@ impl GmvaeLatent {
         let clusters = prob.dims()[1] as f64;
         let kl_y = (prob * log_softmax(logits, 1)).sum_dim(1).mean() + clusters.ln();
         let floored = |t: &Tensor<1>| t.clone().clamp_min(self.free_nats);
-        let loss =
-            floored(&kl_z) * self.position_weight + floored(&kl_y) * self.cluster_weight;
+        let loss = floored(&kl_z) * self.position_weight + floored(&kl_y) * self.cluster_weight;
         let z = if phase == Phase::Train { z } else { mu };
-        LatentOutput { z, loss: Some(loss), terms: vec![("kl_z_raw", kl_z), ("kl_y_raw", kl_y)] }
+        LatentOutput {
+            z,
+            loss: Some(loss),
+            terms: vec![("kl_z_raw", kl_z), ("kl_y_raw", kl_y)],
+        }
     }
 }
 

@@ -69,12 +69,23 @@ impl CellPlm {
     /// [`crate::ModelError::Config`] when the configuration cannot be built.
     pub fn new(config: &CellPlmConfig, device: &Device) -> Result<Self> {
         config.check()?;
-        let CellPlmConfig { genes, hidden, heads, dropout, latent_dim, .. } = *config;
+        let CellPlmConfig {
+            genes,
+            hidden,
+            heads,
+            dropout,
+            latent_dim,
+            ..
+        } = *config;
         let layer = |_| FlowformerLayer::new(hidden, heads, dropout, device);
         Ok(Self {
             embedder: Embedder::new(genes, hidden, dropout, device),
-            encoder: Encoder { layers: (0..config.layers).map(layer).collect() },
-            pre_latent_norm: PreLatentNorm { norm: LayerNormConfig::new(hidden).init(device) },
+            encoder: Encoder {
+                layers: (0..config.layers).map(layer).collect(),
+            },
+            pre_latent_norm: PreLatentNorm {
+                norm: LayerNormConfig::new(hidden).init(device),
+            },
             latent: Latent::new(&config.latent, hidden, latent_dim, device),
             decoder: Decoder::new(&config.head, latent_dim, genes, dropout, device),
         })
@@ -95,7 +106,11 @@ impl CellPlm {
             Some(Decoder::Mlp(d)) => logits = Some(d.forward(latent.z.clone())),
             None => {}
         }
-        Output { latent, counts, logits }
+        Output {
+            latent,
+            counts,
+            logits,
+        }
     }
 
     /// The latent only: what an embedding needs.
@@ -105,14 +120,17 @@ impl CellPlm {
         phase: Phase,
         seen: &mut impl Observer,
     ) -> LatentOutput {
-        let mut x = self.embedder.forward(&sentence.log_counts, sentence.genes.as_deref(), seen);
+        let mut x = self
+            .embedder
+            .forward(&sentence.log_counts, sentence.genes.as_deref(), seen);
         for (i, layer) in self.encoder.layers.iter().enumerate() {
             x = layer.forward(x, &mut ());
             seen.see(&format!("enc.layer.{i}"), &x);
         }
         let x = self.pre_latent_norm.norm.forward(x);
         seen.see("pre_latent_norm", &x);
-        self.latent.forward(x, sentence.noise.as_ref(), sentence.kl_weight, phase, seen)
+        self.latent
+            .forward(x, sentence.noise.as_ref(), sentence.kl_weight, phase, seen)
     }
 }
 
@@ -122,7 +140,10 @@ pub const INIT: fn(&str) -> Option<Init> =
 
 /// Published names; the unused ones are dead parameters and the positional table that the released
 /// code multiplies by zero.
-pub const NAMES: Names = Names { rename, unused: &["embedder.norm0.", "embedder.pe_enc."] };
+pub const NAMES: Names = Names {
+    rename,
+    unused: &["embedder.norm0.", "embedder.pe_enc."],
+};
 
 fn rename(path: &str) -> String {
     let path = FlowformerLayer::rename(path);

@@ -35,7 +35,11 @@ impl SelfAttention {
         let h = self.heads;
         let projected = self.in_proj.forward(input).reshape([b, l, 3, h, d / h]);
         let part = |i: usize| {
-            projected.clone().narrow(2, i, 1).reshape([b, l, h, d / h]).swap_dims(1, 2)
+            projected
+                .clone()
+                .narrow(2, i, 1)
+                .reshape([b, l, h, d / h])
+                .swap_dims(1, 2)
         };
         let (q, k, v) = (part(0), part(1), part(2));
         let scale = 1.0 / ((d / h) as f64).sqrt();

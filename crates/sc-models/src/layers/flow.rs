@@ -61,10 +61,14 @@ impl FlowAttention {
         let dot = |a: &Tensor<3>, b: Tensor<3>| (a.clone() * b).sum_dim(2);
         let sink_incoming = dot(&qe, k.clone().sum_dim(1) + EPSILON).recip();
         let source_outgoing = dot(&ke, q.clone().sum_dim(1) + EPSILON).recip();
-        let conserved_sink =
-            dot(&qe, (k.clone() * source_outgoing.clone()).sum_dim(1) + EPSILON);
-        let conserved_source =
-            dot(&ke, (q.clone() * sink_incoming.clone()).sum_dim(1) + EPSILON);
+        let conserved_sink = dot(
+            &qe,
+            (k.clone() * source_outgoing.clone()).sum_dim(1) + EPSILON,
+        );
+        let conserved_source = dot(
+            &ke,
+            (q.clone() * sink_incoming.clone()).sum_dim(1) + EPSILON,
+        );
         seen.see("attn.q", &q);
         seen.see("attn.k", &k);
         seen.see("attn.v", &v);
@@ -81,7 +85,9 @@ impl FlowAttention {
         let context = k.swap_dims(1, 2).matmul(v * competition);
         let context = (q * sink_incoming).matmul(context) * allocation;
         seen.see("attn.context", &context);
-        let context = self.dropout.forward(context.swap_dims(0, 1).reshape([n, d]));
+        let context = self
+            .dropout
+            .forward(context.swap_dims(0, 1).reshape([n, d]));
         self.out_projection.forward(context)
     }
 }
@@ -124,7 +130,9 @@ impl FlowformerLayer {
         let x = input + self.dropout.forward(x);
         let y = self.norm2.forward(x.clone());
         seen.see("norm2", &y);
-        let y = self.dropout.forward(self.gelu.forward(self.ff_in.forward(y)));
+        let y = self
+            .dropout
+            .forward(self.gelu.forward(self.ff_in.forward(y)));
         let y = self.dropout.forward(self.ff_out.forward(y));
         seen.see("ff_out", &y);
         x + y
@@ -132,10 +140,13 @@ impl FlowformerLayer {
 
     /// Published names of the tensors of one layer, without prefix.
     pub(crate) fn rename(path: &str) -> String {
-        path.replace("ff_in.", "_ff_block.0.").replace("ff_out.", "_ff_block.3.")
+        path.replace("ff_in.", "_ff_block.0.")
+            .replace("ff_out.", "_ff_block.3.")
     }
 }
 
 /// Names of a [`FlowformerLayer`] on its own.
-pub const NAMES: crate::weights::Names =
-    crate::weights::Names { rename: FlowformerLayer::rename, unused: &[] };
+pub const NAMES: crate::weights::Names = crate::weights::Names {
+    rename: FlowformerLayer::rename,
+    unused: &[],
+};

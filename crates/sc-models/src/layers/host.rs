@@ -20,8 +20,12 @@ pub(crate) trait HostOp<const N: usize>: Clone + Debug + Send + 'static {
     fn forward(&self, inputs: [&[f32]; N]) -> Vec<f32>;
 
     /// The gradient of every input, where `wanted`; `grad` is that of the output.
-    fn backward(&self, inputs: [&[f32]; N], grad: &[f32], wanted: [bool; N])
-    -> [Option<Vec<f32>>; N];
+    fn backward(
+        &self,
+        inputs: [&[f32]; N],
+        grad: &[f32],
+        wanted: [bool; N],
+    ) -> [Option<Vec<f32>>; N];
 }
 
 /// A tensor of any rank on the way into [`apply`].
@@ -37,7 +41,10 @@ impl Input {
             return None;
         }
         if tensor.device().is_autodiff() {
-            tensor.try_into_primitive::<Autodiff<Flex>>().ok().map(Self::Tracked)
+            tensor
+                .try_into_primitive::<Autodiff<Flex>>()
+                .ok()
+                .map(Self::Tracked)
         } else {
             tensor.try_into_primitive::<Flex>().ok().map(Self::Plain)
         }
@@ -69,7 +76,10 @@ pub(crate) fn apply<const N: usize, const D: usize, O: HostOp<N>>(
     let tensors = <[FlexTensor; N]>::try_from(tensors).ok()?;
     let nodes = <[_; N]>::try_from(nodes).ok()?;
     let (output, tensors) = run(&op, tensors, &shape);
-    let prepared = Backward::<Flex, N>::prepare::<NoCheckpointing>(Recorded::<O>(PhantomData), nodes).compute_bound().stateful();
+    let prepared =
+        Backward::<Flex, N>::prepare::<NoCheckpointing>(Recorded::<O>(PhantomData), nodes)
+            .compute_bound()
+            .stateful();
     let output = match prepared {
         OpsKind::Tracked(prep) => prep.finish((op, tensors), output),
         OpsKind::UnTracked(prep) => prep.finish(output),
@@ -82,7 +92,13 @@ fn run<const N: usize, O: HostOp<N>>(
     tensors: [FlexTensor; N],
     shape: &[usize],
 ) -> (FlexTensor, [FlexTensor; N]) {
-    let tensors = tensors.map(|t| if t.is_contiguous() { t } else { t.to_contiguous() });
+    let tensors = tensors.map(|t| {
+        if t.is_contiguous() {
+            t
+        } else {
+            t.to_contiguous()
+        }
+    });
     let output = op.forward(slices(&tensors));
     debug_assert_eq!(output.len(), shape.iter().product::<usize>());
     (tensor(output, shape), tensors)
@@ -106,7 +122,11 @@ impl<const N: usize, O: HostOp<N>> Backward<Flex, N> for Recorded<O> {
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<Flex>(&ops.node);
-        let grad = if grad.is_contiguous() { grad } else { grad.to_contiguous() };
+        let grad = if grad.is_contiguous() {
+            grad
+        } else {
+            grad.to_contiguous()
+        };
         let (op, inputs) = ops.state;
         let wanted = std::array::from_fn(|i| ops.parents[i].is_some());
         let values = grad.as_slice::<f32>().unwrap_or_default();

@@ -44,8 +44,14 @@ pub fn scaled_nll(
     #[cfg(feature = "flex")]
     {
         use super::host;
-        let op = kernel::ScaledNll { counts: counts.clone(), scope: scope.clone() };
-        let inputs = [host::Input::new(mean.clone()), host::Input::new(dispersion.clone())];
+        let op = kernel::ScaledNll {
+            counts: counts.clone(),
+            scope: scope.clone(),
+        };
+        let inputs = [
+            host::Input::new(mean.clone()),
+            host::Input::new(dispersion.clone()),
+        ];
         if let Some(output) = host::apply(op, inputs, [cells]) {
             return output;
         }
@@ -117,12 +123,7 @@ mod kernel {
     }
 
     /// The genes of one cell in scope: calls `zero` for all of them and `count` for non-zeros.
-    fn walk(
-        scope: &Scope,
-        genes: usize,
-        row: (&[u32], &[f32]),
-        mut each: impl FnMut(usize, f32),
-    ) {
+    fn walk(scope: &Scope, genes: usize, row: (&[u32], &[f32]), mut each: impl FnMut(usize, f32)) {
         let (indices, values) = row;
         let mut k = 0;
         let mut visit = |g: usize| {
@@ -197,7 +198,9 @@ mod kernel {
                 })
                 .collect();
             let d_theta = wanted[1].then(|| {
-                (0..genes).map(|g| partial.iter().map(|p| p[g]).sum::<f64>() as f32).collect()
+                (0..genes)
+                    .map(|g| partial.iter().map(|p| p[g]).sum::<f64>() as f32)
+                    .collect()
             });
             [wanted[0].then_some(d_mean), d_theta]
         }
@@ -263,8 +266,8 @@ mod kernel {
             x += 1.0;
         }
         let (inv, inv2) = (1.0 / x, 1.0 / (x * x));
-        let series = inv
-            * (1.0 / 12.0 - inv2 * (1.0 / 360.0 - inv2 * (1.0 / 1260.0 - inv2 / 1680.0)));
+        let series =
+            inv * (1.0 / 12.0 - inv2 * (1.0 / 360.0 - inv2 * (1.0 / 1260.0 - inv2 / 1680.0)));
         (x - 0.5) * x.ln() - x + 0.5 * (2.0 * std::f64::consts::PI).ln() + series - product.ln()
     }
 
@@ -275,7 +278,8 @@ mod kernel {
             x += 1.0;
         }
         let inv2 = 1.0 / (x * x);
-        let series = inv2 * (1.0 / 12.0 - inv2 * (1.0 / 120.0 - inv2 * (1.0 / 252.0 - inv2 / 240.0)));
+        let series =
+            inv2 * (1.0 / 12.0 - inv2 * (1.0 / 120.0 - inv2 * (1.0 / 252.0 - inv2 / 240.0)));
         shift + x.ln() - 0.5 / x - series
     }
 }

@@ -65,7 +65,10 @@ impl BatchNorm {
             }
             Phase::Eval => {
                 let to_row = |t: Tensor<1>| t.reshape([1, d]);
-                (to_row(self.running_mean.value()), to_row(self.running_var.value()))
+                (
+                    to_row(self.running_mean.value()),
+                    to_row(self.running_var.value()),
+                )
             }
         };
         let scale = (var + self.epsilon).sqrt().recip().reshape([1, 1, d]);
@@ -88,7 +91,10 @@ impl BatchNorm {
         let var = var.clone().reshape([d]) * unbiased;
         set(&self.running_mean, blend(self.running_mean.value(), mean));
         set(&self.running_var, blend(self.running_var.value(), var));
-        set(&self.num_batches_tracked, self.num_batches_tracked.value() + 1.0);
+        set(
+            &self.num_batches_tracked,
+            self.num_batches_tracked.value() + 1.0,
+        );
     }
 }
 

@@ -20,6 +20,7 @@ pub struct Record(pub BTreeMap<String, Vec<f32>>);
 
 impl Observer for Record {
     fn see<const D: usize>(&mut self, name: &str, tensor: &Tensor<D>) {
-        self.0.insert(name.to_string(), crate::weights::host(tensor.clone()));
+        self.0
+            .insert(name.to_string(), crate::weights::host(tensor.clone()));
     }
 }

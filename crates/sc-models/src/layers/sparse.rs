@@ -18,11 +18,18 @@ use std::sync::Arc;
 /// - output: `[cells, d]`
 pub fn sparse_linear(rows: &Arc<CsrMatrix>, weight: Tensor<2>) -> Tensor<2> {
     let [genes, d] = weight.dims();
-    assert_eq!(rows.cols(), genes, "sparse_linear: columns of the rows and rows of the weight");
+    assert_eq!(
+        rows.cols(),
+        genes,
+        "sparse_linear: columns of the rows and rows of the weight"
+    );
     #[cfg(feature = "flex")]
     {
         use super::host;
-        let op = SparseLinear { rows: rows.clone(), d };
+        let op = SparseLinear {
+            rows: rows.clone(),
+            d,
+        };
         let input = host::Input::new(weight.clone());
         if let Some(output) = host::apply(op, [input], [rows.rows(), d]) {
             return output;
@@ -44,34 +51,36 @@ pub fn spmm(rows: &CsrMatrix, weight: &[f32], d: usize) -> Vec<f32> {
         return out;
     }
     let arch = pulp::Arch::new();
-    out.par_chunks_mut(16 * d).enumerate().for_each(|(chunk, out)| {
-        arch.dispatch(|| {
-            for start in (0..d).step_by(BLOCK) {
-                let width = BLOCK.min(d - start);
-                for (k, out) in out.chunks_exact_mut(d).enumerate() {
-                    let (genes, values) = rows.row(chunk * 16 + k);
-                    let out = &mut out[start..start + width];
-                    if width == BLOCK {
-                        let mut sum = [0f32; BLOCK];
-                        for (&g, &v) in genes.iter().zip(values) {
-                            let at = g as usize * d + start;
-                            for (s, w) in sum.iter_mut().zip(&weight[at..at + BLOCK]) {
-                                *s += v * w;
+    out.par_chunks_mut(16 * d)
+        .enumerate()
+        .for_each(|(chunk, out)| {
+            arch.dispatch(|| {
+                for start in (0..d).step_by(BLOCK) {
+                    let width = BLOCK.min(d - start);
+                    for (k, out) in out.chunks_exact_mut(d).enumerate() {
+                        let (genes, values) = rows.row(chunk * 16 + k);
+                        let out = &mut out[start..start + width];
+                        if width == BLOCK {
+                            let mut sum = [0f32; BLOCK];
+                            for (&g, &v) in genes.iter().zip(values) {
+                                let at = g as usize * d + start;
+                                for (s, w) in sum.iter_mut().zip(&weight[at..at + BLOCK]) {
+                                    *s += v * w;
+                                }
                             }
-                        }
-                        out.copy_from_slice(&sum);
-                    } else {
-                        for (&g, &v) in genes.iter().zip(values) {
-                            let at = g as usize * d + start;
-                            for (s, w) in out.iter_mut().zip(&weight[at..at + width]) {
-                                *s += v * w;
+                            out.copy_from_slice(&sum);
+                        } else {
+                            for (&g, &v) in genes.iter().zip(values) {
+                                let at = g as usize * d + start;
+                                for (s, w) in out.iter_mut().zip(&weight[at..at + width]) {
+                                    *s += v * w;
+                                }
                             }
                         }
                     }
                 }
-            }
+            });
         });
-    });
     out
 }
 
@@ -102,17 +111,24 @@ mod tests {
     #[test]
     fn agrees_with_the_dense_product_and_its_gradient() {
         let device = Device::flex().autodiff();
-        let dense: Vec<f32> = (0..40).map(|i| if i % 3 == 0 { i as f32 * 0.1 } else { 0.0 }).collect();
+        let dense: Vec<f32> = (0..40)
+            .map(|i| if i % 3 == 0 { i as f32 * 0.1 } else { 0.0 })
+            .collect();
         let rows = Arc::new(CsrMatrix::from_dense(10, &dense));
         let weight: Vec<f32> = (0..700).map(|i| ((i * 37) % 11) as f32 - 5.0).collect();
         let w = Tensor::<2>::from_data(TensorData::new(weight, [10, 70]), &device).require_grad();
         let x = Tensor::<2>::from_data(TensorData::new(dense, [4, 10]), &device);
         let ours = sparse_linear(&rows, w.clone());
         let reference = x.matmul(w.clone());
-        let difference = (ours.clone() - reference.clone()).abs().max().into_scalar::<f32>();
+        let difference = (ours.clone() - reference.clone())
+            .abs()
+            .max()
+            .into_scalar::<f32>();
         assert!(difference < 1e-5, "{difference}");
         let ours = w.grad(&(ours.clone() * ours).sum().backward()).unwrap();
-        let reference = w.grad(&(reference.clone() * reference).sum().backward()).unwrap();
+        let reference = w
+            .grad(&(reference.clone() * reference).sum().backward())
+            .unwrap();
         for (a, b) in host(ours).iter().zip(host(reference)) {
             assert!((a - b).abs() <= 1e-4 * b.abs().max(1.0), "{a} {b}");
         }

@@ -145,10 +145,16 @@ impl ScGptConfig {
     pub fn check(&self) -> Result<()> {
         let fail = |what: String| Err(ModelError::Config(format!("scgpt: {what}")));
         if self.tokens <= self.pad {
-            return fail(format!("pad = {} is no id below tokens = {}", self.pad, self.tokens));
+            return fail(format!(
+                "pad = {} is no id below tokens = {}",
+                self.pad, self.tokens
+            ));
         }
         if self.heads == 0 || !self.width.is_multiple_of(self.heads) {
-            return fail(format!("width = {} does not divide into heads = {}", self.width, self.heads));
+            return fail(format!(
+                "width = {} does not divide into heads = {}",
+                self.width, self.heads
+            ));
         }
         if self.layers == 0 || self.feed_forward == 0 {
             return fail("layers and feed_forward must be at least 1".into());

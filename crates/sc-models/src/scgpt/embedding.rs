@@ -116,9 +116,9 @@ impl SumNorm {
         match config.input_norm {
             InputNorm::None => None,
             InputNorm::BatchNorm { epsilon } => Some(Self::One(norm(epsilon, Affine::Learned))),
-            InputNorm::DomainSpecific { domains, epsilon } => {
-                Some(Self::Domains((0..domains).map(|_| norm(epsilon, Affine::None)).collect()))
-            }
+            InputNorm::DomainSpecific { domains, epsilon } => Some(Self::Domains(
+                (0..domains).map(|_| norm(epsilon, Affine::None)).collect(),
+            )),
         }
     }
 

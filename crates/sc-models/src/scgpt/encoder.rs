@@ -18,7 +18,13 @@ pub(super) struct EncoderLayer {
 }
 
 impl EncoderLayer {
-    pub(super) fn new(d: usize, heads: usize, hidden: usize, dropout: f64, device: &Device) -> Self {
+    pub(super) fn new(
+        d: usize,
+        heads: usize,
+        hidden: usize,
+        dropout: f64,
+        device: &Device,
+    ) -> Self {
         Self {
             self_attn: SelfAttention::new(d, heads, dropout, device),
             linear1: LinearConfig::new(d, hidden).init(device),
@@ -31,7 +37,9 @@ impl EncoderLayer {
 
     /// Runs the block on `[minibatch, length, d]`; `padding` keys are left out.
     pub(super) fn forward(&self, x: Tensor<3>, padding: Option<&Tensor<2, Bool>>) -> Tensor<3> {
-        let a = self.dropout.forward(self.self_attn.forward(x.clone(), padding));
+        let a = self
+            .dropout
+            .forward(self.self_attn.forward(x.clone(), padding));
         let x = self.norm1.forward(x + a);
         let f = self.dropout.forward(relu(self.linear1.forward(x.clone())));
         let f = self.dropout.forward(self.linear2.forward(f));

@@ -33,14 +33,21 @@ impl ExpressionDecoder {
                 .into_iter()
                 .collect::<Vec<_>>()
         };
-        Self { fc: stack(), zero_logit: zero.then(stack) }
+        Self {
+            fc: stack(),
+            zero_logit: zero.then(stack),
+        }
     }
 
     pub(super) fn forward(&self, x: Tensor<3>) -> Prediction {
         let run = |stack: &[Linear]| {
             let y = stack.iter().enumerate().fold(x.clone(), |y, (i, linear)| {
                 let y = linear.forward(y);
-                if i + 1 < stack.len() { leaky_relu(y, LEAK) } else { y }
+                if i + 1 < stack.len() {
+                    leaky_relu(y, LEAK)
+                } else {
+                    y
+                }
             });
             y.squeeze_dim::<2>(2)
         };
@@ -75,7 +82,11 @@ impl CellDecoder {
         let genes = if self.detach { genes.detach() } else { genes };
         let query = sigmoid(self.gene2query.forward(genes));
         let cell = cell.unsqueeze_dim::<3>(2);
-        let inner = |w: &Linear| w.forward(query.clone()).matmul(cell.clone()).squeeze_dim::<2>(2);
+        let inner = |w: &Linear| {
+            w.forward(query.clone())
+                .matmul(cell.clone())
+                .squeeze_dim::<2>(2)
+        };
         Prediction {
             value: inner(&self.w),
             expressed: self.w_zero_logit.as_ref().map(|w| sigmoid(inner(w))),
@@ -109,18 +120,30 @@ impl Classifier {
     ) -> Self {
         let hidden = layers.saturating_sub(1);
         Self {
-            hidden: (0..hidden).map(|_| LinearConfig::new(d, d).init(device)).collect(),
-            norms: (0..hidden).map(|_| LayerNormConfig::new(d).init(device)).collect(),
+            hidden: (0..hidden)
+                .map(|_| LinearConfig::new(d, d).init(device))
+                .collect(),
+            norms: (0..hidden)
+                .map(|_| LayerNormConfig::new(d).init(device))
+                .collect(),
             out_layer: LinearConfig::new(d, classes).init(device),
             leaky: activation == Activation::LeakyRelu,
         }
     }
 
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let x = self.hidden.iter().zip(&self.norms).fold(x, |x, (linear, norm)| {
-            let x = linear.forward(x);
-            norm.forward(if self.leaky { leaky_relu(x, LEAK) } else { relu(x) })
-        });
+        let x = self
+            .hidden
+            .iter()
+            .zip(&self.norms)
+            .fold(x, |x, (linear, norm)| {
+                let x = linear.forward(x);
+                norm.forward(if self.leaky {
+                    leaky_relu(x, LEAK)
+                } else {
+                    relu(x)
+                })
+            });
         self.out_layer.forward(x)
     }
 }

@@ -97,11 +97,15 @@ impl ScGpt {
             value_encoder: ValueEncoder::new(config, device),
             batch_encoder: some(config.batch_labels).map(|n| NormedEmbedding::new(n, d, device)),
             norm: SumNorm::new(config, device),
-            transformer_encoder: TransformerEncoder { layers: (0..config.layers).map(layer).collect() },
+            transformer_encoder: TransformerEncoder {
+                layers: (0..config.layers).map(layer).collect(),
+            },
             decoder: ExpressionDecoder::new(input, d, zero, device),
             cls_decoder: some(config.classes)
                 .map(|n| Classifier::new(d, n, config.class_layers, Activation::Relu, device)),
-            mvc_decoder: config.mvc.map(|style| CellDecoder::new(style, d, input, zero, device)),
+            mvc_decoder: config
+                .mvc
+                .map(|style| CellDecoder::new(style, d, input, zero, device)),
             grad_reverse_discriminator: some(config.adversary_batches)
                 .map(|n| Classifier::new(d, n, 3, Activation::LeakyRelu, device)),
             weighted_pool: config.cell_embedding == CellEmbedding::WeightedPool,
@@ -111,7 +115,9 @@ impl ScGpt {
 
     /// Tokens to encoder output and cell embedding.
     pub fn encode(&self, tokens: &Tokens, phase: Phase, seen: &mut impl Observer) -> Output {
-        let genes = self.encoder.forward(tokens.genes.clone(), tokens.frozen.as_ref());
+        let genes = self
+            .encoder
+            .forward(tokens.genes.clone(), tokens.frozen.as_ref());
         seen.see("emb.gene", &genes);
         let values = tokens.values.clone();
         let x = match &self.value_encoder {
@@ -133,7 +139,11 @@ impl ScGpt {
         }
         let cell = self.pool(&x, tokens);
         seen.see("cell_emb", &cell);
-        Output { tokens: x, cell, genes }
+        Output {
+            tokens: x,
+            cell,
+            genes,
+        }
     }
 
     fn pool(&self, x: &Tensor<3>, tokens: &Tokens) -> Tensor<2> {
@@ -168,14 +178,25 @@ impl ScGpt {
             None => (encoded.tokens.clone(), encoded.cell.clone()),
         };
         let expression = self.decoder.forward(token_input);
-        let from_cell =
-            self.mvc_decoder.as_ref().map(|d| d.forward(cell_input, encoded.genes.clone()));
-        let classes = self.cls_decoder.as_ref().map(|d| d.forward(encoded.cell.clone()));
+        let from_cell = self
+            .mvc_decoder
+            .as_ref()
+            .map(|d| d.forward(cell_input, encoded.genes.clone()));
+        let classes = self
+            .cls_decoder
+            .as_ref()
+            .map(|d| d.forward(encoded.cell.clone()));
         let batches = self
             .grad_reverse_discriminator
             .as_ref()
             .map(|d| d.forward(reverse_gradient(encoded.cell.clone())));
-        Outputs { encoded, expression, from_cell, classes, batches }
+        Outputs {
+            encoded,
+            expression,
+            from_cell,
+            classes,
+            batches,
+        }
     }
 }
 
@@ -185,7 +206,10 @@ pub const INIT: fn(&str) -> Option<Init> =
 
 /// Published names. The generative flag of pretraining checkpoints has no use outside the
 /// two-stream pass.
-pub const NAMES: Names = Names { rename, unused: &["flag_encoder."] };
+pub const NAMES: Names = Names {
+    rename,
+    unused: &["flag_encoder."],
+};
 
 fn rename(path: &str) -> String {
     let parts: Vec<&str> = path.split('.').collect();
@@ -202,7 +226,9 @@ fn rename(path: &str) -> String {
         ["value_encoder", "Continuous" | "Category", rest @ ..] => {
             format!("value_encoder.{}", rest.join("."))
         }
-        _ => path.replace("in_proj.weight", "in_proj_weight").replace("in_proj.bias", "in_proj_bias"),
+        _ => path
+            .replace("in_proj.weight", "in_proj_weight")
+            .replace("in_proj.bias", "in_proj_bias"),
     }
 }
 

@@ -26,11 +26,20 @@ pub struct Denoise {
 pub fn denoise(decoded: &NegativeBinomial, counts: &Arc<CsrMatrix>, masked: &Masked) -> Denoise {
     let hidden = masked.iter().filter(|m| !m.is_empty()).count().max(1) as f64;
     let scope = |f: fn(&Arc<Vec<u32>>) -> Scope| {
-        let scopes = masked.iter().map(|m| if m.is_empty() { Scope::Skip } else { f(m) });
+        let scopes = masked
+            .iter()
+            .map(|m| if m.is_empty() { Scope::Skip } else { f(m) });
         Arc::new(scopes.collect::<Vec<_>>())
     };
     let nll = |scope| {
-        scaled_nll(decoded.mean.clone(), decoded.dispersion.clone(), counts, &scope).sum() / hidden
+        scaled_nll(
+            decoded.mean.clone(),
+            decoded.dispersion.clone(),
+            counts,
+            &scope,
+        )
+        .sum()
+            / hidden
     };
     Denoise {
         all_genes: nll(scope(|_| Scope::All)),

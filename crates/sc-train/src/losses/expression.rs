@@ -26,7 +26,11 @@ pub fn expressed_nll(expressed: Tensor<2>, target: Tensor<2>, mask: Tensor<2>) -
 /// `mean m |ŷ − y| / (y + 1e-6)`; reported by the original, never trained on.
 ///
 /// Zeros in the target make it explode by design of the original.
-pub fn masked_relative_error(predicted: Tensor<2>, target: Tensor<2>, mask: Tensor<2>) -> Tensor<1> {
+pub fn masked_relative_error(
+    predicted: Tensor<2>,
+    target: Tensor<2>,
+    mask: Tensor<2>,
+) -> Tensor<1> {
     let error = (predicted - target.clone()).abs() / (target + 1e-6);
     total(error * mask.clone()) / total(mask)
 }

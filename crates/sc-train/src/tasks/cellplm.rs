@@ -2,8 +2,8 @@
 
 use crate::corpus::{CellBatch, Corpus};
 use crate::error::Result;
-use crate::losses::cellplm::{Masked, denoise};
 use crate::losses::Losses;
+use crate::losses::cellplm::{Masked, denoise};
 use crate::order;
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -12,7 +12,8 @@ use rand_distr::StandardNormal;
 use sc_data::CsrMatrix;
 use sc_data::rng::stream;
 use sc_models::cellplm::{
-    CellPlm, CellPlmConfig, Covariates, HeadConfig, INIT, LatentConfig, LatentNoise, NAMES, Sentence,
+    CellPlm, CellPlmConfig, Covariates, HeadConfig, INIT, LatentConfig, LatentNoise, NAMES,
+    Sentence,
 };
 use sc_models::init::initialise;
 use sc_models::layers::norm::Phase;
@@ -36,7 +37,12 @@ pub struct SentenceConfig {
 
 impl Default for SentenceConfig {
     fn default() -> Self {
-        Self { cells: 2000, mask_cells: 0.75, mask_genes: 0.25, kl_warmup: 10_000 }
+        Self {
+            cells: 2000,
+            mask_cells: 0.75,
+            mask_genes: 0.25,
+            kl_warmup: 10_000,
+        }
     }
 }
 
@@ -76,7 +82,9 @@ impl CellPlmTask {
         }
         // One 32-bit draw a gene: a float would take twice the generator's output.
         let threshold = (self.input.mask_genes * f64::from(u32::MAX)) as u32;
-        (0..self.network.genes as u32).filter(|_| rng.next_u32() < threshold).collect()
+        (0..self.network.genes as u32)
+            .filter(|_| rng.next_u32() < threshold)
+            .collect()
     }
 }
 
@@ -104,7 +112,11 @@ impl Task for CellPlmTask {
     type Input = SentenceInput;
 
     fn build(&self, device: &Device) -> Result<CellPlm> {
-        Ok(initialise(CellPlm::new(&self.network, device)?, self.seed, INIT))
+        Ok(initialise(
+            CellPlm::new(&self.network, device)?,
+            self.seed,
+            INIT,
+        ))
     }
 
     fn names(&self) -> Names {
@@ -122,7 +134,8 @@ impl Task for CellPlmTask {
         let mut uniform = Vec::with_capacity(cells.rows.len() * self.clusters());
         for cell in rows() {
             let mut rng = stream(self.seed, "latent", cell, epoch);
-            normal.extend((0..self.network.latent_dim).map(|_| rng.sample::<f32, _>(StandardNormal)));
+            normal
+                .extend((0..self.network.latent_dim).map(|_| rng.sample::<f32, _>(StandardNormal)));
             uniform.extend((0..self.clusters()).map(|_| rng.random::<f32>()));
         }
         Ok(SentenceInput {
@@ -137,19 +150,26 @@ impl Task for CellPlmTask {
 
     fn losses(&self, model: &CellPlm, input: SentenceInput, step: u64, device: &Device) -> Losses {
         let n = input.batches.len();
-        let matrix = |v: Vec<f32>, d: usize| Tensor::<2>::from_data(TensorData::new(v, [n, d]), device);
+        let matrix =
+            |v: Vec<f32>, d: usize| Tensor::<2>::from_data(TensorData::new(v, [n, d]), device);
         let clusters = self.clusters();
         let batch = match self.network.head {
             HeadConfig::Decode { batches: 1.., .. } => {
                 let codes: Vec<i64> = input.batches.iter().map(|&b| i64::from(b)).collect();
-                Some(Tensor::<1, Int>::from_data(TensorData::new(codes, [n]), device))
+                Some(Tensor::<1, Int>::from_data(
+                    TensorData::new(codes, [n]),
+                    device,
+                ))
             }
             _ => None,
         };
         let sentence = Sentence {
             log_counts: input.log_counts,
             genes: None,
-            covariates: Covariates { batch, dataset: None },
+            covariates: Covariates {
+                batch,
+                dataset: None,
+            },
             noise: Some(LatentNoise {
                 normal: matrix(input.normal, self.network.latent_dim),
                 uniform: (clusters > 0).then(|| matrix(input.uniform, clusters)),

@@ -116,8 +116,11 @@ impl ScGptTask {
             Ties::Random => bin_cell(counts, self.input.bins, self.seed, cell, epoch),
             Ties::Highest => bin_row_highest(counts, self.input.bins),
         }?;
-        let mut tokens: Vec<(i64, f32)> =
-            genes.iter().zip(bins).map(|(&g, b)| (i64::from(g), b as f32)).collect();
+        let mut tokens: Vec<(i64, f32)> = genes
+            .iter()
+            .zip(bins)
+            .map(|(&g, b)| (i64::from(g), b as f32))
+            .collect();
         let room = self.input.length.saturating_sub(1);
         if tokens.len() > room {
             let mut rng = stream(self.seed, "genes", cell, epoch);
@@ -198,7 +201,11 @@ impl Task for ScGptTask {
     type Input = TokenInput;
 
     fn build(&self, device: &Device) -> Result<ScGpt> {
-        Ok(initialise(ScGpt::new(&self.network, device)?, self.seed, INIT))
+        Ok(initialise(
+            ScGpt::new(&self.network, device)?,
+            self.seed,
+            INIT,
+        ))
     }
 
     fn names(&self) -> Names {
@@ -227,9 +234,17 @@ impl Task for ScGptTask {
         let outputs = model.forward(&tokens, Phase::Train, &mut ());
         let mut terms: Vec<(&'static str, Tensor<1>, f64)> = Vec::new();
         let mut predicted = |names: [&'static str; 2], p: &Prediction| {
-            terms.push((names[0], masked_mse(p.value.clone(), target.clone(), mask.clone()), 1.0));
+            terms.push((
+                names[0],
+                masked_mse(p.value.clone(), target.clone(), mask.clone()),
+                1.0,
+            ));
             if let Some(e) = &p.expressed {
-                terms.push((names[1], expressed_nll(e.clone(), target.clone(), mask.clone()), 1.0));
+                terms.push((
+                    names[1],
+                    expressed_nll(e.clone(), target.clone(), mask.clone()),
+                    1.0,
+                ));
             }
         };
         predicted(["gep", "zero_log_prob"], &outputs.expression);
@@ -237,11 +252,20 @@ impl Task for ScGptTask {
             predicted(["gepc", "gepc_zero_log_prob"], from_cell);
         }
         if let Some(threshold) = self.input.ecs_threshold {
-            terms.push(("ecs", elastic_cell_similarity(outputs.encoded.cell, threshold), 10.0));
+            terms.push((
+                "ecs",
+                elastic_cell_similarity(outputs.encoded.cell, threshold),
+                10.0,
+            ));
         }
         let zero = Tensor::<1>::zeros([1], device);
-        let total = terms.iter().fold(zero, |sum, (_, t, w)| sum + t.clone() * *w);
-        Losses { total, terms: terms.into_iter().map(|(n, t, _)| (n, t)).collect() }
+        let total = terms
+            .iter()
+            .fold(zero, |sum, (_, t, w)| sum + t.clone() * *w);
+        Losses {
+            total,
+            terms: terms.into_iter().map(|(n, t, _)| (n, t)).collect(),
+        }
     }
 
     fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {

@@ -1,0 +1,134 @@
+//! Running the program, and files to run it on.
+
+use sc_data::CsrMatrix;
+use sc_data::h5ad::{Column, NewFrame, write_h5ad};
+use sc_data::simulate::{SimConfig, simulate_to_file};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A command for the program under test.
+pub fn scfm(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scfm"));
+    command.args(args);
+    command
+}
+
+/// Runs the program to its end.
+pub fn run(args: &[&str]) -> Output {
+    scfm(args).output().expect("the program starts")
+}
+
+/// Runs the program and wants success.
+pub fn succeed(args: &[&str]) -> String {
+    let output = run(args);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args:?} failed: {errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs the program and wants exit code 2 and one line that holds every part of `parts`.
+pub fn fail(args: &[&str], parts: &[&str]) {
+    let output = run(args);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {errors}");
+    assert_eq!(
+        errors.trim_end().lines().count(),
+        1,
+        "{args:?}: more than one line: {errors}"
+    );
+    for part in parts {
+        assert!(
+            errors.contains(part),
+            "{args:?}: '{part}' is not in: {errors}"
+        );
+    }
+}
+
+/// A small simulated file with 4 donors in 2 batches.
+pub fn simulated(folder: &Path, cells: usize) -> PathBuf {
+    let path = folder.join("cells.h5ad");
+    let config = SimConfig {
+        cells,
+        genes: 120,
+        cell_types: 3,
+        donors: 4,
+        batches: 2,
+        depth: 400.0,
+        ..SimConfig::default()
+    };
+    simulate_to_file(&config, &path, |_| ()).expect("the simulation is written");
+    path
+}
+
+/// A file of `values` `[cells, genes]` whose cells all have the same batch and donor.
+pub fn dense(folder: &Path, name: &str, genes: usize, values: &[f32]) -> PathBuf {
+    let path = folder.join(name);
+    let cells = values.len() / genes;
+    let text = |v: &str| Column::from_strings(vec![v.to_string(); cells]);
+    let obs = NewFrame {
+        index: (0..cells).map(|i| format!("cell{i}")).collect(),
+        columns: vec![
+            ("cell_type".into(), text("t")),
+            ("batch".into(), text("b")),
+            ("donor_id".into(), text("d")),
+        ],
+    };
+    let var = NewFrame {
+        index: (0..genes).map(|j| format!("GENE{j}")).collect(),
+        columns: Vec::new(),
+    };
+    let rows = [Ok(CsrMatrix::from_dense(genes, values))];
+    write_h5ad(&path, &obs, &var, rows, &[]).expect("the file is written");
+    path
+}
+
+/// A model small enough to train in a test.
+pub fn tiny(architecture: &str) -> PathBuf {
+    let name = format!("../../configs/models/{architecture}-tiny.toml");
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Settings that make [`tiny`] smaller still.
+pub const SMALL_CELLPLM: &[&str] = &[
+    "--set",
+    "network.hidden=16",
+    "--set",
+    "network.layers=1",
+    "--set",
+    "network.latent_dim=4",
+    "--set",
+    "network.head.hidden=16",
+    "--set",
+    "train.steps=24",
+    "--set",
+    "train.minibatch=32",
+    "--set",
+    "train.checkpoint_every=4",
+    "--set",
+    "train.warmup=4",
+];
+
+/// The same for scGPT.
+pub const SMALL_SCGPT: &[&str] = &[
+    "--set",
+    "network.width=16",
+    "--set",
+    "network.feed_forward=16",
+    "--set",
+    "network.layers=1",
+    "--set",
+    "input.length=24",
+    "--set",
+    "train.steps=24",
+    "--set",
+    "train.minibatch=16",
+    "--set",
+    "train.checkpoint_every=4",
+    "--set",
+    "train.warmup=4",
+];
+
+/// Paths as text.
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("test paths are UTF-8")
+}

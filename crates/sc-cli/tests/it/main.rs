@@ -1,0 +1,6 @@
+//! The program from the outside: what it does, what it refuses, what survives a kill.
+
+mod common;
+mod refusals;
+mod resume;
+mod verbs;

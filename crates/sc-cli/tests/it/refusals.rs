@@ -1,0 +1,192 @@
+//! Bad input: one clear line, exit code 2, nothing written half.
+
+use crate::common::{SMALL_CELLPLM, dense, fail, simulated, succeed, text, tiny};
+use std::fs;
+use std::path::Path;
+
+fn eval(file: &Path, folder: &Path, more: &[&str], parts: &[&str]) {
+    let out = folder.join("out");
+    let mut args = vec!["eval", text(file), "-o", text(&out)];
+    args.extend_from_slice(more);
+    fail(&args, parts);
+    assert!(!out.join("report.html").exists());
+}
+
+fn pretrain(file: &Path, folder: &Path, parts: &[&str]) {
+    let (out, config) = (folder.join("model"), tiny("cellplm"));
+    let mut args = vec![
+        "pretrain",
+        text(file),
+        "-c",
+        text(&config),
+        "-o",
+        text(&out),
+    ];
+    args.extend_from_slice(SMALL_CELLPLM);
+    fail(&args, parts);
+    assert!(!out.join("model.safetensors").exists());
+}
+
+#[test]
+fn a_truncated_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = simulated(folder.path(), 60);
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    pretrain(&file, folder.path(), &["cells.h5ad"]);
+    eval(&file, folder.path(), &[], &["cells.h5ad"]);
+}
+
+#[test]
+fn a_file_of_another_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cells.h5ad");
+    fs::write(&file, "gene,count\n").unwrap();
+    pretrain(&file, folder.path(), &["cells.h5ad", "HDF5"]);
+    fail(&["doctor", text(&file)], &["cells.h5ad", "HDF5"]);
+}
+
+#[test]
+fn negative_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = dense(
+        folder.path(),
+        "negative.h5ad",
+        3,
+        &[1.0, 0.0, -3.0, 2.0, 1.0, 0.0],
+    );
+    pretrain(&file, folder.path(), &["negative.h5ad", "X", "negative"]);
+}
+
+#[test]
+fn normalised_values_without_the_flag() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = dense(
+        folder.path(),
+        "normal.h5ad",
+        3,
+        &[0.7, 0.0, 1.3, 2.1, 1.1, 0.0],
+    );
+    pretrain(
+        &file,
+        folder.path(),
+        &["normal.h5ad", "--assume-normalized"],
+    );
+}
+
+#[test]
+fn a_missing_column() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = simulated(folder.path(), 60);
+    eval(
+        &file,
+        folder.path(),
+        &["--label", "celltype"],
+        &["celltype", "cell_type"],
+    );
+}
+
+#[test]
+fn one_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = dense(
+        folder.path(),
+        "one.h5ad",
+        2,
+        &[1.0, 0.0, 3.0, 2.0, 1.0, 4.0],
+    );
+    eval(
+        &file,
+        folder.path(),
+        &[],
+        &["one.h5ad", "one batch", "none"],
+    );
+}
+
+#[test]
+fn one_cell() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = dense(folder.path(), "one.h5ad", 2, &[1.0, 2.0]);
+    pretrain(&file, folder.path(), &["one.h5ad", "1 cell"]);
+    eval(&file, folder.path(), &["--batch", "none"], &["donor"]);
+}
+
+#[test]
+fn no_gene_the_model_knows() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, config) = (simulated(folder.path(), 60), tiny("cellplm"));
+    let model = folder.path().join("model");
+    let mut args = vec![
+        "pretrain",
+        text(&file),
+        "-c",
+        text(&config),
+        "-o",
+        text(&model),
+    ];
+    args.extend_from_slice(SMALL_CELLPLM);
+    succeed(&args);
+    let other = dense(folder.path(), "other.h5ad", 2, &[1.0, 0.0, 3.0, 2.0]);
+    let out = folder.path().join("out.h5ad");
+    fail(
+        &["embed", text(&other), "-m", text(&model), "-o", text(&out)],
+        &["other.h5ad", "GENE0"],
+    );
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, config) = (simulated(folder.path(), 60), tiny("cellplm"));
+    // Permissions do not stop root; a file in the place of the folder stops everyone.
+    let blocked = folder.path().join("blocked");
+    fs::write(&blocked, "").unwrap();
+    let out = blocked.join("model");
+    fail(
+        &[
+            "pretrain",
+            text(&file),
+            "-c",
+            text(&config),
+            "-o",
+            text(&out),
+        ],
+        &["blocked"],
+    );
+    fail(
+        &[
+            "simulate",
+            "-o",
+            text(&out),
+            "--cells",
+            "10",
+            "--genes",
+            "10",
+        ],
+        &["blocked"],
+    );
+}
+
+#[test]
+fn an_unknown_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, config) = (simulated(folder.path(), 60), tiny("cellplm"));
+    let out = folder.path().join("model");
+    let args = [
+        "pretrain",
+        text(&file),
+        "-c",
+        text(&config),
+        "-o",
+        text(&out),
+    ];
+    let with = |more: &'static str| [&args[..], &["--set", more]].concat();
+    fail(&with("train.stepz=4"), &["stepz", "steps"]);
+    fail(&with("network.hiden=4"), &["hiden", "hidden"]);
+    fail(&with("architecture=bert"), &["bert", "cellplm"]);
+    fail(
+        &[&args[..], &["--device", "tpu"]].concat(),
+        &["tpu", "flex"],
+    );
+}

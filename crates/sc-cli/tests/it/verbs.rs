@@ -1,0 +1,157 @@
+//! What every verb does when all is well.
+
+use crate::common::{SMALL_CELLPLM, SMALL_SCGPT, run, simulated, succeed, text, tiny};
+use sc_data::h5ad::H5ad;
+use std::fs;
+
+#[test]
+fn doctor_tells_what_is_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = simulated(folder.path(), 60);
+    let table = succeed(&["doctor", text(&file)]);
+    assert!(
+        table.contains("60 × 120") && table.contains("donor_id"),
+        "{table}"
+    );
+    let json = succeed(&["doctor", text(&file), "--format", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(report["cells"], 60);
+}
+
+#[test]
+fn doctor_fails_a_file_without_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = crate::common::dense(folder.path(), "n.h5ad", 2, &[0.5, 0.0, 1.5, -2.0]);
+    assert_eq!(run(&["doctor", text(&file)]).status.code(), Some(1));
+}
+
+#[test]
+fn pretrain_embed_eval_and_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = simulated(folder.path(), 240);
+    for (architecture, small) in [
+        ("cellplm", SMALL_CELLPLM),
+        ("scgpt", SMALL_SCGPT),
+        ("scformer", SMALL_SCGPT),
+    ] {
+        let (config, model) = (tiny(architecture), folder.path().join(architecture));
+        let mut args = vec![
+            "pretrain",
+            text(&file),
+            "-c",
+            text(&config),
+            "-o",
+            text(&model),
+        ];
+        args.extend_from_slice(&["--batch", "batch"]);
+        args.extend_from_slice(small);
+        succeed(&args);
+        for name in [
+            "config.json",
+            "genes.tsv",
+            "tokenizer.json",
+            "training.json",
+            "train.jsonl",
+        ] {
+            assert!(model.join(name).exists(), "{architecture}: {name}");
+        }
+        succeed(&[
+            "embed",
+            text(&file),
+            "-m",
+            text(&model),
+            "--in-place",
+            "--batch",
+            "batch",
+        ]);
+    }
+    let opened = H5ad::open(&file).unwrap();
+    let embedding = opened.obsm("X_cellplm").unwrap();
+    assert_eq!(embedding.dim(), (240, 4));
+    assert!(embedding.iter().all(|v| v.is_finite()));
+    assert_eq!(opened.obsm("X_scformer").unwrap().dim(), (240, 16));
+
+    let out = folder.path().join("judged");
+    succeed(&[
+        "eval",
+        text(&file),
+        "-o",
+        text(&out),
+        "--bootstrap",
+        "50",
+        "--methods",
+        "pca,one-hot",
+    ]);
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("X_cellplm") && page.contains("one-hot"));
+    let again = folder.path().join("again.html");
+    succeed(&["report", text(&out), "-o", text(&again)]);
+    assert!(fs::read_to_string(again).unwrap().contains("X_scgpt"));
+}
+
+#[test]
+fn embedding_does_not_depend_on_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, config) = (simulated(folder.path(), 100), tiny("cellplm"));
+    let model = folder.path().join("model");
+    let mut args = vec![
+        "pretrain",
+        text(&file),
+        "-c",
+        text(&config),
+        "-o",
+        text(&model),
+    ];
+    args.extend_from_slice(SMALL_CELLPLM);
+    succeed(&args);
+    let mut found = Vec::new();
+    for threads in ["1", "3"] {
+        let out = folder.path().join(format!("{threads}.h5ad"));
+        succeed(&[
+            "embed",
+            text(&file),
+            "-m",
+            text(&model),
+            "-o",
+            text(&out),
+            "--threads",
+            threads,
+        ]);
+        found.push(H5ad::open(&out).unwrap().obsm("X_cellplm").unwrap());
+    }
+    assert_eq!(found[0], found[1]);
+}
+
+#[test]
+fn simulation_is_seeded() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, seed: &str| {
+        let path = folder.path().join(name);
+        succeed(&[
+            "simulate",
+            "-o",
+            text(&path),
+            "--cells",
+            "50",
+            "--genes",
+            "30",
+            "--seed",
+            seed,
+        ]);
+        fs::read(path).unwrap()
+    };
+    assert_eq!(write("a.h5ad", "1"), write("b.h5ad", "1"));
+    assert_ne!(write("a.h5ad", "1"), write("c.h5ad", "2"));
+}
+
+#[test]
+fn lists_and_completions() {
+    assert!(succeed(&["models", "list"]).contains("cellplm"));
+    let json = succeed(&["models", "list", "--format", "json"]);
+    assert!(
+        serde_json::from_str::<serde_json::Value>(&json)
+            .unwrap()
+            .is_array()
+    );
+    assert!(succeed(&["completions", "bash"]).contains("scfm"));
+}
