@@ -109,7 +109,10 @@ macro_rules! each_number {
     };
 }
 
-#[allow(clippy::unnecessary_cast, reason = "one conversion serves every variant, its own included")]
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "one conversion serves every variant, its own included"
+)]
 impl Numbers {
     /// Number of elements.
     pub fn len(&self) -> usize {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rust_hdf5::types::VarLenUnicode;
-use rust_hdf5::{DatatypeMessage, H5Dataset, H5Group, H5Type, HBool, Hdf5Error};
+use rust_hdf5::{DatatypeMessage, H5Dataset, H5File, H5Group, H5Type, HBool, Hdf5Error};
 
 use crate::error::{DataError, Result};
 
@@ -20,6 +20,36 @@ pub(crate) fn wrap<T>(path: &Path, result: std::result::Result<T, Hdf5Error>) ->
 }
 
 type H5Result<T> = std::result::Result<T, Hdf5Error>;
+
+/// A file open for writing. `rust-hdf5` prints a line when a file is dropped and cannot be completed;
+/// here a drop means that an error is on its way already, so the file is closed in silence.
+pub(crate) struct OpenFile(Option<H5File>);
+
+impl OpenFile {
+    pub(crate) fn new(file: H5File) -> Self {
+        Self(Some(file))
+    }
+
+    /// The file.
+    pub(crate) fn get(&self) -> H5Result<&H5File> {
+        self.0
+            .as_ref()
+            .ok_or_else(|| Hdf5Error::InvalidState("the file is closed".into()))
+    }
+
+    /// Completes the file.
+    pub(crate) fn close(mut self) -> H5Result<()> {
+        self.0.take().map_or(Ok(()), H5File::close)
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if let Some(file) = self.0.take() {
+            let _ = file.close();
+        }
+    }
+}
 
 /// The encoding attributes of a group.
 pub(crate) fn encode_group(group: &H5Group, kind: &str, version: &str) -> H5Result<()> {

@@ -10,7 +10,7 @@ use super::H5ad;
 use crate::atomic::Temporary;
 use crate::error::{DataError, Result};
 use crate::h5::writer::{
-    Made, Packing, encode_dataset, encode_group, ensure_group, growing, text, wrap,
+    Made, OpenFile, Packing, encode_dataset, encode_group, ensure_group, growing, text, wrap,
 };
 use crate::h5::{self, H5Source, NodeKind};
 
@@ -53,9 +53,9 @@ pub fn write_obsm(
 ///
 /// Dropped before [`ObsmWriter::finish`], it leaves nothing behind.
 pub struct ObsmWriter {
-    // The order of fields is the order of closing: the dataset and file before the temporary file.
+    // The order of fields is the order of closing: the file before the temporary file.
+    file: OpenFile,
     dataset: H5Dataset,
-    file: H5File,
     temp: Temporary,
     before: H5ad,
     destination: PathBuf,
@@ -225,13 +225,16 @@ fn begin(
     key: &str,
     dims: usize,
     provenance: &str,
-) -> std::result::Result<(H5File, H5Dataset), rust_hdf5::Hdf5Error> {
+) -> std::result::Result<(OpenFile, H5Dataset), rust_hdf5::Hdf5Error> {
     let there = |node: &str| before.source().kind(node).ok().flatten();
     // Locks would only get in the way: nobody else knows the temporary file, and some network file
     // systems refuse them.
-    let file = H5File::options()
-        .locking(FileLocking::Disabled)
-        .open_rw(path)?;
+    let open = OpenFile::new(
+        H5File::options()
+            .locking(FileLocking::Disabled)
+            .open_rw(path)?,
+    );
+    let file = open.get()?;
     let root = file.root_group();
     let (obsm, made) = ensure_group(&root, "obsm")?;
     if made == Made::New {
@@ -255,7 +258,7 @@ fn begin(
     text(&scfm, key, provenance)?;
     let dataset = growing::<f32>(&obsm, key, Some(dims), Packing::None)?;
     encode_dataset(&dataset, "array", "0.2.0")?;
-    Ok((file, dataset))
+    Ok((open, dataset))
 }
 
 /// Reads the finished copy back: the rows must hash as pushed, and every other node must be there

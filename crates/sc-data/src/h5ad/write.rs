@@ -9,7 +9,7 @@ use super::Column;
 use crate::atomic::Temporary;
 use crate::error::{DataError, Result};
 use crate::h5::writer::{
-    Packing, array, bools, encode_dataset, encode_group, growing, strings, text, wrap,
+    OpenFile, Packing, array, bools, encode_dataset, encode_group, growing, strings, text, wrap,
 };
 use crate::sparse::CsrMatrix;
 
@@ -49,13 +49,13 @@ pub fn write_h5ad(
 ///
 /// Dropped before [`H5adWriter::finish`], it leaves nothing behind.
 pub struct H5adWriter {
-    // The order of fields is the order of closing: datasets and file before the temporary file.
+    // The order of fields is the order of closing: the file before the temporary file.
+    file: OpenFile,
     indices: H5Dataset,
     data: H5Dataset,
     x: H5Group,
     obsm: H5Group,
     uns: H5Group,
-    file: H5File,
     temp: Temporary,
     path: PathBuf,
     shape: [usize; 2],
@@ -79,10 +79,12 @@ impl H5adWriter {
         check_frame("var", var)?;
         let temp = Temporary::beside(path)?;
         let open = || -> std::result::Result<_, Hdf5Error> {
-            let file = H5File::options()
-                .locking(rust_hdf5::FileLocking::Disabled)
-                .create(temp.path())?;
-            let root = file.root_group();
+            let file = OpenFile::new(
+                H5File::options()
+                    .locking(rust_hdf5::FileLocking::Disabled)
+                    .create(temp.path())?,
+            );
+            let root = file.get()?.root_group();
             encode_group(&root, "anndata", "0.1.0")?;
             write_frame(&root, "obs", obs)?;
             write_frame(&root, "var", var)?;
@@ -247,8 +249,12 @@ fn check_frame(name: &str, frame: &NewFrame) -> Result<()> {
                 "{name}: '{column}' cannot name a column"
             )));
         }
-        if let Column::Categorical { codes, categories, .. } = values
-            && let Some(bad) = codes.iter().find(|&&c| c >= 0 && c as usize >= categories.len())
+        if let Column::Categorical {
+            codes, categories, ..
+        } = values
+            && let Some(bad) = codes
+                .iter()
+                .find(|&&c| c >= 0 && c as usize >= categories.len())
         {
             return Err(DataError::invalid(format!(
                 "{name}: column '{column}': code {bad} for {} categories",
