@@ -1,12 +1,13 @@
 //! Parity of this crate alone; the whole golden harness is the workspace member `tests`, whose
 //! files are compiled here as well because it builds everything else first.
 
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 #[path = "../../../tests/src/case.rs"]
 mod case;
+#[allow(unreachable_pub)]
 #[path = "../../../tests/src/metrics_golden.rs"]
 mod metrics_golden;
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 #[path = "../../../tests/src/row.rs"]
 mod row;
 
@@ -14,6 +15,7 @@ use row::Verdict;
 use std::path::{Path, PathBuf};
 
 #[test]
+#[allow(clippy::print_stdout)]
 fn metrics_agree_with_their_packages() {
     let folder = std::env::var_os("SCFM_GOLDEN").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden/public"),
