@@ -127,9 +127,7 @@ fn expand(found: Pairs, basis: &[Vec<f64>], n: usize) -> Pairs {
         .iter()
         .map(|s| {
             let mut v = vec![0f64; n];
-            for (q, &c) in basis.iter().zip(s) {
-                axpy(c, q, &mut v);
-            }
+            basis.iter().zip(s).for_each(|(q, &c)| axpy(c, q, &mut v));
             let length = norm(&v);
             v.iter_mut().for_each(|x| *x /= length);
             v
@@ -151,18 +149,36 @@ fn fresh(n: usize, basis: &[Vec<f64>], rng: &mut impl rand::Rng) -> Vec<f64> {
     v
 }
 
+/// Takes the components along `basis` out of `v`, one after another.
 fn orthogonalise(v: &mut [f64], basis: &[Vec<f64>]) {
-    for q in basis {
-        let c = dot(q, v);
-        axpy(-c, q, v);
+    pulp::Arch::new().dispatch(Orthogonalise { v, basis });
+}
+
+struct Orthogonalise<'a> {
+    v: &'a mut [f64],
+    basis: &'a [Vec<f64>],
+}
+
+// Not a closure: closures are not inlined into the code compiled for the widest vectors.
+impl pulp::WithSimd for Orthogonalise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        for q in self.basis {
+            let c = dot(q, self.v);
+            axpy(-c, q, self.v);
+        }
     }
 }
 
+#[inline(always)]
 fn axpy(c: f64, x: &[f64], y: &mut [f64]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += c * x);
 }
 
 /// Inner product with eight running sums, always combined in the same order.
+#[inline(always)]
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut acc = [0f64; 8];
     let ((x, xr), (y, yr)) = (a.as_chunks::<8>(), b.as_chunks::<8>());

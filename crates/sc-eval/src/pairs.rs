@@ -4,14 +4,18 @@
 //! cells, and close cells are what every metric looks at. Relative error of a squared distance in
 //! f32 is then at most about `(dims + 2) · 2⁻²⁴`, whatever the offset of the embedding.
 
+mod kernel;
+
 use crate::error::EvalError;
+use kernel::squared_distances;
 use ndarray::{ArrayView1, ArrayView2};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Cells of one panel: two AVX2 registers, one AVX-512 register.
 pub(crate) const LANES: usize = 16;
 /// Query cells of one kernel call.
-const ROWS: usize = 4;
+const ROWS: usize = 8;
 /// Panels of one block: 512 cells, which stay in the second-level cache while queries pass by.
 const BLOCK: usize = 32;
 /// Query cells of one parallel task.
@@ -67,13 +71,14 @@ impl Panels {
         self.cells.div_ceil(LANES)
     }
 
-    fn panel(&self, p: usize) -> &[f32] {
+    /// The panels `start..end`, one after another.
+    fn range(&self, start: usize, end: usize) -> &[f32] {
         let size = LANES * self.dims;
-        &self.data[p * size..(p + 1) * size]
+        &self.data[start * size..end * size]
     }
 }
 
-/// Four query cells, interleaved: dimension by dimension.
+/// The query cells of one kernel call, interleaved: dimension by dimension.
 fn pack_rows(rows: &[ArrayView1<'_, f32>], dims: usize, scale: f32, out: &mut Vec<f32>) {
     out.clear();
     out.resize(dims * ROWS, 0.0);
@@ -84,27 +89,6 @@ fn pack_rows(rows: &[ArrayView1<'_, f32>], dims: usize, scale: f32, out: &mut Ve
     }
 }
 
-/// Squared distances of four cells to the sixteen of a panel.
-#[inline(always)]
-fn kernel(rows: &[f32], panel: &[f32]) -> [[f32; LANES]; ROWS] {
-    let mut acc = [[0f32; LANES]; ROWS];
-    for (q, y) in rows
-        .as_chunks::<ROWS>()
-        .0
-        .iter()
-        .zip(panel.as_chunks::<LANES>().0)
-    {
-        for r in 0..ROWS {
-            let x = q[r];
-            for l in 0..LANES {
-                let d = x - y[l];
-                acc[r][l] += d * d;
-            }
-        }
-    }
-    acc
-}
-
 /// One task's share of query cells and the scratch it needs.
 struct Queries<'a> {
     x: ArrayView2<'a, f32>,
@@ -113,7 +97,7 @@ struct Queries<'a> {
 }
 
 impl Queries<'_> {
-    /// Packs every group of four query cells.
+    /// Packs every group of query cells.
     fn pack(&self) -> Vec<Vec<f32>> {
         self.order
             .chunks(ROWS)
@@ -139,47 +123,76 @@ pub(crate) fn candidates<S>(
     limit: impl Fn(&S, usize) -> f32,
     mut hit: impl FnMut(&mut S, usize, usize),
 ) {
-    let arch = pulp::Arch::new();
-    let packed = Queries {
+    let arch = Arch::new();
+    let packed = (Queries {
         x,
         order: queries,
         scale,
-    }
+    })
     .pack();
+    let mut squared = vec![0f32; BLOCK * ROWS * LANES];
     let mut found: Vec<(u32, u32)> = Vec::new();
     for start in (0..panels.count()).step_by(BLOCK) {
         let end = (start + BLOCK).min(panels.count());
+        let block = panels.range(start, end);
         for (group, rows) in packed.iter().enumerate() {
             let here = (queries.len() - group * ROWS).min(ROWS);
             let mut limits = [f32::NEG_INFINITY; ROWS];
             for (r, l) in limits.iter_mut().enumerate().take(here) {
                 *l = limit(state, group * ROWS + r);
             }
+            let squared = &mut squared[..(end - start) * ROWS * LANES];
+            squared_distances(arch, rows, block, squared);
             found.clear();
-            arch.dispatch(
-                #[inline(always)]
-                || {
-                    for p in start..end {
-                        let d = kernel(rows, panels.panel(p));
-                        for (r, (d, limit)) in d.iter().zip(limits).enumerate() {
-                            let mut any = false;
-                            for v in d {
-                                any |= *v <= limit;
-                            }
-                            if any {
-                                for (l, v) in d.iter().enumerate() {
-                                    if *v <= limit {
-                                        found.push((r as u32, (p * LANES + l) as u32));
-                                    }
-                                }
-                            }
-                        }
-                    }
-                },
-            );
+            arch.dispatch(Within {
+                squared,
+                limits: &limits,
+                start,
+                found: &mut found,
+            });
             for &(r, position) in &found {
                 if (position as usize) < panels.cells {
                     hit(state, group * ROWS + r as usize, position as usize);
+                }
+            }
+        }
+    }
+}
+
+/// Lists (row, position) of the squared distances within their row's limit.
+struct Within<'a> {
+    squared: &'a [f32],
+    limits: &'a [f32; ROWS],
+    start: usize,
+    found: &'a mut Vec<(u32, u32)>,
+}
+
+// Not a closure: closures are not inlined into the code compiled for the widest vectors.
+impl WithSimd for Within<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (p, panel) in self
+            .squared
+            .as_chunks::<{ ROWS * LANES }>()
+            .0
+            .iter()
+            .enumerate()
+        {
+            let rows = panel.as_chunks::<LANES>().0.iter().zip(self.limits);
+            for (r, (d, &limit)) in rows.enumerate() {
+                let mut hits = 0u32;
+                for v in d {
+                    hits += u32::from(*v <= limit);
+                }
+                if hits > 0 {
+                    let first = (self.start + p) * LANES;
+                    for (l, v) in d.iter().enumerate() {
+                        if *v <= limit {
+                            self.found.push((r as u32, (first + l) as u32));
+                        }
+                    }
                 }
             }
         }
@@ -241,47 +254,78 @@ fn tile_sums(
     sums: &mut [f64],
 ) {
     let segments = bounds.len() - 1;
-    let arch = pulp::Arch::new();
-    let packed = Queries {
+    let arch = Arch::new();
+    let packed = (Queries {
         x,
         order: rows,
         scale,
-    }
+    })
     .pack();
-    let mut buffer = vec![[0f32; BLOCK * LANES]; ROWS];
+    let mut squared = vec![0f32; BLOCK * ROWS * LANES];
+    let mut line = vec![0f32; BLOCK * LANES];
     for start in (0..panels.count()).step_by(BLOCK) {
         let end = (start + BLOCK).min(panels.count());
+        let block = panels.range(start, end);
         let (first, last) = (start * LANES, (end * LANES).min(panels.cells));
         let segment = bounds.partition_point(|&b| b <= first) - 1;
         for (group, q) in packed.iter().enumerate() {
             let here = (rows.len() - group * ROWS).min(ROWS);
-            arch.dispatch(
-                #[inline(always)]
-                || {
-                    for p in start..end {
-                        let d = kernel(q, panels.panel(p));
-                        let at = (p - start) * LANES;
-                        for r in 0..ROWS {
-                            for l in 0..LANES {
-                                buffer[r][at + l] = match distance {
-                                    Distance::Euclidean => d[r][l].sqrt(),
-                                    Distance::HalfSquared => d[r][l],
-                                };
-                            }
-                        }
-                    }
-                    for r in 0..here {
-                        let out = &mut sums[(group * ROWS + r) * segments..][..segments];
-                        let (mut from, mut s) = (first, segment);
-                        while from < last {
-                            let to = bounds[s + 1].min(last);
-                            out[s] += sum(&buffer[r][from - first..to - first]);
-                            from = to;
-                            s += 1;
-                        }
-                    }
-                },
-            );
+            let squared = &mut squared[..(end - start) * ROWS * LANES];
+            squared_distances(arch, q, block, squared);
+            let out = &mut sums[group * ROWS * segments..][..here * segments];
+            let span = (first, last, segment);
+            arch.dispatch(Add {
+                squared,
+                bounds,
+                span,
+                distance,
+                line: &mut line,
+                out,
+            });
+        }
+    }
+}
+
+/// Adds the distances of a few rows to one block to their segments.
+struct Add<'a> {
+    squared: &'a [f32],
+    bounds: &'a [usize],
+    /// First cell of the block, the cell after its last, and the segment of the first.
+    span: (usize, usize, usize),
+    distance: Distance,
+    line: &'a mut [f32],
+    /// `[rows, segments]`.
+    out: &'a mut [f64],
+}
+
+impl WithSimd for Add<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let (first, last, segment) = self.span;
+        for (r, out) in self.out.chunks_exact_mut(self.bounds.len() - 1).enumerate() {
+            let lines = self.line.as_chunks_mut::<LANES>().0;
+            for (panel, line) in self
+                .squared
+                .as_chunks::<{ ROWS * LANES }>()
+                .0
+                .iter()
+                .zip(lines)
+            {
+                let d = &panel.as_chunks::<LANES>().0[r];
+                match self.distance {
+                    Distance::Euclidean => line.iter_mut().zip(d).for_each(|(o, d)| *o = d.sqrt()),
+                    Distance::HalfSquared => *line = *d,
+                }
+            }
+            let (mut from, mut s) = (first, segment);
+            while from < last {
+                let to = self.bounds[s + 1].min(last);
+                out[s] += sum(&self.line[from - first..to - first]);
+                from = to;
+                s += 1;
+            }
         }
     }
 }
@@ -300,13 +344,29 @@ fn sum(values: &[f32]) -> f64 {
     acc.iter().sum::<f64>() + tail
 }
 
-/// Squared Euclidean distance in f64, summed from the first dimension to the last.
+/// Squared Euclidean distance in f64: eight running sums over the dimensions, always combined in
+/// the same order, so equal pairs of cells have equal distances.
 pub(crate) fn exact_squared(a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>) -> f64 {
-    let term = |(&x, &y): (&f32, &f32)| (f64::from(x) - f64::from(y)).powi(2);
     match (a.as_slice(), b.as_slice()) {
-        (Some(a), Some(b)) => a.iter().zip(b).map(term).sum(),
-        _ => a.iter().zip(b.iter()).map(term).sum(),
+        (Some(a), Some(b)) => exact_slices(a, b),
+        _ => exact_slices(&a.to_vec(), &b.to_vec()),
     }
+}
+
+fn exact_slices(a: &[f32], b: &[f32]) -> f64 {
+    let mut acc = [0f64; 8];
+    let ((x, xr), (y, yr)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    for (x, y) in x.iter().zip(y) {
+        for l in 0..8 {
+            let d = f64::from(x[l]) - f64::from(y[l]);
+            acc[l] += d * d;
+        }
+    }
+    for (sum, (x, y)) in acc.iter_mut().zip(xr.iter().zip(yr)) {
+        let d = f64::from(*x) - f64::from(*y);
+        *sum += d * d;
+    }
+    ((acc[0] + acc[4]) + (acc[2] + acc[6])) + ((acc[1] + acc[5]) + (acc[3] + acc[7]))
 }
 
 /// Position of the nearest packed cell for every row of `x` (the first among equals), by f32
@@ -316,7 +376,9 @@ pub(crate) fn nearest(x: ArrayView2<'_, f32>, panels: &Panels, scale: f32) -> Ve
     let parts: Vec<Vec<u32>> = rows
         .par_chunks(TILE)
         .map(|rows| {
-            let arch = pulp::Arch::new();
+            let arch = Arch::new();
+            let all = panels.range(0, panels.count());
+            let mut squared = vec![0f32; panels.count() * ROWS * LANES];
             let mut out = Vec::with_capacity(rows.len());
             for (group, q) in (Queries {
                 x,
@@ -327,25 +389,17 @@ pub(crate) fn nearest(x: ArrayView2<'_, f32>, panels: &Panels, scale: f32) -> Ve
             .iter()
             .enumerate()
             {
-                let here = (rows.len() - group * ROWS).min(ROWS);
-                let mut best = [(f32::INFINITY, 0u32); ROWS];
-                arch.dispatch(
-                    #[inline(always)]
-                    || {
-                        for p in 0..panels.count() {
-                            let d = kernel(q, panels.panel(p));
-                            let here = (panels.cells - p * LANES).min(LANES);
-                            for (d, best) in d.iter().zip(&mut best) {
-                                for (l, &v) in d.iter().enumerate().take(here) {
-                                    if v < best.0 {
-                                        *best = (v, (p * LANES + l) as u32);
-                                    }
-                                }
-                            }
+                squared_distances(arch, q, all, &mut squared);
+                for r in 0..(rows.len() - group * ROWS).min(ROWS) {
+                    let mut best = (f32::INFINITY, 0);
+                    for c in 0..panels.cells {
+                        let v = squared[(c / LANES * ROWS + r) * LANES + c % LANES];
+                        if v < best.0 {
+                            best = (v, c as u32);
                         }
-                    },
-                );
-                out.extend(best.iter().take(here).map(|b| b.1));
+                    }
+                    out.push(best.1);
+                }
             }
             out
         })

@@ -50,7 +50,10 @@ struct Plan {
     /// `None`: skipped. Otherwise the cells to test, by component; empty when too few remain.
     components: Option<Vec<Vec<u32>>>,
     k0: usize,
-    diffusion: usize,
+    /// Eigenvectors in strict mode.
+    strict: usize,
+    /// Eigenvectors in compat mode.
+    compat: usize,
 }
 
 /// kBET of every label, in ascending order of the codes.
@@ -91,30 +94,58 @@ pub fn per_label_with(
     mode: Mode,
     leading: Leading,
 ) -> Result<Vec<LabelKbet>, Undefined> {
+    let results = run(neighbors, k, labels, batches, &[(mode, leading)])?;
+    Ok(results.into_iter().flatten().collect())
+}
+
+/// [`per_label`] in strict and in compat mode, in that order, with one decomposition for both.
+///
+/// # Errors
+/// Those of [`per_label`].
+pub fn per_label_both(
+    neighbors: &Neighbors,
+    k: usize,
+    labels: &[u32],
+    batches: &[u32],
+) -> Result<(Vec<LabelKbet>, Vec<LabelKbet>), Undefined> {
+    let rules = [(Mode::Strict, Leading::Unit), (Mode::Compat, Leading::Unit)];
+    let (mut strict, mut compat) = (Vec::new(), Vec::new());
+    for both in run(neighbors, k, labels, batches, &rules)? {
+        let mut both = both.into_iter();
+        strict.extend(both.next());
+        compat.extend(both.next());
+    }
+    Ok((strict, compat))
+}
+
+/// Tests every label under each of `rules`.
+fn run(
+    neighbors: &Neighbors,
+    k: usize,
+    labels: &[u32],
+    batches: &[u32],
+    rules: &[(Mode, Leading)],
+) -> Result<Vec<Vec<LabelKbet>>, Undefined> {
     neighbors::check(neighbors, labels.len())?;
     EvalError::check("labels", neighbors.cells(), labels.len())?;
     EvalError::check("batches", neighbors.cells(), batches.len())?;
     let graph = fuzzy(neighbors, k);
     let groups = Groups::new(labels);
-    let mut diffusion = COMPONENTS;
+    let mut left = COMPONENTS;
     let mut plans = Vec::with_capacity(groups.len());
     for (&label, members) in groups.codes.iter().zip(&groups.members) {
         let mut plan = plan(&graph, label, members, batches);
-        if let Some(parts) = &plan.components {
-            let cells: usize = parts.iter().map(Vec::len).sum();
-            if cells > 0 {
-                let own = diffusion.min(cells - 1);
-                if mode == Mode::Compat {
-                    diffusion = own;
-                }
-                plan.diffusion = own;
-            }
+        let cells: usize = plan.components.iter().flatten().map(Vec::len).sum();
+        if cells > 0 {
+            left = left.min(cells - 1);
+            plan.strict = COMPONENTS.min(cells - 1);
+            plan.compat = left;
         }
         plans.push(plan);
     }
     plans
         .into_par_iter()
-        .map(|plan| test(&graph, plan, batches, (mode, leading)))
+        .map(|plan| test(&graph, &plan, batches, rules))
         .collect()
 }
 
@@ -126,7 +157,8 @@ fn plan(graph: &Graph, label: u32, members: &[u32], batches: &[u32]) -> Plan {
             label,
             components: None,
             k0: 0,
-            diffusion: 0,
+            strict: 0,
+            compat: 0,
         };
     }
     let k0 = (members.len() / count / 4).clamp(10, 70);
@@ -155,49 +187,76 @@ fn plan(graph: &Graph, label: u32, members: &[u32], batches: &[u32]) -> Plan {
         label,
         components: Some(kept),
         k0,
-        diffusion: 0,
+        strict: 0,
+        compat: 0,
     }
 }
 
 fn test(
     graph: &Graph,
-    plan: Plan,
+    plan: &Plan,
     batches: &[u32],
-    rules: (Mode, Leading),
-) -> Result<LabelKbet, Undefined> {
-    let mut out = LabelKbet {
+    rules: &[(Mode, Leading)],
+) -> Result<Vec<LabelKbet>, Undefined> {
+    let empty = LabelKbet {
         label: plan.label,
-        score: None,
+        score: plan.components.as_ref().map(|_| 0.0),
         tested: Vec::new(),
         accepted: Vec::new(),
     };
-    let Some(parts) = plan.components else {
-        return Ok(out);
+    let parts = match &plan.components {
+        Some(parts) if !parts.is_empty() => parts,
+        // Skipped, or too scattered to test.
+        _ => return Ok(vec![empty; rules.len()]),
     };
-    if parts.is_empty() {
-        out.score = Some(0.0);
-        return Ok(out);
-    }
-    let (cells, coordinates) = diffusion_map(graph, &parts, plan.diffusion, rules)?;
-    let near = knn(coordinates.view(), plan.k0 + 1, Ties::Index)?;
+    let count = |mode| {
+        if mode == Mode::Strict {
+            plan.strict
+        } else {
+            plan.compat
+        }
+    };
+    let most = rules.iter().map(|r| count(r.0)).max().unwrap_or(0);
+    let pairs = diffusion_pairs(graph, parts, most)?;
+    let cells = parts.concat();
     let own: Vec<u32> = cells.iter().map(|&i| batches[i as usize]).collect();
-    out.accepted = accept(&near, &own);
-    out.score = Some(out.accepted.iter().filter(|a| **a).count() as f64 / cells.len() as f64);
-    out.tested = cells;
-    Ok(out)
+    rules
+        .iter()
+        .map(|&(mode, leading)| {
+            let mut kept = &pairs[..count(mode).min(pairs.len())];
+            if mode == Mode::Strict && parts.len() == 1 && kept.len() > 1 {
+                kept = &kept[1..];
+            }
+            let near = knn(
+                coordinates(kept, cells.len(), leading).view(),
+                plan.k0 + 1,
+                Ties::Index,
+            )?;
+            let accepted = accept(&near, &own);
+            let share = accepted.iter().filter(|a| **a).count() as f64 / cells.len() as f64;
+            Ok(LabelKbet {
+                label: plan.label,
+                score: Some(share),
+                tested: cells.clone(),
+                accepted,
+            })
+        })
+        .collect()
 }
 
-/// Coordinates `[cells, components]` of the cells of `parts` in diffusion space.
+/// An eigenpair of one part: value, first position of the part, vector.
+type PartPair = (f64, usize, Vec<f64>);
+
+/// The leading eigenpairs of the diffusion operator on the cells of `parts`, largest first.
 ///
 /// The operator is block-diagonal over the parts, so each is solved alone and the leading pairs
 /// of all are merged; this finds the repeated eigenvalue 1, which Lanczos on the whole would not.
-fn diffusion_map(
+fn diffusion_pairs(
     graph: &Graph,
     parts: &[Vec<u32>],
     count: usize,
-    (mode, leading): (Mode, Leading),
-) -> Result<(Vec<u32>, Array2<f32>), Undefined> {
-    let mut pairs: Vec<(f64, usize, Vec<f64>)> = Vec::new();
+) -> Result<Vec<PartPair>, Undefined> {
+    let mut pairs = Vec::new();
     let mut offset = 0;
     for part in parts {
         let block = graph.induced(part);
@@ -217,10 +276,12 @@ fn diffusion_map(
     }
     pairs.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()).then(a.1.cmp(&b.1)));
     pairs.truncate(count);
-    if mode == Mode::Strict && parts.len() == 1 && pairs.len() > 1 {
-        pairs.remove(0);
-    }
-    let mut out = Array2::zeros((offset, pairs.len()));
+    Ok(pairs)
+}
+
+/// Coordinates `[cells, components]` in diffusion space.
+fn coordinates(pairs: &[PartPair], cells: usize, leading: Leading) -> Array2<f32> {
+    let mut out = Array2::zeros((cells, pairs.len()));
     for (c, (value, start, vector)) in pairs.iter().enumerate() {
         let value = value + 1e-8;
         let scale = match leading {
@@ -232,7 +293,7 @@ fn diffusion_map(
             out[[start + i, c]] = (v * scale) as f32;
         }
     }
-    Ok((parts.concat(), out))
+    out
 }
 
 /// Entries of `T = Z K Z`, `K = Q X Q`, `Q = 1/colsum(X)`, `Z = 1/√colsum(K)`.

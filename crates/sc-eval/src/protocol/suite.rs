@@ -7,7 +7,7 @@ use crate::error::{EvalError, Undefined};
 use crate::graph::fuzzy;
 use crate::metrics::clustering::{nmi_ari_cluster_labels_kmeans, nmi_ari_cluster_labels_leiden};
 use crate::metrics::connectivity::graph_connectivity;
-use crate::metrics::kbet::kbet_per_label;
+use crate::metrics::kbet::{self, LabelKbet, per_label, per_label_both};
 use crate::metrics::lisi::{clisi_knn, ilisi_knn};
 use crate::metrics::pcr::{pcr, pcr_comparison};
 use crate::metrics::scgraph::{Consensus, ScGraph, scgraph};
@@ -50,10 +50,21 @@ pub(super) fn metrics(
         None
     };
     silhouettes(&cells, recorder)?;
-    neighbourhoods(&cells, &strict, Mode::Strict, recorder);
+    recorder.part("kbet");
+    let kbet = match &compat {
+        None => per_label_both(&strict, KBET_NEIGHBORS, cells.labels, cells.batches)
+            .map_or_else(|e| (Err(e.clone()), Err(e)), |(s, c)| (Ok(s), Ok(c))),
+        Some(compat) => {
+            let one =
+                |near, mode| per_label(near, KBET_NEIGHBORS, cells.labels, cells.batches, mode);
+            (one(&strict, Mode::Strict), one(compat, Mode::Compat))
+        }
+    };
+    neighbourhoods(&cells, &strict, kbet.0, Mode::Strict, recorder);
     neighbourhoods(
         &cells,
         compat.as_ref().unwrap_or(&strict),
+        kbet.1,
         Mode::Compat,
         recorder,
     );
@@ -129,37 +140,27 @@ fn silhouettes(cells: &Cells<'_>, recorder: &mut Recorder) -> Result<(), EvalErr
     Ok(())
 }
 
-fn neighbourhoods(cells: &Cells<'_>, near: &Neighbors, mode: Mode, recorder: &mut Recorder) {
+fn neighbourhoods(
+    cells: &Cells<'_>,
+    near: &Neighbors,
+    kbet: Result<Vec<LabelKbet>, Undefined>,
+    mode: Mode,
+    recorder: &mut Recorder,
+) {
     let note = |wanted: usize| {
         (near.k() < wanted)
             .then(|| format!("{} neighbours instead of {wanted}: few cells", near.k()))
     };
-    recorder.part(if mode == Mode::Strict {
-        "lisi"
-    } else {
-        "lisi (compat)"
-    });
-    let lisi = note(LISI_NEIGHBORS);
-    recorder.metric(
-        "clisi_knn",
-        Group::Bio,
-        mode,
-        &clisi_knn(near, cells.labels),
-        lisi.clone(),
-    );
-    recorder.metric(
-        "ilisi_knn",
-        Group::Batch,
-        mode,
-        &ilisi_knn(near, cells.batches),
-        lisi,
-    );
-    recorder.part(if mode == Mode::Strict {
-        "kbet"
-    } else {
-        "kbet (compat)"
-    });
-    let kbet = kbet_per_label(near, KBET_NEIGHBORS, cells.labels, cells.batches, mode);
+    // Without ties both modes see the same neighbours, and LISI has one definition.
+    if mode == Mode::Strict || near.tied {
+        recorder.part("lisi");
+        let lisi = note(LISI_NEIGHBORS);
+        let clisi = clisi_knn(near, cells.labels);
+        recorder.metric("clisi_knn", Group::Bio, mode, &clisi, lisi.clone());
+        let ilisi = ilisi_knn(near, cells.batches);
+        recorder.metric("ilisi_knn", Group::Batch, mode, &ilisi, lisi);
+    }
+    let kbet = kbet.and_then(|results| kbet::from_labels(&results, cells.labels));
     recorder.metric(
         "kbet_per_label",
         Group::Batch,
@@ -167,11 +168,7 @@ fn neighbourhoods(cells: &Cells<'_>, near: &Neighbors, mode: Mode, recorder: &mu
         &kbet,
         note(KBET_NEIGHBORS),
     );
-    recorder.part(if mode == Mode::Strict {
-        "connectivity"
-    } else {
-        "connectivity (compat)"
-    });
+    recorder.part("connectivity");
     let connectivity = graph_connectivity(near, GRAPH_NEIGHBORS, cells.labels, mode);
     recorder.metric(
         "graph_connectivity",
