@@ -1,1 +1,32 @@
-//! benches
+//! Data for the benches: sparse counts at the density of real cells.
+
+use rand::RngExt;
+use sc_data::CsrMatrix;
+use sc_data::rng::stream;
+
+/// Counts `[cells, genes]` with the given share of non-zeros, small integers, seeded by cell.
+pub fn counts(cells: usize, genes: usize, density: f64) -> CsrMatrix {
+    let mut out = CsrMatrix::empty(0, genes);
+    for cell in 0..cells {
+        let mut rng = stream(0, "bench", cell as u64, 0);
+        let mut columns = Vec::new();
+        let mut values = Vec::new();
+        for gene in 0..genes as u32 {
+            if rng.random::<f64>() < density {
+                columns.push(gene);
+                // Geometric with mean 2: half of the non-zeros are ones, as in real data.
+                values.push(1.0 + (rng.random::<f32>().ln() / 0.5f32.ln()).floor());
+            }
+        }
+        out.push_row(&columns, &values);
+    }
+    out
+}
+
+/// Peak resident memory of this process in bytes; 0 where the system does not tell.
+pub fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok())
+        .map_or(0, |kib| kib * 1024)
+}

@@ -1,6 +1,7 @@
 //! Layers shared by the architectures.
 
 pub mod attention;
+pub mod dropout;
 pub mod flow;
 #[cfg(feature = "flex")]
 pub(crate) mod host;

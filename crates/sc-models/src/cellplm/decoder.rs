@@ -1,12 +1,10 @@
 //! From the latent back to counts, or to a label.
 
 use super::config::HeadConfig;
+use crate::layers::dropout::Dropout;
 use crate::layers::observe::Observer;
 use burn::module::{Module, Param};
-use burn::nn::{
-    Dropout, DropoutConfig, Embedding, EmbeddingConfig, GroupNorm, GroupNormConfig, Linear,
-    LinearConfig,
-};
+use burn::nn::{Embedding, EmbeddingConfig, GroupNorm, GroupNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::{prelu, relu};
 use burn::tensor::{Device, Int, Tensor};
 
@@ -166,7 +164,7 @@ impl Decoder {
                         dec_mean: LinearConfig::new(OUTPUT_HIDDEN, genes).init(device),
                         dec_disp: Param::from_tensor(Tensor::zeros([genes], device)),
                     },
-                    dropout: DropoutConfig::new(dropout).init(),
+                    dropout: Dropout::new(dropout),
                 }))
             }
             HeadConfig::Mlp {
@@ -180,7 +178,7 @@ impl Decoder {
                 let mlp = (0..n).map(|i| LinearConfig::new(width(i), output(i)).init(device));
                 Some(Self::Mlp(MlpHead {
                     mlp: mlp.collect(),
-                    dropout: DropoutConfig::new(dropout).init(),
+                    dropout: Dropout::new(dropout),
                 }))
             }
         }

@@ -1,9 +1,10 @@
 //! From counts to one vector a cell.
 
+use crate::layers::dropout::Dropout;
 use crate::layers::observe::Observer;
 use crate::layers::sparse::sparse_linear;
 use burn::module::{Module, Param};
-use burn::nn::{Dropout, DropoutConfig, GroupNorm, GroupNormConfig, Linear, LinearConfig};
+use burn::nn::{GroupNorm, GroupNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sc_data::CsrMatrix;
@@ -32,7 +33,7 @@ impl Embedder {
             },
             linear: LinearConfig::new(d, d).init(device),
             norm: GroupNormConfig::new(4, d).init(device),
-            dropout: DropoutConfig::new(dropout).init(),
+            dropout: Dropout::new(dropout),
         }
     }
 

@@ -1,7 +1,11 @@
 //! Multi-head self-attention over the tokens of a cell: the one seam for faster kernels.
 
+#[cfg(feature = "flex")]
+mod fused;
+
+use super::dropout::Dropout;
 use burn::module::Module;
-use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
+use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Tensor};
 
@@ -20,20 +24,53 @@ impl SelfAttention {
         Self {
             in_proj: LinearConfig::new(d, 3 * d).init(device),
             out_proj: LinearConfig::new(d, d).init(device),
-            dropout: DropoutConfig::new(dropout).init(),
+            dropout: Dropout::new(dropout),
             heads,
         }
     }
 
     /// Attends within every sequence; keys where `padding` is true are left out.
     ///
+    /// On the `flex` device weights are never held as a whole, forward or backward.
+    ///
     /// # Shapes
     /// - input, output: `[minibatch, length, d]`
     /// - padding: `[minibatch, length]`, true at padding
     pub fn forward(&self, input: Tensor<3>, padding: Option<&Tensor<2, Bool>>) -> Tensor<3> {
-        let [b, l, d] = input.dims();
-        let h = self.heads;
-        let projected = self.in_proj.forward(input).reshape([b, l, 3, h, d / h]);
+        let projected = self.in_proj.forward(input);
+        let context = self.context(projected, padding);
+        self.out_proj.forward(context)
+    }
+
+    /// `softmax(Q Kᵀ / √d_head) V` from the joint projection `[minibatch, length, 3 d]`.
+    fn context(&self, projected: Tensor<3>, padding: Option<&Tensor<2, Bool>>) -> Tensor<3> {
+        #[cfg(feature = "flex")]
+        {
+            use super::host;
+            let [b, l, three_d] = projected.dims();
+            let op = fused::Attention {
+                shape: fused::Shape {
+                    sequences: b,
+                    length: l,
+                    heads: self.heads,
+                    d: three_d / 3,
+                },
+                padding: padding.map(fused::host_mask),
+                dropout: self.dropout.mask(&projected.device()),
+            };
+            let input = host::Input::new(projected.clone());
+            if let Some(context) = host::apply(op, [input], [b, l, three_d / 3]) {
+                return context;
+            }
+        }
+        self.composed(projected, padding)
+    }
+
+    /// The same from burn's own operations, for devices other than the host.
+    fn composed(&self, projected: Tensor<3>, padding: Option<&Tensor<2, Bool>>) -> Tensor<3> {
+        let [b, l, three_d] = projected.dims();
+        let (h, d) = (self.heads, three_d / 3);
+        let projected = projected.reshape([b, l, 3, h, d / h]);
         let part = |i: usize| {
             projected
                 .clone()
@@ -49,7 +86,44 @@ impl SelfAttention {
             scores = scores.mask_fill(mask, f32::NEG_INFINITY);
         }
         let weights = self.dropout.forward(softmax(scores, 3));
-        let context = weights.matmul(v).swap_dims(1, 2).reshape([b, l, d]);
-        self.out_proj.forward(context)
+        weights.matmul(v).swap_dims(1, 2).reshape([b, l, d])
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::init::{Init, initialise};
+    use crate::weights::host;
+    use burn::tensor::TensorData;
+
+    #[test]
+    fn the_kernel_agrees_with_the_composed_form() {
+        let device = Device::flex().autodiff();
+        let layer = initialise(SelfAttention::new(24, 3, 0.0, &device), 1, |_| {
+            Some(Init::Normal(0.4))
+        });
+        // Longer than a block of queries, and not a multiple of it.
+        let (b, l) = (2, 150);
+        let data: Vec<f32> = (0..b * l * 72)
+            .map(|i| ((i * 7919) % 997) as f32 / 500.0 - 1.0)
+            .collect();
+        let x = Tensor::<3>::from_data(TensorData::new(data, [b, l, 72]), &device).require_grad();
+        let mut mask = vec![false; b * l];
+        mask[l + 140..].fill(true);
+        let padding = Tensor::<2, Bool>::from_data(TensorData::new(mask, [b, l]), &device);
+        for padding in [None, Some(&padding)] {
+            let ours = layer.context(x.clone(), padding);
+            let reference = layer.composed(x.clone(), padding);
+            let close = |a: Vec<f32>, b: Vec<f32>, tolerance: f32| {
+                let largest = b.iter().fold(0f32, |m, v| m.max(v.abs()));
+                for (a, b) in a.iter().zip(&b) {
+                    assert!((a - b).abs() <= tolerance * largest, "{a} {b}");
+                }
+            };
+            close(host(ours.clone()), host(reference.clone()), 2e-6);
+            let grad = |y: Tensor<3>| host(x.grad(&(y.clone() * y).sum().backward()).unwrap());
+            close(grad(ours), grad(reference), 5e-6);
+        }
     }
 }

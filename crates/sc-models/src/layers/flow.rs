@@ -1,9 +1,10 @@
 //! Flow attention (Flowformer, Wu et al., ICML 2022) as CellPLM uses it: linear in the number of
 //! tokens, so that a whole sample is one sentence of cells.
 
+use super::dropout::Dropout;
 use super::observe::Observer;
 use burn::module::Module;
-use burn::nn::{Dropout, DropoutConfig, Gelu, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Gelu, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Device, Tensor};
 
@@ -40,7 +41,7 @@ impl FlowAttention {
             key_projection: linear(),
             value_projection: linear(),
             out_projection: linear(),
-            dropout: DropoutConfig::new(if dropout > 0.0 { INNER_DROPOUT } else { 0.0 }).init(),
+            dropout: Dropout::new(if dropout > 0.0 { INNER_DROPOUT } else { 0.0 }),
             heads,
         }
     }
@@ -114,7 +115,7 @@ impl FlowformerLayer {
             norm1: LayerNormConfig::new(d).init(device),
             norm2: LayerNormConfig::new(d).init(device),
             gelu: Gelu::new(),
-            dropout: DropoutConfig::new(dropout).init(),
+            dropout: Dropout::new(dropout),
         }
     }
 

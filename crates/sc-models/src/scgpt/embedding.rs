@@ -1,12 +1,10 @@
 //! From gene ids and values to token vectors.
 
 use super::config::{InputNorm, ScGptConfig, ValueEncoderConfig};
+use crate::layers::dropout::Dropout;
 use crate::layers::norm::{Affine, BatchNorm, Phase};
 use burn::module::Module;
-use burn::nn::{
-    Dropout, DropoutConfig, Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear,
-    LinearConfig,
-};
+use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Bool, Device, Int, Tensor};
 
@@ -81,7 +79,7 @@ impl ValueEncoder {
                 linear1: LinearConfig::new(1, d).init(device),
                 linear2: LinearConfig::new(d, d).init(device),
                 norm: LayerNormConfig::new(d).init(device),
-                dropout: DropoutConfig::new(config.dropout).init(),
+                dropout: Dropout::new(config.dropout),
             })),
             ValueEncoderConfig::Category { bins } => {
                 Some(Self::Category(NormedEmbedding::new(bins, d, device)))

@@ -1,8 +1,9 @@
 //! The transformer: post-norm blocks with ReLU.
 
 use crate::layers::attention::SelfAttention;
+use crate::layers::dropout::Dropout;
 use burn::module::Module;
-use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Bool, Device, Tensor};
 
@@ -31,7 +32,7 @@ impl EncoderLayer {
             linear2: LinearConfig::new(hidden, d).init(device),
             norm1: LayerNormConfig::new(d).init(device),
             norm2: LayerNormConfig::new(d).init(device),
-            dropout: DropoutConfig::new(dropout).init(),
+            dropout: Dropout::new(dropout),
         }
     }
 

@@ -1,0 +1,359 @@
+//! Attention on the host, block by block of queries: scores of a block live in cache and are made
+//! again in the backward pass, so memory does not grow with the square of the length.
+
+use crate::layers::dropout::Mask;
+use crate::layers::host::HostOp;
+use burn::tensor::{Bool, Tensor};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// Queries of a block: their scores against 1,200 keys fill half a megabyte.
+const BLOCK: usize = 96;
+
+/// Sizes of the joint projection `[sequences, length, 3 d]`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) sequences: usize,
+    pub(super) length: usize,
+    pub(super) heads: usize,
+    pub(super) d: usize,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Attention {
+    pub(super) shape: Shape,
+    /// True at padding, `[sequences, length]`.
+    pub(super) padding: Option<Arc<Vec<bool>>>,
+    pub(super) dropout: Option<Mask>,
+}
+
+/// Copies a padding mask to the host.
+pub(super) fn host_mask(padding: &Tensor<2, Bool>) -> Arc<Vec<bool>> {
+    Arc::new(
+        padding
+            .clone()
+            .into_data_as::<bool>()
+            .try_into_vec::<bool>()
+            .unwrap_or_default(),
+    )
+}
+
+/// Queries, keys and values of one head of one sequence, row-major `[length, head]` each.
+struct Head {
+    parts: [Vec<f32>; 3],
+}
+
+impl Shape {
+    fn head(&self) -> usize {
+        self.d / self.heads
+    }
+
+    /// Sequence and head of a task.
+    fn place(&self, task: usize) -> (usize, usize) {
+        (task / self.heads, task % self.heads)
+    }
+
+    fn read(&self, projected: &[f32], task: usize) -> Head {
+        let (sequence, head) = self.place(task);
+        let width = self.head();
+        let part = |p: usize| {
+            let mut out = Vec::with_capacity(self.length * width);
+            for i in 0..self.length {
+                let at = (sequence * self.length + i) * 3 * self.d + p * self.d + head * width;
+                out.extend_from_slice(&projected[at..at + width]);
+            }
+            out
+        };
+        Head {
+            parts: [part(0), part(1), part(2)],
+        }
+    }
+
+    fn scale(&self) -> f32 {
+        (1.0 / (self.head() as f64).sqrt()) as f32
+    }
+}
+
+fn view(x: &[f32], rows: usize, cols: usize) -> MatRef<'_, f32> {
+    MatRef::from_row_major_slice(x, rows, cols)
+}
+
+fn view_mut(x: &mut [f32], rows: usize, cols: usize) -> MatMut<'_, f32> {
+    MatMut::from_row_major_slice_mut(x, rows, cols)
+}
+
+impl Attention {
+    /// Softmax weights of the queries `first..first + rows` against all keys, into `weights`.
+    fn weights(&self, head: &Head, task: usize, first: usize, rows: usize, weights: &mut [f32]) {
+        let (l, width) = (self.shape.length, self.shape.head());
+        let queries = view(
+            &head.parts[0][first * width..(first + rows) * width],
+            rows,
+            width,
+        );
+        let keys = view(&head.parts[1], l, width);
+        let scale = self.shape.scale();
+        matmul(
+            view_mut(weights, rows, l),
+            Accum::Replace,
+            queries,
+            keys.transpose(),
+            scale,
+            Par::Seq,
+        );
+        let sequence = self.shape.place(task).0;
+        let padding = self
+            .padding
+            .as_ref()
+            .map(|p| &p[sequence * l..(sequence + 1) * l]);
+        if let Some(padding) = padding {
+            for row in weights.chunks_exact_mut(l) {
+                for (w, &p) in row.iter_mut().zip(padding) {
+                    *w = if p { f32::NEG_INFINITY } else { *w };
+                }
+            }
+        }
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || weights.chunks_exact_mut(l).for_each(softmax_row),
+        );
+    }
+
+    /// Multiplies `x` by the dropout factors of the block, or copies nothing when there is none.
+    fn drop_block(&self, task: usize, first: usize, x: &mut [f32]) {
+        let Some(mask) = self.dropout else { return };
+        let mask = mask.part(task as u32);
+        let start = (first * self.shape.length) as u32;
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (i, v) in x.iter_mut().enumerate() {
+                    *v *= mask.factor(start.wrapping_add(i as u32));
+                }
+            },
+        );
+    }
+
+    /// The context of one head, `[length, head]`.
+    fn forward_head(&self, projected: &[f32], task: usize) -> Vec<f32> {
+        let (l, width) = (self.shape.length, self.shape.head());
+        let head = self.shape.read(projected, task);
+        let mut context = vec![0f32; l * width];
+        let mut weights = vec![0f32; BLOCK.min(l) * l];
+        for first in (0..l).step_by(BLOCK) {
+            let rows = BLOCK.min(l - first);
+            let weights = &mut weights[..rows * l];
+            self.weights(&head, task, first, rows, weights);
+            self.drop_block(task, first, weights);
+            let out = &mut context[first * width..(first + rows) * width];
+            let values = view(&head.parts[2], l, width);
+            matmul(
+                view_mut(out, rows, width),
+                Accum::Replace,
+                view(weights, rows, l),
+                values,
+                1.0,
+                Par::Seq,
+            );
+        }
+        context
+    }
+
+    /// Gradients of queries, keys and values of one head.
+    fn backward_head(&self, projected: &[f32], grad: &[f32], task: usize) -> [Vec<f32>; 3] {
+        let (l, width) = (self.shape.length, self.shape.head());
+        let scale = self.shape.scale();
+        let head = self.shape.read(projected, task);
+        let (sequence, number) = self.shape.place(task);
+        let mut d_context = Vec::with_capacity(l * width);
+        for i in 0..l {
+            let at = (sequence * l + i) * self.shape.d + number * width;
+            d_context.extend_from_slice(&grad[at..at + width]);
+        }
+        let mut out = [0; 3].map(|_| vec![0f32; l * width]);
+        let [d_queries, d_keys, d_values] = &mut out;
+        let (mut weights, mut dropped) =
+            (vec![0f32; BLOCK.min(l) * l], vec![0f32; BLOCK.min(l) * l]);
+        for first in (0..l).step_by(BLOCK) {
+            let rows = BLOCK.min(l - first);
+            let block = first * width..(first + rows) * width;
+            let weights = &mut weights[..rows * l];
+            let d_weights = &mut dropped[..rows * l];
+            self.weights(&head, task, first, rows, weights);
+            let d_out = view(&d_context[block.clone()], rows, width);
+            d_weights.copy_from_slice(weights);
+            self.drop_block(task, first, d_weights);
+            let used = view(d_weights, rows, l);
+            matmul(
+                view_mut(d_values, l, width),
+                Accum::Add,
+                used.transpose(),
+                d_out,
+                1.0,
+                Par::Seq,
+            );
+            let values = view(&head.parts[2], l, width);
+            matmul(
+                view_mut(d_weights, rows, l),
+                Accum::Replace,
+                d_out,
+                values.transpose(),
+                1.0,
+                Par::Seq,
+            );
+            self.drop_block(task, first, d_weights);
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    for (w, d) in weights.chunks_exact(l).zip(d_weights.chunks_exact_mut(l)) {
+                        let inner: f32 = dot(w, d);
+                        for (d, &w) in d.iter_mut().zip(w) {
+                            *d = w * (*d - inner);
+                        }
+                    }
+                },
+            );
+            let d_scores = view(d_weights, rows, l);
+            let queries = view(&head.parts[0][block.clone()], rows, width);
+            let keys = view(&head.parts[1], l, width);
+            let target = view_mut(&mut d_queries[block], rows, width);
+            matmul(target, Accum::Replace, d_scores, keys, scale, Par::Seq);
+            matmul(
+                view_mut(d_keys, l, width),
+                Accum::Add,
+                d_scores.transpose(),
+                queries,
+                scale,
+                Par::Seq,
+            );
+        }
+        out
+    }
+}
+
+/// `Σ a b` in eight interleaved sums, which is what vector registers do.
+#[inline(always)]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0f32; 8];
+    let (a8, b8) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    for (a, b) in a8.0.iter().zip(b8.0) {
+        for k in 0..8 {
+            sums[k] += a[k] * b[k];
+        }
+    }
+    sums.iter().sum::<f32>() + a8.1.iter().zip(b8.1).map(|(x, y)| x * y).sum::<f32>()
+}
+
+/// Softmax of a row in place; a row without any allowed key becomes NaN, as in PyTorch.
+#[inline(always)]
+fn softmax_row(row: &mut [f32]) {
+    let mut largest = [f32::NEG_INFINITY; 8];
+    let chunks = row.as_chunks::<8>();
+    for c in chunks.0 {
+        for k in 0..8 {
+            largest[k] = largest[k].max(c[k]);
+        }
+    }
+    let largest = largest
+        .iter()
+        .chain(chunks.1)
+        .fold(f32::NEG_INFINITY, |m, &v| m.max(v));
+    for v in row.iter_mut() {
+        *v = exp(*v - largest);
+    }
+    let mut sums = [0f32; 8];
+    let chunks = row.as_chunks::<8>();
+    for c in chunks.0 {
+        for k in 0..8 {
+            sums[k] += c[k];
+        }
+    }
+    let scale = 1.0 / (sums.iter().sum::<f32>() + chunks.1.iter().sum::<f32>());
+    row.iter_mut().for_each(|v| *v *= scale);
+}
+
+/// `eˣ` for `x ≤ 0`, within two units in the last place; 0 below −87.
+///
+/// Cody–Waite reduction and a polynomial instead of a call, so that the loop around it vectorises.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    let clamped = x.max(-87.0);
+    let k = (clamped * std::f32::consts::LOG2_E).round_ties_even();
+    let r = (clamped - k * 0.693_359_4) - k * -2.121_944_4e-4;
+    let p = 1.0
+        + r * (1.0
+            + r * (0.5
+                + r * (0.166_666_67
+                    + r * (0.041_666_67 + r * (0.008_333_334 + r * 0.001_388_889)))));
+    let power = f32::from_bits(((k as i32 + 127) as u32) << 23);
+    if x < -87.0 { 0.0 } else { p * power }
+}
+
+impl HostOp<1> for Attention {
+    fn forward(&self, [projected]: [&[f32]; 1]) -> Vec<f32> {
+        let s = self.shape;
+        let width = s.head();
+        let tasks = s.sequences * s.heads;
+        let heads: Vec<Vec<f32>> = (0..tasks)
+            .into_par_iter()
+            .map(|task| self.forward_head(projected, task))
+            .collect();
+        let mut out = vec![0f32; s.sequences * s.length * s.d];
+        for (task, context) in heads.iter().enumerate() {
+            let (sequence, head) = s.place(task);
+            for (i, row) in context.chunks_exact(width).enumerate() {
+                let at = (sequence * s.length + i) * s.d + head * width;
+                out[at..at + width].copy_from_slice(row);
+            }
+        }
+        out
+    }
+
+    fn backward(
+        &self,
+        [projected]: [&[f32]; 1],
+        grad: &[f32],
+        _: [bool; 1],
+    ) -> [Option<Vec<f32>>; 1] {
+        let s = self.shape;
+        let width = s.head();
+        let tasks = s.sequences * s.heads;
+        let heads: Vec<[Vec<f32>; 3]> = (0..tasks)
+            .into_par_iter()
+            .map(|task| self.backward_head(projected, grad, task))
+            .collect();
+        let mut out = vec![0f32; projected.len()];
+        for (task, parts) in heads.iter().enumerate() {
+            let (sequence, head) = s.place(task);
+            for (p, part) in parts.iter().enumerate() {
+                for (i, row) in part.chunks_exact(width).enumerate() {
+                    let at = (sequence * s.length + i) * 3 * s.d + p * s.d + head * width;
+                    out[at..at + width].copy_from_slice(row);
+                }
+            }
+        }
+        [Some(out)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::exp;
+
+    #[test]
+    fn exp_is_accurate_on_what_a_softmax_asks() {
+        for i in 0..100_000 {
+            let x = -90.0 * i as f32 / 100_000.0;
+            let exact = f64::from(x).exp();
+            let error = (f64::from(exp(x)) - exact).abs() / exact.max(1e-38);
+            assert!(
+                error < 2.5e-7 || x < -86.9,
+                "exp({x}): relative error {error:e}"
+            );
+        }
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+    }
+}

@@ -1,0 +1,158 @@
+//! Dropout whose mask is a hash of the position, so that it costs one pass and no memory.
+
+use burn::module::Module;
+use burn::tensor::{Device, Distribution, Tensor};
+
+/// Zeroes a share of the values in training and scales the rest; active on autodiff devices only,
+/// as burn's own.
+#[derive(Module, Debug)]
+pub struct Dropout {
+    prob: f64,
+}
+
+impl Dropout {
+    /// A layer that drops values with probability `prob`.
+    pub fn new(prob: f64) -> Self {
+        Self { prob }
+    }
+
+    /// Drops values of a tensor of any shape.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        if self.prob == 0.0 || !x.device().is_autodiff() {
+            return x;
+        }
+        #[cfg(feature = "flex")]
+        {
+            use super::host;
+            let op = kernel::Drop(Mask::new(self.prob, &x.device()));
+            let shape = x.dims();
+            if let Some(output) = host::apply(op, [host::Input::new(x.clone())], shape) {
+                return output;
+            }
+        }
+        burn::nn::DropoutConfig::new(self.prob).init().forward(x)
+    }
+
+    /// The mask of one pass, for kernels that drop values inside; `None` when nothing is dropped.
+    pub(crate) fn mask(&self, device: &Device) -> Option<Mask> {
+        (self.prob > 0.0 && device.is_autodiff()).then(|| Mask::new(self.prob, device))
+    }
+}
+
+/// Which values are kept: a hash of a seed and the position.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mask {
+    seed: u32,
+    /// Hashes below it are dropped.
+    threshold: u32,
+    scale: f32,
+}
+
+impl Mask {
+    fn new(prob: f64, device: &Device) -> Self {
+        // The seed comes from the device's generator, which the step loop seeds at every step.
+        let drawn = Tensor::<1>::random([2], Distribution::Default, device);
+        let drawn = crate::weights::host(drawn);
+        let seed = drawn
+            .iter()
+            .fold(0u32, |s, v| s.rotate_left(16) ^ (v * 16_777_216.0) as u32);
+        Self {
+            seed,
+            threshold: (prob * f64::from(u32::MAX)) as u32,
+            scale: (1.0 / (1.0 - prob)) as f32,
+        }
+    }
+
+    /// The mask of one part of a larger tensor.
+    pub(crate) fn part(self, part: u32) -> Self {
+        Self {
+            seed: hash(self.seed ^ part.wrapping_mul(0x9e37_79b9)),
+            ..self
+        }
+    }
+
+    /// The factor of the value at `index`: 0, or the scale that keeps the mean.
+    #[inline(always)]
+    pub(crate) fn factor(self, index: u32) -> f32 {
+        if hash(index ^ self.seed) < self.threshold {
+            0.0
+        } else {
+            self.scale
+        }
+    }
+}
+
+/// A 32-bit integer hash with full avalanche (multiply-xorshift, constants of C. Wellons, public
+/// domain).
+#[inline(always)]
+fn hash(mut x: u32) -> u32 {
+    x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d);
+    x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);
+    x ^ (x >> 16)
+}
+
+#[cfg(feature = "flex")]
+mod kernel {
+    use super::Mask;
+    use crate::layers::host::HostOp;
+    use rayon::prelude::*;
+
+    /// Values a task handles.
+    const CHUNK: usize = 1 << 15;
+
+    #[derive(Clone, Debug)]
+    pub(super) struct Drop(pub(super) Mask);
+
+    impl Drop {
+        fn apply(&self, x: &[f32]) -> Vec<f32> {
+            let mut out = vec![0f32; x.len()];
+            let arch = pulp::Arch::new();
+            let parts = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
+            parts.enumerate().for_each(|(part, (out, x))| {
+                let mask = self.0.part(part as u32);
+                arch.dispatch(
+                    #[inline(always)]
+                    || {
+                        for (i, (o, &v)) in out.iter_mut().zip(x).enumerate() {
+                            *o = v * mask.factor(i as u32);
+                        }
+                    },
+                );
+            });
+            out
+        }
+    }
+
+    impl HostOp<1> for Drop {
+        fn forward(&self, [x]: [&[f32]; 1]) -> Vec<f32> {
+            self.apply(x)
+        }
+
+        fn backward(&self, _: [&[f32]; 1], grad: &[f32], _: [bool; 1]) -> [Option<Vec<f32>>; 1] {
+            [Some(self.apply(grad))]
+        }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::weights::host;
+
+    #[test]
+    fn keeps_the_mean_and_drops_the_share_and_the_same_in_the_gradient() {
+        let device = Device::flex().autodiff();
+        device.seed(3);
+        let x = Tensor::<2>::ones([200, 500], &device).require_grad();
+        let y = Dropout::new(0.3).forward(x.clone());
+        let values = host(y.clone());
+        let dropped = values.iter().filter(|v| **v == 0.0).count() as f64 / values.len() as f64;
+        assert!((dropped - 0.3).abs() < 0.01, "{dropped}");
+        let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len() as f64;
+        assert!((mean - 1.0).abs() < 0.02, "{mean}");
+        let grad = host(x.grad(&y.sum().backward()).unwrap());
+        assert_eq!(grad, values);
+        let plain = Tensor::<2>::ones([2, 2], &Device::flex());
+        assert_eq!(host(Dropout::new(0.3).forward(plain)), vec![1.0; 4]);
+    }
+}
