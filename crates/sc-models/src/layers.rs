@@ -8,4 +8,5 @@ pub(crate) mod host;
 pub mod nb;
 pub mod norm;
 pub mod observe;
+pub(crate) mod simd;
 pub mod sparse;

@@ -95,6 +95,7 @@ fn hash(mut x: u32) -> u32 {
 mod kernel {
     use super::Mask;
     use crate::layers::host::HostOp;
+    use crate::layers::simd::{Body, vectorised};
     use rayon::prelude::*;
 
     /// Values a task handles.
@@ -106,20 +107,30 @@ mod kernel {
     impl Drop {
         fn apply(&self, x: &[f32]) -> Vec<f32> {
             let mut out = vec![0f32; x.len()];
-            let arch = pulp::Arch::new();
             let parts = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
             parts.enumerate().for_each(|(part, (out, x))| {
-                let mask = self.0.part(part as u32);
-                arch.dispatch(
-                    #[inline(always)]
-                    || {
-                        for (i, (o, &v)) in out.iter_mut().zip(x).enumerate() {
-                            *o = v * mask.factor(i as u32);
-                        }
-                    },
-                );
+                vectorised(Part {
+                    mask: self.0.part(part as u32),
+                    x,
+                    out,
+                });
             });
             out
+        }
+    }
+
+    struct Part<'a> {
+        mask: Mask,
+        x: &'a [f32],
+        out: &'a mut [f32],
+    }
+
+    impl Body for Part<'_> {
+        #[inline(always)]
+        fn run(self) {
+            for (i, (o, &v)) in self.out.iter_mut().zip(self.x).enumerate() {
+                *o = v * self.mask.factor(i as u32);
+            }
         }
     }
 

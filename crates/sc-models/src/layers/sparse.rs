@@ -2,6 +2,7 @@
 //!
 //! A cell expresses 5–10 % of the genes, so the dense product would be 10–20 times the work.
 
+use super::simd::{Body, vectorised};
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 use sc_data::CsrMatrix;
@@ -39,49 +40,69 @@ pub fn sparse_linear(rows: &Arc<CsrMatrix>, weight: Tensor<2>) -> Tensor<2> {
     Tensor::<2>::from_data(dense, &weight.device()).matmul(weight)
 }
 
+/// Columns held in registers while a row's non-zeros are walked.
+const BLOCK: usize = 64;
+/// Rows a task handles.
+const ROWS: usize = 16;
+
 /// `X · W` on host memory, `W` row-major `[genes, d]`.
 ///
 /// Every output row is summed in ascending gene order by one thread, so the result does not depend
 /// on the number of threads.
 pub fn spmm(rows: &CsrMatrix, weight: &[f32], d: usize) -> Vec<f32> {
-    /// Columns held in registers while a row's non-zeros are walked.
-    const BLOCK: usize = 64;
     let mut out = vec![0f32; rows.rows() * d];
-    if d == 0 {
-        return out;
+    if d > 0 {
+        let tasks = out.par_chunks_mut(ROWS * d).enumerate();
+        tasks.for_each(|(task, out)| {
+            vectorised(Rows {
+                rows,
+                first: task * ROWS,
+                weight,
+                d,
+                out,
+            })
+        });
     }
-    let arch = pulp::Arch::new();
-    out.par_chunks_mut(16 * d)
-        .enumerate()
-        .for_each(|(chunk, out)| {
-            arch.dispatch(|| {
-                for start in (0..d).step_by(BLOCK) {
-                    let width = BLOCK.min(d - start);
-                    for (k, out) in out.chunks_exact_mut(d).enumerate() {
-                        let (genes, values) = rows.row(chunk * 16 + k);
-                        let out = &mut out[start..start + width];
-                        if width == BLOCK {
-                            let mut sum = [0f32; BLOCK];
-                            for (&g, &v) in genes.iter().zip(values) {
-                                let at = g as usize * d + start;
-                                for (s, w) in sum.iter_mut().zip(&weight[at..at + BLOCK]) {
-                                    *s += v * w;
-                                }
-                            }
-                            out.copy_from_slice(&sum);
-                        } else {
-                            for (&g, &v) in genes.iter().zip(values) {
-                                let at = g as usize * d + start;
-                                for (s, w) in out.iter_mut().zip(&weight[at..at + width]) {
-                                    *s += v * w;
-                                }
-                            }
+    out
+}
+
+/// The rows of one task.
+struct Rows<'a> {
+    rows: &'a CsrMatrix,
+    first: usize,
+    weight: &'a [f32],
+    d: usize,
+    out: &'a mut [f32],
+}
+
+impl Body for Rows<'_> {
+    #[inline(always)]
+    fn run(self) {
+        for start in (0..self.d).step_by(BLOCK) {
+            let width = BLOCK.min(self.d - start);
+            for (k, out) in self.out.chunks_exact_mut(self.d).enumerate() {
+                let (genes, values) = self.rows.row(self.first + k);
+                let out = &mut out[start..start + width];
+                if width < BLOCK {
+                    for (&g, &v) in genes.iter().zip(values) {
+                        let at = g as usize * self.d + start;
+                        for (s, w) in out.iter_mut().zip(&self.weight[at..at + width]) {
+                            *s += v * w;
                         }
                     }
+                    continue;
                 }
-            });
-        });
-    out
+                let mut sum = [0f32; BLOCK];
+                for (&g, &v) in genes.iter().zip(values) {
+                    let at = g as usize * self.d + start;
+                    for (s, w) in sum.iter_mut().zip(&self.weight[at..at + BLOCK]) {
+                        *s += v * w;
+                    }
+                }
+                out.copy_from_slice(&sum);
+            }
+        }
+    }
 }
 
 #[cfg(feature = "flex")]

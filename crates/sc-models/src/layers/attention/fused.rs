@@ -3,6 +3,7 @@
 
 use crate::layers::dropout::Mask;
 use crate::layers::host::HostOp;
+use crate::layers::simd::{Body, vectorised};
 use burn::tensor::{Bool, Tensor};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -116,10 +117,7 @@ impl Attention {
                 }
             }
         }
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || weights.chunks_exact_mut(l).for_each(softmax_row),
-        );
+        vectorised(Softmax { weights, length: l });
     }
 
     /// Multiplies `x` by the dropout factors of the block, or copies nothing when there is none.
@@ -127,14 +125,11 @@ impl Attention {
         let Some(mask) = self.dropout else { return };
         let mask = mask.part(task as u32);
         let start = (first * self.shape.length) as u32;
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for (i, v) in x.iter_mut().enumerate() {
-                    *v *= mask.factor(start.wrapping_add(i as u32));
-                }
-            },
-        );
+        vectorised(DropBlock {
+            mask: mask.part(task as u32),
+            start,
+            x,
+        });
     }
 
     /// The context of one head, `[length, head]`.
@@ -205,17 +200,11 @@ impl Attention {
                 Par::Seq,
             );
             self.drop_block(task, first, d_weights);
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    for (w, d) in weights.chunks_exact(l).zip(d_weights.chunks_exact_mut(l)) {
-                        let inner: f32 = dot(w, d);
-                        for (d, &w) in d.iter_mut().zip(w) {
-                            *d = w * (*d - inner);
-                        }
-                    }
-                },
-            );
+            vectorised(SoftmaxGradient {
+                weights,
+                d_weights,
+                length: l,
+            });
             let d_scores = view(d_weights, rows, l);
             let queries = view(&head.parts[0][block.clone()], rows, width);
             let keys = view(&head.parts[1], l, width);
@@ -231,6 +220,57 @@ impl Attention {
             );
         }
         out
+    }
+}
+
+/// Softmax of every row.
+struct Softmax<'a> {
+    weights: &'a mut [f32],
+    length: usize,
+}
+
+impl Body for Softmax<'_> {
+    #[inline(always)]
+    fn run(self) {
+        for row in self.weights.chunks_exact_mut(self.length) {
+            softmax_row(row);
+        }
+    }
+}
+
+/// Dropout factors times the block that starts at `start`.
+struct DropBlock<'a> {
+    mask: Mask,
+    start: u32,
+    x: &'a mut [f32],
+}
+
+impl Body for DropBlock<'_> {
+    #[inline(always)]
+    fn run(self) {
+        for (i, v) in self.x.iter_mut().enumerate() {
+            *v *= self.mask.factor(self.start.wrapping_add(i as u32));
+        }
+    }
+}
+
+/// From the gradient of the weights to that of the scores: `w (d − Σ w d)`, row by row.
+struct SoftmaxGradient<'a> {
+    weights: &'a [f32],
+    d_weights: &'a mut [f32],
+    length: usize,
+}
+
+impl Body for SoftmaxGradient<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let rows = self.d_weights.chunks_exact_mut(self.length);
+        for (d, w) in rows.zip(self.weights.chunks_exact(self.length)) {
+            let inner = dot(w, d);
+            for (d, &w) in d.iter_mut().zip(w) {
+                *d = w * (*d - inner);
+            }
+        }
     }
 }
 
@@ -281,7 +321,8 @@ fn softmax_row(row: &mut [f32]) {
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     let clamped = x.max(-87.0);
-    let k = (clamped * std::f32::consts::LOG2_E).round_ties_even();
+    // Adding and taking away 1.5 · 2²³ rounds to a whole number without a call.
+    let k = (clamped * std::f32::consts::LOG2_E + 12_582_912.0) - 12_582_912.0;
     let r = (clamped - k * 0.693_359_4) - k * -2.121_944_4e-4;
     let p = 1.0
         + r * (1.0
