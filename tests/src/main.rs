@@ -1,5 +1,8 @@
 //! `golden [FILTER]`: one line a tensor or metric, and a last line that counts cases.
 
+// A report on standard output is what this program is for.
+#![allow(clippy::print_stdout)]
+
 use scfm_tests::row::Verdict;
 
 fn main() -> std::process::ExitCode {

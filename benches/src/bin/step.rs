@@ -4,6 +4,9 @@
 //! `cells genes density hidden layers latent`; scgpt `minibatch tokens vocabulary width layers`;
 //! both `steps threads`.
 
+// Figures on standard output are what this program is for.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Device;

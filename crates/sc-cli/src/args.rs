@@ -87,7 +87,7 @@ pub(crate) struct Pretrain {
     /// Column of obs with the sequencing batch
     #[arg(long, value_name = "COLUMN")]
     pub(crate) batch: Option<String>,
-    /// Device: flex, wgpu, vulkan, metal, cuda[:i], as far as built in
+    /// Device: flex, wgpu, vulkan, metal, cuda or cuda:1, as far as built in
     #[arg(long, default_value = "flex")]
     pub(crate) device: String,
     /// Seed of everything random
@@ -111,13 +111,13 @@ pub(crate) struct Embed {
     /// Write the embedding into the file itself
     #[arg(long, conflicts_with = "output")]
     pub(crate) in_place: bool,
-    /// Name in obsm [default: X_<architecture>]
+    /// Name in obsm; X_ and the architecture unless given
     #[arg(long, value_name = "NAME")]
     pub(crate) key: Option<String>,
     /// Column of obs with the sequencing batch, where the model groups cells by it
     #[arg(long, value_name = "COLUMN")]
     pub(crate) batch: Option<String>,
-    /// Device: flex, wgpu, vulkan, metal, cuda[:i], as far as built in
+    /// Device: flex, wgpu, vulkan, metal, cuda or cuda:1, as far as built in
     #[arg(long, default_value = "flex")]
     pub(crate) device: String,
     /// Print the plan and what it needs, and stop

@@ -94,6 +94,9 @@ pub const ARCHITECTURES: &[Architecture] = &[
     },
 ];
 
+/// Takes rows of the file and their vectors, row-major.
+pub type Sink<'a> = dyn FnMut(&[usize], &[f32]) -> Result<()> + 'a;
+
 /// A task of any architecture.
 pub trait Trainable: Send + Sync {
     /// Trains and returns the weights; see [`trainer::train`].
@@ -118,7 +121,7 @@ pub trait Trainable: Send + Sync {
         weights: Tensors,
         corpus: &Corpus,
         device: &Device,
-        sink: &mut dyn FnMut(&[usize], &[f32]) -> Result<()>,
+        sink: &mut Sink<'_>,
     ) -> Result<()>;
 
     /// Width of the embedding.
@@ -161,7 +164,7 @@ impl<T: Task> Trainable for T {
         weights: Tensors,
         corpus: &Corpus,
         device: &Device,
-        sink: &mut dyn FnMut(&[usize], &[f32]) -> Result<()>,
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         let model = weights::load(self.build(device)?, weights, &self.names())?;
         for rows in self.embed_minibatches(corpus) {

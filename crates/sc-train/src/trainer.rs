@@ -12,6 +12,7 @@ use rand::Rng as _;
 use sc_data::rng::stream;
 use sc_models::weights;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -249,11 +250,14 @@ fn write_log(log: &mut File, folder: &Path, report: &StepReport) -> Result<()> {
     })
 }
 
-/// Reads a `train.jsonl` back as `(step, losses)`.
+/// Loss terms of a step, by name.
+pub type LossTerms = BTreeMap<String, f64>;
+
+/// Reads the steps and losses of a `train.jsonl` back.
 ///
 /// # Errors
 /// [`TrainError::File`] when the file cannot be read.
-pub fn read_log(path: &Path) -> Result<Vec<(u64, Vec<(String, f64)>)>> {
+pub fn read_log(path: &Path) -> Result<Vec<(u64, LossTerms)>> {
     let text = fs::read_to_string(path).map_err(|e| TrainError::file(path, e))?;
     let point = |line: &str| {
         let value: serde_json::Value = serde_json::from_str(line).ok()?;

@@ -267,9 +267,6 @@ fn curve(path: &Path) -> Result<Vec<CurvePoint>> {
     let step = points.len().div_ceil(CURVE_POINTS).max(1);
     let thin = points.into_iter().step_by(step);
     Ok(thin
-        .map(|(step, losses)| CurvePoint {
-            step,
-            losses: losses.into_iter().collect(),
-        })
+        .map(|(step, losses)| CurvePoint { step, losses })
         .collect())
 }

@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A command for the program under test.
-pub fn scfm(args: &[&str]) -> Command {
+pub(crate) fn scfm(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scfm"));
     command.args(args);
     command
 }
 
 /// Runs the program to its end.
-pub fn run(args: &[&str]) -> Output {
+pub(crate) fn run(args: &[&str]) -> Output {
     scfm(args).output().expect("the program starts")
 }
 
 /// Runs the program and wants success.
-pub fn succeed(args: &[&str]) -> String {
+pub(crate) fn succeed(args: &[&str]) -> String {
     let output = run(args);
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{args:?} failed: {errors}");
@@ -27,7 +27,7 @@ pub fn succeed(args: &[&str]) -> String {
 }
 
 /// Runs the program and wants exit code 2 and one line that holds every part of `parts`.
-pub fn fail(args: &[&str], parts: &[&str]) {
+pub(crate) fn fail(args: &[&str], parts: &[&str]) {
     let output = run(args);
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{args:?}: {errors}");
@@ -45,7 +45,7 @@ pub fn fail(args: &[&str], parts: &[&str]) {
 }
 
 /// A small simulated file with 4 donors in 2 batches.
-pub fn simulated(folder: &Path, cells: usize) -> PathBuf {
+pub(crate) fn simulated(folder: &Path, cells: usize) -> PathBuf {
     let path = folder.join("cells.h5ad");
     let config = SimConfig {
         cells,
@@ -61,7 +61,7 @@ pub fn simulated(folder: &Path, cells: usize) -> PathBuf {
 }
 
 /// A file of `values` `[cells, genes]` whose cells all have the same batch and donor.
-pub fn dense(folder: &Path, name: &str, genes: usize, values: &[f32]) -> PathBuf {
+pub(crate) fn dense(folder: &Path, name: &str, genes: usize, values: &[f32]) -> PathBuf {
     let path = folder.join(name);
     let cells = values.len() / genes;
     let text = |v: &str| Column::from_strings(vec![v.to_string(); cells]);
@@ -83,13 +83,13 @@ pub fn dense(folder: &Path, name: &str, genes: usize, values: &[f32]) -> PathBuf
 }
 
 /// A model small enough to train in a test.
-pub fn tiny(architecture: &str) -> PathBuf {
+pub(crate) fn tiny(architecture: &str) -> PathBuf {
     let name = format!("../../configs/models/{architecture}-tiny.toml");
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 /// Settings that make [`tiny`] smaller still.
-pub const SMALL_CELLPLM: &[&str] = &[
+pub(crate) const SMALL_CELLPLM: &[&str] = &[
     "--set",
     "network.hidden=16",
     "--set",
@@ -109,7 +109,7 @@ pub const SMALL_CELLPLM: &[&str] = &[
 ];
 
 /// The same for scGPT.
-pub const SMALL_SCGPT: &[&str] = &[
+pub(crate) const SMALL_SCGPT: &[&str] = &[
     "--set",
     "network.width=16",
     "--set",
@@ -129,6 +129,6 @@ pub const SMALL_SCGPT: &[&str] = &[
 ];
 
 /// Paths as text.
-pub fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("test paths are UTF-8")
 }
