@@ -29,6 +29,8 @@ pub type Tensors = BTreeMap<String, NamedTensor>;
 pub struct Names {
     /// From our path, with `weight` and `bias` as leaves, to the published name.
     pub rename: fn(&str) -> String,
+    /// From another name a publisher used for a tensor to the one above; most return it as it is.
+    pub alias: fn(&str) -> String,
     /// Published tensors that carry nothing (dead parameters, counters), by a part of their name.
     pub unused: &'static [&'static str],
 }
@@ -174,6 +176,10 @@ impl ModuleVisitor for CollectGrads<'_> {
 /// # Errors
 /// [`ModelError::Weights`] lists every tensor that is missing, not known, or of another shape.
 pub fn load<M: Module>(module: M, tensors: Tensors, names: &Names) -> Result<M> {
+    let tensors = tensors
+        .into_iter()
+        .map(|(name, t)| ((names.alias)(&name), t))
+        .collect();
     let mut fill = Fill {
         walk: Walk::default(),
         names,

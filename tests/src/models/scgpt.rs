@@ -129,7 +129,29 @@ fn perceptual(case: &Case, config: &ScGptConfig) -> Result<Vec<Row>, String> {
     for (name, tensor) in weights::tensors(&model, &NAMES) {
         found.insert(format!("buffer_after.{name}"), tensor.data);
     }
-    Ok(case.compare(&found))
+    let mut rows = case.compare(&found);
+    rows.extend(flash_names(case, config, &device)?);
+    Ok(rows)
+}
+
+/// The same weights under the names of flash attention load as the same tensors.
+fn flash_names(case: &Case, config: &ScGptConfig, device: &Device) -> Result<Option<Row>, String> {
+    let path = case.dir.join("weights_flash_names.safetensors");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let load = |path: &Path| {
+        let model = ScGpt::new(config, device).map_err(|e| e.to_string())?;
+        let tensors = weights::read_safetensors(path).map_err(|e| e.to_string())?;
+        let model = weights::load(model, tensors, &NAMES).map_err(|e| e.to_string())?;
+        Ok::<_, String>(weights::tensors(&model, &NAMES))
+    };
+    let same = load(&path)? == load(&case.dir.join("weights.safetensors"))?;
+    Ok(Some(Row::check(
+        "weights_flash_names",
+        f64::from(u8::from(!same)),
+        0.0,
+    )))
 }
 
 fn tokens(case: &Case, config: &ScGptConfig, device: &Device) -> Result<Tokens, String> {

@@ -142,6 +142,7 @@ pub const INIT: fn(&str) -> Option<Init> =
 /// code multiplies by zero.
 pub const NAMES: Names = Names {
     rename,
+    alias: str::to_string,
     unused: &["embedder.norm0.", "embedder.pe_enc."],
 };
 

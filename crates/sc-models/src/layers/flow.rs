@@ -149,5 +149,6 @@ impl FlowformerLayer {
 /// Names of a [`FlowformerLayer`] on its own.
 pub const NAMES: crate::weights::Names = crate::weights::Names {
     rename: FlowformerLayer::rename,
+    alias: str::to_string,
     unused: &[],
 };

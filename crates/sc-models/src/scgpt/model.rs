@@ -208,6 +208,7 @@ pub const INIT: fn(&str) -> Option<Init> =
 /// two-stream pass.
 pub const NAMES: Names = Names {
     rename,
+    alias,
     unused: &["flag_encoder."],
 };
 
@@ -230,6 +231,14 @@ fn rename(path: &str) -> String {
             .replace("in_proj.weight", "in_proj_weight")
             .replace("in_proj.bias", "in_proj_bias"),
     }
+}
+
+/// Checkpoints made with flash attention name the joint projection `Wqkv`, those of its second
+/// version below `_impl`, and distributed ones put `module.` before everything.
+fn alias(name: &str) -> String {
+    name.trim_start_matches("module.")
+        .replace("self_attn._impl.", "self_attn.")
+        .replace("self_attn.Wqkv.", "self_attn.in_proj_")
 }
 
 fn number(text: &str) -> usize {
