@@ -12,7 +12,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use sc_data::genes::{Vocabulary, match_genes};
 use sc_data::{CsrMatrix, RawCounts};
-use sc_models::cellplm::{CellPlmConfig, HeadConfig, LatentConfig, Objective};
+use sc_models::cellplm::{CellPlmConfig, HeadConfig, LatentConfig, NormConfig, Objective};
 use sc_models::scgpt::{CellEmbedding, InputNorm, MvcStyle, ScGptConfig, ValueEncoderConfig};
 use sc_train::adamw::AdamW;
 use sc_train::task::Task;
@@ -49,6 +49,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     hidden,
                     layers: size("layers", 4),
                     heads: 8,
+                    norm: NormConfig::Group,
                     dropout: 0.2,
                     latent_dim: size("latent", 512),
                     latent: LatentConfig::default(),

@@ -11,8 +11,9 @@ mod decoder;
 mod embedder;
 mod latent;
 mod model;
+mod norm;
 
-pub use config::{CellPlmConfig, HeadConfig, LatentConfig, Objective};
+pub use config::{CellPlmConfig, HeadConfig, LatentConfig, NormConfig, Objective};
 pub use decoder::{Covariates, Decoder, NegativeBinomial};
 pub use latent::{Latent, LatentNoise, LatentOutput};
 pub use model::{CellPlm, INIT, NAMES, Output, Sentence};

@@ -6,8 +6,8 @@ use crate::row::Row;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sc_data::CsrMatrix;
 use sc_models::cellplm::{
-    CellPlm, CellPlmConfig, Covariates, HeadConfig, LatentConfig, LatentNoise, NAMES, Objective,
-    Output, Sentence,
+    CellPlm, CellPlmConfig, Covariates, HeadConfig, LatentConfig, LatentNoise, NAMES, NormConfig,
+    Objective, Output, Sentence,
 };
 use sc_models::layers::flow::{FlowformerLayer, NAMES as FLOW_NAMES};
 use sc_models::layers::norm::Phase;
@@ -42,17 +42,20 @@ pub fn run(dir: &Path) -> Result<Result<Vec<Row>, String>, String> {
 fn config(case: &Case) -> Result<CellPlmConfig, String> {
     let ctor = |key: &str| format!("/ctor/{key}");
     let refuse = |key: &str, value: &str| Err(format!("{key} = {value} is not built"));
-    for (key, allowed) in [("enc_mod", "flowformer"), ("norm", "groupnorm")] {
-        let value = case.str(&ctor(key), allowed);
-        if value != allowed {
-            return refuse(key, value);
-        }
+    let encoder = case.str(&ctor("enc_mod"), "flowformer");
+    if encoder != "flowformer" {
+        return refuse("enc_mod", encoder);
     }
     for key in ["cat_pe", "dar", "ecs", "dsbn", "input_covariate"] {
         if case.flag(&ctor(key)) {
             return refuse(key, "true");
         }
     }
+    let norm = match case.str(&ctor("norm"), "layernorm") {
+        "groupnorm" => NormConfig::Group,
+        "layernorm" => NormConfig::Layer,
+        other => return refuse("norm", other),
+    };
     let free_nats = case.f64(&ctor("lamda"), 1.0);
     let latent = match case.str(&ctor("latent_mod"), "vae") {
         "ae" => LatentConfig::Ae,
@@ -76,6 +79,9 @@ fn config(case: &Case) -> Result<CellPlmConfig, String> {
             hidden,
             layers,
         },
+        "" if case.str(&ctor("dec_mod"), "nbmlp") != "nbmlp" => {
+            return refuse("dec_mod", case.str(&ctor("dec_mod"), ""));
+        }
         "" => HeadConfig::Decode {
             hidden,
             layers,
@@ -99,6 +105,7 @@ fn config(case: &Case) -> Result<CellPlmConfig, String> {
         hidden: case.usize(&ctor("enc_hid"), 16),
         layers: case.usize(&ctor("enc_layers"), 2),
         heads: case.usize(&ctor("enc_head"), 8),
+        norm,
         dropout: 0.0,
         latent_dim: case.usize(&ctor("post_latent_dim"), 16),
         latent,

@@ -65,6 +65,7 @@ fn config(case: &Case) -> Result<ScGptConfig, String> {
             "continuous" => ValueEncoderConfig::Continuous,
             "category" => ValueEncoderConfig::Category {
                 bins: case.usize(&ctor("n_input_bins"), 0),
+                pad: case.f64(&ctor("pad_value"), 0.0) as i64,
             },
             "scaling" => ValueEncoderConfig::Scaling,
             other => return refuse("input_emb_style", other),

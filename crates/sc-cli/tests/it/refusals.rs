@@ -190,3 +190,22 @@ fn an_unknown_setting() {
         &["tpu", "flex"],
     );
 }
+
+#[test]
+fn a_diverging_run_stops_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, config) = (simulated(folder.path(), 60), tiny("cellplm"));
+    let out = folder.path().join("model");
+    let mut args = vec![
+        "pretrain",
+        text(&file),
+        "-c",
+        text(&config),
+        "-o",
+        text(&out),
+    ];
+    args.extend_from_slice(SMALL_CELLPLM);
+    args.extend_from_slice(&["--set", "train.learning_rate=1e30"]);
+    fail(&args, &["diverged at step", "learning_rate"]);
+    assert!(!out.join("model.safetensors").exists());
+}

@@ -19,6 +19,9 @@ pub struct CellPlmConfig {
     /// Attention heads; divides `hidden`.
     #[serde(default = "heads")]
     pub heads: usize,
+    /// Norm of the embedder and the decoder.
+    #[serde(default)]
+    pub norm: NormConfig,
     /// Dropout, everywhere but inside the attention.
     #[serde(default = "dropout")]
     pub dropout: f64,
@@ -47,6 +50,17 @@ fn dropout() -> f64 {
 }
 fn latent_dim() -> usize {
     512
+}
+
+/// Norm of a cell's vector in the embedder and the decoder; the encoder always has layer norms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NormConfig {
+    /// Group norm of four groups (the published checkpoints).
+    #[default]
+    Group,
+    /// Layer norm.
+    Layer,
 }
 
 /// The latent and its loss.
@@ -151,7 +165,8 @@ impl CellPlmConfig {
             return fail("genes = 0; the vocabulary is empty".into());
         }
         for (name, d) in [("hidden", self.hidden), ("head.hidden", self.head_hidden())] {
-            if d == 0 || !d.is_multiple_of(4) {
+            let groups = if self.norm == NormConfig::Group { 4 } else { 1 };
+            if d == 0 || !d.is_multiple_of(groups) {
                 return fail(format!(
                     "{name} = {d}; its group norm needs a multiple of 4"
                 ));

@@ -1,10 +1,11 @@
 //! From the latent back to counts, or to a label.
 
-use super::config::HeadConfig;
+use super::config::{HeadConfig, NormConfig};
+use super::norm::CellNorm;
 use crate::layers::dropout::Dropout;
 use crate::layers::observe::Observer;
 use burn::module::{Module, Param};
-use burn::nn::{Embedding, EmbeddingConfig, GroupNorm, GroupNormConfig, Linear, LinearConfig};
+use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::activation::{prelu, relu};
 use burn::tensor::{Device, Int, Tensor};
 
@@ -52,7 +53,7 @@ impl Slope {
 pub(super) struct DecoderLayer {
     linear: Linear,
     slope: Slope,
-    norm: GroupNorm,
+    norm: CellNorm,
 }
 
 /// `GroupNorm(PReLU(Embedding(level)))`.
@@ -60,7 +61,7 @@ pub(super) struct DecoderLayer {
 pub(super) struct CovariateLayer {
     embedding: Embedding,
     slope: Slope,
-    norm: GroupNorm,
+    norm: CellNorm,
 }
 
 /// The covariates added after one decoder layer.
@@ -104,11 +105,11 @@ pub struct MlpHead {
 }
 
 impl CovariateLayer {
-    fn new(levels: usize, d: usize, device: &Device) -> Option<Self> {
+    fn new(levels: usize, d: usize, norm: NormConfig, device: &Device) -> Option<Self> {
         (levels > 0).then(|| Self {
             embedding: EmbeddingConfig::new(levels, d).init(device),
             slope: Slope::new(device),
-            norm: GroupNormConfig::new(4, d).init(device),
+            norm: CellNorm::new(norm, d, device),
         })
     }
 
@@ -132,6 +133,7 @@ impl Decoder {
         config: &HeadConfig,
         d: usize,
         genes: usize,
+        norm: NormConfig,
         dropout: f64,
         device: &Device,
     ) -> Option<Self> {
@@ -148,12 +150,12 @@ impl Decoder {
                 let body = widths.map(|input| DecoderLayer {
                     linear: LinearConfig::new(input, hidden).init(device),
                     slope: Slope::new(device),
-                    norm: GroupNormConfig::new(4, hidden).init(device),
+                    norm: CellNorm::new(norm, hidden, device),
                 });
                 let layers: Vec<_> = body.collect();
                 let covariates = |_: &DecoderLayer| CovariateLayers {
-                    batch: CovariateLayer::new(batches, hidden, device),
-                    dataset: CovariateLayer::new(datasets, hidden, device),
+                    batch: CovariateLayer::new(batches, hidden, norm, device),
+                    dataset: CovariateLayer::new(datasets, hidden, norm, device),
                 };
                 let input = if layers.is_empty() { d } else { hidden };
                 Some(Self::Nb(NbDecoder {

@@ -1,10 +1,12 @@
 //! From counts to one vector a cell.
 
+use super::config::NormConfig;
+use super::norm::CellNorm;
 use crate::layers::dropout::Dropout;
 use crate::layers::observe::Observer;
 use crate::layers::sparse::sparse_linear;
 use burn::module::{Module, Param};
-use burn::nn::{GroupNorm, GroupNormConfig, Linear, LinearConfig};
+use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sc_data::CsrMatrix;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 pub(super) struct Embedder {
     feat_enc: GeneEmbedding,
     linear: Linear,
-    norm: GroupNorm,
+    norm: CellNorm,
     dropout: Dropout,
 }
 
@@ -26,13 +28,19 @@ pub(super) struct GeneEmbedding {
 }
 
 impl Embedder {
-    pub(super) fn new(genes: usize, d: usize, dropout: f64, device: &Device) -> Self {
+    pub(super) fn new(
+        genes: usize,
+        d: usize,
+        norm: NormConfig,
+        dropout: f64,
+        device: &Device,
+    ) -> Self {
         Self {
             feat_enc: GeneEmbedding {
                 emb: Param::from_tensor(Tensor::zeros([genes, d], device)),
             },
             linear: LinearConfig::new(d, d).init(device),
-            norm: GroupNormConfig::new(4, d).init(device),
+            norm: CellNorm::new(norm, d, device),
             dropout: Dropout::new(dropout),
         }
     }

@@ -79,7 +79,7 @@ impl CellPlm {
         } = *config;
         let layer = |_| FlowformerLayer::new(hidden, heads, dropout, device);
         Ok(Self {
-            embedder: Embedder::new(genes, hidden, dropout, device),
+            embedder: Embedder::new(genes, hidden, config.norm, dropout, device),
             encoder: Encoder {
                 layers: (0..config.layers).map(layer).collect(),
             },
@@ -87,7 +87,14 @@ impl CellPlm {
                 norm: LayerNormConfig::new(hidden).init(device),
             },
             latent: Latent::new(&config.latent, hidden, latent_dim, device),
-            decoder: Decoder::new(&config.head, latent_dim, genes, dropout, device),
+            decoder: Decoder::new(
+                &config.head,
+                latent_dim,
+                genes,
+                config.norm,
+                dropout,
+                device,
+            ),
         })
     }
 
@@ -147,7 +154,9 @@ pub const NAMES: Names = Names {
 };
 
 fn rename(path: &str) -> String {
-    let path = FlowformerLayer::rename(path);
+    // The kind of a norm is no part of its name.
+    let path = path.replace(".Group.", ".").replace(".Layer.", ".");
+    let path = FlowformerLayer::rename(&path);
     if let Some(rest) = path.strip_prefix("latent.") {
         return format!("latent.layers.1.{}", latent_name(rest));
     }

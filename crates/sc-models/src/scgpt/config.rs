@@ -88,6 +88,9 @@ pub enum ValueEncoderConfig {
     Category {
         /// Rows of the embedding: bins plus padding and mask.
         bins: usize,
+        /// The value of padding, whose row is not trained.
+        #[serde(default)]
+        pad: i64,
     },
     /// The gene's embedding times the value.
     Scaling,

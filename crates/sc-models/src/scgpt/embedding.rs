@@ -58,7 +58,7 @@ impl NormedEmbedding {
 #[derive(Module, Debug)]
 pub(super) enum ValueEncoder {
     Continuous(ContinuousValues),
-    Category(NormedEmbedding),
+    Category(CategoryValues),
 }
 
 /// `LN(L₂ ReLU(L₁ min(x, 512)))` with dropout.
@@ -68,6 +68,13 @@ pub(super) struct ContinuousValues {
     linear2: Linear,
     norm: LayerNorm,
     dropout: Dropout,
+}
+
+/// `LN(E[bin])`.
+#[derive(Module, Debug)]
+pub(super) struct CategoryValues {
+    embedding: NormedEmbedding,
+    pad: i64,
 }
 
 impl ValueEncoder {
@@ -81,8 +88,9 @@ impl ValueEncoder {
                 norm: LayerNormConfig::new(d).init(device),
                 dropout: Dropout::new(config.dropout),
             })),
-            ValueEncoderConfig::Category { bins } => {
-                Some(Self::Category(NormedEmbedding::new(bins, d, device)))
+            ValueEncoderConfig::Category { bins, pad } => {
+                let embedding = NormedEmbedding::new(bins, d, device);
+                Some(Self::Category(CategoryValues { embedding, pad }))
             }
             ValueEncoderConfig::Scaling => None,
         }
@@ -96,7 +104,11 @@ impl ValueEncoder {
                 let x = relu(c.linear1.forward(x));
                 c.dropout.forward(c.norm.forward(c.linear2.forward(x)))
             }
-            Self::Category(e) => e.forward(values.int(), None),
+            Self::Category(c) => {
+                let ids = values.int();
+                let frozen = ids.clone().equal_elem(c.pad);
+                c.embedding.forward(ids, Some(&frozen))
+            }
         }
     }
 }

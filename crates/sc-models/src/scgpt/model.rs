@@ -126,7 +126,10 @@ impl ScGpt {
                 seen.see("emb.value", &values);
                 genes.clone() + values
             }
-            None => genes.clone() * values.unsqueeze_dim::<3>(2),
+            None => {
+                seen.see("emb.value", &values);
+                genes.clone() * values.unsqueeze_dim::<3>(2)
+            }
         };
         let mut x = match &self.norm {
             Some(norm) => norm.forward(x, tokens.domain, phase),
@@ -224,7 +227,8 @@ fn rename(path: &str) -> String {
         ["mvc_decoder", "w_zero_logit", leaf] => format!("mvc_decoder.W_zero_logit.{leaf}"),
         ["norm", .., i, leaf] if i.parse::<usize>().is_ok() => format!("dsbn.bns.{i}.{leaf}"),
         ["norm", .., leaf] => format!("bn.{leaf}"),
-        ["value_encoder", "Continuous" | "Category", rest @ ..] => {
+        ["value_encoder", "Category", "embedding", rest @ ..]
+        | ["value_encoder", "Continuous", rest @ ..] => {
             format!("value_encoder.{}", rest.join("."))
         }
         _ => path
