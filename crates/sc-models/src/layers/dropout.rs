@@ -166,4 +166,28 @@ mod tests {
         let plain = Tensor::<2>::ones([2, 2], &Device::flex());
         assert_eq!(host(Dropout::new(0.3).forward(plain)), vec![1.0; 4]);
     }
+
+    #[test]
+    fn masks_of_two_passes_and_of_neighbours_are_independent() {
+        let device = Device::flex().autodiff();
+        device.seed(5);
+        let (rows, cols) = (400, 500);
+        let x = Tensor::<2>::ones([rows, cols], &device);
+        let layer = Dropout::new(0.3);
+        let [a, b] = [0; 2].map(|_| host(layer.forward(x.clone())));
+        let both = |pairs: &mut dyn Iterator<Item = (f32, f32)>| {
+            let (mut n, mut hits) = (0f64, 0f64);
+            for (p, q) in pairs {
+                n += 1.0;
+                hits += f64::from(u8::from(p == 0.0 && q == 0.0));
+            }
+            hits / n
+        };
+        let passes = both(&mut a.iter().copied().zip(b.iter().copied()));
+        let across = both(&mut a.iter().copied().zip(a[1..].iter().copied()));
+        let down = both(&mut a.iter().copied().zip(a[cols..].iter().copied()));
+        for share in [passes, across, down] {
+            assert!((share - 0.09).abs() < 0.004, "{passes} {across} {down}");
+        }
+    }
 }
