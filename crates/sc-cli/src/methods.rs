@@ -2,17 +2,15 @@
 
 use crate::error::{Result, message};
 use crate::manifest::peak_memory;
-use crate::study::{Study, variable_genes};
+use crate::study::{Study, most_variable, sample};
 use ndarray::{Array2, ArrayView2};
 use sc_data::pca::pca;
 use sc_eval::baselines::Features;
 use sc_eval::categories::Categories;
 use sc_eval::controls;
-use sc_eval::layout::umap2d;
-use sc_eval::neighbors::{Ties, knn};
 use sc_eval::protocol::{
     Dataset, Judgement, Options, References, ScgraphReferences, judge_embedding, judge_predictions,
-    linear_predictions, scgraph_references,
+    linear_predictions, map2d, scgraph_references,
 };
 use sc_eval::results::{Cost, CurvePoint, Family, Map2d, RunResult};
 use std::time::Instant;
@@ -208,13 +206,9 @@ impl<'a> Bench<'a> {
         if rows.len() < 3 {
             return Ok(None);
         }
-        let x = embedding.select(ndarray::Axis(0), &rows);
-        let neighbors = knn(x.view(), 15.min(rows.len()), Ties::Index)?;
-        let init = sc_eval::layout::principal_plane(x.view());
-        let init = init.unwrap_or_else(|_| Array2::zeros((rows.len(), 2)));
         let (labels, batches) = (dataset.labels.select(&rows), dataset.batches.select(&rows));
         Ok(Some(Map2d {
-            xy: umap2d(&neighbors, init.view(), self.options.seed),
+            xy: map2d(embedding, &rows, self.options.seed)?,
             labels: labels.codes().to_vec(),
             batches: batches.codes().to_vec(),
             label_names: labels.names().to_vec(),
@@ -269,10 +263,9 @@ pub(crate) fn describe(method: &str) -> Option<(Family, &'static str)> {
 
 fn variable_matrix(study: &Study) -> Result<sc_data::CsrMatrix> {
     let dataset = &study.dataset;
-    let counts = study.source.counts.as_ref();
-    let genes = study.source.genes.len();
     let codes = dataset.batches.codes();
-    let chosen = variable_genes(counts, genes, &dataset.train, codes, VARIABLE)?;
+    let rows = sample(&dataset.train, codes);
+    let chosen = most_variable(&study.values.select_rows(&rows), &rows, codes, VARIABLE)?;
     Ok(study.values.matrix().select_cols(&chosen))
 }
 

@@ -6,7 +6,7 @@ use sc_data::h5ad::{H5ad, Missing};
 use sc_data::hvg::{Flavor, HvgConfig, HvgInput, highly_variable_genes};
 use sc_data::split::{Split, SplitCodes, SplitConfig, SplitMethod, split_by_donor};
 use sc_data::store::{CellStore, CountsPolicy, CountsReader, ValueKind, find_counts};
-use sc_data::{LogNormalized, RawCounts};
+use sc_data::{CsrMatrix, LogNormalized, RawCounts};
 use sc_eval::categories::Categories;
 use sc_eval::protocol::Dataset;
 use sc_eval::results::DataCard;
@@ -20,13 +20,14 @@ pub(crate) const NO_BATCH: &str = "none";
 /// Cells on which variable genes are chosen, at most.
 const HVG_CELLS: usize = 50_000;
 /// Counts a cell is scaled to before the logarithm.
-pub(crate) const TARGET: f64 = 1e4;
+const TARGET: f64 = 1e4;
 
 /// An open file and the reader of its counts.
 pub(crate) struct Source {
     pub(crate) file: H5ad,
     pub(crate) counts: Arc<dyn Counts>,
     pub(crate) slot: String,
+    kind: ValueKind,
     /// Names of the columns of the counts.
     pub(crate) genes: Vec<String>,
 }
@@ -50,12 +51,22 @@ impl Source {
             file,
             counts,
             slot: found.slot.to_string(),
+            kind: found.kind,
             genes,
         })
     }
 
     pub(crate) fn cells(&self) -> usize {
         self.file.n_obs()
+    }
+
+    /// Log-normalised values of rows that [`Self::counts`] gave.
+    pub(crate) fn log_normalized(&self, matrix: CsrMatrix) -> Result<LogNormalized> {
+        Ok(match self.kind {
+            ValueKind::Counts => LogNormalized::from_counts(&RawCounts::new(matrix)?, TARGET),
+            // Taken back with exp(x) - 1 by the reader; here are the user's own values again.
+            _ => LogNormalized::assume(matrix.map_values(f32::ln_1p))?,
+        })
     }
 
     /// A column of `obs` as categories; a missing value is an error.
@@ -77,52 +88,53 @@ impl Source {
 }
 
 /// The `n` most variable genes of the cells at `rows`, or all; positions in the file, ascending.
-///
-/// Seurat's dispersion on log-normalised values within every batch of at least two cells: it needs
-/// no fit that can fail on small batches.
 pub(crate) fn variable_genes(
-    counts: &dyn Counts,
-    genes: usize,
+    source: &Source,
     rows: &[usize],
     batches: &[u32],
     n: usize,
 ) -> Result<Vec<usize>> {
-    if n == 0 || n >= genes {
-        return Ok((0..genes).collect());
+    if n == 0 || n >= source.genes.len() {
+        return Ok((0..source.genes.len()).collect());
     }
+    let rows = sample(rows, batches);
+    let values = source.log_normalized(source.counts.read(&rows)?)?;
+    most_variable(&values, &rows, batches, n)
+}
+
+/// At most so many of `rows`, evenly, from batches that keep two cells.
+pub(crate) fn sample(rows: &[usize], batches: &[u32]) -> Vec<usize> {
     let step = rows.len().div_ceil(HVG_CELLS).max(1);
     let mut per_batch: BTreeMap<u32, usize> = BTreeMap::new();
-    rows.iter()
-        .step_by(step)
-        .for_each(|&r| *per_batch.entry(batches[r]).or_default() += 1);
-    let rows: Vec<usize> = rows
-        .iter()
-        .step_by(step)
-        .copied()
-        .filter(|&r| per_batch[&batches[r]] >= 2)
-        .collect();
-    if rows.len() < 2 {
-        return Ok((0..n).collect());
+    for &r in rows.iter().step_by(step) {
+        *per_batch.entry(batches[r]).or_default() += 1;
     }
-    let values = log_normalize(counts, &rows)?;
+    let kept = rows.iter().step_by(step).copied();
+    kept.filter(|&r| per_batch[&batches[r]] >= 2).collect()
+}
+
+/// The `n` most variable genes of `values`, whose cells are `rows` of the file.
+///
+/// Seurat's dispersion on log-normalised values within every batch: it needs no fit that can fail
+/// on small batches.
+pub(crate) fn most_variable(
+    values: &LogNormalized,
+    rows: &[usize],
+    batches: &[u32],
+    n: usize,
+) -> Result<Vec<usize>> {
+    let genes = values.matrix().cols();
+    if n >= genes || rows.len() < 2 {
+        return Ok((0..n.min(genes)).collect());
+    }
     let codes: Vec<u32> = rows.iter().map(|&r| batches[r]).collect();
     let config = HvgConfig {
         flavor: Flavor::Seurat,
         n_top: n,
         ..Default::default()
     };
-    let table = highly_variable_genes(HvgInput::LogNormalized(&values), Some(&codes), &config)?;
+    let table = highly_variable_genes(HvgInput::LogNormalized(values), Some(&codes), &config)?;
     Ok(table.selected_genes())
-}
-
-/// Log-normalised values of the cells at `rows`.
-pub(crate) fn log_normalize(counts: &dyn Counts, rows: &[usize]) -> Result<LogNormalized> {
-    // Values the user vouched for come back as exp(x) - 1, which need not be whole.
-    let matrix = counts.read(rows)?;
-    Ok(match RawCounts::new(matrix.clone()) {
-        Ok(counts) => LogNormalized::from_counts(&counts, TARGET),
-        Err(_) => LogNormalized::assume(matrix.map_values(f32::ln_1p))?,
-    })
 }
 
 /// Columns and split of an evaluation.
@@ -157,14 +169,16 @@ impl Study {
         };
         let split = split(design, &labels, &batches, &donors)?;
         let all: Vec<usize> = (0..source.cells()).collect();
-        let values = log_normalize(source.counts.as_ref(), &all)?;
+        let matrix = source.counts.read(&all)?;
         let card = card(
             &source,
             &input.file,
             design,
             [&labels, &batches, &donors],
             &split,
+            &matrix,
         )?;
+        let values = source.log_normalized(matrix)?;
         let Split { train, test, .. } = split;
         let dataset = Dataset {
             labels,
@@ -237,6 +251,7 @@ fn card(
     design: &Design,
     [labels, batches, donors]: [&Categories; 3],
     split: &Split,
+    matrix: &CsrMatrix,
 ) -> Result<DataCard> {
     let count = |c: &Categories| {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
@@ -251,8 +266,6 @@ fn card(
             .map(|&c| donors.names()[c as usize].clone())
             .collect()
     };
-    let all: Vec<usize> = (0..source.cells()).collect();
-    let matrix = source.counts.read(&all)?;
     let mut totals = matrix.row_sums();
     totals.sort_by(f64::total_cmp);
     let mut warnings = Vec::new();

@@ -38,8 +38,7 @@ impl Plan {
             ));
         }
         let wanted = spec.vocabulary.genes;
-        let counts = source.counts.as_ref();
-        let chosen = variable_genes(counts, source.genes.len(), &rows, &codes, wanted)?;
+        let chosen = variable_genes(source, &rows, &codes, wanted)?;
         let mut seen = HashSet::new();
         let genes: Vec<String> = chosen
             .into_iter()

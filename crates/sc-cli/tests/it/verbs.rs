@@ -123,6 +123,36 @@ fn embedding_does_not_depend_on_threads() {
 }
 
 #[test]
+fn log_normalised_values_are_taken_on_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let counts: Vec<f32> = (0..40 * 6).map(|i| ((i * 7) % 5) as f32).collect();
+    let logged: Vec<f32> = counts.iter().map(|v| (v * 1.7).ln_1p()).collect();
+    let file = crate::common::dense(folder.path(), "logged.h5ad", 6, &logged);
+    let (config, model) = (tiny("cellplm"), folder.path().join("model"));
+    let mut args = vec![
+        "pretrain",
+        text(&file),
+        "-c",
+        text(&config),
+        "-o",
+        text(&model),
+    ];
+    args.extend_from_slice(SMALL_CELLPLM);
+    args.push("--assume-normalized");
+    succeed(&args);
+    succeed(&[
+        "embed",
+        text(&file),
+        "-m",
+        text(&model),
+        "--in-place",
+        "--assume-normalized",
+    ]);
+    let embedding = H5ad::open(&file).unwrap().obsm("X_cellplm").unwrap();
+    assert!(embedding.dim() == (40, 4) && embedding.iter().all(|v| v.is_finite()));
+}
+
+#[test]
 fn simulation_is_seeded() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, seed: &str| {
