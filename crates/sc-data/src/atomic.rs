@@ -109,6 +109,22 @@ impl Temporary {
     }
 }
 
+impl std::io::Write for Temporary {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file.as_file_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.as_file_mut().flush()
+    }
+}
+
+impl std::io::Seek for Temporary {
+    fn seek(&mut self, to: std::io::SeekFrom) -> std::io::Result<u64> {
+        self.file.as_file_mut().seek(to)
+    }
+}
+
 /// `tempfile` appends the random path to its errors; the folder is what the user can act on.
 fn plain(error: std::io::Error) -> std::io::Error {
     match error.raw_os_error() {

@@ -25,6 +25,11 @@ impl RawCounts {
         Ok(Self(matrix))
     }
 
+    /// Takes values that were checked where they were read.
+    pub(crate) fn checked_before(matrix: CsrMatrix) -> Self {
+        Self(matrix)
+    }
+
     /// The matrix of counts.
     pub fn matrix(&self) -> &CsrMatrix {
         &self.0

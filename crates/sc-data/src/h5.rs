@@ -174,6 +174,43 @@ impl Numbers {
     }
 }
 
+/// Where the bytes of a one-dimensional dataset of little-endian numbers lie in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extents {
+    /// Type of the elements.
+    pub element: ElementType,
+    /// Bytes of one element.
+    pub width: usize,
+    /// Number of elements.
+    pub len: u64,
+    /// Elements of one piece; the last may be filled up.
+    pub chunk: u64,
+    /// What was done to every piece when it was written, in that order.
+    pub filters: Vec<Filter>,
+    /// The pieces, in order.
+    pub pieces: Vec<Piece>,
+}
+
+/// A filter of a chunk that can be undone without the HDF5 library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Bytes of equal significance moved together.
+    Shuffle,
+    /// zlib.
+    Deflate,
+}
+
+/// A run of bytes in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it begins.
+    pub offset: u64,
+    /// Its length as stored.
+    pub bytes: u64,
+    /// Bit `k` is set when filter `k` was left out.
+    pub skipped: u32,
+}
+
 /// Read access to one HDF5 file. Paths are absolute inside the file, without a leading slash.
 ///
 /// Implementations must not panic on any file and must not allocate more than about
@@ -224,6 +261,15 @@ pub trait H5Source: Send + Sync {
     /// # Errors
     /// [`DataError::File`] when there is no such field or the file is damaged.
     fn field(&self, dataset: &str, field: &str) -> Result<FieldValues>;
+
+    /// Where the bytes of a dataset lie in [`H5Source::path`], or `None` when they cannot be read
+    /// without this source. What is given lies inside the file.
+    ///
+    /// # Errors
+    /// [`DataError::File`] when `dataset` is none or the file is damaged.
+    fn extents(&self, _dataset: &str) -> Result<Option<Extents>> {
+        Ok(None)
+    }
 }
 
 /// The values of one field of a compound dataset.

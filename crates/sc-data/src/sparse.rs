@@ -1,5 +1,7 @@
 //! Compressed sparse rows: the shape in which cells travel through scfm.
 
+use rayon::prelude::*;
+
 use crate::error::{DataError, Result};
 
 /// A sparse matrix `[rows, cols]`, row by row, column indices ascending within a row.
@@ -52,6 +54,27 @@ impl CsrMatrix {
             matrix.check_row(row)?;
         }
         Ok(matrix)
+    }
+
+    /// A matrix of arrays that were checked: as [`Self::new`] would accept without sorting.
+    pub(crate) fn from_clean(
+        cols: usize,
+        indptr: Vec<usize>,
+        indices: Vec<u32>,
+        values: Vec<f32>,
+    ) -> Self {
+        debug_assert!(indptr.last() == Some(&indices.len()) && indices.len() == values.len());
+        Self {
+            cols,
+            indptr,
+            indices,
+            values,
+        }
+    }
+
+    /// Row boundaries, columns and values.
+    pub(crate) fn into_parts(self) -> (Vec<usize>, Vec<u32>, Vec<f32>) {
+        (self.indptr, self.indices, self.values)
     }
 
     fn check_row(&mut self, row: usize) -> Result<()> {
@@ -167,6 +190,26 @@ impl CsrMatrix {
         self.indptr.push(self.indices.len());
     }
 
+    /// Makes room for rows of these numbers of entries, keeping the memory there is; the entries are
+    /// whatever was there before, and the caller fills them in.
+    pub(crate) fn reshape(
+        &mut self,
+        cols: usize,
+        counts: impl Iterator<Item = usize>,
+    ) -> (&mut [u32], &mut [f32]) {
+        self.cols = cols;
+        self.indptr.clear();
+        self.indptr.push(0);
+        let mut total = 0;
+        self.indptr.extend(counts.map(|n| {
+            total += n;
+            total
+        }));
+        self.indices.resize(total, 0);
+        self.values.resize(total, 0.0);
+        (&mut self.indices, &mut self.values)
+    }
+
     /// The rows at `rows`, in that order.
     pub fn select_rows(&self, rows: &[usize]) -> Self {
         let mut out = Self::empty(0, self.cols);
@@ -175,6 +218,33 @@ impl CsrMatrix {
             out.push_row(indices, values);
         }
         out
+    }
+
+    /// The same into a matrix whose memory is used again, on all threads of the current pool.
+    pub(crate) fn gather(&self, rows: &[usize], out: &mut Self) {
+        let counts = rows.iter().map(|&r| self.indptr[r + 1] - self.indptr[r]);
+        let (mut indices, mut values) = out.reshape(self.cols, counts);
+        let mut work = Vec::with_capacity(rows.len() / 64 + 1);
+        for part in rows.chunks(64) {
+            let n = part
+                .iter()
+                .map(|&r| self.indptr[r + 1] - self.indptr[r])
+                .sum();
+            let (i, more_indices) = indices.split_at_mut(n);
+            let (v, more_values) = values.split_at_mut(n);
+            (indices, values) = (more_indices, more_values);
+            work.push((part, i, v));
+        }
+        work.into_par_iter().for_each(|(part, i, v)| {
+            let mut at = 0;
+            for &row in part {
+                let (from_indices, from_values) = self.row(row);
+                let to = at + from_indices.len();
+                i[at..to].copy_from_slice(from_indices);
+                v[at..to].copy_from_slice(from_values);
+                at = to;
+            }
+        });
     }
 
     /// The columns at `cols` (each at most once), in that order, renumbered from 0.

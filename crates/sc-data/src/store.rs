@@ -11,15 +11,24 @@ use std::sync::OnceLock;
 use crate::error::{DataError, Result};
 use crate::h5ad::{H5ad, Layout, MatrixInfo, MatrixSlot};
 use crate::sparse::CsrMatrix;
+use assemble::Seen;
+use direct::Direct;
 
+mod assemble;
 mod csc;
+mod direct;
 mod find;
+mod reader;
 
-pub use find::{CountsPolicy, CountsReader, FoundCounts, ValueKind, find_counts};
+pub use find::{CountsPolicy, FoundCounts, ValueKind, find_counts};
 pub(crate) use find::{sample, value_kind};
+pub use reader::CountsReader;
 
 /// Elements of a dense matrix read at a time (16 MiB of float32).
 const DENSE_BLOCK: usize = 4 << 20;
+
+/// Bytes of cells worth reading at once when chunks must be unpacked.
+const WINDOW_BYTES: usize = 128 << 20;
 
 /// Entries between two wanted rows that are cheaper to read over than to skip.
 const GAP_ENTRIES: u64 = 8192;
@@ -32,6 +41,8 @@ pub struct CellStore {
     info: MatrixInfo,
     /// Row boundaries of a CSR matrix.
     indptr: Vec<u64>,
+    /// The entries of a CSR matrix, where they can be read without the HDF5 library.
+    direct: Option<Direct>,
     /// A CSC matrix once turned.
     turned: OnceLock<CsrMatrix>,
 }
@@ -51,15 +62,19 @@ impl CellStore {
     /// As [`CellStore::open`].
     pub fn of(file: &H5ad, slot: MatrixSlot) -> Result<Self> {
         let info = file.matrix(&slot)?;
-        let indptr = match info.layout {
-            Layout::Csr => row_pointers(file, &info)?,
-            _ => Vec::new(),
+        let (indptr, direct) = match info.layout {
+            Layout::Csr => (
+                row_pointers(file, &info)?,
+                Direct::open(&**file.source(), &info.node)?,
+            ),
+            _ => (Vec::new(), None),
         };
         Ok(Self {
             file: file.clone(),
             slot,
             info,
             indptr,
+            direct,
             turned: OnceLock::new(),
         })
     }
@@ -104,6 +119,21 @@ impl CellStore {
     /// # Errors
     /// [`DataError::Invalid`] when a row does not exist; [`DataError::File`] when the file is damaged.
     pub fn read_rows(&self, rows: &[usize]) -> Result<CsrMatrix> {
+        let mut out = CsrMatrix::empty(0, self.cols());
+        self.read_rows_into(rows, &mut out)?;
+        Ok(out)
+    }
+
+    /// The same into a matrix whose memory is used again; after an error it holds nothing of use.
+    ///
+    /// # Errors
+    /// As [`CellStore::read_rows`].
+    pub fn read_rows_into(&self, rows: &[usize], out: &mut CsrMatrix) -> Result<()> {
+        self.read_seen(rows, out).map(|_| ())
+    }
+
+    /// The same, and what is known of the values.
+    fn read_seen(&self, rows: &[usize], out: &mut CsrMatrix) -> Result<Seen> {
         if let Some(&bad) = rows.iter().find(|&&r| r >= self.rows()) {
             return Err(DataError::invalid(format!(
                 "{}: {}: there is no cell {bad}, only {} cells",
@@ -112,9 +142,31 @@ impl CellStore {
                 self.rows()
             )));
         }
+        if rows.is_sorted_by(|a, b| a < b) {
+            return match &self.direct {
+                Some(direct) => self.read_directly(direct, rows, out),
+                None => {
+                    *out = self.read_sorted(rows)?;
+                    Ok(Seen::Unknown)
+                }
+            };
+        }
         let mut sorted = rows.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
+        let mut block = CsrMatrix::empty(0, self.cols());
+        let seen = self.read_seen(&sorted, &mut block)?;
+        // Every row asked for is in `sorted`, so the search finds it.
+        let order: Vec<usize> = rows
+            .iter()
+            .map(|r| sorted.binary_search(r).unwrap_or_default())
+            .collect();
+        block.gather(&order, out);
+        Ok(seen)
+    }
+
+    /// Rows in ascending order, reading over short gaps.
+    fn read_sorted(&self, sorted: &[usize]) -> Result<CsrMatrix> {
         let mut block = CsrMatrix::empty(0, self.cols());
         let mut at = 0;
         while at < sorted.len() {
@@ -134,15 +186,30 @@ impl CellStore {
             }
             at = end;
         }
-        if sorted == rows {
-            return Ok(block);
+        Ok(block)
+    }
+
+    /// Rows of a CSR matrix in ascending order, all chunks at once.
+    fn read_directly(
+        &self,
+        direct: &Direct,
+        sorted: &[usize],
+        out: &mut CsrMatrix,
+    ) -> Result<Seen> {
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for &row in sorted {
+            let entries = self.indptr[row]..self.indptr[row + 1];
+            match ranges.last_mut().filter(|r| r.end == entries.start) {
+                Some(last) => last.end = entries.end,
+                None => ranges.push(entries),
+            }
         }
-        // Every row asked for is in `sorted`, so the search finds it.
-        let order: Vec<usize> = rows
+        let counts = sorted
             .iter()
-            .map(|r| sorted.binary_search(r).unwrap_or_default())
-            .collect();
-        Ok(block.select_rows(&order))
+            .map(|&r| (self.indptr[r + 1] - self.indptr[r]) as usize);
+        let (indices, values) = out.reshape(self.cols(), counts);
+        direct.read(&ranges, indices, values)?;
+        assemble::tidy(self, |k| sorted[k], out)
     }
 
     /// A run of rows.
@@ -161,7 +228,14 @@ impl CellStore {
             )));
         }
         match self.info.layout {
-            Layout::Csr => self.read_csr(rows),
+            Layout::Csr => match &self.direct {
+                Some(direct) => {
+                    let mut out = CsrMatrix::empty(0, self.cols());
+                    self.read_directly(direct, &rows.collect::<Vec<_>>(), &mut out)?;
+                    Ok(out)
+                }
+                None => self.read_csr(rows),
+            },
             Layout::Dense => self.read_dense(rows),
             Layout::Csc => {
                 let rows: Vec<usize> = rows.collect();
@@ -186,6 +260,20 @@ impl CellStore {
     pub fn rows_for_bytes(&self, bytes: usize) -> usize {
         let per_row = (self.info.stored as usize / self.rows().max(1)).max(1) * 8;
         (bytes / per_row).clamp(1, 1 << 16)
+    }
+
+    /// Cells worth reading at once: many where a chunk must be unpacked for one cell.
+    pub(crate) fn window(&self) -> usize {
+        let alone = match self.info.layout {
+            Layout::Csr => self.direct.as_ref().is_some_and(Direct::is_plain),
+            Layout::Csc => true,
+            Layout::Dense => false,
+        };
+        if alone {
+            1
+        } else {
+            self.rows_for_bytes(WINDOW_BYTES)
+        }
     }
 
     fn gap(&self, from: usize, to: usize) -> u64 {
@@ -216,7 +304,9 @@ impl CellStore {
             .iter()
             .map(|&p| (p - base) as usize)
             .collect();
-        assemble(self, rows.start, &indptr, indices, values)
+        let mut out = CsrMatrix::from_clean(self.cols(), indptr, indices, values);
+        assemble::tidy(self, |k| rows.start + k, &mut out)?;
+        Ok(out)
     }
 
     fn read_dense(&self, rows: Range<usize>) -> Result<CsrMatrix> {
@@ -279,57 +369,4 @@ fn row_pointers(file: &H5ad, info: &MatrixInfo) -> Result<Vec<u64>> {
         ));
     }
     Ok(pointers)
-}
-
-/// Checks and sorts rows that were read, dropping stored zeros.
-fn assemble(
-    store: &CellStore,
-    first: usize,
-    indptr: &[usize],
-    mut indices: Vec<u32>,
-    mut values: Vec<f32>,
-) -> Result<CsrMatrix> {
-    let cols = store.cols();
-    let mut kept = vec![0usize];
-    let mut write = 0;
-    let mut pairs: Vec<(u32, f32)> = Vec::new();
-    for (k, w) in indptr.windows(2).enumerate() {
-        let row = w[0]..w[1];
-        let fault = |message: String| {
-            DataError::file(
-                store.file.path(),
-                format!("{}: cell {}: {message}", store.slot, first + k),
-            )
-        };
-        if let Some(&bad) = indices[row.clone()].iter().find(|&&j| j as usize >= cols) {
-            return Err(fault(format!(
-                "names gene {bad}, but there are {cols} genes; the file is damaged"
-            )));
-        }
-        if !indices[row.clone()].windows(2).all(|w| w[0] < w[1]) {
-            pairs.clear();
-            pairs.extend(row.clone().map(|e| (indices[e], values[e])));
-            pairs.sort_by_key(|p| p.0);
-            if let Some(twice) = pairs.windows(2).find(|w| w[0].0 == w[1].0) {
-                return Err(fault(format!(
-                    "names gene {} twice; sum the duplicates first (adata.X.sum_duplicates())",
-                    twice[0].0
-                )));
-            }
-            for (e, pair) in row.clone().zip(&pairs) {
-                (indices[e], values[e]) = *pair;
-            }
-        }
-        for e in row {
-            if values[e] != 0.0 {
-                indices[write] = indices[e];
-                values[write] = values[e];
-                write += 1;
-            }
-        }
-        kept.push(write);
-    }
-    indices.truncate(write);
-    values.truncate(write);
-    CsrMatrix::new(cols, kept, indices, values)
 }

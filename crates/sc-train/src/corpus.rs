@@ -2,41 +2,12 @@
 
 use crate::error::Result;
 use sc_data::genes::GeneMatch;
+use sc_data::loader::Windows;
 use sc_data::store::CountsReader;
-use sc_data::{CsrMatrix, DataError, LogNormalized, RawCounts};
+use sc_data::{CsrMatrix, DataError, LogNormalized};
 use std::sync::Arc;
 
-/// Something that hands out rows of counts.
-pub trait Counts: Send + Sync {
-    /// Number of cells.
-    fn cells(&self) -> usize;
-
-    /// The counts of the cells at `rows`, in that order, `[rows, columns of the file]`.
-    ///
-    /// # Errors
-    /// Whatever is wrong with the file or its values.
-    fn read(&self, rows: &[usize]) -> Result<CsrMatrix, DataError>;
-}
-
-impl Counts for RawCounts {
-    fn cells(&self) -> usize {
-        self.matrix().rows()
-    }
-
-    fn read(&self, rows: &[usize]) -> Result<CsrMatrix, DataError> {
-        Ok(self.matrix().select_rows(rows))
-    }
-}
-
-impl Counts for CountsReader {
-    fn cells(&self) -> usize {
-        self.store().rows()
-    }
-
-    fn read(&self, rows: &[usize]) -> Result<CsrMatrix, DataError> {
-        self.read_rows(rows).map(RawCounts::into_matrix)
-    }
-}
+pub use sc_data::Counts;
 
 /// Values the user vouches for as log-normalised, taken back to pseudo-counts with `exp(x) − 1`.
 ///
@@ -46,7 +17,15 @@ pub struct AssumedNormalized(pub CountsReader);
 
 impl Counts for AssumedNormalized {
     fn cells(&self) -> usize {
-        self.0.store().rows()
+        self.0.cells()
+    }
+
+    fn genes(&self) -> usize {
+        self.0.genes()
+    }
+
+    fn window(&self) -> usize {
+        self.0.window()
     }
 
     fn read(&self, rows: &[usize]) -> Result<CsrMatrix, DataError> {
@@ -93,12 +72,31 @@ impl Corpus {
     /// # Errors
     /// Whatever is wrong with the file or its values.
     pub fn read(&self, rows: &[usize]) -> Result<CellBatch> {
-        let counts = self.genes.apply_matrix(&self.counts.read(rows)?)?;
-        let batches = rows.iter().map(|&r| self.batches[r]).collect();
+        self.cell_batch(rows, &self.counts.read(rows)?)
+    }
+
+    /// Reads `minibatches` of rows of the file one after the other; `mixed` as in [`Windows::new`].
+    pub fn stream<'a>(
+        &'a self,
+        minibatches: &'a [Vec<usize>],
+        mixed: Option<usize>,
+    ) -> impl Iterator<Item = Result<CellBatch>> + 'a {
+        let mut windows = Windows::new(&*self.counts, minibatches, mixed);
+        let mut cells = CsrMatrix::default();
+        minibatches.iter().map_while(move |rows| {
+            let read = windows.next_into(&mut cells)?;
+            Some(match read {
+                Ok(()) => self.cell_batch(rows, &cells),
+                Err(e) => Err(e.into()),
+            })
+        })
+    }
+
+    fn cell_batch(&self, rows: &[usize], counts: &CsrMatrix) -> Result<CellBatch> {
         Ok(CellBatch {
             rows: rows.to_vec(),
-            counts,
-            batches,
+            counts: self.genes.apply_matrix(counts)?,
+            batches: rows.iter().map(|&r| self.batches[r]).collect(),
         })
     }
 }

@@ -11,7 +11,6 @@ pub mod config;
 pub mod corpus;
 pub mod error;
 pub mod losses;
-pub mod order;
 pub mod spec;
 pub mod task;
 pub mod tasks;

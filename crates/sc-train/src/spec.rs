@@ -167,9 +167,11 @@ impl<T: Task> Trainable for T {
         sink: &mut Sink<'_>,
     ) -> Result<()> {
         let model = weights::load(self.build(device)?, weights, &self.names())?;
-        for rows in self.embed_minibatches(corpus) {
-            let vectors = Task::embed(self, &model, corpus.read(&rows)?, device)?;
-            sink(&rows, &weights::host(vectors))?;
+        let minibatches = self.embed_minibatches(corpus);
+        let cells = corpus.stream(&minibatches, Some(EMBED_WINDOW));
+        for (rows, cells) in minibatches.iter().zip(cells) {
+            let vectors = Task::embed(self, &model, cells?, device)?;
+            sink(rows, &weights::host(vectors))?;
         }
         Ok(())
     }
@@ -182,6 +184,9 @@ impl<T: Task> Trainable for T {
         Ok(self.build(device)?.num_params())
     }
 }
+
+/// Cells read at once for an embedding; they come in file order.
+const EMBED_WINDOW: usize = 4096;
 
 impl ModelSpec {
     /// The task this describes, for a vocabulary of `genes` genes and `batches` sequencing batches.

@@ -174,24 +174,21 @@ fn produce<T: Task>(
     per_epoch: u64,
     send: &SyncSender<Result<(T::Input, usize)>>,
 ) {
-    let mut epoch = u64::MAX;
-    let mut minibatches = Vec::new();
-    for step in first..=run.config.steps {
-        let at = step - 1;
-        if at / per_epoch != epoch {
-            epoch = at / per_epoch;
-            minibatches = task.minibatches(run.corpus, run.config.minibatch, epoch);
-        }
-        let rows = &minibatches[(at % per_epoch) as usize];
-        let input = run
-            .corpus
-            .read(rows)
-            .and_then(|cells| task.prepare(cells, epoch));
-        let input = input.map(|input| (input, rows.len()));
-        let failed = input.is_err();
-        // The receiver is gone when training stopped; nobody wants more.
-        if send.send(input).is_err() || failed {
-            return;
+    let mut at = first - 1;
+    while at < run.config.steps {
+        let epoch = at / per_epoch;
+        let minibatches = task.minibatches(run.corpus, run.config.minibatch, epoch);
+        let left = (run.config.steps - epoch * per_epoch).min(per_epoch);
+        let due = &minibatches[(at % per_epoch) as usize..left as usize];
+        for (rows, cells) in due.iter().zip(run.corpus.stream(due, None)) {
+            let input = cells.and_then(|cells| task.prepare(cells, epoch));
+            let input = input.map(|input| (input, rows.len()));
+            let failed = input.is_err();
+            // The receiver is gone when training stopped; nobody wants more.
+            if send.send(input).is_err() || failed {
+                return;
+            }
+            at += 1;
         }
     }
 }

@@ -12,7 +12,8 @@ use hdf5_reader::storage::FileStorage;
 use hdf5_reader::{Dataset, Datatype, Hdf5File, OpenOptions, SliceInfo, SliceInfoElem};
 
 use super::{
-    Attribute, DatasetInfo, FieldValues, H5Source, NodeKind, Numbers, allocation_limit, filters,
+    Attribute, DatasetInfo, Extents, FieldValues, H5Source, NodeKind, Numbers, allocation_limit,
+    filters,
 };
 use crate::error::{DataError, Result};
 
@@ -21,6 +22,7 @@ use crate::error::{DataError, Result};
 const CHUNK_CACHE_BYTES: usize = 32 << 20;
 
 mod elements;
+mod extents;
 
 use elements::{AnyInt, element_type, empty_numbers, read_field, read_numbers, type_message};
 
@@ -275,6 +277,11 @@ impl H5Source for Reader {
             .ok_or_else(|| self.wrong(node, format!("has no field '{name}'")))?;
         let raw = dataset.read_raw_bytes().map_err(|e| self.error(node, &e))?;
         read_field(&dataset, &raw, *size as usize, field).map_err(|e| self.error(node, &e))
+    }
+
+    fn extents(&self, node: &str) -> Result<Option<Extents>> {
+        let dataset = self.dataset(node)?;
+        extents::extents(&self.file, &dataset).map_err(|e| self.error(node, &e))
     }
 }
 

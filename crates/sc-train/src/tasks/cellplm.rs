@@ -4,13 +4,13 @@ use crate::corpus::{CellBatch, Corpus};
 use crate::error::Result;
 use crate::losses::Losses;
 use crate::losses::cellplm::{Masked, denoise};
-use crate::order;
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 use sc_data::CsrMatrix;
 use sc_data::rng::stream;
+use sc_data::sampler;
 use sc_models::cellplm::{
     CellPlm, CellPlmConfig, Covariates, HeadConfig, INIT, LatentConfig, LatentNoise, NAMES,
     Sentence,
@@ -124,7 +124,7 @@ impl Task for CellPlmTask {
     }
 
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Vec<Vec<usize>> {
-        order::grouped(&corpus.rows, |r| corpus.batches[r], size, self.seed, epoch)
+        sampler::grouped(&corpus.rows, |r| corpus.batches[r], size, self.seed, epoch)
     }
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<SentenceInput> {
@@ -193,7 +193,7 @@ impl Task for CellPlmTask {
     }
 
     fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
-        order::sequential(&corpus.rows, |r| corpus.batches[r], self.input.cells)
+        sampler::sequential(&corpus.rows, |r| corpus.batches[r], self.input.cells)
     }
 
     fn embed(&self, model: &CellPlm, cells: CellBatch, _: &Device) -> Result<Tensor<2>> {

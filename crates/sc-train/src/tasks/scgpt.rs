@@ -4,10 +4,10 @@ use crate::corpus::{CellBatch, Corpus};
 use crate::error::Result;
 use crate::losses::Losses;
 use crate::losses::expression::{elastic_cell_similarity, expressed_nll, masked_mse, normalise};
-use crate::order;
 use crate::task::Task;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use sc_data::rng::stream;
+use sc_data::sampler;
 use sc_data::tokens::{bin_cell, bin_row_highest};
 use sc_models::init::initialise;
 use sc_models::layers::norm::Phase;
@@ -216,9 +216,9 @@ impl Task for ScGptTask {
         match self.network.input_norm {
             // Statistics are per batch, so a minibatch holds one batch only.
             InputNorm::DomainSpecific { .. } => {
-                order::grouped(&corpus.rows, |r| corpus.batches[r], size, self.seed, epoch)
+                sampler::grouped(&corpus.rows, |r| corpus.batches[r], size, self.seed, epoch)
             }
-            _ => order::shuffled(&corpus.rows, size, self.seed, epoch),
+            _ => sampler::shuffled(&corpus.rows, size, self.seed, epoch),
         }
     }
 
@@ -270,12 +270,12 @@ impl Task for ScGptTask {
 
     fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
         match self.network.input_norm {
-            InputNorm::DomainSpecific { .. } => order::sequential(
+            InputNorm::DomainSpecific { .. } => sampler::sequential(
                 &corpus.rows,
                 |r| corpus.batches[r],
                 self.input.embed_minibatch,
             ),
-            _ => order::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch),
+            _ => sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch),
         }
     }
 

@@ -1,0 +1,107 @@
+//! Checks of rows that were read: positions in order and in range, no stored zeros.
+
+use rayon::prelude::*;
+
+use super::CellStore;
+use crate::error::{DataError, Result};
+use crate::sparse::CsrMatrix;
+
+/// Rows in one piece of work.
+const STEP: usize = 256;
+
+/// Puts a matrix of entries as they were stored in order: rows are sorted, stored zeros dropped.
+/// `cell` tells which cell of the file row `k` is. Returns what is known of the values.
+pub(super) fn tidy(
+    store: &CellStore,
+    cell: impl Fn(usize) -> usize,
+    matrix: &mut CsrMatrix,
+) -> Result<Seen> {
+    let cols = store.cols();
+    let starts = (0..matrix.rows()).into_par_iter().step_by(STEP);
+    let seen = starts
+        .map(|first| first..(first + STEP).min(matrix.rows()))
+        .map(|rows| {
+            rows.into_iter().try_fold(Seen::Counts, |seen, r| {
+                look(cols, matrix.row(r)).map(|s| seen.max(s))
+            })
+        })
+        .try_reduce(|| Seen::Counts, |a, b| Some(a.max(b)));
+    if let Some(seen) = seen {
+        return Ok(seen);
+    }
+    let (indptr, mut indices, mut values) = std::mem::take(matrix).into_parts();
+    let mut kept = vec![0usize];
+    let mut write = 0;
+    let mut pairs: Vec<(u32, f32)> = Vec::new();
+    for (k, w) in indptr.windows(2).enumerate() {
+        let row = w[0]..w[1];
+        let fault = |message: String| {
+            DataError::file(
+                store.file.path(),
+                format!("{}: cell {}: {message}", store.slot, cell(k)),
+            )
+        };
+        if let Some(&bad) = indices[row.clone()].iter().find(|&&j| j as usize >= cols) {
+            return Err(fault(format!(
+                "names gene {bad}, but there are {cols} genes; the file is damaged"
+            )));
+        }
+        if !indices[row.clone()].windows(2).all(|w| w[0] < w[1]) {
+            pairs.clear();
+            pairs.extend(row.clone().map(|e| (indices[e], values[e])));
+            pairs.sort_by_key(|p| p.0);
+            if let Some(twice) = pairs.windows(2).find(|w| w[0].0 == w[1].0) {
+                return Err(fault(format!(
+                    "names gene {} twice; sum the duplicates first (adata.X.sum_duplicates())",
+                    twice[0].0
+                )));
+            }
+            for (e, pair) in row.clone().zip(&pairs) {
+                (indices[e], values[e]) = *pair;
+            }
+        }
+        for e in row {
+            if values[e] != 0.0 {
+                indices[write] = indices[e];
+                values[write] = values[e];
+                write += 1;
+            }
+        }
+        kept.push(write);
+    }
+    indices.truncate(write);
+    values.truncate(write);
+    *matrix = CsrMatrix::from_clean(cols, kept, indices, values);
+    Ok(Seen::Unknown)
+}
+
+/// What is known of values that were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Seen {
+    /// All are counts.
+    Counts,
+    /// Some may be none.
+    Unknown,
+}
+
+/// Looks at a row once: `None` unless positions ascend strictly below `cols` and no value is zero.
+fn look(cols: usize, (indices, values): (&[u32], &[f32])) -> Option<Seen> {
+    // Adding 2^23 leaves no room for a fraction in 24 bits; larger counts are left to a slower look.
+    const ROUND: f32 = 8_388_608.0;
+    let small_count = |v: f32| (v + ROUND) - ROUND == v && v > 0.0 && v < ROUND / 2.0;
+    // Counted, not searched: a loop without an exit runs on whole vectors, and signed comparison is
+    // what every processor has. A position of 2^31 and more is then negative, and the first one falls.
+    let falls = indices
+        .iter()
+        .zip(indices.get(1..).unwrap_or_default())
+        .fold(0u32, |n, (&a, &b)| n + u32::from(a as i32 >= b as i32));
+    let others = values
+        .iter()
+        .fold(0u32, |n, v| n + u32::from(!small_count(*v)));
+    let inside = |j: Option<&u32>| j.is_none_or(|&j| (j as usize) < cols && j as i32 >= 0);
+    let in_order = falls == 0 && inside(indices.first()) && inside(indices.last());
+    match others {
+        0 => in_order.then_some(Seen::Counts),
+        _ => (in_order && values.iter().all(|v| *v != 0.0)).then_some(Seen::Unknown),
+    }
+}
