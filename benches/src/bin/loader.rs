@@ -21,6 +21,8 @@ use sc_data::store::{CellStore, CountsReader};
 use sc_data::{CsrMatrix, H5ad, MatrixSlot};
 
 const MINIBATCH: usize = 512;
+/// Cells of one read of a scan.
+const SCAN: usize = 2048;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -64,10 +66,12 @@ fn main() -> Result<()> {
         "scan" => {
             let counts = open()?;
             let (mut cells, mut entries) = (0, 0);
+            let mut out = CsrMatrix::default();
             let started = Instant::now();
-            for chunk in counts.store().chunks(1024) {
-                let matrix = chunk?.1;
-                (cells, entries) = (cells + matrix.rows(), entries + matrix.nnz());
+            for first in (0..counts.cells()).step_by(SCAN) {
+                let rows: Vec<usize> = (first..counts.cells().min(first + SCAN)).collect();
+                counts.read_into(&rows, &mut out)?;
+                (cells, entries) = (cells + out.rows(), entries + out.nnz());
             }
             (cells, entries, started.elapsed().as_secs_f64())
         }

@@ -147,7 +147,7 @@ impl CellStore {
                 Some(direct) => self.read_directly(direct, rows, out),
                 None => {
                     *out = self.read_sorted(rows)?;
-                    Ok(Seen::Unknown)
+                    Ok(Seen::NonZero)
                 }
             };
         }
@@ -208,8 +208,8 @@ impl CellStore {
             .iter()
             .map(|&r| (self.indptr[r + 1] - self.indptr[r]) as usize);
         let (indices, values) = out.reshape(self.cols(), counts);
-        direct.read(&ranges, indices, values)?;
-        assemble::tidy(self, |k| sorted[k], out)
+        let seen = direct.read(&ranges, indices, values)?;
+        assemble::tidy(self, |k| sorted[k], out, seen)
     }
 
     /// A run of rows.
@@ -305,7 +305,8 @@ impl CellStore {
             .map(|&p| (p - base) as usize)
             .collect();
         let mut out = CsrMatrix::from_clean(self.cols(), indptr, indices, values);
-        assemble::tidy(self, |k| rows.start + k, &mut out)?;
+        let seen = Seen::of(out.values());
+        assemble::tidy(self, |k| rows.start + k, &mut out, seen)?;
         Ok(out)
     }
 

@@ -10,23 +10,19 @@ use crate::sparse::CsrMatrix;
 const STEP: usize = 256;
 
 /// Puts a matrix of entries as they were stored in order: rows are sorted, stored zeros dropped.
-/// `cell` tells which cell of the file row `k` is. Returns what is known of the values.
+/// `cell` tells which cell of the file row `k` is, `seen` what is known of the values.
 pub(super) fn tidy(
     store: &CellStore,
     cell: impl Fn(usize) -> usize,
     matrix: &mut CsrMatrix,
+    seen: Seen,
 ) -> Result<Seen> {
     let cols = store.cols();
     let starts = (0..matrix.rows()).into_par_iter().step_by(STEP);
-    let seen = starts
+    let in_order = starts
         .map(|first| first..(first + STEP).min(matrix.rows()))
-        .map(|rows| {
-            rows.into_iter().try_fold(Seen::Counts, |seen, r| {
-                look(cols, matrix.row(r)).map(|s| seen.max(s))
-            })
-        })
-        .try_reduce(|| Seen::Counts, |a, b| Some(a.max(b)));
-    if let Some(seen) = seen {
+        .all(|rows| rows.into_iter().all(|r| is_in_order(cols, matrix.row(r).0)));
+    if in_order && seen != Seen::Zeros {
         return Ok(seen);
     }
     let (indptr, mut indices, mut values) = std::mem::take(matrix).into_parts();
@@ -72,36 +68,46 @@ pub(super) fn tidy(
     indices.truncate(write);
     values.truncate(write);
     *matrix = CsrMatrix::from_clean(cols, kept, indices, values);
-    Ok(Seen::Unknown)
+    Ok(Seen::NonZero)
 }
 
-/// What is known of values that were read.
+/// What is known of values that were read; the larger one holds for both of two parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Seen {
-    /// All are counts.
+    /// All are counts above 0.
     Counts,
-    /// Some may be none.
-    Unknown,
+    /// None is 0.
+    NonZero,
+    /// Some are 0.
+    Zeros,
 }
 
-/// Looks at a row once: `None` unless positions ascend strictly below `cols` and no value is zero.
-fn look(cols: usize, (indices, values): (&[u32], &[f32])) -> Option<Seen> {
-    // Adding 2^23 leaves no room for a fraction in 24 bits; larger counts are left to a slower look.
-    const ROUND: f32 = 8_388_608.0;
-    let small_count = |v: f32| (v + ROUND) - ROUND == v && v > 0.0 && v < ROUND / 2.0;
-    // Counted, not searched: a loop without an exit runs on whole vectors, and signed comparison is
-    // what every processor has. A position of 2^31 and more is then negative, and the first one falls.
+impl Seen {
+    /// Looks at values once.
+    pub(super) fn of(values: &[f32]) -> Self {
+        // Adding 2^23 leaves no room for a fraction in 24 bits; larger counts are looked at again.
+        const ROUND: f32 = 8_388_608.0;
+        let small_count = |v: f32| (v + ROUND) - ROUND == v && v > 0.0 && v < ROUND / 2.0;
+        // Counted, not searched: a loop without an exit runs on whole vectors.
+        let others = values
+            .iter()
+            .fold(0u32, |n, v| n + u32::from(!small_count(*v)));
+        match others {
+            0 => Self::Counts,
+            _ if values.contains(&0.0) => Self::Zeros,
+            _ => Self::NonZero,
+        }
+    }
+}
+
+/// Whether positions ascend strictly below `cols`.
+fn is_in_order(cols: usize, indices: &[u32]) -> bool {
+    // Signed comparison is what every processor has for vectors. A position of 2^31 and more is
+    // negative then, and the first one falls.
     let falls = indices
         .iter()
         .zip(indices.get(1..).unwrap_or_default())
         .fold(0u32, |n, (&a, &b)| n + u32::from(a as i32 >= b as i32));
-    let others = values
-        .iter()
-        .fold(0u32, |n, v| n + u32::from(!small_count(*v)));
     let inside = |j: Option<&u32>| j.is_none_or(|&j| (j as usize) < cols && j as i32 >= 0);
-    let in_order = falls == 0 && inside(indices.first()) && inside(indices.last());
-    match others {
-        0 => in_order.then_some(Seen::Counts),
-        _ => (in_order && values.iter().all(|v| *v != 0.0)).then_some(Seen::Unknown),
-    }
+    falls == 0 && inside(indices.first()) && inside(indices.last())
 }

@@ -11,6 +11,7 @@ use std::ops::Range;
 use libdeflater::Decompressor;
 use rayon::prelude::*;
 
+use super::assemble::Seen;
 use crate::error::{DataError, Result};
 use crate::h5::{ElementType, Extents, Filter, H5Source, Piece};
 
@@ -63,7 +64,8 @@ impl Direct {
         self.indices.filters.is_empty() && self.values.filters.is_empty()
     }
 
-    /// Entries of the given ranges (ascending, apart), one after the other.
+    /// Entries of the given ranges (ascending, apart), one after the other. Values are looked at while
+    /// they are in the cache.
     ///
     /// # Errors
     /// [`DataError::File`] when a chunk cannot be read or inflated, or holds a negative position.
@@ -72,7 +74,7 @@ impl Direct {
         ranges: &[Range<u64>],
         indices: &mut [u32],
         values: &mut [f32],
-    ) -> Result<()> {
+    ) -> Result<Seen> {
         let tasks = tasks(&self.indices, ranges, indices)
             .into_iter()
             .map(Work::Indices)
@@ -84,10 +86,15 @@ impl Direct {
         tasks
             .collect::<Vec<_>>()
             .into_par_iter()
-            .try_for_each(|work| match work {
-                Work::Indices(task) => self.run(&self.indices, "indices", task, place_indices),
-                Work::Values(task) => self.run(&self.values, "data", task, place_values),
+            .map(|work| match work {
+                Work::Indices(task) => {
+                    self.run(&self.indices, "indices", task, place_indices, |_| {
+                        Seen::Counts
+                    })
+                }
+                Work::Values(task) => self.run(&self.values, "data", task, place_values, Seen::of),
             })
+            .try_reduce(|| Seen::Counts, |a, b| Ok(a.max(b)))
     }
 
     fn run<T: Stored>(
@@ -96,7 +103,8 @@ impl Direct {
         name: &str,
         mut task: Task<'_, T>,
         place: impl Fn(&ElementType, &[u8], &mut [T]) -> Option<()>,
-    ) -> Result<()> {
+        look: impl Fn(&[T]) -> Seen,
+    ) -> Result<Seen> {
         let piece = task.piece as u64;
         let fail = |what: &str| {
             let at = piece * extents.chunk;
@@ -110,31 +118,23 @@ impl Direct {
             )
         };
         SCRATCH.with_borrow_mut(|scratch| {
-            if let [(0, out)] = &mut task.parts[..]
-                && out.len() as u64 == extents.chunk
-                && extents.filters == [Filter::Deflate]
-                && extents.element == T::ELEMENT
-                && extents
-                    .pieces
-                    .get(task.piece)
-                    .is_some_and(|p| p.skipped == 0)
-                && cfg!(target_endian = "little")
-            {
-                // The chunk is wanted whole and as it is: it is inflated in place.
-                return scratch
-                    .inflate_into(&self.file, extents.pieces.get(task.piece), out)
+            if let Some(read) = scratch.read_in_place(&self.file, extents, &mut task) {
+                return read
+                    .map(|out| look(out))
                     .ok_or_else(|| fail("cannot be unpacked"));
             }
             let bytes = scratch
                 .unpack(&self.file, extents, &task)
                 .ok_or_else(|| fail("cannot be unpacked"))?;
+            let mut seen = Seen::Counts;
             for (from, out) in task.parts {
                 let bytes = bytes.get(from * extents.width..(from + out.len()) * extents.width);
                 bytes
                     .and_then(|b| place(&extents.element, b, out))
                     .ok_or_else(|| fail("are no valid numbers"))?;
+                seen = seen.max(look(out));
             }
-            Ok(())
+            Ok(seen)
         })
     }
 }
@@ -237,17 +237,37 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// Inflates a whole chunk into `out`.
-    fn inflate_into<T: Stored>(
+    /// Reads or inflates straight to where the elements go; `None` when they are not wanted as they
+    /// are stored, or not the whole chunk, `Some(None)` when that fails.
+    fn read_in_place<'a, T: Stored>(
         &mut self,
         file: &File,
-        piece: Option<&Piece>,
-        out: &mut [T],
-    ) -> Option<()> {
-        let piece = piece?;
+        extents: &Extents,
+        task: &'a mut Task<'_, T>,
+    ) -> Option<Option<&'a [T]>> {
+        let piece = extents.pieces.get(task.piece)?;
+        let [(0, out)] = &mut task.parts[..] else {
+            return None;
+        };
+        let whole = out.len() as u64 == task.span.end - task.span.start;
+        let as_stored = extents.element == T::ELEMENT && cfg!(target_endian = "little");
+        if !(whole && as_stored && piece.skipped == 0) {
+            return None;
+        }
+        let read = match extents.filters[..] {
+            [] => {
+                let at = piece.offset + task.span.start * extents.width as u64;
+                read_at(file, bytemuck::cast_slice_mut(out), at).ok()
+            }
+            [Filter::Deflate] => self.inflate_into(file, piece, bytemuck::cast_slice_mut(out)),
+            _ => return None,
+        };
+        Some(read.map(|()| &**out))
+    }
+
+    fn inflate_into(&mut self, file: &File, piece: &Piece, out: &mut [u8]) -> Option<()> {
         self.stored.resize(usize::try_from(piece.bytes).ok()?, 0);
         read_at(file, &mut self.stored, piece.offset).ok()?;
-        let out = bytemuck::cast_slice_mut(out);
         let n = self.inflate.zlib_decompress(&self.stored, out).ok()?;
         (n == out.len()).then_some(())
     }

@@ -177,7 +177,7 @@ impl Counts for CountsReader {
             Some(packed) => packed.read_rows_into(rows, out),
             None => match self.store.read_seen(rows, out)? {
                 Seen::Counts => Ok(()),
-                Seen::Unknown => self.check(out, |k| rows[k]),
+                _ => self.check(out, |k| rows[k]),
             },
         }
     }
