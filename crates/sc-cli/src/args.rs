@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::packing::Keep;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ pub(crate) enum Verb {
     Run(Run),
     /// Make one HTML page of results
     Report(Report),
+    /// Write a file in another form
+    Convert(Convert),
     /// Write a simulated data set
     Simulate(Simulate),
     /// What can be trained
@@ -54,6 +57,13 @@ pub(crate) enum Format {
 pub(crate) struct Input {
     /// The AnnData file (.h5ad)
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) from: CountsFrom,
+}
+
+/// Which matrix is taken as counts.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct CountsFrom {
     /// Matrix with the counts: X, raw/X or layers/NAME [default: layers/counts, raw/X, X]
     #[arg(long, value_name = "MATRIX")]
     pub(crate) counts: Option<String>,
@@ -73,8 +83,11 @@ pub(crate) struct Doctor {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pretrain {
+    /// The AnnData files (.h5ad) of one experiment; genes are joined by name
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
-    pub(crate) input: Input,
+    pub(crate) from: CountsFrom,
     /// Folder for the model; a run that was stopped goes on from its checkpoints
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
@@ -84,9 +97,13 @@ pub(crate) struct Pretrain {
     /// Change a setting, as in --set train.steps=500
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,
-    /// Column of obs with the sequencing batch
+    /// Column of obs with the sequencing batch; of several files, each is a batch unless it is given
     #[arg(long, value_name = "COLUMN")]
     pub(crate) batch: Option<String>,
+    /// Row-packed copy of the counts: auto (in $SCFM_CACHE or the user's cache folder, when the data
+    /// are large and read more than once), never, or a folder; the result does not depend on it
+    #[arg(long, value_name = "WHERE", default_value_t)]
+    pub(crate) store: Keep,
     /// Device: flex, wgpu, vulkan, metal, cuda or cuda:1, as far as built in
     #[arg(long, default_value = "flex")]
     pub(crate) device: String,
@@ -191,6 +208,25 @@ pub(crate) struct Report {
     /// Heading of the page
     #[arg(long, default_value = "Evaluation of cell embeddings")]
     pub(crate) title: String,
+}
+
+/// What a file can be turned into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ConvertTo {
+    /// Row-packed counts (.rows): what training reads fastest
+    Store,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Convert {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// What to write
+    #[arg(long, value_enum)]
+    pub(crate) to: ConvertTo,
+    /// The file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

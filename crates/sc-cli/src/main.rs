@@ -11,8 +11,10 @@ mod error;
 mod folder;
 mod manifest;
 mod methods;
+mod packing;
 mod progress;
 mod settings;
+mod source;
 mod study;
 mod training;
 mod verbs;
@@ -52,6 +54,7 @@ fn run(args: Args) -> Result<ExitCode> {
         Verb::Eval(v) => verbs::eval::run(&v),
         Verb::Run(v) => verbs::run::run(&v),
         Verb::Report(v) => verbs::report::run(&v),
+        Verb::Convert(v) => verbs::convert::run(&v),
         Verb::Simulate(v) => verbs::simulate::run(&v),
         Verb::Models(v) => verbs::models::run(&v),
         Verb::Completions(v) => verbs::completions::run(&v),

@@ -1,91 +1,19 @@
-//! A data set opened: counts, genes, and for an evaluation labels, batches, donors and a split.
+//! A data set opened for an evaluation: counts, genes, labels, batches, donors and a split.
 
 use crate::args::Input;
 use crate::error::{Result, at, message};
-use sc_data::h5ad::{H5ad, Missing};
+use crate::source::{NO_BATCH, Source};
 use sc_data::hvg::{Flavor, HvgConfig, HvgInput, highly_variable_genes};
 use sc_data::split::{Split, SplitCodes, SplitConfig, SplitMethod, split_by_donor};
-use sc_data::store::{CellStore, CountsPolicy, CountsReader, ValueKind, find_counts};
-use sc_data::{CsrMatrix, LogNormalized, RawCounts};
+use sc_data::{CsrMatrix, LogNormalized};
 use sc_eval::categories::Categories;
 use sc_eval::protocol::Dataset;
 use sc_eval::results::DataCard;
-use sc_train::corpus::{AssumedNormalized, Counts};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
-/// The name of no batch column.
-pub(crate) const NO_BATCH: &str = "none";
 /// Cells on which variable genes are chosen, at most.
 const HVG_CELLS: usize = 50_000;
-/// Counts a cell is scaled to before the logarithm.
-const TARGET: f64 = 1e4;
-
-/// An open file and the reader of its counts.
-pub(crate) struct Source {
-    pub(crate) file: H5ad,
-    pub(crate) counts: Arc<dyn Counts>,
-    pub(crate) slot: String,
-    kind: ValueKind,
-    /// Names of the columns of the counts.
-    pub(crate) genes: Vec<String>,
-}
-
-impl Source {
-    pub(crate) fn open(input: &Input) -> Result<Self> {
-        let policy = match (&input.counts, input.assume_normalized) {
-            (Some(name), _) => CountsPolicy::Named(name.clone()),
-            (None, true) => CountsPolicy::AssumeNormalized,
-            (None, false) => CountsPolicy::RequireCounts,
-        };
-        let file = H5ad::open(&input.file)?;
-        let found = find_counts(&file, &policy)?;
-        let reader = CountsReader::new(CellStore::of(&file, found.slot.clone())?);
-        let genes = file.gene_names(&found.slot)?;
-        let counts: Arc<dyn Counts> = match found.kind {
-            ValueKind::Counts => Arc::new(reader),
-            _ => Arc::new(AssumedNormalized(reader)),
-        };
-        Ok(Self {
-            file,
-            counts,
-            slot: found.slot.to_string(),
-            kind: found.kind,
-            genes,
-        })
-    }
-
-    pub(crate) fn cells(&self) -> usize {
-        self.file.n_obs()
-    }
-
-    /// Log-normalised values of rows that [`Self::counts`] gave.
-    pub(crate) fn log_normalized(&self, matrix: CsrMatrix) -> Result<LogNormalized> {
-        Ok(match self.kind {
-            ValueKind::Counts => LogNormalized::from_counts(&RawCounts::new(matrix)?, TARGET),
-            // Taken back with exp(x) - 1 by the reader; here are the user's own values again.
-            _ => LogNormalized::assume(matrix.map_values(f32::ln_1p))?,
-        })
-    }
-
-    /// A column of `obs` as categories; a missing value is an error.
-    pub(crate) fn factor(&self, column: &str) -> Result<Categories> {
-        let factor = self.file.obs_column(column)?.to_factor(&Missing::Error)?;
-        Ok(Categories::new(factor.codes, factor.names)?)
-    }
-
-    /// Batch codes and names: of `column`, or one batch for all.
-    pub(crate) fn batches(&self, column: Option<&str>) -> Result<(Vec<u32>, Vec<String>)> {
-        match column.filter(|c| *c != NO_BATCH) {
-            Some(column) => {
-                let factor = self.factor(column)?;
-                Ok((factor.codes().to_vec(), factor.names().to_vec()))
-            }
-            None => Ok((vec![0; self.cells()], vec!["all".into()])),
-        }
-    }
-}
 
 /// The `n` most variable genes of the cells at `rows`, or all; positions in the file, ascending.
 pub(crate) fn variable_genes(
@@ -159,7 +87,7 @@ pub(crate) struct Study {
 
 impl Study {
     pub(crate) fn open(input: &Input, design: &Design) -> Result<Self> {
-        let source = Source::open(input)?;
+        let source = Source::open(&input.file, &input.from)?;
         let labels = source.factor(&design.label)?;
         let donors = source.factor(&design.donor)?;
         let batches = if design.batch == NO_BATCH {
@@ -294,7 +222,7 @@ fn card(
         hash: sc_data::atomic::hash_file(path)?,
         cells,
         genes: source.genes.len(),
-        counts: source.slot.clone(),
+        counts: source.slot().to_string(),
         density: matrix.nnz() as f64 / (cells * source.genes.len()).max(1) as f64,
         median_counts: totals.get(totals.len() / 2).copied().unwrap_or(0.0),
         label_column: design.label.clone(),

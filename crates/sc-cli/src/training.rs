@@ -3,7 +3,8 @@
 use crate::error::{Result, at, message};
 use crate::folder::ModelConfig;
 use crate::progress::Steps;
-use crate::study::{Source, variable_genes};
+use crate::source::Source;
+use crate::study::variable_genes;
 use burn::tensor::Device;
 use sc_data::genes::{GeneMatch, Vocabulary, match_genes};
 use sc_models::weights::Tensors;
@@ -33,7 +34,7 @@ impl Plan {
     ) -> Result<Self> {
         if rows.len() < 2 {
             return Err(at(
-                source.file.path(),
+                source.file().path(),
                 format!("{} cell to train on; a model needs at least 2", rows.len()),
             ));
         }

@@ -1,6 +1,7 @@
 //! One module a verb.
 
 pub(crate) mod completions;
+pub(crate) mod convert;
 pub(crate) mod doctor;
 pub(crate) mod embed;
 pub(crate) mod eval;

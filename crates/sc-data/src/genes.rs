@@ -142,37 +142,7 @@ impl GeneMatch {
     /// # Errors
     /// As [`GeneMatch::apply`].
     pub fn apply_matrix(&self, matrix: &CsrMatrix) -> Result<CsrMatrix> {
-        if matrix.cols() != self.map.len() {
-            return Err(DataError::invalid(format!(
-                "{} genes given, {} matched before",
-                matrix.cols(),
-                self.map.len()
-            )));
-        }
-        if self.duplicates.is_empty() {
-            return Ok(matrix.remap_cols(&self.map, self.vocabulary));
-        }
-        let mut out = CsrMatrix::empty(0, self.vocabulary);
-        let mut row: Vec<(u32, f32)> = Vec::new();
-        for (indices, values) in matrix.iter_rows() {
-            row.clear();
-            for (&j, &v) in indices.iter().zip(values) {
-                if let Some(to) = self.map[j as usize] {
-                    row.push((to, v));
-                }
-            }
-            row.sort_by_key(|p| p.0);
-            row.dedup_by(|later, first| {
-                let same = later.0 == first.0;
-                if same {
-                    first.1 += later.1;
-                }
-                same
-            });
-            let (i, v): (Vec<u32>, Vec<f32>) = row.iter().copied().unzip();
-            out.push_row(&i, &v);
-        }
-        Ok(out)
+        matrix.sum_cols(&self.map, self.vocabulary)
     }
 }
 

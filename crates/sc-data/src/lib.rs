@@ -6,6 +6,7 @@
 //! depend on minibatch size, thread count or chunking.
 
 pub mod atomic;
+pub mod collection;
 pub mod counts;
 pub mod doctor;
 pub mod error;

@@ -276,6 +276,48 @@ impl CsrMatrix {
         out
     }
 
+    /// Moves column `j` to `map[j]` of `cols` columns; values that meet in one are summed.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] when the map has another number of columns.
+    pub(crate) fn move_cols(&self, map: &[u32], cols: usize) -> Result<Self> {
+        let map: Vec<Option<u32>> = map.iter().copied().map(Some).collect();
+        self.sum_cols(&map, cols)
+    }
+
+    /// The same, dropping columns whose place is `None`.
+    ///
+    /// # Errors
+    /// As [`Self::move_cols`].
+    pub(crate) fn sum_cols(&self, map: &[Option<u32>], cols: usize) -> Result<Self> {
+        if self.cols != map.len() {
+            return Err(DataError::invalid(format!(
+                "{} genes given, {} matched before",
+                self.cols,
+                map.len()
+            )));
+        }
+        let mut out = Self::empty(0, cols);
+        let mut row: Vec<(u32, f32)> = Vec::new();
+        for (indices, values) in self.iter_rows() {
+            row.clear();
+            let pairs = indices.iter().zip(values);
+            row.extend(pairs.filter_map(|(&j, &v)| map[j as usize].map(|to| (to, v))));
+            row.sort_by_key(|p| p.0);
+            row.dedup_by(|later, first| {
+                let same = later.0 == first.0;
+                if same {
+                    first.1 += later.1;
+                }
+                same
+            });
+            out.indices.extend(row.iter().map(|p| p.0));
+            out.values.extend(row.iter().map(|p| p.1));
+            out.indptr.push(out.indices.len());
+        }
+        Ok(out)
+    }
+
     /// Replaces every stored value, keeping the pattern.
     pub fn map_values(mut self, f: impl Fn(f32) -> f32) -> Self {
         self.values.iter_mut().for_each(|v| *v = f(*v));

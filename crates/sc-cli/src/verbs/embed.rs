@@ -4,7 +4,7 @@ use crate::args::Embed;
 use crate::error::{Result, at, message};
 use crate::folder;
 use crate::progress::Cells;
-use crate::study::Source;
+use crate::source::Source;
 use crate::training::corpus;
 use sc_data::genes::{Vocabulary, match_file};
 use sc_data::h5ad::{ObsmWriter, WriteTarget};
@@ -18,10 +18,10 @@ const ROWS: usize = 4096;
 pub(crate) fn run(args: &Embed) -> Result<()> {
     let model = folder::read(&args.model)?;
     let device = sc_models::device::open(&args.device)?;
-    let source = Source::open(&args.input)?;
+    let source = Source::open(&args.input.file, &args.input.from)?;
     let vocabulary = Vocabulary::new(model.genes.clone())?;
-    let slot = source.slot.parse()?;
-    let genes = match_file(&source.file, &slot, &vocabulary)?;
+    let slot = source.slot();
+    let genes = match_file(source.file(), slot, &vocabulary)?;
     let (codes, _) = source.batches(args.batch.as_deref())?;
     let config = &model.config;
     let task = config
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
             "genes   {} of the model's {} are in the file",
             genes.matched, genes.vocabulary
         );
-        println!("cells   {}, counts from {}", source.cells(), source.slot);
+        println!("cells   {}, counts from {}", source.cells(), source.slot());
         println!("output  obsm['{key}']");
         return Ok(());
     }
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
         "genes_of_model": genes.vocabulary,
         "seed": config.seed,
         "device": args.device,
-        "counts": source.slot,
+        "counts": source.slot().to_string(),
         "version": env!("CARGO_PKG_VERSION"),
         "revision": env!("SCFM_REVISION"),
     });

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
     let bench = Bench::new(&study, options, Picture::Umap(MAP_CELLS))?;
     let mut results = Vec::new();
     for key in embeddings(args, &study)? {
-        let embedding = study.source.file.obsm(&key)?;
+        let embedding = study.source.file().obsm(&key)?;
         let who = who(
             &key,
             Family::Model,
@@ -66,12 +66,12 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
 }
 
 fn embeddings(args: &Eval, study: &Study) -> Result<Vec<String>> {
-    let keys = study.source.file.obsm_keys();
+    let keys = study.source.file().obsm_keys();
     if args.obsm.is_empty() {
         let mut found = Vec::new();
         for key in keys.iter().filter(|k| k.starts_with("X_")) {
             // Pictures are not embeddings.
-            if study.source.file.obsm(key)?.ncols() > 2 {
+            if study.source.file().obsm(key)?.ncols() > 2 {
                 found.push(key.clone());
             }
         }

@@ -4,8 +4,9 @@ use crate::args::Pretrain;
 use crate::error::{Result, at};
 use crate::folder;
 use crate::manifest::Manifest;
+use crate::packing;
 use crate::settings;
-use crate::study::Source;
+use crate::source::Source;
 use crate::training::Plan;
 use sc_train::ModelSpec;
 
@@ -14,7 +15,17 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
     let spec: ModelSpec = settings::parse(table, &args.config.display().to_string())?;
     spec.train.check()?;
     let device = sc_models::device::open(&args.device)?;
-    let source = Source::open(&args.input)?;
+    let mut source = Source::open_all(&args.files, &args.from)?;
+    let reads = spec.train.steps * spec.train.minibatch as u64;
+    let hashes = if args.dry_run {
+        Vec::new()
+    } else {
+        let hashes = args.files.iter().map(|f| sc_data::atomic::hash_file(f));
+        hashes.collect::<Result<Vec<_>, _>>()?
+    };
+    if !args.dry_run {
+        packing::prepare(&mut source, &hashes, &args.store, reads)?;
+    }
     let rows: Vec<usize> = (0..source.cells()).collect();
     let batches = source.batches(args.batch.as_deref())?;
     let plan = Plan::new(&source, spec, rows, batches, args.seed)?;
@@ -34,7 +45,7 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
             "cells       {} in {} batches, counts from {}",
             source.cells(),
             plan.config.batches.len(),
-            source.slot
+            source.slot()
         );
         println!(
             "steps       {} of {} cells",
@@ -48,7 +59,7 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
         return Ok(());
     }
     std::fs::create_dir_all(&args.output).map_err(|e| at(&args.output, e))?;
-    let hash = sc_data::atomic::hash_file(&args.input.file)?;
+    let hash = one_hash(&hashes);
     let config = serde_json::to_value(&plan.config)?;
     let manifest = Manifest::new(&hash, config, args.seed, &args.device);
     let (weights, _) = plan.train(&args.output, &hash, &device)?;
@@ -59,4 +70,14 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
         &weights,
         &manifest.close()?,
     )
+}
+
+/// The hash of one file is its own; of several, that of their hashes.
+fn one_hash(hashes: &[String]) -> String {
+    match hashes {
+        [hash] => hash.clone(),
+        _ => blake3::hash(hashes.concat().as_bytes())
+            .to_hex()
+            .to_string(),
+    }
 }

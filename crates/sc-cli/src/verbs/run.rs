@@ -1,9 +1,10 @@
 //! `scfm run`: one cell of an experiment matrix, from a fully resolved file.
 
-use crate::args::{Input, Run};
+use crate::args::{CountsFrom, Input, Run};
 use crate::error::{Result, at, message};
 use crate::manifest::Manifest;
 use crate::methods::{Bench, Picture, Who, cost, describe};
+use crate::packing::{self, Keep};
 use crate::settings;
 use crate::study::{Design, Study};
 use crate::training::{Plan, corpus};
@@ -109,8 +110,10 @@ pub(crate) fn run(args: &Run) -> Result<()> {
     std::fs::create_dir_all(&args.out).map_err(|e| at(&args.out, e))?;
     let input = Input {
         file: config.data.path.clone(),
-        counts: config.data.counts.clone(),
-        assume_normalized: false,
+        from: CountsFrom {
+            counts: config.data.counts.clone(),
+            assume_normalized: false,
+        },
     };
     let design = Design {
         label: config.data.label.clone(),
@@ -120,12 +123,18 @@ pub(crate) fn run(args: &Run) -> Result<()> {
         test_donors: config.split.test_donors.clone(),
         seed: config.split.seed,
     };
-    let study = Study::open(&input, &design)?;
+    let mut study = Study::open(&input, &design)?;
     if study.card.hash != config.data.hash {
         return Err(at(
             &input.file,
             "the file changed since the experiment was planned; run it again",
         ));
+    }
+    if config.method.kind == Kind::Model {
+        let train = config.method.train.clone().unwrap_or_default();
+        let reads = train.steps * train.minibatch as u64;
+        let hashes = [study.card.hash.clone()];
+        packing::prepare(&mut study.source, &hashes, &Keep::Auto, reads)?;
     }
     let manifest = Manifest::new(&study.card.hash, resolved, config.seed, &config.device);
     let options = Options {
