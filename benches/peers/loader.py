@@ -1,6 +1,6 @@
 """Cells per second of the Python loaders on the files that the Rust side reads.
 
-Cases: `annbatch-make` writes annbatch's own Zarr copy; `annbatch` reads block-shuffled minibatches
+Cases: `copies` writes gzip.h5ad and plain.h5ad as anndata writes them, beside the file; `annbatch-make` writes annbatch's own Zarr copy; `annbatch` reads block-shuffled minibatches
 from it; `anndata` the same blocks from the backed file, each window read at once; `anndata-random`
 minibatches of cells from anywhere; `h5py` slices the three arrays in order. One JSON line.
 
@@ -24,6 +24,18 @@ parser.add_argument("--window", type=int, default=16384)
 args = parser.parse_args()
 
 import numpy as np  # noqa: E402
+
+
+def copies():
+    import pathlib
+
+    import anndata as ad
+
+    data = ad.read_h5ad(args.file)
+    folder = pathlib.Path(args.file).parent
+    data.write_h5ad(folder / "gzip.h5ad", compression="gzip")
+    data.write_h5ad(folder / "plain.h5ad")
+    return data.n_obs, data.X.nnz
 
 
 def annbatch_make():
@@ -114,6 +126,7 @@ def h5py_scan():
 
 
 cases = {
+    "copies": copies,
     "annbatch-make": annbatch_make,
     "annbatch": annbatch,
     "anndata": anndata,

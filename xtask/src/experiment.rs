@@ -3,7 +3,7 @@
 //! A run is keyed by the hash of its resolved configuration, its data and its program, so a second
 //! call does only what is missing. A run that fails does not stop the others.
 
-mod build;
+pub(crate) mod build;
 mod collect;
 mod config;
 mod host;

@@ -1,4 +1,4 @@
-//! `cargo xtask`: experiment matrices, golden parity, checks of the repository, and ci.
+//! `cargo xtask`: experiment matrices, benches, golden parity, checks of the repository, and ci.
 //!
 //! Light on purpose: it builds and spawns `scfm`, and links nothing of burn.
 
@@ -8,6 +8,7 @@
     reason = "a binary talks to people"
 )]
 
+mod bench;
 mod error;
 mod experiment;
 mod process;
@@ -29,6 +30,9 @@ struct Cli {
 enum Task {
     /// Run a matrix of data × method × objective × seed × device and write its report.
     Experiment(experiment::Args),
+    /// Measure against other programs, both sides in one run.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Compare with outputs of the original implementations; arguments are handed on.
     Golden {
         /// Arguments of the golden harness.
@@ -44,6 +48,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Experiment(args) => experiment::run(&args),
+        Task::Bench(what) => bench::run(&what),
         Task::Golden { args } => process::golden(&args),
         Task::Tidy => tidy::run(),
         Task::Ci => process::ci(),

@@ -8,8 +8,10 @@ use crate::h5ad::{H5ad, MatrixSlot};
 use crate::sparse::CsrMatrix;
 
 mod guess;
+mod table;
 
 pub use guess::{IdKind, Organism, guess};
+pub use table::{Gene, NameKind, lookup};
 
 /// A gene name as given, with the form it is compared by.
 ///

@@ -61,39 +61,33 @@ pub(crate) fn scfm(profile: Profile, devices: &[String]) -> Result<PathBuf, Erro
         command.arg("--features").arg(features.join(","));
     }
     eprintln!("building scfm …");
+    built(&mut command, "scfm")
+}
+
+/// Runs a build that tells its artefacts in JSON and returns the path of one executable.
+pub(crate) fn built(command: &mut std::process::Command, name: &str) -> Result<PathBuf, Error> {
     let output = command
         .stderr(Stdio::inherit())
         .output()
-        .map_err(|e| failed(&command, &e))?;
-    let build = || {
-        format!(
-            "cargo build -p sc-cli{}",
-            if features.is_empty() {
-                ""
-            } else {
-                " --features …"
-            }
-        )
+        .map_err(|e| failed(command, &e))?;
+    let fail = |what: String| Error::Process {
+        command: format!("cargo build of {name}"),
+        what,
     };
     if !output.status.success() {
-        return Err(Error::Process {
-            command: build(),
-            what: "failed; its messages are above".to_owned(),
-        });
+        return Err(fail("failed; its messages are above".to_owned()));
     }
-    executable(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| Error::Process {
-        command: build(),
-        what: "named no executable `scfm`; look at the [[bin]] of crates/sc-cli".to_owned(),
-    })
+    executable(&String::from_utf8_lossy(&output.stdout), name)
+        .ok_or_else(|| fail(format!("named no executable `{name}`")))
 }
 
-fn executable(messages: &str) -> Option<PathBuf> {
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     let parsed = messages
         .lines()
         .filter_map(|l| serde_json::from_str::<Message>(l).ok());
     parsed
         .filter(|m| m.reason == "compiler-artifact")
-        .filter(|m| m.target.as_ref().is_some_and(|t| t.name == "scfm"))
+        .filter(|m| m.target.as_ref().is_some_and(|t| t.name == name))
         .find_map(|m| m.executable)
 }
 
@@ -127,6 +121,7 @@ mod tests {
             "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"scfm\"},\"executable\":\"t/scfm\"}\n",
             "{\"reason\":\"build-finished\",\"success\":true}\n",
         );
-        assert_eq!(executable(messages), Some(PathBuf::from("t/scfm")));
+        assert_eq!(executable(messages, "scfm"), Some(PathBuf::from("t/scfm")));
+        assert_eq!(executable(messages, "loader"), None);
     }
 }
