@@ -11,7 +11,7 @@ pub const MULTIPLE: f64 = 8.0;
 
 /// Half a unit in the last place of float32: a stored float32 number says no more than this, even
 /// where the reference's rounding errors happened to cancel to less.
-const HALF_ULP: f64 = 1.0 / (1u64 << 24) as f64;
+pub const HALF_ULP: f64 = 1.0 / (1u64 << 24) as f64;
 
 /// A tensor of any stored type, as f64.
 #[derive(Clone, Debug)]

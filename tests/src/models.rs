@@ -3,7 +3,9 @@
 pub mod binning;
 pub mod cellplm;
 pub mod scgpt;
+pub mod tokens;
 
+use crate::case::Case;
 use crate::row::Row;
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -20,7 +22,20 @@ pub fn run(model: &str, dir: &Path) -> Result<Result<Vec<Row>, String>, String> 
     match model {
         "cellplm" => cellplm::run(dir),
         "scgpt" | "scformer" => scgpt::run(dir),
-        other => Ok(Err(format!("no room for {other} yet"))),
+        other => tokenisers(other, dir),
+    }
+}
+
+/// Cases of tokenisers, told by what they are given.
+fn tokenisers(model: &str, dir: &Path) -> Result<Result<Vec<Row>, String>, String> {
+    let case = Case::open(dir)?;
+    let has = |name: &str| case.inputs.contains_key(name);
+    match model {
+        "uce" if has("dropped_genes") => tokens::uce::sampling(&case).map(Ok),
+        "uce" if has("sampled_genes") => tokens::uce::tokenise(&case).map(Ok),
+        "saturn" if has("centroids") => tokens::saturn::macrogenes(&case).map(Ok),
+        "nicheformer" if has("technology_mean") => tokens::nicheformer::tokenise(&case).map(Ok),
+        other => Ok(Err(format!("the network of {other} is not built yet"))),
     }
 }
 

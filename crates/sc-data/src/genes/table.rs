@@ -50,7 +50,8 @@ impl Gene {
             Species::Human => (&orthologs().0, Species::Mouse),
             Species::Mouse => (&orthologs().1, Species::Human),
         };
-        to.get(&self.number).map(|&number| Gene { organism, number })
+        to.get(&self.number)
+            .map(|&number| Gene { organism, number })
     }
 }
 
@@ -185,7 +186,10 @@ mod tests {
     fn names_of_every_kind_lead_to_their_gene() {
         let find = |n: &str| lookup(n, Organism::Human).map(|(g, k)| (g.symbol(), k));
         assert_eq!(find("TP53"), Some((Some("TP53"), NameKind::Symbol)));
-        assert_eq!(find("ENSG00000141510.18"), Some((Some("TP53"), NameKind::Id)));
+        assert_eq!(
+            find("ENSG00000141510.18"),
+            Some((Some("TP53"), NameKind::Id))
+        );
         assert_eq!(find("p53"), Some((Some("TP53"), NameKind::Alias)));
         assert_eq!(find("NO-SUCH-GENE"), None);
         assert_eq!(lookup("ENSMUSG00000059552", Organism::Human), None);

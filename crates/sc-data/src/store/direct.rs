@@ -119,9 +119,7 @@ impl Direct {
         };
         SCRATCH.with_borrow_mut(|scratch| {
             if let Some(read) = scratch.read_in_place(&self.file, extents, &mut task) {
-                return read
-                    .map(&look)
-                    .ok_or_else(|| fail("cannot be unpacked"));
+                return read.map(&look).ok_or_else(|| fail("cannot be unpacked"));
             }
             let bytes = scratch
                 .unpack(&self.file, extents, &task)
