@@ -10,7 +10,7 @@
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Device;
-use sc_data::genes::{Vocabulary, match_genes};
+use sc_data::genes::{Across, Vocabulary, match_genes};
 use sc_data::{CsrMatrix, RawCounts};
 use sc_models::cellplm::{CellPlmConfig, HeadConfig, LatentConfig, NormConfig, Objective};
 use sc_models::scgpt::{CellEmbedding, InputNorm, MvcStyle, ScGptConfig, ValueEncoderConfig};
@@ -127,8 +127,13 @@ fn run<T: Task>(
     let names: Vec<String> = (0..genes).map(|g| format!("GENE{g}")).collect();
     let rows: Vec<usize> = (0..cells).collect();
     let corpus = Corpus {
+        order: sc_train::corpus::Order::Shuffled,
         counts: Arc::new(RawCounts::new(counts)?),
-        genes: Arc::new(match_genes(&names, &Vocabulary::new(names.clone())?)?),
+        genes: Arc::new(match_genes(
+            &names,
+            &Vocabulary::new(names.clone())?,
+            Across::Same,
+        )?),
         batches: Arc::new(vec![0; cells]),
         rows: Arc::new(rows.clone()),
     };

@@ -55,7 +55,7 @@ pub(crate) enum Format {
 /// Where counts are found, and on what the work is done.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Input {
-    /// The AnnData file (.h5ad)
+    /// The cells: .h5ad, 10x .h5, a folder of matrix.mtx, .h5mu[/modality], .zarr or .loom
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) from: CountsFrom,
@@ -74,8 +74,11 @@ pub(crate) struct CountsFrom {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Doctor {
-    /// The AnnData file (.h5ad)
+    /// The cells: .h5ad, 10x .h5, a folder of matrix.mtx, .h5mu[/modality], .zarr or .loom
     pub(crate) file: PathBuf,
+    /// Folders of trained models, or published vocabularies, to tell which genes they would find
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Vec<PathBuf>,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
@@ -83,7 +86,7 @@ pub(crate) struct Doctor {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pretrain {
-    /// The AnnData files (.h5ad) of one experiment; genes are joined by name
+    /// The files of one experiment (.h5ad and the other formats); genes are joined by name
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
@@ -122,8 +125,8 @@ pub(crate) struct Embed {
     /// Folder of a trained model
     #[arg(short, long, value_name = "DIR")]
     pub(crate) model: PathBuf,
-    /// Copy of the file to write the embedding into
-    #[arg(short, long, value_name = "H5AD", required_unless_present_any = ["in_place", "dry_run"])]
+    /// What to write: a copy of the file with the embedding (.h5ad), an array (.npy), a table (.parquet)
+    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["in_place", "dry_run"])]
     pub(crate) output: Option<PathBuf>,
     /// Write the embedding into the file itself
     #[arg(long, conflicts_with = "output")]
@@ -131,6 +134,12 @@ pub(crate) struct Embed {
     /// Name in obsm; X_ and the architecture unless given
     #[arg(long, value_name = "NAME")]
     pub(crate) key: Option<String>,
+    /// Take human genes for mouse ones, or the reverse, by one-to-one orthologues
+    #[arg(long)]
+    pub(crate) orthologs: bool,
+    /// Refuse when fewer genes match, as a share of those that could (the smaller of both sides)
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    pub(crate) min_overlap: f64,
     /// Column of obs with the sequencing batch, where the model groups cells by it
     #[arg(long, value_name = "COLUMN")]
     pub(crate) batch: Option<String>,
@@ -215,6 +224,8 @@ pub(crate) struct Report {
 pub(crate) enum ConvertTo {
     /// Row-packed counts (.rows): what training reads fastest
     Store,
+    /// A new .h5ad of a file of any format
+    H5ad,
 }
 
 #[derive(Debug, clap::Args)]

@@ -6,8 +6,11 @@ use crate::progress::Steps;
 use crate::source::Source;
 use crate::study::variable_genes;
 use burn::tensor::Device;
-use sc_data::genes::{GeneMatch, Vocabulary, match_genes};
+use sc_data::genes::{Across, GeneMatch, Vocabulary, match_genes};
+use sc_data::sampler::{Blocks, balanced_weights};
 use sc_models::weights::Tensors;
+use sc_train::config::Sampling;
+use sc_train::corpus::Order;
 use sc_train::trainer::Run;
 use sc_train::{Corpus, ModelSpec, Trainable};
 use std::collections::HashSet;
@@ -47,9 +50,11 @@ impl Plan {
             .filter(|g| seen.insert(sc_data::genes::normal_form(g).to_string()))
             .collect();
         let vocabulary = Vocabulary::new(genes.clone())?;
-        let matched = match_genes(&source.genes, &vocabulary)?;
+        let matched = match_genes(&source.genes, &vocabulary, Across::Same)?;
         let task = spec.task(genes.len(), names.len(), seed)?;
-        let corpus = corpus(source, matched, codes, rows);
+        let order = order(source, &spec.train.sampling, &rows)?;
+        let mut corpus = corpus(source, matched, codes, rows);
+        corpus.order = order;
         let config = ModelConfig {
             schema: 1,
             spec,
@@ -112,6 +117,19 @@ impl Plan {
     }
 }
 
+/// The order that the settings ask for.
+fn order(source: &Source, sampling: &Sampling, rows: &[usize]) -> Result<Order> {
+    Ok(match sampling {
+        Sampling::Shuffled => Order::Shuffled,
+        &Sampling::Blocks { block, window } => Order::Blocks(Blocks { block, window }),
+        Sampling::Balanced { column, scaler } => {
+            let classes = source.factor(column)?;
+            let classes: Vec<u32> = rows.iter().map(|&r| classes.codes()[r]).collect();
+            Order::Weighted(Arc::new(balanced_weights(&classes, *scaler)))
+        }
+    })
+}
+
 /// The cells at `rows` in the columns of a vocabulary.
 pub(crate) fn corpus(
     source: &Source,
@@ -124,6 +142,7 @@ pub(crate) fn corpus(
         genes: Arc::new(genes),
         batches: Arc::new(batches),
         rows: Arc::new(rows),
+        order: Order::Shuffled,
     }
 }
 

@@ -12,7 +12,7 @@ import sys
 
 source = pathlib.Path(sys.argv[1])
 here = pathlib.Path(__file__).parent
-SUPPORT = 3  # databases that must agree on a pair of orthologues
+SUPPORT = 7  # of the twelve databases: most of them must agree on a pair of orthologues
 
 
 def rows(name, delimiter):

@@ -34,18 +34,47 @@ pub fn write_bytes_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// The blake3 hash of a file as 64 hexadecimal digits, read in pieces.
+/// The blake3 hash of a file as 64 hexadecimal digits, read in pieces; of a folder (Zarr, triplets),
+/// over the names and contents of all files below it. A path to a part of a file (`pbmc.h5mu/rna`) has
+/// the hash of the file.
 ///
 /// # Errors
-/// [`DataError::Io`] when the file cannot be read.
+/// [`DataError::Io`] when a file cannot be read.
 pub fn hash_file(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(|e| DataError::io(path, e))?;
     let mut hasher = blake3::Hasher::new();
+    let file = crate::formats::file_of(path);
+    if file.is_dir() {
+        hash_folder(&file, &mut hasher)?;
+    } else {
+        hash_bytes(&file, &mut hasher)?;
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+fn hash_folder(folder: &Path, hasher: &mut blake3::Hasher) -> Result<()> {
+    let members = std::fs::read_dir(folder).map_err(|e| DataError::io(folder, e))?;
+    let mut paths: Vec<PathBuf> = members.flatten().map(|m| m.path()).collect();
+    paths.sort();
+    for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        hasher.update(&(name.len() as u64).to_le_bytes());
+        hasher.update(name.as_bytes());
+        if path.is_dir() {
+            hash_folder(&path, hasher)?;
+        } else {
+            hash_bytes(&path, hasher)?;
+        }
+    }
+    Ok(())
+}
+
+fn hash_bytes(path: &Path, hasher: &mut blake3::Hasher) -> Result<()> {
+    let mut file = File::open(path).map_err(|e| DataError::io(path, e))?;
     let mut buffer = vec![0u8; 1 << 20];
     loop {
         let n = file.read(&mut buffer).map_err(|e| DataError::io(path, e))?;
         if n == 0 {
-            return Ok(hasher.finalize().to_hex().to_string());
+            return Ok(());
         }
         hasher.update(&buffer[..n]);
     }

@@ -11,6 +11,11 @@ use crate::genes::{IdKind, Organism, guess};
 use crate::h5ad::{Column, H5ad, Layout, MatrixSlot, Missing};
 use crate::store::{CellStore, CountsPolicy, ValueKind, find_counts, sample, value_kind};
 
+mod coverage;
+mod transformation;
+
+pub use coverage::{Coverage, coverage};
+
 /// Bytes of values held while a file is read through.
 const CHUNK_BYTES: usize = 32 << 20;
 
@@ -47,6 +52,11 @@ pub struct Report {
     pub embeddings: Vec<String>,
     /// Bytes the counts take in memory as CSR.
     pub memory_bytes: u64,
+    /// Bytes a row-packed store of the counts would take, roughly.
+    pub store_bytes: u64,
+    /// Sum of every gene.
+    #[serde(skip)]
+    pub gene_totals: Vec<f64>,
     /// Things to know, worst first; each says what to do.
     pub warnings: Vec<String>,
     /// Things that stop training and evaluation.
@@ -68,6 +78,8 @@ pub struct MatrixReport {
     pub kind: ValueKind,
     /// Largest value of the sample.
     pub largest: f32,
+    /// What was done to the counts, where the cells' sums give it away.
+    pub transformation: Option<String>,
 }
 
 /// Sums over one matrix, read once from end to end.
@@ -130,12 +142,15 @@ pub fn examine(path: &Path) -> Result<Report> {
     let read = counts_slot
         .clone()
         .or_else(|| matrices.first().map(|m| m.slot.clone()));
-    let (mut values, mut memory_bytes) = (None, 0);
+    let (mut values, mut memory_bytes, mut store_bytes) = (None, 0, 0);
+    let mut gene_totals = Vec::new();
     if let Some(slot) = &read {
         let store = CellStore::of(&file, slot.clone())?;
-        match values_report(&store) {
+        match values_report(&store, &mut gene_totals) {
             Ok((report, stored)) => {
                 memory_bytes = 8 * stored + 8 * store.rows() as u64;
+                // A byte for the gene, half a one or more for the count, and the table.
+                store_bytes = stored * 7 / 4 + 21 * store.rows() as u64;
                 values = Some(report);
             }
             Err(e) => problems.push(e.to_string()),
@@ -148,7 +163,7 @@ pub fn examine(path: &Path) -> Result<Report> {
     let groups = Groups::of(&file);
     let report = Report {
         path: path.display().to_string(),
-        bytes: std::fs::metadata(path).map_or(0, |m| m.len()),
+        bytes: file.source().size(),
         cells: file.n_obs(),
         genes: file.n_vars(),
         matrices,
@@ -162,6 +177,8 @@ pub fn examine(path: &Path) -> Result<Report> {
         label_columns: groups.labels,
         embeddings: file.obsm_keys().to_vec(),
         memory_bytes,
+        store_bytes,
+        gene_totals,
         warnings: Vec::new(),
         problems: Vec::new(),
     };
@@ -175,8 +192,10 @@ pub fn examine(path: &Path) -> Result<Report> {
 
 fn matrix_report(file: &H5ad, slot: &MatrixSlot) -> Result<MatrixReport> {
     let store = CellStore::of(file, slot.clone())?;
-    let (kind, largest, _) = value_kind(sample(&store, 256)?.values().iter().copied());
+    let sampled = sample(&store, 256)?;
+    let (kind, largest, _) = value_kind(sampled.values().iter().copied());
     Ok(MatrixReport {
+        transformation: transformation::guess(&sampled, kind),
         slot: slot.clone(),
         layout: store.info().layout,
         rows: store.rows(),
@@ -186,7 +205,8 @@ fn matrix_report(file: &H5ad, slot: &MatrixSlot) -> Result<MatrixReport> {
     })
 }
 
-fn values_report(store: &CellStore) -> Result<(ValuesReport, u64)> {
+fn values_report(store: &CellStore, totals: &mut Vec<f64>) -> Result<(ValuesReport, u64)> {
+    *totals = vec![0.0; store.cols()];
     let mut report = ValuesReport::default();
     let mut sums = Vec::with_capacity(store.rows());
     let mut genes = Vec::with_capacity(store.rows());
@@ -201,6 +221,7 @@ fn values_report(store: &CellStore) -> Result<(ValuesReport, u64)> {
             report.empty_cells += usize::from(values.is_empty());
             for (&j, &v) in indices.iter().zip(values) {
                 seen[j as usize] = true;
+                totals[j as usize] += f64::from(v);
                 report.not_finite += u64::from(!v.is_finite());
                 report.negative += u64::from(v < 0.0);
                 report.not_counts += u64::from(!is_count(v));

@@ -109,6 +109,25 @@ macro_rules! each_number {
     };
 }
 
+/// Applies `$f` to the vector inside a [`Numbers`] and wraps the result in the same variant.
+macro_rules! same_type {
+    ($numbers:expr, $v:ident => $f:expr) => {
+        match $numbers {
+            Numbers::I8($v) => Numbers::I8($f),
+            Numbers::U8($v) => Numbers::U8($f),
+            Numbers::I16($v) => Numbers::I16($f),
+            Numbers::U16($v) => Numbers::U16($f),
+            Numbers::I32($v) => Numbers::I32($f),
+            Numbers::U32($v) => Numbers::U32($f),
+            Numbers::I64($v) => Numbers::I64($f),
+            Numbers::U64($v) => Numbers::U64($f),
+            Numbers::F32($v) => Numbers::F32($f),
+            Numbers::F64($v) => Numbers::F64($f),
+            Numbers::Bool($v) => Numbers::Bool($f),
+        }
+    };
+}
+
 #[allow(
     clippy::unnecessary_cast,
     reason = "one conversion serves every variant, its own included"
@@ -122,6 +141,39 @@ impl Numbers {
     /// Whether there is no element.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Type of the elements.
+    pub fn element(&self) -> ElementType {
+        let int = |size, signed| ElementType::Int { size, signed };
+        match self {
+            Self::I8(_) => int(1, true),
+            Self::U8(_) => int(1, false),
+            Self::I16(_) => int(2, true),
+            Self::U16(_) => int(2, false),
+            Self::I32(_) => int(4, true),
+            Self::U32(_) => int(4, false),
+            Self::I64(_) => int(8, true),
+            Self::U64(_) => int(8, false),
+            Self::F32(_) => ElementType::Float { size: 4 },
+            Self::F64(_) => ElementType::Float { size: 8 },
+            Self::Bool(_) => ElementType::Bool,
+        }
+    }
+
+    /// The elements at `range`, or `None` when there are not so many.
+    pub(crate) fn slice(&self, range: Range<usize>) -> Option<Self> {
+        Some(same_type!(self, v => v.get(range)?.to_vec()))
+    }
+
+    /// A matrix `[rows, cols]`, row by row, as `[cols, rows]`.
+    pub(crate) fn transposed(&self, rows: usize, cols: usize) -> Self {
+        debug_assert_eq!(self.len(), rows * cols);
+        same_type!(self, v => {
+            (0..rows * cols)
+                .map(|k| v[k % rows.max(1) * cols + k / rows.max(1)])
+                .collect()
+        })
     }
 
     /// Converts to single precision, rounding to nearest; integers above 2^24 lose digits.
@@ -218,6 +270,16 @@ pub struct Piece {
 pub trait H5Source: Send + Sync {
     /// The file on disk, for messages.
     fn path(&self) -> &Path;
+
+    /// Bytes on disk: what [`allocation_limit`] is measured by.
+    fn size(&self) -> u64 {
+        std::fs::metadata(self.path()).map_or(0, |m| m.len())
+    }
+
+    /// What kind of file it is; only `HDF5` can be copied and added to as it is.
+    fn format(&self) -> &'static str {
+        "HDF5"
+    }
 
     /// What `node` names, or `None` when there is nothing.
     ///

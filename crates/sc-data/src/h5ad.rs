@@ -10,15 +10,18 @@ use std::sync::Arc;
 use ndarray::Array2;
 
 use crate::error::{DataError, Result};
-use crate::h5::{self, Attribute, ElementType, H5Source, NodeKind, text_attribute};
+use crate::formats;
+use crate::h5::{Attribute, ElementType, H5Source, NodeKind, text_attribute};
 
 mod column;
+mod convert;
 mod frame;
 mod matrix;
 mod obsm;
 mod write;
 
 pub use column::{Column, Factor, Missing};
+pub use convert::to_h5ad;
 pub use frame::FrameInfo;
 pub use matrix::{Layout, MatrixInfo};
 pub use obsm::{ObsmWriter, WriteTarget, write_obsm};
@@ -89,13 +92,13 @@ impl fmt::Debug for H5ad {
 }
 
 impl H5ad {
-    /// Opens a file, reading names and shapes only.
+    /// Opens a file of any format that [`crate::formats::open`] knows, reading names and shapes only.
     ///
     /// # Errors
     /// [`DataError::Io`] when the system refuses; [`DataError::File`] when it is no AnnData file, cut
     /// off or damaged.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::from_source(h5::open(path)?)
+        Self::from_source(formats::open(path)?)
     }
 
     /// Opens what another [`H5Source`] reads.
@@ -351,19 +354,13 @@ fn members(source: &dyn H5Source, group: &str) -> Result<Vec<String>> {
 }
 
 fn not_anndata(source: &dyn H5Source, needed: &str) -> DataError {
-    let message = if matches!(source.kind("matrix"), Ok(Some(_))) {
-        "is a 10x or loom .h5 file, not an .h5ad; convert it first \
-         (scanpy.read_10x_h5(path).write_h5ad(…))"
-    } else if matches!(source.kind("mod"), Ok(Some(_))) {
-        "is a MuData file (.h5mu), not an .h5ad; write the modality out first \
-         (mdata.mod['rna'].write_h5ad(…))"
-    } else {
-        return DataError::file(
-            source.path(),
-            format!("has no '{needed}': it is HDF5, but no AnnData file (.h5ad)"),
-        );
-    };
-    DataError::file(source.path(), message)
+    DataError::file(
+        source.path(),
+        format!(
+            "has no '{needed}': it is {}, but holds no AnnData",
+            source.format()
+        ),
+    )
 }
 
 /// Whether a node is a sparse matrix of this kind ("csr" or "csc"), by any attribute ever used.

@@ -27,6 +27,32 @@ pub struct TrainConfig {
     pub clip: f64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
+    /// In which order cells come.
+    pub sampling: Sampling,
+}
+
+/// In which order cells come.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Sampling {
+    /// Every cell once an epoch, in random order.
+    #[default]
+    Shuffled,
+    /// The same with neighbours of the file kept together, for one pass over a compressed file that
+    /// is too large to pack.
+    Blocks {
+        /// Neighbouring cells that stay together.
+        block: usize,
+        /// Cells of random blocks that are mixed with each other.
+        window: usize,
+    },
+    /// Drawn with replacement, cells of rare classes more often (scPRINT, reference C1).
+    Balanced {
+        /// Column of obs with the classes.
+        column: String,
+        /// A class of `c` cells has weight `scaler · c / (c + scaler)`.
+        scaler: f64,
+    },
 }
 
 impl Default for TrainConfig {
@@ -42,6 +68,7 @@ impl Default for TrainConfig {
             beta2: 0.999,
             clip: 1.0,
             checkpoint_every: 100,
+            sampling: Sampling::Shuffled,
         }
     }
 }
@@ -61,6 +88,18 @@ impl TrainConfig {
                 "learning_rate = {}; must be above 0",
                 self.learning_rate
             ));
+        }
+        match &self.sampling {
+            Sampling::Blocks { block, window } if *block == 0 || window < block => {
+                return fail(format!(
+                    "sampling: a window of {window} cells in blocks of {block}; the window holds at \
+                     least one block of at least one cell"
+                ));
+            }
+            Sampling::Balanced { scaler, .. } if !(*scaler > 0.0 && scaler.is_finite()) => {
+                return fail(format!("sampling.scaler = {scaler}; must be above 0"));
+            }
+            _ => {}
         }
         for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
             if !(0.0..1.0).contains(&beta) {

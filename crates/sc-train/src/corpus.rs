@@ -1,8 +1,9 @@
 //! The cells a model sees: rows of a store, in the columns of its vocabulary.
 
-use crate::error::Result;
+use crate::error::{Result, TrainError};
 use sc_data::genes::GeneMatch;
 use sc_data::loader::Windows;
+use sc_data::sampler::{self, Blocks};
 use sc_data::store::CountsReader;
 use sc_data::{CsrMatrix, DataError, LogNormalized};
 use std::sync::Arc;
@@ -37,6 +38,18 @@ impl Counts for AssumedNormalized {
     }
 }
 
+/// In which order the cells of a corpus come.
+#[derive(Clone, Debug, Default)]
+pub enum Order {
+    /// Every cell once an epoch, in random order.
+    #[default]
+    Shuffled,
+    /// The same, block by block.
+    Blocks(Blocks),
+    /// Drawn with replacement, by the weight of each of the rows.
+    Weighted(Arc<Vec<f64>>),
+}
+
 /// Cells of one data set in the columns of one vocabulary.
 #[derive(Clone)]
 pub struct Corpus {
@@ -48,6 +61,8 @@ pub struct Corpus {
     pub batches: Arc<Vec<u32>>,
     /// Rows to work on.
     pub rows: Arc<Vec<usize>>,
+    /// In which order they come in training, where the model does not ask for one of its own.
+    pub order: Order,
 }
 
 /// A minibatch on the host.
@@ -65,6 +80,44 @@ impl Corpus {
     /// Number of sequencing batches.
     pub fn batch_levels(&self) -> usize {
         self.batches.iter().max().map_or(0, |&b| b as usize + 1)
+    }
+
+    /// The minibatches of an epoch in this corpus's order.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] when the weights cannot be drawn by.
+    pub fn minibatches(&self, size: usize, seed: u64, epoch: u64) -> Result<Vec<Vec<usize>>> {
+        Ok(match &self.order {
+            Order::Shuffled => sampler::shuffled(&self.rows, size, seed, epoch),
+            Order::Blocks(blocks) => sampler::block_shuffled(&self.rows, *blocks, size, seed, epoch),
+            Order::Weighted(weights) => sampler::weighted(&self.rows, weights, size, seed, epoch)?,
+        })
+    }
+
+    /// Minibatches of one sequencing batch each.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] when another order than a shuffle is asked for.
+    pub fn grouped(&self, size: usize, seed: u64, epoch: u64) -> Result<Vec<Vec<usize>>> {
+        match self.order {
+            Order::Shuffled => {
+                let batch = |r: usize| self.batches[r];
+                Ok(sampler::grouped(&self.rows, batch, size, seed, epoch))
+            }
+            _ => Err(TrainError::Config(
+                "train.sampling: this model takes minibatches of one sequencing batch each, in random \
+                 order; leave sampling out"
+                    .into(),
+            )),
+        }
+    }
+
+    /// Cells of successive minibatches that come from the same places, for [`Corpus::stream`].
+    pub fn mixed(&self) -> Option<usize> {
+        match &self.order {
+            Order::Blocks(blocks) => Some(blocks.window),
+            _ => None,
+        }
     }
 
     /// Reads the cells at `rows` of the file.

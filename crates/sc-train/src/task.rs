@@ -24,7 +24,10 @@ pub trait Task: Send + Sync {
     fn names(&self) -> Names;
 
     /// The minibatches of `epoch`: a pure function of the seed.
-    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Vec<Vec<usize>>;
+    ///
+    /// # Errors
+    /// When the corpus asks for an order that the model cannot take.
+    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>>;
 
     /// A minibatch for training; every draw depends on the cell and the epoch only.
     ///

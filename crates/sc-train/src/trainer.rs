@@ -95,7 +95,7 @@ pub fn train<T: Task>(
         done = restored.state.step;
     }
     let mut log = open_log(&run.folder.join("train.jsonl"), done)?;
-    let per_epoch = task.minibatches(run.corpus, run.config.minibatch, 0).len() as u64;
+    let per_epoch = task.minibatches(run.corpus, run.config.minibatch, 0)?.len() as u64;
     let mut interrupted = false;
 
     std::thread::scope(|scope| {
@@ -177,10 +177,16 @@ fn produce<T: Task>(
     let mut at = first - 1;
     while at < run.config.steps {
         let epoch = at / per_epoch;
-        let minibatches = task.minibatches(run.corpus, run.config.minibatch, epoch);
+        let minibatches = match task.minibatches(run.corpus, run.config.minibatch, epoch) {
+            Ok(minibatches) => minibatches,
+            Err(e) => {
+                let _ = send.send(Err(e));
+                return;
+            }
+        };
         let left = (run.config.steps - epoch * per_epoch).min(per_epoch);
         let due = &minibatches[(at % per_epoch) as usize..left as usize];
-        for (rows, cells) in due.iter().zip(run.corpus.stream(due, None)) {
+        for (rows, cells) in due.iter().zip(run.corpus.stream(due, run.corpus.mixed())) {
             let input = cells.and_then(|cells| task.prepare(cells, epoch));
             let input = input.map(|input| (input, rows.len()));
             let failed = input.is_err();

@@ -2,23 +2,99 @@
 
 use crate::args::{Doctor, Format};
 use crate::error::Result;
-use sc_data::doctor::{LevelsReport, Report, examine};
+use crate::folder;
+use crate::settings;
+use sc_data::doctor::{Coverage, LevelsReport, Report, coverage, examine};
+use sc_data::genes::{Vocabulary, vocab};
+use sc_train::ModelSpec;
+use serde::Serialize;
+use std::path::Path;
 use std::process::ExitCode;
 
 pub(crate) fn run(args: &Doctor) -> Result<ExitCode> {
     let report = examine(&args.file)?;
-    match args.format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-        Format::Table => print(&report)?,
+    let mut covered = Vec::with_capacity(args.model.len());
+    for model in &args.model {
+        let name = model.display().to_string();
+        covered.push(coverage(&report, &name, &genes_of(model)?)?);
     }
-    Ok(if report.problems.is_empty() {
+    let presets = presets(&report)?;
+    match args.format {
+        Format::Json => {
+            let mut json = serde_json::to_value(&report)?;
+            json["models"] = serde_json::to_value(&covered)?;
+            json["presets"] = serde_json::to_value(&presets)?;
+            println!("{}", serde_json::to_string_pretty(&json)?);
+        }
+        Format::Table => print(&report, &covered, &presets)?,
+    }
+    let usable = covered.iter().all(|c| c.problem.is_none());
+    Ok(if report.problems.is_empty() && usable {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(1)
     })
 }
 
-fn print(report: &Report) -> Result<()> {
+/// The genes of a trained model's folder, or of a published vocabulary.
+fn genes_of(model: &Path) -> Result<Vocabulary> {
+    Ok(if model.is_dir() {
+        Vocabulary::new(folder::read(model)?.genes)?
+    } else {
+        vocab::read(model)?.vocabulary()?
+    })
+}
+
+/// What a model of `scfm models list` would take of the file, at its smallest preset.
+#[derive(Debug, Serialize)]
+struct Preset {
+    name: &'static str,
+    genes: usize,
+    parameters: usize,
+    /// Weights, gradients and both moments of the optimiser.
+    training_bytes: usize,
+}
+
+fn presets(report: &Report) -> Result<Vec<Preset>> {
+    let device = sc_models::device::open("flex")?;
+    let each = |&(name, text): &(&'static str, &str)| -> Result<Preset> {
+        let spec: ModelSpec = settings::parse(text.parse()?, name)?;
+        let genes = match spec.vocabulary.genes {
+            0 => report.genes,
+            n => n.min(report.genes),
+        };
+        let batches = report.batch_columns.first().map_or(1, |b| b.levels.max(1));
+        let parameters = spec.task(genes, batches, 0)?.parameters(&device)?;
+        Ok(Preset {
+            name,
+            genes,
+            parameters,
+            training_bytes: 16 * parameters,
+        })
+    };
+    if report.genes == 0 {
+        return Ok(Vec::new());
+    }
+    PRESETS.iter().map(each).collect()
+}
+
+/// The smallest preset of every architecture.
+const PRESETS: [(&str, &str); 3] = [
+    (
+        "cellplm-tiny",
+        include_str!("../../../../configs/models/cellplm-tiny.toml"),
+    ),
+    (
+        "scgpt-tiny",
+        include_str!("../../../../configs/models/scgpt-tiny.toml"),
+    ),
+    (
+        "scformer-tiny",
+        include_str!("../../../../configs/models/scformer-tiny.toml"),
+    ),
+];
+
+fn print(report: &Report, covered: &[Coverage], presets: &[Preset]) -> Result<()> {
     let line = |name: &str, value: String| println!("{name:<16} {value}");
     let word = |v: &dyn erased::Word| v.word();
     line(
@@ -31,12 +107,15 @@ fn print(report: &Report) -> Result<()> {
     );
     for m in &report.matrices {
         let what = format!(
-            "{} × {}, {}, {}, largest {}",
+            "{} × {}, {}, {}, largest {}{}",
             m.rows,
             m.cols,
             word(&m.layout),
             word(&m.kind),
-            m.largest
+            m.largest,
+            m.transformation
+                .as_ref()
+                .map_or(String::new(), |t| format!("; {t}"))
         );
         line(&m.slot.to_string(), what);
     }
@@ -73,8 +152,42 @@ fn print(report: &Report) -> Result<()> {
     line("embeddings", or_none(report.embeddings.join(", ")));
     line(
         "memory",
-        format!("{:.0} MB for the counts", report.memory_bytes as f64 / 1e6),
+        format!(
+            "{:.0} MB for the counts; about {:.0} MB on disk as a row-packed store",
+            report.memory_bytes as f64 / 1e6,
+            report.store_bytes as f64 / 1e6
+        ),
     );
+    for p in presets {
+        line(
+            p.name,
+            format!(
+                "keeps {} genes; {} parameters, {:.0} MB to train besides a minibatch",
+                p.genes,
+                p.parameters,
+                p.training_bytes as f64 / 1e6
+            ),
+        );
+    }
+    for c in covered {
+        line("model", c.model.clone());
+        line(
+            "",
+            format!(
+                "{} of its {} genes, {:.1} % of the counts ({} by name, {} translated, {} by a former \
+                 name)",
+                c.matched,
+                c.vocabulary,
+                100.0 * c.counts,
+                c.found.name,
+                c.found.translated,
+                c.found.former
+            ),
+        );
+        if let Some(problem) = &c.problem {
+            line("PROBLEM", problem.clone());
+        }
+    }
     for w in &report.warnings {
         line("warning", w.clone());
     }

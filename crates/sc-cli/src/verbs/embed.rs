@@ -6,11 +6,13 @@ use crate::folder;
 use crate::progress::Cells;
 use crate::source::Source;
 use crate::training::corpus;
-use sc_data::genes::{Vocabulary, match_file};
-use sc_data::h5ad::{ObsmWriter, WriteTarget};
+use sc_data::export::{NpyWriter, ParquetWriter, VectorWriter};
+use sc_data::genes::{Across, Vocabulary, match_file};
+use sc_data::h5ad::{ObsmWriter, WriteTarget, to_h5ad};
 use sc_train::TrainError;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 
 /// Rows read back from the spool at a time.
 const ROWS: usize = 4096;
@@ -21,7 +23,15 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
     let source = Source::open(&args.input.file, &args.input.from)?;
     let vocabulary = Vocabulary::new(model.genes.clone())?;
     let slot = source.slot();
-    let genes = match_file(source.file(), slot, &vocabulary)?;
+    let across = if args.orthologs {
+        Across::Orthologs
+    } else {
+        Across::Same
+    };
+    let genes = match_file(source.file(), slot, &vocabulary, across)?;
+    genes
+        .require(args.min_overlap)
+        .map_err(|e| at(source.file().path(), e))?;
     let (codes, _) = source.batches(args.batch.as_deref())?;
     let config = &model.config;
     let task = config
@@ -42,7 +52,10 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
             genes.matched, genes.vocabulary
         );
         println!("cells   {}, counts from {}", source.cells(), source.slot());
-        println!("output  obsm['{key}']");
+        match &args.output {
+            Some(path) => println!("output  {key} in {}", path.display()),
+            None => println!("output  obsm['{key}']"),
+        }
         return Ok(());
     }
     let provenance = serde_json::json!({
@@ -50,18 +63,15 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
         "weights_blake3": model.hash,
         "genes_matched": genes.matched,
         "genes_of_model": genes.vocabulary,
+        "genes_by": genes.found,
         "seed": config.seed,
         "device": args.device,
         "counts": source.slot().to_string(),
         "version": env!("CARGO_PKG_VERSION"),
         "revision": env!("SCFM_REVISION"),
     });
-    let target = match &args.output {
-        Some(path) => WriteTarget::Copy(path.clone()),
-        None => WriteTarget::InPlace,
-    };
     // Opened before any work is done, so that a read-only folder is told at once.
-    let mut writer = ObsmWriter::create(&args.input.file, &target, &key, task.dims(), &provenance)?;
+    let mut writer = writer(args, &source, &key, task.dims(), &provenance)?;
     let rows: Vec<usize> = (0..source.cells()).collect();
     let corpus = corpus(&source, genes, codes, rows);
     let mut spool = Spool::new(task.dims())?;
@@ -76,6 +86,62 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
     embedded?;
     spool.drain(source.cells(), |values| Ok(writer.push(values)?))?;
     Ok(writer.finish()?)
+}
+
+/// What the name of the output asks for: a table, an array, or a copy of the file.
+fn writer(
+    args: &Embed,
+    source: &Source,
+    key: &str,
+    dims: usize,
+    provenance: &serde_json::Value,
+) -> Result<Box<dyn VectorWriter>> {
+    let file = source.file();
+    let Some(output) = &args.output else {
+        let target = WriteTarget::InPlace;
+        let writer = ObsmWriter::create(&args.input.file, &target, key, dims, provenance)?;
+        return Ok(Box::new(writer));
+    };
+    let ending = output
+        .extension()
+        .map(|e| e.to_string_lossy().to_lowercase());
+    Ok(match ending.as_deref() {
+        Some("npy") => Box::new(NpyWriter::create(output, source.cells(), dims, provenance)?),
+        Some("parquet") => {
+            let prefix = format!("{key}_");
+            let columns = (prefix.as_str(), dims);
+            let cells = file.obs_names()?;
+            Box::new(ParquetWriter::create(output, cells, columns, provenance)?)
+        }
+        _ if file.source().format() == "HDF5" => {
+            let target = WriteTarget::Copy(output.clone());
+            Box::new(ObsmWriter::create(
+                &args.input.file,
+                &target,
+                key,
+                dims,
+                provenance,
+            )?)
+        }
+        // Another format is written as .h5ad first, out of sight, and the embedding added to that.
+        _ => {
+            let folder = output.parent().filter(|p| !p.as_os_str().is_empty());
+            let plain = tempfile::Builder::new()
+                .prefix(".scfm-")
+                .suffix(".h5ad")
+                .tempfile_in(folder.unwrap_or(Path::new(".")))
+                .map_err(|e| at(output, e))?;
+            to_h5ad(file, source.slot(), plain.path(), |_| {})?;
+            let target = WriteTarget::Copy(output.clone());
+            Box::new(ObsmWriter::create(
+                plain.path(),
+                &target,
+                key,
+                dims,
+                provenance,
+            )?)
+        }
+    })
 }
 
 /// Vectors by row in a temporary file: minibatches come in the model's order, the output wants the

@@ -286,12 +286,35 @@ impl H5Source for Reader {
 }
 
 fn not_hdf5(path: &Path, magic: &[u8], error: &str) -> DataError {
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    let ends = |with: &[&str]| with.iter().any(|e| name.ends_with(e));
+    let scanpy = "read it with scanpy and save it (adata.write_h5ad(path))";
     let message = match magic {
         [0x89, b'H', b'D', b'F', ..] => {
             format!("the file is cut off or damaged ({error}): copy or download it again")
         }
+        _ if ends(&[".rds", ".rda", ".rdata"]) => {
+            "is an R object; write it as .h5ad in R first (zellkonverter::writeH5AD)".into()
+        }
+        _ if ends(&[".pt", ".pth", ".ckpt"]) => {
+            "is a PyTorch file: weights, not cells; name the file with the cells".into()
+        }
+        [0x1f, 0x8b, ..] if ends(&[".tar.gz", ".tgz"]) => {
+            "is an archive; unpack it and name a file or folder in it (tar -xzf)".into()
+        }
         [0x1f, 0x8b, ..] => "is compressed with gzip; unpack it first (gunzip)".into(),
-        [b'P', b'K', ..] => "is a zip archive, not an .h5ad file; unpack it first".into(),
+        [b'P', b'A', b'R', b'1', ..] => format!("is a Parquet table, not an .h5ad file; {scanpy}"),
+        _ if ends(&[".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz"]) => {
+            format!("is a table of text, not an .h5ad file; {scanpy}")
+        }
+        [b'%', b'%', b'M', ..] => {
+            "is a Matrix Market file; name it matrix.mtx, with barcodes.tsv and features.tsv beside it"
+                .into()
+        }
         _ => {
             "is not an HDF5 file, so no .h5ad; check the path, or copy or download it again".into()
         }

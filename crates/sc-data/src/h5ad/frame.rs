@@ -104,16 +104,12 @@ fn index_length(source: &dyn H5Source, node: &str) -> Result<usize> {
     };
     match source.info(&data)?.shape[..] {
         // One bit a row is less than any index needs: a longer one is a damaged length.
-        [n] if n / 8 <= crate::h5::allocation_limit(file_len(source)) => Ok(n as usize),
+        [n] if n / 8 <= crate::h5::allocation_limit(source.size()) => Ok(n as usize),
         ref other => Err(DataError::file(
             source.path(),
             format!("{node}: expected one dimension of a possible length, found shape {other:?}"),
         )),
     }
-}
-
-fn file_len(source: &dyn H5Source) -> u64 {
-    std::fs::metadata(source.path()).map_or(u64::MAX, |m| m.len())
 }
 
 /// The row names as text.

@@ -102,6 +102,13 @@ impl ObsmWriter {
             )));
         }
         let before = H5ad::open(source)?;
+        if before.source().format() != "HDF5" {
+            return Err(DataError::file(
+                source,
+                "is no .h5ad, and embeddings cannot be added to it; write a new file with -o \
+                 (.h5ad, .npy or .parquet)",
+            ));
+        }
         for group in ["obsm", "uns", "uns/scfm"] {
             if before.source().kind(group)? == Some(NodeKind::Dataset) {
                 return Err(DataError::file(

@@ -17,7 +17,7 @@ pub(super) fn turn(source: &dyn H5Source, info: &MatrixInfo) -> Result<CsrMatrix
     if pointers.first() != Some(&0) || pointers.last() != Some(&(info.stored as i64)) || !rises {
         return Err(fail("column pointers are damaged".into()));
     }
-    if info.stored.saturating_mul(8) > h5::allocation_limit(file_len(source)) {
+    if info.stored.saturating_mul(8) > h5::allocation_limit(source.size()) {
         return Err(fail(format!(
             "{} entries cannot be in this file",
             info.stored
@@ -85,8 +85,4 @@ fn drop_zeros(matrix: CsrMatrix) -> CsrMatrix {
         out.push_row(&i, &v);
     }
     out
-}
-
-fn file_len(source: &dyn H5Source) -> u64 {
-    std::fs::metadata(source.path()).map_or(u64::MAX, |m| m.len())
 }

@@ -38,7 +38,7 @@ impl Direct {
             return Ok(None);
         };
         let path = source.path();
-        let limit = crate::h5::allocation_limit(std::fs::metadata(path).map_or(0, |m| m.len()));
+        let limit = crate::h5::allocation_limit(source.size());
         let known = matches!(indices.element, ElementType::Int { size: 4 | 8, .. })
             && matches!(
                 values.element,

@@ -123,8 +123,8 @@ impl Task for CellPlmTask {
         NAMES
     }
 
-    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Vec<Vec<usize>> {
-        sampler::grouped(&corpus.rows, |r| corpus.batches[r], size, self.seed, epoch)
+    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {
+        corpus.grouped(size, self.seed, epoch)
     }
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<SentenceInput> {

@@ -212,13 +212,11 @@ impl Task for ScGptTask {
         NAMES
     }
 
-    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Vec<Vec<usize>> {
+    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {
         match self.network.input_norm {
             // Statistics are per batch, so a minibatch holds one batch only.
-            InputNorm::DomainSpecific { .. } => {
-                sampler::grouped(&corpus.rows, |r| corpus.batches[r], size, self.seed, epoch)
-            }
-            _ => sampler::shuffled(&corpus.rows, size, self.seed, epoch),
+            InputNorm::DomainSpecific { .. } => corpus.grouped(size, self.seed, epoch),
+            _ => corpus.minibatches(size, self.seed, epoch),
         }
     }
 

@@ -1,0 +1,80 @@
+//! Embeddings in files of their own: `.npy` for numpy, `.parquet` for tables.
+
+use std::path::Path;
+
+use crate::error::{DataError, Result};
+
+mod npy;
+mod parquet;
+
+pub use npy::NpyWriter;
+pub use parquet::ParquetWriter;
+
+/// Vectors of cells being written, in the order of the cells, wherever they go.
+pub trait VectorWriter {
+    /// Appends whole rows, row-major.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] when the values make no whole rows or there are more rows than cells;
+    /// [`DataError::Io`] when they cannot be written.
+    fn push(&mut self, values: &[f32]) -> Result<()>;
+
+    /// Completes the file and moves it to its name; before that nothing is seen there.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] when rows are missing; [`DataError::Io`] when it cannot be written.
+    fn finish(self: Box<Self>) -> Result<()>;
+}
+
+impl VectorWriter for crate::h5ad::ObsmWriter {
+    fn push(&mut self, values: &[f32]) -> Result<()> {
+        crate::h5ad::ObsmWriter::push(self, values)
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        crate::h5ad::ObsmWriter::finish(*self)
+    }
+}
+
+/// Counts rows and refuses what does not fit.
+#[derive(Debug)]
+struct Rows {
+    dims: usize,
+    cells: usize,
+    done: usize,
+}
+
+impl Rows {
+    fn add(&mut self, path: &Path, values: &[f32]) -> Result<usize> {
+        if self.dims == 0 || !values.len().is_multiple_of(self.dims) {
+            return Err(DataError::invalid(format!(
+                "{}: {} values make no whole rows of {}",
+                path.display(),
+                values.len(),
+                self.dims
+            )));
+        }
+        let rows = values.len() / self.dims;
+        self.done += rows;
+        if self.done > self.cells {
+            return Err(self.wrong(path));
+        }
+        Ok(rows)
+    }
+
+    fn complete(&self, path: &Path) -> Result<()> {
+        if self.done == self.cells {
+            return Ok(());
+        }
+        Err(self.wrong(path))
+    }
+
+    fn wrong(&self, path: &Path) -> DataError {
+        DataError::invalid(format!(
+            "{}: {} rows for {} cells",
+            path.display(),
+            self.done,
+            self.cells
+        ))
+    }
+}

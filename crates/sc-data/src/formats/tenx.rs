@@ -1,0 +1,124 @@
+//! 10x Genomics `.h5`: Cell Ranger 1/2 (a group a genome), 3 and later, and Space Ranger's probes.
+//!
+//! The matrix is stored by barcode, so its arrays are those of a CSR matrix `[cells, features]` as
+//! they lie. Features of every type are kept; `var['feature_types']` tells them apart.
+
+use std::sync::Arc;
+
+use super::view::View;
+use crate::error::{DataError, Result};
+use crate::h5::{H5Source, NodeKind};
+
+/// The file as AnnData, or `None` when it is none of 10x's.
+pub(super) fn open(
+    source: &Arc<dyn H5Source>,
+    part: Option<&str>,
+) -> Result<Option<Arc<dyn H5Source>>> {
+    if is_matrix(&**source, "matrix")? {
+        return Ok(Some(Arc::new(version3(source)?)));
+    }
+    let mut genomes = Vec::new();
+    for group in source.children("")? {
+        if is_matrix(&**source, &group)? {
+            genomes.push(group);
+        }
+    }
+    let fail = |message: String| Err(DataError::file(source.path(), message));
+    let genome = match (part, &genomes[..]) {
+        (_, []) => {
+            if source.kind("molecule_idx")?.is_some() || source.kind("barcode_idx")?.is_some() {
+                return fail(
+                    "is 10x's molecule_info.h5, which holds reads, not counts; take \
+                     filtered_feature_bc_matrix.h5 beside it"
+                        .into(),
+                );
+            }
+            return Ok(None);
+        }
+        (None, [genome]) => genome,
+        (Some(part), all) if all.iter().any(|g| g == part) => part,
+        (None, all) => {
+            return fail(format!(
+                "holds counts of {} genomes ({}); name one, as in {}/{}",
+                all.len(),
+                all.join(", "),
+                source.path().display(),
+                all[0]
+            ));
+        }
+        (Some(part), all) => {
+            return fail(format!("has no genome '{part}'; it has {}", all.join(", ")));
+        }
+    };
+    Ok(Some(Arc::new(version2(source, genome)?)))
+}
+
+fn is_matrix(source: &dyn H5Source, group: &str) -> Result<bool> {
+    if source.kind(group)? != Some(NodeKind::Group) {
+        return Ok(false);
+    }
+    for part in ["barcodes", "data", "indices", "indptr", "shape"] {
+        if source.kind(&format!("{group}/{part}"))?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn version3(source: &Arc<dyn H5Source>) -> Result<View> {
+    let mut view = matrix(source, "matrix")?;
+    let features = "matrix/features";
+    view.frame("var", source.strings(&format!("{features}/name"))?);
+    // Names as scanpy gives them.
+    for (of, column) in [
+        ("id", "gene_ids"),
+        ("feature_type", "feature_types"),
+        ("genome", "genome"),
+        ("gene_id", "gene_id"),
+        ("gene_name", "gene_name"),
+        ("probe_region", "probe_region"),
+        ("filtered_probes", "filtered_probes"),
+    ] {
+        let of = format!("{features}/{of}");
+        if source.kind(&of)? == Some(NodeKind::Dataset) {
+            view.alias(&format!("var/{column}"), source, &of);
+        }
+    }
+    if source.kind("matrix/filtered_barcodes")?.is_some() {
+        view.alias("obs/filtered_barcodes", source, "matrix/filtered_barcodes");
+    }
+    Ok(view)
+}
+
+fn version2(source: &Arc<dyn H5Source>, genome: &str) -> Result<View> {
+    let mut view = matrix(source, genome)?;
+    view.frame("var", source.strings(&format!("{genome}/gene_names"))?);
+    view.alias("var/gene_ids", source, &format!("{genome}/genes"));
+    Ok(view)
+}
+
+/// Counts and barcodes.
+fn matrix(source: &Arc<dyn H5Source>, group: &str) -> Result<View> {
+    let shape = source
+        .numbers(&format!("{group}/shape"), &[0..2])?
+        .into_i64();
+    let &[features, cells] = &shape[..] else {
+        return Err(DataError::file(
+            source.path(),
+            format!("{group}/shape: is damaged"),
+        ));
+    };
+    let (Ok(features), Ok(cells)) = (usize::try_from(features), usize::try_from(cells)) else {
+        return Err(DataError::file(
+            source.path(),
+            format!("{group}/shape: {features} x {cells} is no shape; the file is damaged"),
+        ));
+    };
+    let mut view = View::new(source.path(), source.size());
+    view.csr("X", cells, features);
+    for array in ["indptr", "indices", "data"] {
+        view.alias(&format!("X/{array}"), source, &format!("{group}/{array}"));
+    }
+    view.frame("obs", source.strings(&format!("{group}/barcodes"))?);
+    Ok(view)
+}
