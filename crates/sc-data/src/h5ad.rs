@@ -17,6 +17,7 @@ mod column;
 mod convert;
 mod frame;
 mod matrix;
+mod obs;
 mod obsm;
 mod write;
 
@@ -24,6 +25,7 @@ pub use column::{Column, Factor, Missing};
 pub use convert::to_h5ad;
 pub use frame::FrameInfo;
 pub use matrix::{Layout, MatrixInfo};
+pub use obs::write_obs;
 pub use obsm::{ObsmWriter, WriteTarget, write_obsm};
 pub use write::{H5adWriter, NewFrame, write_h5ad};
 

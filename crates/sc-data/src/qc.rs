@@ -56,7 +56,10 @@ pub fn cells(counts: &RawCounts, marked: &[bool], top: &[usize]) -> Result<Vec<C
     }
     let rows = matrix.iter_rows().map(|(genes, values)| {
         let total: f64 = values.iter().map(|&v| f64::from(v)).sum();
-        let of_marked = genes.iter().zip(values).filter(|(j, _)| marked[**j as usize]);
+        let of_marked = genes
+            .iter()
+            .zip(values)
+            .filter(|(j, _)| marked[**j as usize]);
         let of_marked: f64 = of_marked.map(|(_, &v)| f64::from(v)).sum();
         let mut sorted: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
         sorted.sort_unstable_by(|a, b| b.total_cmp(a));
@@ -110,7 +113,10 @@ mod tests {
         let names = ["A", "MT-CO1", "B", "mt-Nd1"].map(str::to_owned);
         let found = cells(&counts, &mitochondrial(&names), &[1, 2]).unwrap();
         assert_eq!(found[0].pct_counts_in_top_genes, [50.0, 90.0]);
-        assert_eq!((found[0].n_genes_by_counts, found[0].pct_counts_marked), (3, 40.0));
+        assert_eq!(
+            (found[0].n_genes_by_counts, found[0].pct_counts_marked),
+            (3, 40.0)
+        );
         assert!(found[1].pct_counts_marked.is_nan() && found[1].total_counts == 0.0);
         assert_eq!(found[2].pct_counts_in_top_genes, [25.0, 50.0]);
         let genes = genes(&counts);

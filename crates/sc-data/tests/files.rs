@@ -506,3 +506,54 @@ proptest! {
         prop_assert_eq!(read.transpose().transpose(), matrix);
     }
 }
+
+/// Columns come and go in `obs` of old and new files; the rest stays, and anndata's order is kept.
+#[test]
+fn columns_are_added_to_obs_and_nothing_else_changes() {
+    use sc_data::h5ad::write_obs;
+    let folder = tempfile::tempdir().unwrap();
+    let plain = folder.path().join("a.h5ad");
+    let obs = sc_data::h5ad::NewFrame {
+        index: vec!["c1".into(), "c2".into(), "c3".into()],
+        columns: vec![("batch".into(), Column::from_strings(["a", "b", "a"]))],
+    };
+    let var = sc_data::h5ad::NewFrame {
+        index: vec!["G1".into()],
+        columns: Vec::new(),
+    };
+    let rows = std::iter::once(Ok(CsrMatrix::from_dense(1, &[1.0, 0.0, 2.0])));
+    sc_data::h5ad::write_h5ad(&plain, &obs, &var, rows, &[]).unwrap();
+    let columns = [
+        ("score".to_owned(), Column::Floats(vec![0.5, f64::NAN, 2.0])),
+        ("batch".to_owned(), Column::from_strings(["x", "x", "y"])),
+        (
+            "label".to_owned(),
+            Column::Strings(vec![Some("t".into()), None, None]),
+        ),
+    ];
+    write_obs(&plain, &WriteTarget::InPlace, &columns).unwrap();
+    let file = H5ad::open(&plain).unwrap();
+    assert_eq!(file.obs().columns(), ["batch", "score", "label"]);
+    assert_eq!(
+        file.obs_column("batch").unwrap().text(2).as_deref(),
+        Some("y")
+    );
+    assert_eq!(file.obs_column("label").unwrap().text(1), None);
+    let before = std::fs::read(&plain).unwrap();
+    let short = [("score".to_owned(), Column::Floats(vec![1.0]))];
+    let error = write_obs(&plain, &WriteTarget::InPlace, &short).unwrap_err();
+    assert!(
+        error.to_string().contains("1 values for 3 cells"),
+        "{error}"
+    );
+    assert!(
+        write_obs(
+            &plain,
+            &WriteTarget::InPlace,
+            &[("a/b".into(), columns[0].1.clone())]
+        )
+        .is_err()
+    );
+    assert_eq!(std::fs::read(&plain).unwrap(), before);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}

@@ -89,7 +89,9 @@ impl Corpus {
     pub fn minibatches(&self, size: usize, seed: u64, epoch: u64) -> Result<Vec<Vec<usize>>> {
         Ok(match &self.order {
             Order::Shuffled => sampler::shuffled(&self.rows, size, seed, epoch),
-            Order::Blocks(blocks) => sampler::block_shuffled(&self.rows, *blocks, size, seed, epoch),
+            Order::Blocks(blocks) => {
+                sampler::block_shuffled(&self.rows, *blocks, size, seed, epoch)
+            }
             Order::Weighted(weights) => sampler::weighted(&self.rows, weights, size, seed, epoch)?,
         })
     }

@@ -308,7 +308,7 @@ fn verify(
 }
 
 /// Whether everything below `node` of `old` is in `new`, by kind, shape and type.
-fn compare(
+pub(super) fn compare(
     old: &dyn H5Source,
     new: &dyn H5Source,
     node: &str,

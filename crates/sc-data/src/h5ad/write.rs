@@ -282,7 +282,7 @@ fn write_frame(root: &H5Group, name: &str, frame: &NewFrame) -> std::result::Res
     Ok(())
 }
 
-fn write_column(
+pub(super) fn write_column(
     frame: &H5Group,
     name: &str,
     values: &Column,
