@@ -78,7 +78,8 @@ fn scope(file: &str) -> Scope {
             || file.contains("/tests/")
             || file.starts_with("tests/")
             || file.contains("/benches/")
-            || file.contains("/examples/"),
+            || file.contains("/examples/")
+            || file.starts_with("fuzz/"),
     }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! Gzip is unpacked. [`read`] tells them apart by what is in them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
@@ -19,7 +19,7 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
-use super::Vocabulary;
+use super::{Vocabulary, normal_form};
 use crate::error::{DataError, Result};
 use crate::h5ad::H5ad;
 use crate::tokens::ranks::FIRST_GENE;
@@ -43,12 +43,15 @@ pub struct PublishedVocabulary {
 }
 
 impl PublishedVocabulary {
-    /// The genes as a vocabulary to match with.
+    /// The genes as a vocabulary to match with. Of an Ensembl id that is there with and without its
+    /// version (scGPT's census list has one) the first counts.
     ///
     /// # Errors
     /// [`DataError::Invalid`] when a gene comes twice.
     pub fn vocabulary(&self) -> Result<Vocabulary> {
-        Vocabulary::new(self.genes.clone())
+        let mut seen = HashSet::with_capacity(self.genes.len());
+        let distinct = self.genes.iter().filter(|g| seen.insert(normal_form(g)));
+        Vocabulary::new(distinct.cloned().collect())
     }
 
     /// Genes in this order with the tokens 0, 1, …
@@ -253,6 +256,8 @@ mod tests {
             ["A1BG", "A1CF"]
         );
         assert_eq!(genes("A1BG\r\nA1CF\r\n").genes, ["A1BG", "A1CF"]);
+        let twice = genes("ENSG00000283886\nENSG00000283886.2\n");
+        assert_eq!((twice.genes.len(), twice.vocabulary().unwrap().len()), (2, 1));
     }
 
     #[test]
