@@ -13,6 +13,7 @@ use crate::h5::{self, H5Source, NodeKind};
 mod loom;
 mod mtx;
 mod mudata;
+mod part;
 mod tenx;
 mod view;
 mod zarr;
@@ -33,40 +34,64 @@ pub fn open(path: &Path) -> Result<Arc<dyn H5Source>> {
             return mtx::open(&file);
         }
         return match zarr::is_folder(&file) {
-            true => zarr::open(&file),
-            false => Err(DataError::file(
-                path,
-                "is a folder with neither a Zarr group nor a matrix.mtx; name a file",
-            )),
+            true => anndata(zarr::open(&file)?, None),
+            false => Err(DataError::file(path, unknown_folder(&file))),
         };
     }
-    if mtx::is_file(&file) {
+    if mtx::is_file(&file) && part.is_none() {
         return mtx::open(&file);
     }
     if zarr::is_zip(&file)? {
-        return zarr::open(&file);
+        return anndata(zarr::open(&file)?, part.as_deref());
     }
     let source = h5::open(&file)?;
-    let has = |node: &str| source.kind(node).map(|k| k.is_some());
     let is_group = |node: &str| source.kind(node).map(|k| k == Some(NodeKind::Group));
-    if has("obs")? && has("var")? && part.is_none() && !is_group("mod")? {
-        return Ok(source);
+    if source.kind("matrix")?.is_some() && is_group("row_attrs")? && is_group("col_attrs")? {
+        return match part {
+            None => loom::open(source),
+            Some(part) => Err(no_part(&file, &part)),
+        };
     }
-    if is_group("mod")? {
-        return mudata::open(source, part.as_deref());
-    }
-    if has("matrix")? && is_group("row_attrs")? && is_group("col_attrs")? {
-        return loom::open(source);
-    }
-    if let Some(found) = tenx::open(&source, part.as_deref())? {
+    if source.kind("obs")?.is_none()
+        && let Some(found) = tenx::open(&source, part.as_deref())?
+    {
         return Ok(found);
     }
-    match part {
-        Some(part) => Err(DataError::file(
+    if is_group("assays")? && source.kind("cell.names")?.is_some() {
+        return Err(DataError::file(
             &file,
-            format!("has no parts, so there is no '{part}' in it"),
-        )),
+            "is a Seurat file (.h5seurat); write it as .h5ad in R first (SeuratDisk::Convert)",
+        ));
+    }
+    anndata(source, part.as_deref())
+}
+
+/// A tree of AnnData, or a modality or other part of one.
+fn anndata(source: Arc<dyn H5Source>, part: Option<&str>) -> Result<Arc<dyn H5Source>> {
+    if source.kind("mod")? == Some(NodeKind::Group) {
+        return mudata::open(source, part);
+    }
+    match part {
+        Some(part) => Err(no_part(source.path(), part)),
         None => Ok(source),
+    }
+}
+
+fn no_part(file: &Path, part: &str) -> DataError {
+    DataError::file(file, format!("has no parts, so there is no '{part}' in it"))
+}
+
+/// What to say of a folder that is none of ours.
+fn unknown_folder(folder: &Path) -> &'static str {
+    match folder.join("__tiledb_group.tdb").exists() {
+        true => {
+            "is a TileDB-SOMA experiment; write it as .h5ad first (tiledbsoma.io.to_anndata, then \
+             adata.write_h5ad(path))"
+        }
+        false => {
+            "is a folder with neither a Zarr group nor one matrix.mtx; name the file or folder with \
+             the counts"
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::error::{DataError, Result};
 
-mod filters;
+pub(crate) mod filters;
 mod reader;
 pub(crate) mod writer;
 

@@ -263,7 +263,7 @@ fn other_files_are_told_apart() {
     fails("a.h5ad", b"", "is empty");
     let error = H5ad::open(folder.path()).unwrap_err().to_string();
     assert!(
-        error.contains("neither a Zarr group nor a matrix.mtx"),
+        error.contains("neither a Zarr group nor one matrix.mtx"),
         "{error}"
     );
 }

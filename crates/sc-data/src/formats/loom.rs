@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::view::View;
 use crate::error::{DataError, Result};
 use crate::h5::{ElementType, H5Source, NodeKind};
+use crate::h5ad::is_numeric;
 
 /// Attributes that name cells or genes, the usual one first.
 const CELL_NAMES: [&str; 5] = ["CellID", "obs_names", "cell_id", "barcode", "Barcode"];
@@ -38,11 +39,25 @@ pub(super) fn open(source: Arc<dyn H5Source>) -> Result<Arc<dyn H5Source>> {
         view.frame(frame, index);
         for column in source.children(group)? {
             let of = format!("{group}/{column}");
-            let shape = source.info(&of)?.shape;
-            // Attributes of several columns, such as coordinates, have no place in a frame.
-            if matches!(shape[..], [n] if n == length) || matches!(shape[..], [n, 1] if n == length)
-            {
-                view.column(&format!("{frame}/{column}"), &source, &of);
+            if source.kind(&of)? != Some(NodeKind::Dataset) {
+                continue;
+            }
+            let info = source.info(&of)?;
+            match info.shape[..] {
+                [n] | [n, 1] if n == length => {
+                    view.column(&format!("{frame}/{column}"), &source, &of);
+                    // The name that scanpy gives them.
+                    if (frame, &column[..]) == ("var", "Accession") {
+                        view.column("var/gene_ids", &source, &of);
+                    }
+                }
+                // Coordinates and embeddings have several columns.
+                [n, width]
+                    if n == length && width > 1 && frame == "obs" && is_numeric(&info.element) =>
+                {
+                    view.alias(&format!("obsm/{column}"), &source, &of);
+                }
+                _ => {}
             }
         }
     }

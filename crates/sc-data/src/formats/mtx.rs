@@ -23,11 +23,20 @@ pub(super) fn is_file(path: &Path) -> bool {
     path.is_file() && (name.ends_with(".mtx") || name.ends_with(".mtx.gz"))
 }
 
+/// The matrix of a folder: `matrix.mtx`, else the only file whose name ends so, as in GEO.
 fn matrix_in(folder: &Path) -> Option<PathBuf> {
-    ["matrix.mtx", "matrix.mtx.gz"]
-        .into_iter()
-        .map(|n| folder.join(n))
-        .find(|p| p.is_file())
+    let plain = ["matrix.mtx", "matrix.mtx.gz"].map(|n| folder.join(n));
+    if let Some(found) = plain.into_iter().find(|p| p.is_file()) {
+        return Some(found);
+    }
+    let mut prefixed = std::fs::read_dir(folder).ok()?.flatten().filter(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        name.ends_with("matrix.mtx") || name.ends_with("matrix.mtx.gz")
+    });
+    match (prefixed.next(), prefixed.next()) {
+        (Some(only), None) => Some(only.path()),
+        _ => None,
+    }
 }
 
 /// Reads the three files into memory.
@@ -78,7 +87,9 @@ pub(super) fn open(path: &Path) -> Result<Arc<dyn H5Source>> {
 /// A file of one of these names beside the matrix, with the matrix's prefix, plain or gzip.
 fn beside(matrix: &Path, names: &[&str]) -> Result<PathBuf> {
     let own = matrix.file_name().unwrap_or_default().to_string_lossy();
-    let prefix = own.split("matrix.mtx").next().unwrap_or_default();
+    let prefix = own
+        .split_once("matrix.mtx")
+        .map_or("", |(before, _)| before);
     let folder = matrix.parent().unwrap_or(Path::new(""));
     let candidates = names.iter().flat_map(|n| {
         let plain = folder.join(format!("{prefix}{n}"));

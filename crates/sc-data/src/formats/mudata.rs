@@ -1,14 +1,15 @@
-//! MuData (`.h5mu`): one modality, seen as a file of its own.
+//! MuData (`.h5mu`, or a Zarr folder of it): one modality, seen as a file of its own.
 
-use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
+use super::part::Part;
+use super::view::View;
 use crate::error::{DataError, Result};
-use crate::h5::{Attribute, DatasetInfo, Extents, FieldValues, H5Source, NodeKind, Numbers};
+use crate::h5::{H5Source, NodeKind, Numbers, vector};
+use crate::h5ad::{Column, H5ad};
 
-/// The modality `part` (`rna` or `mod/rna`), else `rna`, `gex` or the only one. `obs` is the modality's
-/// own, not that of all modalities together.
+/// The modality `part` (`rna` or `mod/rna`), else `rna`, `gex` or the only one. Columns that only the
+/// `obs` of all modalities has are added to that of the modality.
 pub(super) fn open(source: Arc<dyn H5Source>, part: Option<&str>) -> Result<Arc<dyn H5Source>> {
     let modalities = source.children("mod")?;
     let listed = modalities.join(", ");
@@ -40,70 +41,115 @@ pub(super) fn open(source: Arc<dyn H5Source>, part: Option<&str>) -> Result<Arc<
             }
         }
     };
-    Ok(Arc::new(Below {
-        prefix: format!("mod/{found}"),
-        source,
-    }))
+    let prefix = format!("mod/{found}");
+    let part = Part::new(Arc::clone(&source), prefix, "MuData");
+    // The annotation of all modalities together is an extra: what cannot be had leaves the modality.
+    match shared_columns(&source, found) {
+        Ok(Some((names, rows))) => {
+            let shown = names.clone();
+            let read = move || gathered(&source, &shown, &rows);
+            Ok(Arc::new(part.with_columns(names, Box::new(read))))
+        }
+        Ok(None) | Err(_) => Ok(Arc::new(part)),
+    }
 }
 
-/// A group of a file, taken for its root.
-struct Below {
-    source: Arc<dyn H5Source>,
-    prefix: String,
-}
+/// Row of the `obs` of all modalities for every cell of one.
+type Rows = Vec<Option<usize>>;
 
-impl Below {
-    fn full(&self, node: &str) -> String {
-        if node.is_empty() {
-            self.prefix.clone()
-        } else {
-            format!("{}/{node}", self.prefix)
+/// The columns that only the `obs` of all modalities has, and where its rows are.
+fn shared_columns(
+    source: &Arc<dyn H5Source>,
+    modality: &str,
+) -> Result<Option<(Vec<String>, Rows)>> {
+    let whole = H5ad::from_source(Arc::clone(source))?;
+    let prefix = format!("mod/{modality}");
+    let own = H5ad::from_source(Arc::new(Part::new(Arc::clone(source), prefix, "MuData")))?;
+    let missing = |c: &&String| !own.obs().has(c) && *c != own.obs().index_name();
+    let names: Vec<String> = whole
+        .obs()
+        .columns()
+        .iter()
+        .filter(missing)
+        .cloned()
+        .collect();
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let map = format!("obsmap/{modality}");
+    if source.kind(&map)? != Some(NodeKind::Dataset) {
+        return Ok(None);
+    }
+    let mut rows: Rows = vec![None; own.n_obs()];
+    // Counted from 1; 0 stands for a cell that the modality does not have.
+    for (row, at) in vector(&**source, &map)?.into_i64().into_iter().enumerate() {
+        let slot = usize::try_from(at - 1).ok().and_then(|at| rows.get_mut(at));
+        if let Some(slot) = slot.filter(|_| row < whole.n_obs()) {
+            *slot = Some(row);
         }
     }
+    Ok(Some((names, rows)))
 }
 
-impl H5Source for Below {
-    fn path(&self) -> &Path {
-        self.source.path()
+/// The named columns of the `obs` of all modalities, at these rows.
+fn gathered(source: &Arc<dyn H5Source>, names: &[String], rows: &Rows) -> Result<View> {
+    let whole = H5ad::from_source(Arc::clone(source))?;
+    let mut view = View::new(source.path(), source.size());
+    for name in names {
+        let node = format!("obs/{name}");
+        match whole.obs_column(name)? {
+            Column::Categorical {
+                codes, categories, ..
+            } => {
+                let at = |row: &Option<usize>| row.and_then(|r| codes.get(r).copied());
+                let codes = rows.iter().map(|r| at(r).unwrap_or(-1)).collect();
+                view.hold(&format!("{node}/codes"), Numbers::I32(codes));
+                view.texts(&format!("{node}/categories"), categories);
+            }
+            Column::Floats(values) => {
+                let at = |row: &Option<usize>| row.and_then(|r| values.get(r).copied());
+                let values = rows.iter().map(|r| at(r).unwrap_or(f64::NAN)).collect();
+                view.hold(&node, Numbers::F64(values));
+            }
+            Column::Ints(values) => {
+                let taken = taken(&values, rows);
+                let numbers = taken.iter().map(|v| v.unwrap_or_default()).collect();
+                masked(&mut view, &node, &taken, Numbers::I64(numbers));
+            }
+            Column::Bools(values) => {
+                let taken = taken(&values, rows);
+                let numbers = taken.iter().map(|v| v.unwrap_or_default()).collect();
+                masked(&mut view, &node, &taken, Numbers::Bool(numbers));
+            }
+            Column::Strings(values) => {
+                let taken = taken(&values, rows);
+                let texts = taken
+                    .iter()
+                    .map(|v| v.clone().unwrap_or_default())
+                    .collect();
+                view.texts(&format!("{node}/values"), texts);
+                view.hold(&format!("{node}/mask"), mask(&taken));
+            }
+        }
     }
+    Ok(view)
+}
 
-    fn size(&self) -> u64 {
-        self.source.size()
-    }
+fn taken<T: Clone>(values: &[Option<T>], rows: &Rows) -> Vec<Option<T>> {
+    rows.iter()
+        .map(|row| row.and_then(|r| values.get(r).cloned().flatten()))
+        .collect()
+}
 
-    fn format(&self) -> &'static str {
-        "MuData"
-    }
+fn mask<T>(taken: &[Option<T>]) -> Numbers {
+    Numbers::Bool(taken.iter().map(Option::is_none).collect())
+}
 
-    fn kind(&self, node: &str) -> Result<Option<NodeKind>> {
-        self.source.kind(&self.full(node))
+/// Numbers, with a mask where some are missing.
+fn masked<T>(view: &mut View, node: &str, taken: &[Option<T>], numbers: Numbers) {
+    if taken.iter().all(Option::is_some) {
+        return view.hold(node, numbers);
     }
-
-    fn children(&self, group: &str) -> Result<Vec<String>> {
-        self.source.children(&self.full(group))
-    }
-
-    fn attribute(&self, node: &str, name: &str) -> Result<Option<Attribute>> {
-        self.source.attribute(&self.full(node), name)
-    }
-
-    fn info(&self, node: &str) -> Result<DatasetInfo> {
-        self.source.info(&self.full(node))
-    }
-
-    fn numbers(&self, node: &str, ranges: &[Range<u64>]) -> Result<Numbers> {
-        self.source.numbers(&self.full(node), ranges)
-    }
-
-    fn strings(&self, node: &str) -> Result<Vec<String>> {
-        self.source.strings(&self.full(node))
-    }
-
-    fn field(&self, node: &str, field: &str) -> Result<FieldValues> {
-        self.source.field(&self.full(node), field)
-    }
-
-    fn extents(&self, node: &str) -> Result<Option<Extents>> {
-        self.source.extents(&self.full(node))
-    }
+    view.hold(&format!("{node}/values"), numbers);
+    view.hold(&format!("{node}/mask"), mask(taken));
 }

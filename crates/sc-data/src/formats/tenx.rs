@@ -15,6 +15,9 @@ pub(super) fn open(
     part: Option<&str>,
 ) -> Result<Option<Arc<dyn H5Source>>> {
     if is_matrix(&**source, "matrix")? {
+        if let Some(part) = part {
+            return Err(super::no_part(source.path(), part));
+        }
         return Ok(Some(Arc::new(version3(source)?)));
     }
     let mut genomes = Vec::new();
@@ -100,7 +103,7 @@ fn version2(source: &Arc<dyn H5Source>, genome: &str) -> Result<View> {
 /// Counts and barcodes.
 fn matrix(source: &Arc<dyn H5Source>, group: &str) -> Result<View> {
     let shape = source
-        .numbers(&format!("{group}/shape"), &[0..2])?
+        .numbers(&format!("{group}/shape"), std::slice::from_ref(&(0..2)))?
         .into_i64();
     let &[features, cells] = &shape[..] else {
         return Err(DataError::file(

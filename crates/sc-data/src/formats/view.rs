@@ -45,8 +45,10 @@ impl View {
     }
 
     fn put(&mut self, node: &str, what: Node) {
-        if let Some((parent, _)) = node.rsplit_once('/') {
+        let mut above = node;
+        while let Some((parent, _)) = above.rsplit_once('/') {
             self.nodes.entry(parent.to_owned()).or_insert(Node::Group);
+            above = parent;
         }
         self.nodes.insert(node.to_owned(), what);
     }

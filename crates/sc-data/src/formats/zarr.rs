@@ -1,7 +1,9 @@
-//! AnnData-Zarr of versions 2 and 3, in a folder or a zip archive, by the `zarrs` crate.
+//! AnnData-Zarr of versions 2 and 3, in a folder or a zip archive.
 //!
 //! Groups and attributes are small JSON files and are read as such, with or without consolidated
-//! metadata; `zarrs` decodes the arrays.
+//! metadata. The reader is our own and not the `zarrs` crate, because that one takes the sizes that
+//! frames of zstd, gzip and Blosc state on trust and unpacks them in C: a damaged file could end the
+//! process. Here nothing unpacks to more than the store can hold.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,22 +13,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
-use zarrs::array::{Array, ArraySubset, ElementOwned};
-use zarrs::filesystem::FilesystemStore;
-use zarrs::storage::{
-    ReadableListableStorage, ReadableListableStorageTraits, StoreKey, StorePrefix,
-};
 
 use crate::error::{DataError, Result};
 use crate::h5::{Attribute, DatasetInfo, ElementType, FieldValues, H5Source, NodeKind, Numbers};
 
-mod below;
+mod chunk;
+mod codec;
+mod layout;
+mod meta;
+mod store;
 mod zipped;
 
-use below::Below;
-use zipped::Zipped;
-
-type Node = Array<dyn ReadableListableStorageTraits>;
+use chunk::{Array, Kept};
+use meta::{Kind, Meta};
+use store::Store;
 
 /// Whether a folder is a Zarr group.
 pub(super) fn is_folder(path: &Path) -> bool {
@@ -44,130 +44,149 @@ pub(super) fn is_zip(path: &Path) -> Result<bool> {
 
 /// Opens a folder or archive.
 pub(super) fn open(path: &Path) -> Result<Arc<dyn H5Source>> {
-    let fail = |e: &dyn std::fmt::Display| DataError::file(path, format!("cannot be read: {e}"));
-    let storage: ReadableListableStorage = if path.is_dir() {
-        Arc::new(FilesystemStore::new(path).map_err(|e| fail(&e))?)
-    } else {
-        let limit = crate::h5::allocation_limit(size(path));
-        Arc::new(Zipped::open(path, limit).map_err(|e| {
-            let message = format!("is no readable zip archive ({e}): copy or download it again");
-            DataError::file(path, message)
-        })?)
-    };
+    let size = size(path);
+    let store = Store::open(path, crate::h5::allocation_limit(size)).map_err(|e| {
+        let message = format!("is no readable zip archive ({e}): copy or download it again");
+        DataError::file(path, message)
+    })?;
     let zarr = Zarr {
         path: path.to_path_buf(),
-        size: size(path),
-        storage,
+        size,
+        store,
         nodes: Mutex::default(),
-        arrays: Mutex::default(),
+        kept: Kept::default(),
     };
     if zarr.kind("")? != Some(NodeKind::Group) {
-        return Err(DataError::file(
-            path,
-            "is an archive without a Zarr group at its root; unpack it and name the file inside",
-        ));
+        let holds = |end: &str| zarr.store.has(|name| name.ends_with(end));
+        let message = if holds("data.pkl") {
+            "is a PyTorch file: weights, not cells; name the file with the cells"
+        } else if holds(".npy") {
+            "is a NumPy archive, without names of cells and genes; put the matrix into an AnnData \
+             (adata.write_h5ad(path))"
+        } else {
+            "is an archive without a Zarr group at its root; unpack it and name the file inside"
+        };
+        return Err(DataError::file(path, message));
     }
     Ok(Arc::new(zarr))
 }
 
 /// Bytes of a file, or of all files of a folder.
 fn size(path: &Path) -> u64 {
-    match std::fs::read_dir(path) {
-        Ok(members) => members.flatten().map(|m| size(&m.path())).sum(),
-        Err(_) => std::fs::metadata(path).map_or(0, |m| m.len()),
-    }
+    let Ok(members) = std::fs::read_dir(path) else {
+        return std::fs::metadata(path).map_or(0, |m| m.len());
+    };
+    let of = |member: std::fs::DirEntry| match member.file_type() {
+        // A link to a folder may lead back to where it lies.
+        Ok(kind) if kind.is_symlink() && member.path().is_dir() => 0,
+        _ => size(&member.path()),
+    };
+    members.flatten().map(of).sum()
 }
 
-/// What a node is, and its attributes.
-type Known = Option<(NodeKind, Value)>;
+/// A group or array of the store.
+struct Node {
+    kind: NodeKind,
+    attributes: Value,
+    /// What is stated of an array, or what is wrong with that.
+    meta: Option<std::result::Result<Meta, String>>,
+}
 
 struct Zarr {
     path: PathBuf,
     size: u64,
-    storage: ReadableListableStorage,
-    nodes: Mutex<HashMap<String, Known>>,
-    arrays: Mutex<HashMap<String, Arc<Node>>>,
+    store: Store,
+    nodes: Mutex<HashMap<String, Option<Arc<Node>>>>,
+    kept: Kept,
 }
 
 impl Zarr {
-    fn fail(&self, node: &str, what: impl std::fmt::Display) -> DataError {
+    fn wrong(&self, node: &str, what: impl std::fmt::Display) -> DataError {
         let place = if node.is_empty() { "root group" } else { node };
-        DataError::file(
-            &self.path,
-            format!("{place}: {what}; the store is cut off or damaged: copy or download it again"),
-        )
+        DataError::file(&self.path, format!("{place}: {what}"))
     }
 
     /// A JSON file beside a node.
     fn json(&self, node: &str, name: &str) -> Result<Option<Value>> {
-        let key = if node.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{node}/{name}")
+        let key = match node {
+            "" => name.to_owned(),
+            node => format!("{node}/{name}"),
         };
-        let key = StoreKey::new(key).map_err(|e| self.fail(node, e))?;
-        match self.storage.get(&key).map_err(|e| self.fail(node, e))? {
-            None => Ok(None),
-            Some(bytes) => serde_json::from_slice(&bytes)
+        let again = "the store is cut off or damaged: copy or download it again";
+        match self.store.get(&key) {
+            Ok(None) => Ok(None),
+            Ok(Some(bytes)) => serde_json::from_slice(&bytes)
                 .map(Some)
-                .map_err(|e| self.fail(node, format!("{name}: {e}"))),
+                .map_err(|e| self.wrong(node, format!("{name}: {e}; {again}"))),
+            Err(e) => Err(self.wrong(node, format!("{e}; {again}"))),
         }
     }
 
-    fn known(&self, node: &str) -> Result<Known> {
+    fn find(&self, node: &str) -> Result<Option<Arc<Node>>> {
         let lock = || self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = lock().get(node) {
             return Ok(known.clone());
         }
-        let known = if let Some(mut meta) = self.json(node, "zarr.json")? {
-            let kind = match meta.get("node_type").and_then(Value::as_str) {
-                Some("group") => NodeKind::Group,
-                _ => NodeKind::Dataset,
-            };
-            let attributes = meta.get_mut("attributes").map(Value::take);
-            Some((kind, attributes.unwrap_or(Value::Null)))
-        } else {
-            let kind = if self.json(node, ".zarray")?.is_some() {
-                Some(NodeKind::Dataset)
-            } else {
-                self.json(node, ".zgroup")?.map(|_| NodeKind::Group)
-            };
-            match kind {
-                None => None,
-                Some(kind) => Some((kind, self.json(node, ".zattrs")?.unwrap_or(Value::Null))),
-            }
+        let found = self.read_node(node)?.map(Arc::new);
+        lock().insert(node.to_owned(), found.clone());
+        Ok(found)
+    }
+
+    fn read_node(&self, node: &str) -> Result<Option<Node>> {
+        if let Some(mut json) = self.json(node, "zarr.json")? {
+            let is_group = json.get("node_type").and_then(Value::as_str) == Some("group");
+            return Ok(Some(Node {
+                kind: if is_group {
+                    NodeKind::Group
+                } else {
+                    NodeKind::Dataset
+                },
+                meta: (!is_group).then(|| meta::version3(&json)),
+                attributes: json
+                    .get_mut("attributes")
+                    .map(Value::take)
+                    .unwrap_or_default(),
+            }));
+        }
+        let (kind, meta) = match self.json(node, ".zarray")? {
+            Some(json) => (NodeKind::Dataset, Some(meta::version2(&json))),
+            None => match self.json(node, ".zgroup")? {
+                Some(_) => (NodeKind::Group, None),
+                None => return Ok(None),
+            },
         };
-        lock().insert(node.to_owned(), known.clone());
-        Ok(known)
+        Ok(Some(Node {
+            kind,
+            meta,
+            attributes: self.json(node, ".zattrs")?.unwrap_or_default(),
+        }))
     }
 
-    fn array(&self, node: &str) -> Result<Arc<Node>> {
-        let lock = || self.arrays.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(array) = lock().get(node) {
-            return Ok(Arc::clone(array));
-        }
-        let mut storage = Arc::clone(&self.storage);
-        let mut path = node;
-        if let Some((before, name)) = node.rsplit_once('/').filter(|n| n.0.contains("/__")) {
-            let prefix = format!("{before}/");
-            storage = Arc::new(Below { storage, prefix });
-            path = name;
-        }
-        let array = Array::open(storage, &format!("/{path}"));
-        let array = Arc::new(array.map_err(|e| self.fail(node, e))?);
-        lock().insert(node.to_owned(), Arc::clone(&array));
-        Ok(array)
-    }
-
-    fn read<T: ElementOwned>(
+    /// Applies `read` to an array.
+    fn array<T>(
         &self,
         node: &str,
-        array: &Node,
-        subset: &ArraySubset,
-    ) -> Result<Vec<T>> {
-        array
-            .retrieve_array_subset(subset)
-            .map_err(|e| self.fail(node, e))
+        read: impl FnOnce(Array<'_>) -> std::result::Result<T, String>,
+    ) -> Result<T> {
+        let Some(found) = self.find(node)? else {
+            return Err(self.wrong(node, "is not there"));
+        };
+        let meta = match &found.meta {
+            None => return Err(self.wrong(node, "is a group, not an array")),
+            Some(Err(e)) => return Err(self.wrong(node, e)),
+            Some(Ok(meta)) => meta,
+        };
+        read(Array {
+            store: &self.store,
+            node,
+            meta,
+            kept: &self.kept,
+            limit: crate::h5::allocation_limit(self.size),
+        })
+        .map_err(|e| {
+            let again = "the store is cut off or damaged: copy or download it again";
+            self.wrong(node, format!("{e}; {again}"))
+        })
     }
 }
 
@@ -185,140 +204,109 @@ impl H5Source for Zarr {
     }
 
     fn kind(&self, node: &str) -> Result<Option<NodeKind>> {
-        Ok(self.known(node)?.map(|k| k.0))
+        Ok(self.find(node)?.map(|n| n.kind))
     }
 
     fn children(&self, group: &str) -> Result<Vec<String>> {
-        let prefix = if group.is_empty() {
-            StorePrefix::root()
-        } else {
-            StorePrefix::new(format!("{group}/")).map_err(|e| self.fail(group, e))?
-        };
-        let below = self
-            .storage
-            .list_dir(&prefix)
-            .map_err(|e| self.fail(group, e))?;
-        let mut names: Vec<String> = below
-            .prefixes()
-            .iter()
-            .filter_map(|p| p.as_str().trim_end_matches('/').rsplit('/').next())
-            .map(str::to_owned)
-            .collect();
-        names.sort_unstable();
-        Ok(names)
+        let mut children = Vec::new();
+        for name in self.store.names(group) {
+            let node = match group {
+                "" => name.clone(),
+                group => format!("{group}/{name}"),
+            };
+            if self.find(&node)?.is_some() {
+                children.push(name);
+            }
+        }
+        Ok(children)
     }
 
     fn attribute(&self, node: &str, name: &str) -> Result<Option<Attribute>> {
-        let Some((_, attributes)) = self.known(node)? else {
+        let Some(found) = self.find(node)? else {
             return Ok(None);
         };
-        Ok(attributes.get(name).map(|value| match value {
+        Ok(found.attributes.get(name).map(|value| match value {
             Value::Array(items) => list(items),
             one => list(std::slice::from_ref(one)),
         }))
     }
 
     fn info(&self, node: &str) -> Result<DatasetInfo> {
-        if self.kind(node)? != Some(NodeKind::Dataset) {
-            return Err(self.fail(node, "is no array"));
-        }
-        let array = self.array(node)?;
-        Ok(DatasetInfo {
-            shape: array.shape().to_vec(),
-            element: element(&array),
+        self.array(node, |array| {
+            Ok(DatasetInfo {
+                shape: array.meta.shape.clone(),
+                element: array.meta.kind.element(),
+            })
         })
     }
 
     fn numbers(&self, node: &str, ranges: &[Range<u64>]) -> Result<Numbers> {
-        let array = self.array(node)?;
-        let inside = ranges.len() == array.shape().len()
+        let info = self.info(node)?;
+        let inside = ranges.len() == info.shape.len()
             && ranges
                 .iter()
-                .zip(array.shape())
+                .zip(&info.shape)
                 .all(|(r, n)| r.start <= r.end && r.end <= *n);
         if !inside {
-            let what = format!("elements {ranges:?} lie outside shape {:?}", array.shape());
-            return Err(self.fail(node, what));
+            let what = format!("elements {ranges:?} lie outside shape {:?}", info.shape);
+            return Err(self.wrong(node, what));
         }
-        let subset = ArraySubset::new_with_ranges(ranges);
-        let (a, s) = (&*array, &subset);
-        Ok(match element(&array) {
-            ElementType::Bool => Numbers::Bool(self.read(node, a, s)?),
-            ElementType::Int {
-                size: 1,
-                signed: true,
-            } => Numbers::I8(self.read(node, a, s)?),
-            ElementType::Int {
-                size: 1,
-                signed: false,
-            } => Numbers::U8(self.read(node, a, s)?),
-            ElementType::Int {
-                size: 2,
-                signed: true,
-            } => Numbers::I16(self.read(node, a, s)?),
-            ElementType::Int {
-                size: 2,
-                signed: false,
-            } => Numbers::U16(self.read(node, a, s)?),
-            ElementType::Int {
-                size: 4,
-                signed: true,
-            } => Numbers::I32(self.read(node, a, s)?),
-            ElementType::Int {
-                size: 4,
-                signed: false,
-            } => Numbers::U32(self.read(node, a, s)?),
-            ElementType::Int {
-                size: 8,
-                signed: true,
-            } => Numbers::I64(self.read(node, a, s)?),
-            ElementType::Int {
-                size: 8,
-                signed: false,
-            } => Numbers::U64(self.read(node, a, s)?),
-            ElementType::Float { size: 4 } => Numbers::F32(self.read(node, a, s)?),
-            ElementType::Float { size: 8 } => Numbers::F64(self.read(node, a, s)?),
-            other => return Err(self.fail(node, format!("expected numbers, found {other:?}"))),
-        })
+        if !crate::h5ad::is_numeric(&info.element) {
+            let what = format!("holds {:?}, not numbers", info.element);
+            return Err(self.wrong(node, what));
+        }
+        let bytes = self.array(node, |array| array.bytes(ranges))?;
+        Ok(numbers(&info.element, &bytes))
     }
 
     fn strings(&self, node: &str) -> Result<Vec<String>> {
-        let array = self.array(node)?;
-        if element(&array) != ElementType::String {
-            return Err(self.fail(node, format!("expected texts, found {}", array.data_type())));
+        let element = self.info(node)?.element;
+        if element != ElementType::String {
+            return Err(self.wrong(node, format!("holds {element:?}, not texts")));
         }
-        let all = ArraySubset::new_with_shape(array.shape().to_vec());
-        self.read(node, &array, &all)
+        self.array(node, |array| array.texts())
     }
 
     fn field(&self, node: &str, field: &str) -> Result<FieldValues> {
-        Err(self.fail(node, format!("is no table of records with '{field}'")))
+        Err(self.wrong(node, format!("is no table of records with '{field}'")))
     }
 }
 
-fn element(array: &Node) -> ElementType {
-    // Shown as "name in version 3 / name in version 2".
-    let shown = array.data_type().to_string();
-    let name = shown.split(" / ").next().unwrap_or_default().to_owned();
-    let int = |text: &str, signed| {
-        let bits: u8 = text.parse().ok()?;
-        matches!(bits, 8 | 16 | 32 | 64).then_some(ElementType::Int {
-            size: bits / 8,
-            signed,
-        })
-    };
-    let found = match &name[..] {
-        "bool" => Some(ElementType::Bool),
-        "string" => Some(ElementType::String),
-        "float32" => Some(ElementType::Float { size: 4 }),
-        "float64" => Some(ElementType::Float { size: 8 }),
-        other => match (other.strip_prefix("uint"), other.strip_prefix("int")) {
-            (Some(bits), _) => int(bits, false),
-            (_, Some(bits)) => int(bits, true),
-            _ => None,
-        },
-    };
-    found.unwrap_or(ElementType::Other(name))
+/// Little-endian bytes as numbers of their type.
+fn numbers(element: &ElementType, bytes: &[u8]) -> Numbers {
+    macro_rules! as_numbers {
+        ($variant:ident, $type:ty) => {
+            Numbers::$variant(
+                bytes
+                    .as_chunks::<{ size_of::<$type>() }>()
+                    .0
+                    .iter()
+                    .map(|b| <$type>::from_le_bytes(*b))
+                    .collect(),
+            )
+        };
+    }
+    match (element, Kind::Number(element.clone()).width()) {
+        (ElementType::Float { .. }, 2) => Numbers::F32(
+            bytes
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|b| half::f16::from_le_bytes(*b).to_f32())
+                .collect(),
+        ),
+        (ElementType::Float { .. }, 4) => as_numbers!(F32, f32),
+        (ElementType::Float { .. }, _) => as_numbers!(F64, f64),
+        (ElementType::Int { signed: true, .. }, 1) => as_numbers!(I8, i8),
+        (ElementType::Int { signed: true, .. }, 2) => as_numbers!(I16, i16),
+        (ElementType::Int { signed: true, .. }, 4) => as_numbers!(I32, i32),
+        (ElementType::Int { signed: true, .. }, _) => as_numbers!(I64, i64),
+        (ElementType::Int { .. }, 1) => as_numbers!(U8, u8),
+        (ElementType::Int { .. }, 2) => as_numbers!(U16, u16),
+        (ElementType::Int { .. }, 4) => as_numbers!(U32, u32),
+        (ElementType::Int { .. }, _) => as_numbers!(U64, u64),
+        _ => Numbers::Bool(bytes.iter().map(|&b| b != 0).collect()),
+    }
 }
 
 /// JSON values as an attribute of HDF5.

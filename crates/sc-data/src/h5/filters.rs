@@ -24,19 +24,34 @@ pub(super) fn registry(limit: usize) -> FilterRegistry {
         registry.register(
             id,
             Box::new(move |filter, data, _| {
-                let pipeline = FilterPipeline {
-                    filters: vec![Filter {
-                        id,
-                        flags: 0,
-                        cd_values: filter.client_data.clone(),
-                    }],
-                };
-                reverse_filters_masked_bounded(&pipeline, data, 0, limit)
-                    .map_err(|e| Error::DecompressionError(e.to_string()))
+                reverse(id, filter.client_data.clone(), data, limit)
+                    .map_err(Error::DecompressionError)
             }),
         );
     }
     registry
+}
+
+/// Unpacks a Blosc 1 frame of at most `limit` bytes.
+pub(crate) fn blosc(data: &[u8], limit: usize) -> Result<Vec<u8>, String> {
+    reverse(BLOSC, Vec::new(), data, limit)
+}
+
+/// Unpacks Zstandard frames of at most `limit` bytes.
+pub(crate) fn zstd(data: &[u8], limit: usize) -> Result<Vec<u8>, String> {
+    reverse(ZSTD, Vec::new(), data, limit)
+}
+
+fn reverse(id: u16, cd_values: Vec<u32>, data: &[u8], limit: usize) -> Result<Vec<u8>, String> {
+    let filter = Filter {
+        id,
+        flags: 0,
+        cd_values,
+    };
+    let pipeline = FilterPipeline {
+        filters: vec![filter],
+    };
+    reverse_filters_masked_bounded(&pipeline, data, 0, limit).map_err(|e| e.to_string())
 }
 
 /// Unpacks LibLZF data: literal runs, and copies from up to 8 KiB back.
