@@ -3,6 +3,7 @@
 
 use crate::error::{Result, at};
 use sc_data::atomic::write_bytes_atomic;
+use sc_data::tokens::Tokenizer;
 use sc_models::weights::{Tensors, read_safetensors, to_safetensors};
 use sc_train::ModelSpec;
 use serde::{Deserialize, Serialize};
@@ -36,14 +37,9 @@ pub(crate) fn write(
     config: &ModelConfig,
     genes: &[String],
     weights: &Tensors,
+    tokenizer: &Tokenizer,
     manifest: &[u8],
 ) -> Result<()> {
-    let tokenizer = serde_json::json!({
-        "architecture": config.spec.architecture,
-        "input": config.spec.input,
-        "vocabulary": "genes.tsv",
-        "genes": genes.len(),
-    });
     let mut table = String::from("gene\n");
     genes.iter().for_each(|g| {
         table.push_str(g);
@@ -52,7 +48,7 @@ pub(crate) fn write(
     let files = [
         ("config.json", serde_json::to_vec_pretty(config)?),
         ("genes.tsv", table.into_bytes()),
-        ("tokenizer.json", serde_json::to_vec_pretty(&tokenizer)?),
+        ("tokenizer.json", tokenizer.to_json()?.into_bytes()),
         ("model.safetensors", to_safetensors(weights)?),
         ("training.json", manifest.to_vec()),
     ];

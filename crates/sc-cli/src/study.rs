@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Cells on which variable genes are chosen, at most.
-const HVG_CELLS: usize = 50_000;
+const HVG_CELLS: usize = 20_000;
 
 /// The `n` most variable genes of the cells at `rows`, or all; positions in the file, ascending.
 pub(crate) fn variable_genes(

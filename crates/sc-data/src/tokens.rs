@@ -16,4 +16,4 @@ pub mod sentences;
 pub mod uce;
 
 pub use bins::{Admissible, MAX_BINS, admissible, bin_cell, bin_row, bin_row_highest};
-pub use config::Tokenizer;
+pub use config::{Ties, Tokenizer};

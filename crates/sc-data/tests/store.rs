@@ -16,7 +16,8 @@ fn matrix(cells: usize, genes: usize) -> CsrMatrix {
     let mut dense = vec![0.0f32; cells * genes];
     for (k, v) in dense.iter_mut().enumerate() {
         let draw: f64 = rng.random();
-        if draw < 0.1 && k / genes % 7 != 0 {
+        let empty_cell = (k / genes).is_multiple_of(7);
+        if draw < 0.1 && !empty_cell {
             *v = (1.0 / (draw + 1e-6)).min(1e6).floor() as f32;
         }
     }

@@ -9,6 +9,7 @@ use crate::tasks::scgpt::{SPECIAL_TOKENS, ScGptTask, TokenConfig};
 use crate::trainer::{self, Run, StepReport};
 use burn::module::Module;
 use burn::tensor::Device;
+use sc_data::tokens::Tokenizer;
 use sc_models::cellplm::{CellPlmConfig, HeadConfig};
 use sc_models::scgpt::{InputNorm, ScGptConfig};
 use sc_models::weights::{self, Tensors};
@@ -127,6 +128,9 @@ pub trait Trainable: Send + Sync {
     /// Width of the embedding.
     fn dims(&self) -> usize;
 
+    /// How cells become its input, for `tokenizer.json`.
+    fn tokenizer(&self) -> Tokenizer;
+
     /// Number of parameters.
     ///
     /// # Errors
@@ -178,6 +182,10 @@ impl<T: Task> Trainable for T {
 
     fn dims(&self) -> usize {
         Task::dims(self)
+    }
+
+    fn tokenizer(&self) -> Tokenizer {
+        Task::tokenizer(self)
     }
 
     fn parameters(&self, device: &Device) -> Result<usize> {

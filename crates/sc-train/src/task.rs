@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::losses::Losses;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use sc_data::tokens::Tokenizer;
 use sc_models::weights::Names;
 
 /// An architecture with its tokens and its objective: all that the step loop asks of it.
@@ -50,4 +51,7 @@ pub trait Task: Send + Sync {
 
     /// Width of the embedding.
     fn dims(&self) -> usize;
+
+    /// How cells become its input, for `tokenizer.json`.
+    fn tokenizer(&self) -> Tokenizer;
 }

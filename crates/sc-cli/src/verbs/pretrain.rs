@@ -68,6 +68,7 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
         &plan.config,
         &plan.genes,
         &weights,
+        &plan.task.tokenizer(),
         &manifest.close()?,
     )
 }

@@ -16,7 +16,8 @@ pub(super) fn guess(sample: &CsrMatrix, kind: ValueKind) -> Option<String> {
             common_sum(sample, |v| v).map(|s| format!("scaled to {s} a cell, no logarithm"))
         }
         ValueKind::Log1p => {
-            let bases: [(&str, fn(f64) -> f64); 3] = [
+            type Back = fn(f64) -> f64;
+            let bases: [(&str, Back); 3] = [
                 ("ln", f64::exp),
                 ("log2", f64::exp2),
                 ("log10", |v| 10f64.powf(v)),

@@ -257,7 +257,10 @@ mod tests {
         );
         assert_eq!(genes("A1BG\r\nA1CF\r\n").genes, ["A1BG", "A1CF"]);
         let twice = genes("ENSG00000283886\nENSG00000283886.2\n");
-        assert_eq!((twice.genes.len(), twice.vocabulary().unwrap().len()), (2, 1));
+        assert_eq!(
+            (twice.genes.len(), twice.vocabulary().unwrap().len()),
+            (2, 1)
+        );
     }
 
     #[test]

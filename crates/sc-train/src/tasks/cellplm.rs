@@ -11,6 +11,7 @@ use rand_distr::StandardNormal;
 use sc_data::CsrMatrix;
 use sc_data::rng::stream;
 use sc_data::sampler;
+use sc_data::tokens::Tokenizer;
 use sc_models::cellplm::{
     CellPlm, CellPlmConfig, Covariates, HeadConfig, INIT, LatentConfig, LatentNoise, NAMES,
     Sentence,
@@ -209,5 +210,11 @@ impl Task for CellPlmTask {
 
     fn dims(&self) -> usize {
         self.network.latent_dim
+    }
+
+    fn tokenizer(&self) -> Tokenizer {
+        Tokenizer::Sentences {
+            cells: self.input.cells,
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::task::Task;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use sc_data::rng::stream;
 use sc_data::sampler;
-use sc_data::tokens::{bin_cell, bin_row_highest};
+use sc_data::tokens::{Ties, Tokenizer, bin_cell, bin_row_highest};
 use sc_models::init::initialise;
 use sc_models::layers::norm::Phase;
 use sc_models::scgpt::{INIT, InputNorm, NAMES, Prediction, ScGpt, ScGptConfig, Tokens};
@@ -21,17 +21,6 @@ const MASKED: f32 = -1.0;
 const PADDING: f32 = -2.0;
 /// The epoch whose draws serve embedding.
 const EMBEDDING: u64 = u64::MAX;
-
-/// How a value that ties with others falls into a bin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ties {
-    /// Uniformly among the bins it may fall into (scGPT).
-    #[default]
-    Random,
-    /// The highest of them (scFormer).
-    Highest,
-}
 
 /// How a cell becomes tokens, and what is asked of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -284,5 +273,13 @@ impl Task for ScGptTask {
 
     fn dims(&self) -> usize {
         self.network.width
+    }
+
+    fn tokenizer(&self) -> Tokenizer {
+        Tokenizer::Bins {
+            bins: self.input.bins,
+            ties: self.input.ties,
+            length: self.input.length,
+        }
     }
 }
