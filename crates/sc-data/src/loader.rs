@@ -1,5 +1,6 @@
 //! Reading minibatches: many at a time where that is faster, and ahead of whoever computes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
@@ -51,49 +52,6 @@ impl Counts for RawCounts {
     }
 }
 
-/// Cells that are read together, because successive minibatches come from the same places.
-#[derive(Default)]
-struct Window {
-    /// Distinct cells, ascending.
-    cells: Vec<usize>,
-    counts: CsrMatrix,
-}
-
-impl Window {
-    fn read(&mut self, counts: &dyn Counts, minibatches: &[Vec<usize>]) -> Result<()> {
-        self.cells.clear();
-        self.cells.extend(minibatches.iter().flatten());
-        self.cells.sort_unstable();
-        self.cells.dedup();
-        counts.read_into(&self.cells, &mut self.counts)
-    }
-
-    /// The cells at `rows`, all of which were read.
-    fn gather(&self, rows: &[usize], out: &mut CsrMatrix) {
-        let at = rows.iter().map(|r| self.cells.binary_search(r));
-        let at: Vec<usize> = at.map(Result::unwrap_or_default).collect();
-        self.counts.gather(&at, out);
-    }
-}
-
-/// Cells of one window: `mixed`, or what the source likes; 1 where cells can be read alone.
-fn window_size(counts: &dyn Counts, mixed: Option<usize>) -> usize {
-    match counts.window() {
-        1 => 1,
-        window => mixed.unwrap_or(window),
-    }
-}
-
-/// How many of the next minibatches make a window of `size` cells; at least one.
-fn in_window(minibatches: &[Vec<usize>], size: usize) -> usize {
-    let mut cells = 0;
-    let fit = minibatches.iter().take_while(|m| {
-        cells += m.len();
-        cells <= size
-    });
-    fit.count().max(1)
-}
-
 /// Minibatches one after the other, read in groups of many cells where that is faster.
 ///
 /// What comes out does not depend on the size of the groups.
@@ -102,7 +60,9 @@ pub struct Windows<'a> {
     /// Cells of a group.
     size: usize,
     minibatches: &'a [Vec<usize>],
-    window: Window,
+    /// Distinct cells of the window, ascending, and their counts.
+    cells: Vec<usize>,
+    window: CsrMatrix,
     /// Minibatches of the window that have not been given out.
     ready: usize,
 }
@@ -117,11 +77,16 @@ impl<'a> Windows<'a> {
         minibatches: &'a [Vec<usize>],
         mixed: Option<usize>,
     ) -> Self {
+        let size = match counts.window() {
+            1 => 1,
+            window => mixed.unwrap_or(window),
+        };
         Self {
             counts,
-            size: window_size(counts, mixed),
+            size,
             minibatches,
-            window: Window::default(),
+            cells: Vec::new(),
+            window: CsrMatrix::default(),
             ready: 0,
         }
     }
@@ -132,22 +97,40 @@ impl<'a> Windows<'a> {
     /// Whatever is wrong with the file or its values.
     pub fn next_into(&mut self, out: &mut CsrMatrix) -> Option<Result<()>> {
         let (rows, rest) = self.minibatches.split_first()?;
-        if self.size <= rows.len() && self.ready == 0 {
+        if self.size <= rows.len() {
             self.minibatches = rest;
             return Some(self.counts.read_into(rows, out));
         }
-        if self.ready == 0 {
-            self.ready = in_window(self.minibatches, self.size);
-            let group = &self.minibatches[..self.ready];
-            if let Err(e) = self.window.read(self.counts, group) {
-                self.minibatches = &[];
-                return Some(Err(e));
-            }
+        if self.ready == 0
+            && let Err(e) = self.fill()
+        {
+            self.minibatches = &[];
+            return Some(Err(e));
         }
         self.minibatches = rest;
         self.ready -= 1;
-        self.window.gather(rows, out);
+        // Every row was put into the window, so the search finds it.
+        let at: Vec<usize> = rows
+            .iter()
+            .map(|r| self.cells.binary_search(r).unwrap_or_default())
+            .collect();
+        self.window.gather(&at, out);
         Some(Ok(()))
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        let mut cells = 0;
+        let group = self.minibatches.iter().take_while(|m| {
+            cells += m.len();
+            cells <= self.size
+        });
+        self.ready = group.count().max(1);
+        self.cells.clear();
+        let group = self.minibatches.iter().take(self.ready);
+        self.cells.extend(group.flatten());
+        self.cells.sort_unstable();
+        self.cells.dedup();
+        self.counts.read_into(&self.cells, &mut self.window)
     }
 }
 
@@ -170,16 +153,11 @@ impl Loader {
         let (send, ready) = sync_channel(ahead);
         let (used, returned) = channel();
         let thread = std::thread::spawn(move || {
-            let size = window_size(&*counts, mixed);
-            let out = Outlet {
-                send,
-                returned,
-                spare: Vec::new(),
-            };
-            match minibatches.first() {
-                Some(first) if size > first.len() => by_window(&*counts, &minibatches, size, out),
-                _ => one_by_one(&*counts, &minibatches, out),
-            }
+            read_all(
+                Windows::new(&*counts, &minibatches, mixed),
+                &send,
+                &returned,
+            )
         });
         Self {
             ready: Some(ready),
@@ -202,75 +180,24 @@ impl Loader {
     }
 }
 
-/// Where minibatches go, and where their memory comes back.
-struct Outlet {
-    send: SyncSender<Result<CsrMatrix>>,
-    returned: Receiver<CsrMatrix>,
-    spare: Vec<CsrMatrix>,
-}
-
-impl Outlet {
-    /// Memory to read into: used before, if some has come back.
-    fn memory(&mut self) -> CsrMatrix {
-        self.spare.extend(self.returned.try_iter());
-        self.spare.pop().unwrap_or_default()
-    }
-
-    /// Hands a minibatch on; `false` when nothing more is wanted or can follow.
-    fn hand_on(&self, read: Result<CsrMatrix>) -> bool {
+fn read_all(
+    mut windows: Windows<'_>,
+    send: &SyncSender<Result<CsrMatrix>>,
+    returned: &Receiver<CsrMatrix>,
+) {
+    let mut spare: VecDeque<CsrMatrix> = VecDeque::new();
+    loop {
+        spare.extend(returned.try_iter());
+        let mut out = spare.pop_front().unwrap_or_default();
+        let Some(read) = windows.next_into(&mut out) else {
+            return;
+        };
         let failed = read.is_err();
-        self.send.send(read).is_ok() && !failed
-    }
-}
-
-fn one_by_one(counts: &dyn Counts, minibatches: &[Vec<usize>], mut out: Outlet) {
-    for rows in minibatches {
-        let mut matrix = out.memory();
-        let read = counts.read_into(rows, &mut matrix);
-        if !out.hand_on(read.map(|()| matrix)) {
+        // The receiver is gone when nobody wants more.
+        if send.send(read.map(|()| out)).is_err() || failed {
             return;
         }
     }
-}
-
-/// Reads the next window while minibatches are cut from the one before, so that no thread waits.
-fn by_window(counts: &dyn Counts, minibatches: &[Vec<usize>], size: usize, mut out: Outlet) {
-    std::thread::scope(|scope| {
-        let (full, windows) = sync_channel::<Result<(Window, usize)>>(0);
-        let (used, empty) = channel::<Window>();
-        scope.spawn(move || {
-            let mut rest = minibatches;
-            while !rest.is_empty() {
-                let n = in_window(rest, size);
-                let mut window = empty.try_recv().unwrap_or_default();
-                let read = window.read(counts, &rest[..n]);
-                let failed = read.is_err();
-                if full.send(read.map(|()| (window, n))).is_err() || failed {
-                    return;
-                }
-                rest = &rest[n..];
-            }
-        });
-        let mut rest = minibatches.iter();
-        for window in windows {
-            let (window, n) = match window {
-                Ok(window) => window,
-                Err(e) => {
-                    out.hand_on(Err(e));
-                    return;
-                }
-            };
-            for rows in rest.by_ref().take(n) {
-                let mut matrix = out.memory();
-                window.gather(rows, &mut matrix);
-                if !out.hand_on(Ok(matrix)) {
-                    return;
-                }
-            }
-            // The reader is gone after the last window.
-            let _ = used.send(window);
-        }
-    });
 }
 
 impl Drop for Loader {
