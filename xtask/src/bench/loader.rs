@@ -127,10 +127,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     let mut command = cargo();
     command.current_dir(root()).args([
         "build",
-        "--package",
-        "scfm-benches",
-        "--bin",
-        "loader",
+        // The selection of packages that tests use as well: another would build burn once more.
+        "--workspace",
+        "--bins",
         "--message-format=json-render-diagnostics",
     ]);
     let bench = Sides {
@@ -148,8 +147,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
             if side == Side::Python && args.python == "none" {
                 continue;
             }
-            if cache == "cold" {
-                drop_from_cache(&bench.dir.join(reads));
+            match cache {
+                "cold" => drop_from_cache(&bench.dir.join(reads)),
+                // Whatever ran before may have pushed the file out: a first run brings it back.
+                _ => drop(bench.measure(side, arguments)?),
             }
             let line = bench.measure(side, arguments)?;
             println!(
