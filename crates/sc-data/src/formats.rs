@@ -1,6 +1,6 @@
 //! Files of other formats, seen as AnnData.
 //!
-//! Each module turns a format into an [`H5Source`](crate::h5::H5Source) that presents the tree of an
+//! Each module turns a format into an [`H5Source`] that presents the tree of an
 //! AnnData file, so that everything above reads it without knowing. Which format a file is shows in
 //! its content; its name only helps to say what it might have been.
 

@@ -88,7 +88,7 @@ pub(crate) fn sample(store: &CellStore, wanted: usize) -> Result<CsrMatrix> {
 /// Finds the counts of a file: `layers/counts`, then `raw/X`, then `X`.
 ///
 /// The decision rests on a sample of rows; every row is checked again when it is read through
-/// [`CountsReader`].
+/// [`CountsReader`](super::CountsReader).
 ///
 /// # Errors
 /// [`DataError::File`] when no matrix holds counts (the message says what the values look like and
