@@ -76,6 +76,60 @@ fn several_files_are_one_experiment() {
     );
 }
 
+/// Files of other formats go the same way, and embeddings where the name of the output says.
+#[test]
+fn embeddings_of_any_format_go_where_they_are_asked_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = simulated(folder.path(), 40);
+    pretrain(&[&file], folder.path(), "model", "never", SMALL_CELLPLM);
+    let model = folder.path().join("model");
+    let triplets = folder.path().join("triplets");
+    fs::create_dir(&triplets).unwrap();
+    let genes = sc_data::H5ad::open(&file).unwrap().var_names().unwrap();
+    fs::write(triplets.join("barcodes.tsv"), "c1\nc2\n").unwrap();
+    fs::write(triplets.join("genes.tsv"), genes.join("\n")).unwrap();
+    let matrix = format!(
+        "%%MatrixMarket matrix coordinate integer general\n{} 2 3\n1 1 5\n2 1 3\n9 2 4\n",
+        genes.len()
+    );
+    fs::write(triplets.join("matrix.mtx"), matrix).unwrap();
+    for (input, cells) in [(&file, 40), (&triplets, 2)] {
+        for output in ["a.npy", "a.parquet", "a.h5ad"] {
+            let output = folder.path().join(output);
+            succeed(&[
+                "embed",
+                text(input),
+                "--model",
+                text(&model),
+                "-o",
+                text(&output),
+            ]);
+            if output.extension().is_some_and(|e| e == "h5ad") {
+                let written = sc_data::H5ad::open(&output).unwrap();
+                assert_eq!(written.obsm("X_cellplm").unwrap().nrows(), cells);
+                assert_eq!(written.n_vars(), genes.len());
+            }
+            assert!(fs::metadata(&output).unwrap().len() > 100);
+        }
+    }
+    fail(
+        &[
+            "embed",
+            text(&triplets),
+            "--model",
+            text(&model),
+            "--in-place",
+        ],
+        &["triplets", "is no .h5ad"],
+    );
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().collect();
+    assert!(
+        left.iter()
+            .all(|e| !e.file_name().to_string_lossy().starts_with('.')),
+        "{left:?}"
+    );
+}
+
 #[test]
 fn a_store_is_written_on_request() {
     let folder = tempfile::tempdir().unwrap();
