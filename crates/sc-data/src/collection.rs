@@ -22,7 +22,7 @@ struct Part {
     /// Cells in the parts before.
     first: usize,
     /// For each gene of the file, its place in the union.
-    columns: Vec<u32>,
+    columns: Vec<Option<u32>>,
 }
 
 impl Collection {
@@ -56,12 +56,11 @@ impl Collection {
             let columns = names
                 .iter()
                 .map(|n| {
-                    *position
-                        .entry(normal_form(n).to_owned())
-                        .or_insert_with(|| {
-                            genes.push(n.clone());
-                            genes.len() as u32 - 1
-                        })
+                    let place = position.entry(normal_form(n).to_owned());
+                    Some(*place.or_insert_with(|| {
+                        genes.push(n.clone());
+                        genes.len() as u32 - 1
+                    }))
                 })
                 .collect();
             let cells = counts.cells();
@@ -114,7 +113,7 @@ impl Counts for Collection {
             next.push(stacked.rows());
             if !rows.is_empty() {
                 let read = part.counts.read(rows)?;
-                stacked.append(&read.move_cols(&part.columns, self.genes.len())?)?;
+                stacked.append(&read.sum_cols(&part.columns, self.genes.len())?)?;
             }
         }
         let order: Vec<usize> = rows

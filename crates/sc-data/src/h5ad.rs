@@ -15,6 +15,7 @@ use crate::h5::{Attribute, ElementType, H5Source, NodeKind, text_attribute};
 
 mod column;
 mod convert;
+mod edit;
 mod frame;
 mod matrix;
 mod obs;
@@ -23,10 +24,11 @@ mod write;
 
 pub use column::{Column, Factor, Missing};
 pub use convert::to_h5ad;
+pub use edit::WriteTarget;
 pub use frame::FrameInfo;
 pub use matrix::{Layout, MatrixInfo};
 pub use obs::write_obs;
-pub use obsm::{ObsmWriter, WriteTarget, write_obsm};
+pub use obsm::{ObsmWriter, write_obsm};
 pub use write::{H5adWriter, NewFrame, write_h5ad};
 
 /// Which matrix of an AnnData file.

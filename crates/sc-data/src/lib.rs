@@ -13,6 +13,7 @@ pub mod error;
 pub mod export;
 pub mod formats;
 pub mod genes;
+mod gzip;
 pub mod h5;
 pub mod h5ad;
 pub mod hvg;

@@ -76,8 +76,7 @@ pub fn grouped(
     let mut minibatches = Vec::new();
     for (id, mut cells) in by_group(rows, group) {
         cells.shuffle(&mut stream(seed, "order", u64::from(id) + 1, epoch));
-        let count = cells.len().div_ceil(size.max(1)).max(1);
-        minibatches.extend(cut(&cells, cells.len().div_ceil(count)));
+        minibatches.extend(even(&cells, size));
     }
     minibatches.shuffle(&mut stream(seed, "order", 0, epoch));
     minibatches
@@ -151,7 +150,14 @@ fn cut(order: &[usize], size: usize) -> Vec<Vec<usize>> {
     order.chunks(size.max(1)).map(<[usize]>::to_vec).collect()
 }
 
-fn by_group(rows: &[usize], group: impl Fn(usize) -> u32) -> BTreeMap<u32, Vec<usize>> {
+/// Parts of at most `size` cells, spread evenly, so that none is a small rest.
+pub(crate) fn even(order: &[usize], size: usize) -> Vec<Vec<usize>> {
+    let parts = order.len().div_ceil(size.max(1)).max(1);
+    cut(order, order.len().div_ceil(parts))
+}
+
+/// The rows of every group, in their order.
+pub(crate) fn by_group(rows: &[usize], group: impl Fn(usize) -> u32) -> BTreeMap<u32, Vec<usize>> {
     let mut groups: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for &row in rows {
         groups.entry(group(row)).or_default().push(row);

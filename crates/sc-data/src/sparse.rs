@@ -276,19 +276,11 @@ impl CsrMatrix {
         out
     }
 
-    /// Moves column `j` to `map[j]` of `cols` columns; values that meet in one are summed.
+    /// Moves column `j` to `map[j]` of `cols` columns, dropping it where that is `None`; values that
+    /// meet in one are summed.
     ///
     /// # Errors
     /// [`DataError::Invalid`] when the map has another number of columns.
-    pub(crate) fn move_cols(&self, map: &[u32], cols: usize) -> Result<Self> {
-        let map: Vec<Option<u32>> = map.iter().copied().map(Some).collect();
-        self.sum_cols(&map, cols)
-    }
-
-    /// The same, dropping columns whose place is `None`.
-    ///
-    /// # Errors
-    /// As [`Self::move_cols`].
     pub(crate) fn sum_cols(&self, map: &[Option<u32>], cols: usize) -> Result<Self> {
         if self.cols != map.len() {
             return Err(DataError::invalid(format!(

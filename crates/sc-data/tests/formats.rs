@@ -38,7 +38,8 @@ fn sum(matrix: &CsrMatrix) -> f64 {
 
 #[test]
 fn real_files_of_every_format_hold_what_their_tools_say() {
-    // Cells, features, entries and sum as scanpy, muon, loompy and anndata read them.
+    // Cells, features, entries and sum as scanpy 1.11.5, mudata, h5py (loom) and anndata 0.12 read them,
+    // but for mtx_int_ids and the Zarr of 0.13.3, which those cannot open.
     for (what, cells, features, entries, total) in [
         (
             "10x/1.2.0_filtered_gene_bc_matrices_h5.h5",

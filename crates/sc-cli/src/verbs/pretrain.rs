@@ -17,13 +17,11 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
     let device = sc_models::device::open(&args.device)?;
     let mut source = Source::open_all(&args.files, &args.from)?;
     let reads = spec.train.steps * spec.train.minibatch as u64;
-    let hashes = if args.dry_run {
-        Vec::new()
-    } else {
-        let hashes = args.files.iter().map(|f| sc_data::atomic::hash_file(f));
-        hashes.collect::<Result<Vec<_>, _>>()?
-    };
+    let mut hashes = Vec::new();
     if !args.dry_run {
+        for file in &args.files {
+            hashes.push(sc_data::atomic::hash_file(file)?);
+        }
         packing::prepare(&mut source, &hashes, &args.store, reads)?;
     }
     let rows: Vec<usize> = (0..source.cells()).collect();

@@ -1,15 +1,13 @@
 //! Matrix Market triplets of 10x: `matrix.mtx`, `barcodes.tsv` and `features.tsv` or `genes.tsv`,
 //! plain or gzip, in a folder or named by the matrix (with any prefix, as in GEO).
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flate2::read::MultiGzDecoder;
-
 use super::view::View;
 use crate::error::{DataError, Result};
+use crate::gzip;
 use crate::h5::{H5Source, Numbers};
 
 /// Whether a folder holds a `matrix.mtx`.
@@ -106,21 +104,10 @@ fn beside(matrix: &Path, names: &[&str]) -> Result<PathBuf> {
     })
 }
 
-fn reader(path: &Path) -> Result<Box<dyn BufRead>> {
-    let mut file = File::open(path).map_err(|e| DataError::io(path, e))?;
-    let mut magic = [0; 2];
-    let packed = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
-    let file = File::open(path).map_err(|e| DataError::io(path, e))?;
-    Ok(match packed {
-        true => Box::new(BufReader::with_capacity(1 << 20, MultiGzDecoder::new(file))),
-        false => Box::new(BufReader::with_capacity(1 << 20, file)),
-    })
-}
-
 /// Fields of every line of a table without a header.
 fn table(path: &Path) -> Result<Vec<Vec<String>>> {
     let mut out = Vec::new();
-    for line in reader(path)?.lines() {
+    for line in gzip::reader(path)?.lines() {
         let line = line.map_err(|e| DataError::io(path, e))?;
         out.push(
             line.trim_end_matches('\r')
@@ -143,7 +130,7 @@ struct Triplets {
 }
 
 fn parse(path: &Path) -> Result<Triplets> {
-    let mut reader = reader(path)?;
+    let mut reader = gzip::reader(path)?;
     let mut line = String::new();
     let mut number = 0u64;
     let mut next = |line: &mut String| -> Result<bool> {

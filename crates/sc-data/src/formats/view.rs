@@ -121,7 +121,7 @@ impl H5Source for View {
     }
 
     fn format(&self) -> &'static str {
-        "converted"
+        "another format"
     }
 
     fn kind(&self, node: &str) -> Result<Option<NodeKind>> {

@@ -12,15 +12,13 @@
 //! Gzip is unpacked. [`read`] tells them apart by what is in them.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
 use super::{Vocabulary, normal_form};
 use crate::error::{DataError, Result};
+use crate::gzip;
 use crate::h5ad::H5ad;
 use crate::tokens::ranks::FIRST_GENE;
 
@@ -70,7 +68,7 @@ impl PublishedVocabulary {
 /// [`DataError::Io`] when the system refuses; [`DataError::File`] when the format is none of them, two
 /// genes have one token, a gene comes twice, or there is none.
 pub fn read(path: &Path) -> Result<PublishedVocabulary> {
-    let bytes = unpacked(path)?;
+    let bytes = gzip::read(path, LIMIT)?;
     if bytes.starts_with(b"\x89HDF") {
         let genes = H5ad::open(path)?.var_names()?;
         let tokens = (FIRST_GENE..).take(genes.len()).collect();
@@ -82,32 +80,6 @@ pub fn read(path: &Path) -> Result<PublishedVocabulary> {
         return checked(found).map_err(|e| DataError::file(path, e.to_string()));
     }
     parse(&bytes).map_err(|e| DataError::file(path, e.to_string()))
-}
-
-/// The bytes of a file, unpacked when it is gzip.
-pub(crate) fn unpacked(path: &Path) -> Result<Vec<u8>> {
-    let io = |e| DataError::io(path, e);
-    let mut file = File::open(path).map_err(io)?;
-    let mut bytes = Vec::new();
-    let read = file
-        .by_ref()
-        .take(LIMIT)
-        .read_to_end(&mut bytes)
-        .map_err(io)?;
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut out = Vec::new();
-        let unpack = MultiGzDecoder::new(&bytes[..])
-            .take(LIMIT)
-            .read_to_end(&mut out);
-        unpack.map_err(|e| {
-            DataError::file(path, format!("gzip: {e}; the file is cut off or damaged"))
-        })?;
-        bytes = out;
-    }
-    if read as u64 == LIMIT || bytes.len() as u64 == LIMIT {
-        return Err(DataError::file(path, "is longer than any vocabulary"));
-    }
-    Ok(bytes)
 }
 
 /// Reads a vocabulary that is no HDF5 file from its bytes.

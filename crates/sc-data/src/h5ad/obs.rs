@@ -1,17 +1,13 @@
 //! Adding columns to `obs` of an AnnData file without touching anything else in it.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rust_hdf5::{FileLocking, H5File};
-
-use super::obsm::{WriteTarget, compare};
+use super::edit::{self, Draft, WriteTarget};
 use super::write::write_column;
 use super::{Column, H5ad};
-use crate::atomic::Temporary;
 use crate::error::{DataError, Result};
 use crate::h5::NodeKind;
-use crate::h5::writer::{OpenFile, wrap};
+use crate::h5::writer::wrap;
 
 /// Adds or replaces columns of `obs`, one value a cell.
 ///
@@ -52,43 +48,32 @@ pub fn write_obs(source: &Path, target: &WriteTarget, columns: &[(String, Column
             )));
         }
     }
-    let destination: PathBuf = match target {
-        WriteTarget::InPlace => source.to_path_buf(),
-        WriteTarget::Copy(path) => path.clone(),
-    };
-    let mut temp = Temporary::beside(&destination)?;
-    let mut from = File::open(source).map_err(|e| DataError::io(source, e))?;
-    let permissions = from.metadata().ok().map(|m| m.permissions());
-    std::io::copy(&mut from, temp.file_mut()).map_err(|e| DataError::io(&destination, e))?;
-    wrap(&destination, edit(&before, temp.path(), columns))?;
-    verify(&before, temp.path(), &destination, columns)?;
-    if let (WriteTarget::InPlace, Some(permissions)) = (target, permissions) {
-        std::fs::set_permissions(temp.path(), permissions)
-            .map_err(|e| DataError::io(&destination, e))?;
+    let draft = Draft::of(source, target)?;
+    wrap(draft.destination(), add(&before, &draft, columns))?;
+    let after = H5ad::open(draft.path()).map_err(|e| draft.fault(&e.to_string()))?;
+    for (name, values) in columns {
+        let found = after.obs_column(name);
+        let found = found.map_err(|e| draft.fault(&e.to_string()))?;
+        if (0..values.len()).any(|k| found.text(k) != values.text(k)) {
+            return Err(draft.fault(&format!("other values of obs['{name}']")));
+        }
     }
-    temp.publish()
+    let ours: Vec<String> = columns.iter().map(|c| format!("obs/{}", c.0)).collect();
+    draft.compare(&before, &**after.source(), &ours)?;
+    draft.publish()
 }
 
-fn edit(
+fn add(
     before: &H5ad,
-    path: &Path,
+    draft: &Draft,
     columns: &[(String, Column)],
-) -> std::result::Result<(), rust_hdf5::Hdf5Error> {
-    let open = OpenFile::new(
-        H5File::options()
-            .locking(FileLocking::Disabled)
-            .open_rw(path)?,
-    );
+) -> Result<(), rust_hdf5::Hdf5Error> {
+    let open = draft.open()?;
     let file = open.get()?;
     let obs = file.root_group().group("obs")?;
     let mut order = before.obs().columns().to_vec();
     for (name, values) in columns {
-        let node = format!("obs/{name}");
-        match before.source().kind(&node).ok().flatten() {
-            Some(NodeKind::Dataset) => file.delete_dataset(&node)?,
-            Some(NodeKind::Group) => file.delete_group(&node)?,
-            None => {}
-        }
+        edit::delete(file, before, &format!("obs/{name}"))?;
         write_column(&obs, name, values)?;
         if !order.contains(name) {
             order.push(name.clone());
@@ -98,29 +83,4 @@ fn edit(
     obs.set_attr_string_array("column-order", &order)?;
     drop(obs);
     open.close()
-}
-
-/// Reads the copy back: the new columns as given, and every other node as it was.
-fn verify(
-    before: &H5ad,
-    path: &Path,
-    destination: &Path,
-    columns: &[(String, Column)],
-) -> Result<()> {
-    let fault = |what: String| {
-        DataError::file(
-            destination,
-            format!("was not written: reading back the copy gave {what}; please report this"),
-        )
-    };
-    let after = H5ad::open(path).map_err(|e| fault(e.to_string()))?;
-    for (name, values) in columns {
-        let found = after.obs_column(name).map_err(|e| fault(e.to_string()))?;
-        if (0..values.len()).any(|k| found.text(k) != values.text(k)) {
-            return Err(fault(format!("other values of obs['{name}']")));
-        }
-    }
-    let ours: Vec<String> = columns.iter().map(|c| format!("obs/{}", c.0)).collect();
-    let (old, new) = (before.source(), after.source());
-    compare(&**old, &**new, "", &ours, 0).map_err(fault)
 }

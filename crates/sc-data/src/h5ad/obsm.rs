@@ -1,27 +1,17 @@
 //! Adding embeddings to an AnnData file without touching anything else in it.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ndarray::Array2;
-use rust_hdf5::{FileLocking, H5Dataset, H5File};
+use rust_hdf5::H5Dataset;
 
 use super::H5ad;
-use crate::atomic::Temporary;
+use super::edit::{self, Draft, WriteTarget};
 use crate::error::{DataError, Result};
 use crate::h5::writer::{
     Made, OpenFile, Packing, encode_dataset, encode_group, ensure_group, growing, text, wrap,
 };
-use crate::h5::{self, H5Source, NodeKind};
-
-/// Where an embedding goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WriteTarget {
-    /// Into the file itself (through a temporary copy that replaces it when complete).
-    InPlace,
-    /// Into a copy at this path.
-    Copy(PathBuf),
-}
+use crate::h5::{self, NodeKind};
 
 /// Adds or replaces `obsm/<key>` (float32, one row a cell) and `uns/scfm/<key>` (JSON text).
 ///
@@ -56,10 +46,8 @@ pub struct ObsmWriter {
     // The order of fields is the order of closing: the file before the temporary file.
     file: OpenFile,
     dataset: H5Dataset,
-    temp: Temporary,
+    draft: Draft,
     before: H5ad,
-    destination: PathBuf,
-    permissions: Option<std::fs::Permissions>,
     key: String,
     dims: usize,
     rows: usize,
@@ -71,7 +59,7 @@ impl std::fmt::Debug for ObsmWriter {
         write!(
             f,
             "ObsmWriter({}: obsm/{})",
-            self.destination.display(),
+            self.draft.destination().display(),
             self.key
         )
     }
@@ -120,28 +108,14 @@ impl ObsmWriter {
                 ));
             }
         }
-        let destination = match target {
-            WriteTarget::InPlace => source.to_path_buf(),
-            WriteTarget::Copy(path) => path.clone(),
-        };
-        let mut temp = Temporary::beside(&destination)?;
-        let mut from = File::open(source).map_err(|e| DataError::io(source, e))?;
-        let permissions = match target {
-            WriteTarget::InPlace => from.metadata().ok().map(|m| m.permissions()),
-            WriteTarget::Copy(_) => None,
-        };
-        std::io::copy(&mut from, temp.file_mut()).map_err(|e| DataError::io(&destination, e))?;
-        let (file, dataset) = wrap(
-            &destination,
-            begin(&before, temp.path(), key, dims, &provenance.to_string()),
-        )?;
+        let draft = Draft::of(source, target)?;
+        let begun = begin(&before, &draft, key, dims, &provenance.to_string());
+        let (file, dataset) = wrap(draft.destination(), begun)?;
         Ok(Self {
             dataset,
             file,
-            temp,
+            draft,
             before,
-            destination,
-            permissions,
             key: key.to_owned(),
             dims,
             rows: 0,
@@ -172,7 +146,7 @@ impl ObsmWriter {
             for value in block {
                 self.hash.update(&value.to_le_bytes());
             }
-            wrap(&self.destination, self.dataset.append(block))?;
+            wrap(self.draft.destination(), self.dataset.append(block))?;
         }
         Ok(())
     }
@@ -189,30 +163,17 @@ impl ObsmWriter {
         let Self {
             dataset,
             file,
-            temp,
+            draft,
             before,
-            destination,
-            permissions,
             key,
             dims,
             hash,
             ..
         } = self;
         drop(dataset);
-        wrap(&destination, file.close())?;
-        verify(
-            &before,
-            temp.path(),
-            &destination,
-            &key,
-            dims,
-            &hash.finalize(),
-        )?;
-        if let Some(permissions) = permissions {
-            std::fs::set_permissions(temp.path(), permissions)
-                .map_err(|e| DataError::io(&destination, e))?;
-        }
-        temp.publish()
+        wrap(draft.destination(), file.close())?;
+        verify(&before, &draft, &key, dims, &hash.finalize())?;
+        draft.publish()
     }
 
     fn wrong_rows(&self) -> DataError {
@@ -228,19 +189,12 @@ impl ObsmWriter {
 
 fn begin(
     before: &H5ad,
-    path: &Path,
+    draft: &Draft,
     key: &str,
     dims: usize,
     provenance: &str,
 ) -> std::result::Result<(OpenFile, H5Dataset), rust_hdf5::Hdf5Error> {
-    let there = |node: &str| before.source().kind(node).ok().flatten();
-    // Locks would only get in the way: nobody else knows the temporary file, and some network file
-    // systems refuse them.
-    let open = OpenFile::new(
-        H5File::options()
-            .locking(FileLocking::Disabled)
-            .open_rw(path)?,
-    );
+    let open = draft.open()?;
     let file = open.get()?;
     let root = file.root_group();
     let (obsm, made) = ensure_group(&root, "obsm")?;
@@ -256,11 +210,7 @@ fn begin(
         encode_group(&scfm, "dict", "0.1.0")?;
     }
     for node in [format!("obsm/{key}"), format!("uns/scfm/{key}")] {
-        match there(&node) {
-            Some(NodeKind::Dataset) => file.delete_dataset(&node)?,
-            Some(NodeKind::Group) => file.delete_group(&node)?,
-            None => {}
-        }
+        edit::delete(file, before, &node)?;
     }
     text(&scfm, key, provenance)?;
     let dataset = growing::<f32>(&obsm, key, Some(dims), Packing::None)?;
@@ -272,19 +222,13 @@ fn begin(
 /// with its shape and type.
 fn verify(
     before: &H5ad,
-    path: &Path,
-    destination: &Path,
+    draft: &Draft,
     key: &str,
     dims: usize,
     expected: &blake3::Hash,
 ) -> Result<()> {
-    let fault = |what: String| {
-        DataError::file(
-            destination,
-            format!("was not written: reading back the copy gave {what}; please report this"),
-        )
-    };
-    let after = h5::open(path).map_err(|e| fault(e.to_string()))?;
+    let fault = |what: String| draft.fault(&what);
+    let after = h5::open(draft.path()).map_err(|e| fault(e.to_string()))?;
     let node = format!("obsm/{key}");
     let rows = before.n_obs() as u64;
     let shape = after.info(&node).map_err(|e| fault(e.to_string()))?.shape;
@@ -304,45 +248,5 @@ fn verify(
         return Err(fault(format!("other values of {node}")));
     }
     let ours = [node, format!("uns/scfm/{key}")];
-    compare(&**before.source(), &*after, "", &ours, 0).map_err(fault)
-}
-
-/// Whether everything below `node` of `old` is in `new`, by kind, shape and type.
-pub(super) fn compare(
-    old: &dyn H5Source,
-    new: &dyn H5Source,
-    node: &str,
-    ours: &[String],
-    depth: usize,
-) -> std::result::Result<(), String> {
-    let names = old.children(node).map_err(|e| e.to_string())?;
-    for name in names {
-        let child = if node.is_empty() {
-            name
-        } else {
-            format!("{node}/{name}")
-        };
-        if ours.contains(&child) {
-            continue;
-        }
-        let kinds = (old.kind(&child), new.kind(&child));
-        match kinds {
-            // Cyclic links are legal in HDF5; nothing in AnnData is this deep.
-            (Ok(Some(NodeKind::Group)), Ok(Some(NodeKind::Group))) if depth < 32 => {
-                compare(old, new, &child, ours, depth + 1)?;
-            }
-            (Ok(Some(NodeKind::Dataset)), Ok(Some(NodeKind::Dataset))) => {
-                if let (Ok(a), Ok(b)) = (old.info(&child), new.info(&child))
-                    && a != b
-                {
-                    return Err(format!("'{child}' as {b:?} instead of {a:?}"));
-                }
-            }
-            (Ok(a), Ok(b)) if a == b => {}
-            (a, b) => {
-                return Err(format!("'{child}' as {:?} instead of {:?}", b.ok(), a.ok()));
-            }
-        }
-    }
-    Ok(())
+    draft.compare(before, &*after, &ours)
 }

@@ -6,7 +6,7 @@ use super::bins::MAX_BINS;
 use super::macrogenes::Score;
 use super::patches::PatchValue;
 use super::profile::ProfileConfig;
-use super::ranks::{MeanMode, RankConfig};
+use super::ranks::RankConfig;
 use super::sampled::Normalization;
 use super::uce::UceConfig;
 use crate::error::{DataError, Result};
@@ -58,23 +58,17 @@ pub enum Tokenizer {
     },
     /// Nicheformer's ranks.
     Ranks {
-        /// Gene tokens kept.
-        length: usize,
-        /// Tokens the network takes, context included.
-        context_length: usize,
-        /// How the technology's mean is used.
-        mean: MeanMode,
+        /// Sizes, and how the technology's mean is used.
+        #[serde(flatten)]
+        config: RankConfig,
         /// Hash of the means.
         table: Option<String>,
     },
     /// scHyena's whole profile.
     Profile {
-        /// Counts a cell is scaled to.
-        target: f64,
-        /// Share of the expressed genes that is masked.
-        mask: f64,
-        /// Seed of a random order of the genes.
-        permute: Option<u64>,
+        /// How it is made and masked.
+        #[serde(flatten)]
+        config: ProfileConfig,
     },
     /// scCLIP's patches.
     Patches {
@@ -149,46 +143,20 @@ impl Tokenizer {
                 positive("macrogenes", *macrogenes)
             }
             Self::Sampled { length, .. } => positive("length", *length),
-            Self::Ranks {
-                length,
-                context_length,
-                table,
-                ..
-            } => {
+            Self::Ranks { config, table } => {
                 hash(table)?;
-                positive("length", *length)?;
-                range("context_length", *context_length, 4, 1 << 24)
+                positive("length", config.length)?;
+                range("context_length", config.context_length, 4, 1 << 24)
             }
-            Self::Profile { target, mask, .. } => {
-                real("target", *target, 1e-3, 1e12)?;
-                share("mask", *mask)
+            Self::Profile { config } => {
+                real("target", config.target, 1e-3, 1e12)?;
+                share("mask", config.mask)
             }
             Self::Patches { patches, table, .. } => {
                 hash(table)?;
                 positive("patches", *patches)
             }
             Self::Sentences { cells } => positive("cells", *cells),
-        }
-    }
-}
-
-impl From<RankConfig> for Tokenizer {
-    fn from(config: RankConfig) -> Self {
-        Self::Ranks {
-            length: config.length,
-            context_length: config.context_length,
-            mean: config.mean,
-            table: None,
-        }
-    }
-}
-
-impl From<ProfileConfig> for Tokenizer {
-    fn from(config: ProfileConfig) -> Self {
-        Self::Profile {
-            target: config.target,
-            mask: config.mask,
-            permute: config.permute,
         }
     }
 }
@@ -248,8 +216,13 @@ mod tests {
                 length: 2200,
                 normalization: Normalization::Sum,
             },
-            RankConfig::default().into(),
-            ProfileConfig::default().into(),
+            Tokenizer::Ranks {
+                config: RankConfig::default(),
+                table: None,
+            },
+            Tokenizer::Profile {
+                config: ProfileConfig::default(),
+            },
             Tokenizer::Patches {
                 patches: 128,
                 value: PatchValue::Binary,

@@ -1,18 +1,14 @@
 //! Cells as tokens: the cells of one batch or tissue section cut into sentences, as CellPLM takes them.
 
-use std::collections::BTreeMap;
-
 use crate::error::{DataError, Result};
+use crate::sampler;
 
 /// Cuts `rows` into sentences of at most `size` cells of one group each, in the order of the file.
 ///
 /// Cells of a group are spread evenly over its sentences, so that none is a small rest.
 pub fn by_group(rows: &[usize], group: impl Fn(usize) -> u32, size: usize) -> Vec<Vec<usize>> {
-    let mut groups: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-    for &row in rows {
-        groups.entry(group(row)).or_default().push(row);
-    }
-    groups.into_values().flat_map(|g| even(&g, size)).collect()
+    let groups = sampler::by_group(rows, group).into_values();
+    groups.flat_map(|g| sampler::even(&g, size)).collect()
 }
 
 /// The same for cells with a place in a section: neighbours stay together, since a section is halved
@@ -44,7 +40,7 @@ pub fn by_place(
         }
     }
     let mut out = Vec::new();
-    for cells in by_group(rows, group, usize::MAX) {
+    for cells in sampler::by_group(rows, group).into_values() {
         halve(cells, places, size.max(1), &mut out);
     }
     Ok(out)
@@ -64,12 +60,6 @@ fn halve(mut cells: Vec<usize>, places: &[[f32; 2]], size: usize, out: &mut Vec<
     let second = cells.split_off(cells.len() / 2);
     halve(cells, places, size, out);
     halve(second, places, size, out);
-}
-
-fn even(cells: &[usize], size: usize) -> Vec<Vec<usize>> {
-    let parts = cells.len().div_ceil(size.max(1)).max(1);
-    let each = cells.len().div_ceil(parts).max(1);
-    cells.chunks(each).map(<[usize]>::to_vec).collect()
 }
 
 #[cfg(test)]

@@ -80,33 +80,10 @@ pub(super) fn checked(data: &[u8]) -> Result<&[u8], String> {
     let (bytes, sum) = data
         .split_last_chunk::<4>()
         .ok_or("is too short for its checksum")?;
-    match crc32c(bytes) == u32::from_le_bytes(*sum) {
+    match crc32c::crc32c(bytes) == u32::from_le_bytes(*sum) {
         true => Ok(bytes),
         false => Err("does not have the checksum it states".into()),
     }
-}
-
-/// CRC-32C (Castagnoli), reflected.
-const TABLE: [u32; 256] = {
-    let mut table = [0u32; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut crc = byte as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
-            bit += 1;
-        }
-        table[byte] = crc;
-        byte += 1;
-    }
-    table
-};
-
-fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, &byte| {
-        (crc >> 8) ^ TABLE[usize::from(crc as u8 ^ byte)]
-    })
 }
 
 /// Texts as `vlen-utf8` stores them: their number, then each with its length before it.
@@ -136,7 +113,7 @@ mod tests {
 
     #[test]
     fn crc32c_is_castagnolis() {
-        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
         assert_eq!(checked(b"123456789\x83\x92\x06\xe3"), Ok(&b"123456789"[..]));
         assert!(checked(b"123456788\x83\x92\x06\xe3").is_err());
         assert!(checked(b"12").is_err());

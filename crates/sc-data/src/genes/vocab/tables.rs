@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::unpacked;
+use super::LIMIT;
 use crate::error::{DataError, Result};
+use crate::gzip;
 use crate::tokens::uce::ChromosomeRow;
 
 /// Reads UCE's `species_chrom.csv`: columns `species`, `gene_symbol`, `chromosome`, `start`, in any
@@ -13,7 +14,7 @@ use crate::tokens::uce::ChromosomeRow;
 /// [`DataError::Io`] when the system refuses; [`DataError::File`] names a missing column, or the line and
 /// value that is no position.
 pub fn chromosome_rows(path: &Path) -> Result<Vec<ChromosomeRow>> {
-    let bytes = unpacked(path)?;
+    let bytes = gzip::read(path, LIMIT)?;
     let text = String::from_utf8_lossy(&bytes);
     let fail = |message: String| DataError::file(path, message);
     let mut lines = text.lines();
@@ -65,7 +66,7 @@ pub fn chromosome_rows(path: &Path) -> Result<Vec<ChromosomeRow>> {
 /// # Errors
 /// [`DataError::Io`] when the system refuses; [`DataError::File`] when it is no such array.
 pub fn npy_vector(path: &Path) -> Result<Vec<f32>> {
-    let bytes = unpacked(path)?;
+    let bytes = gzip::read(path, LIMIT)?;
     parse_npy(&bytes).ok_or_else(|| {
         DataError::file(
             path,

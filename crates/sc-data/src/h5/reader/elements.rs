@@ -274,11 +274,12 @@ impl H5Type for Half {
                 ..
             }
         );
-        Ok(Self(half_to_f32(if big {
-            u16::from_be_bytes([a, b])
+        let half = if big {
+            half::f16::from_be_bytes([a, b])
         } else {
-            u16::from_le_bytes([a, b])
-        })))
+            half::f16::from_le_bytes([a, b])
+        };
+        Ok(Self(half.to_f32()))
     }
 
     fn element_size(_: &Datatype) -> usize {
@@ -286,29 +287,19 @@ impl H5Type for Half {
     }
 }
 
-fn half_to_f32(bits: u16) -> f32 {
-    let sign = if bits & 0x8000 == 0 { 1.0f32 } else { -1.0 };
-    let exponent = i32::from((bits >> 10) & 31);
-    let fraction = f32::from(bits & 0x3ff);
-    match exponent {
-        0 => sign * fraction * 2f32.powi(-24),
-        31 if fraction == 0.0 => sign * f32::INFINITY,
-        31 => f32::NAN,
-        e => sign * (1024.0 + fraction) * 2f32.powi(e - 25),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::half_to_f32;
+    use super::*;
 
     #[test]
     fn half_precision_widens_exactly() {
-        assert_eq!(half_to_f32(0x3c00), 1.0);
-        assert_eq!(half_to_f32(0xc000), -2.0);
-        assert_eq!(half_to_f32(0x7bff), 65504.0);
-        assert_eq!(half_to_f32(0x0001), 2f32.powi(-24));
-        assert_eq!(half_to_f32(0xfc00), f32::NEG_INFINITY);
-        assert!(half_to_f32(0x7e00).is_nan());
+        let widened = |bits: u16| Half::from_bytes(&bits.to_le_bytes(), &Half::hdf5_type());
+        let widened = |bits: u16| widened(bits).unwrap().0;
+        assert_eq!(widened(0x3c00), 1.0);
+        assert_eq!(widened(0xc000), -2.0);
+        assert_eq!(widened(0x7bff), 65504.0);
+        assert_eq!(widened(0x0001), 2f32.powi(-24));
+        assert_eq!(widened(0xfc00), f32::NEG_INFINITY);
+        assert!(widened(0x7e00).is_nan());
     }
 }
