@@ -136,6 +136,7 @@ fn run<T: Task>(
         )?),
         batches: Arc::new(vec![0; cells]),
         rows: Arc::new(rows.clone()),
+        obs: Arc::default(),
     };
     let config = TrainConfig {
         warmup: 1,

@@ -2,12 +2,14 @@
 //! `tokenizer.json`, `training.json`.
 
 use crate::error::{Result, at};
+use crate::observed::Levels;
 use sc_data::atomic::write_bytes_atomic;
 use sc_data::tokens::Tokenizer;
 use sc_models::weights::{Tensors, read_safetensors, to_safetensors};
-use sc_train::ModelSpec;
+use sc_train::{Facts, ModelSpec, Trainable};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use std::sync::Arc;
 
 /// `config.json`: what is needed to build the network again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -18,8 +20,23 @@ pub(crate) struct ModelConfig {
     pub(crate) spec: ModelSpec,
     /// Sequencing batches the decoder knows, in the order of their codes.
     pub(crate) batches: Vec<String>,
+    /// Values of the columns of `obs` it was trained with, in the order of their codes.
+    #[serde(default)]
+    pub(crate) levels: Levels,
     /// Seed it was trained with.
     pub(crate) seed: u64,
+}
+
+impl ModelConfig {
+    /// The task, for a vocabulary of `genes`.
+    pub(crate) fn task(&self, genes: &[String]) -> Result<Box<dyn Trainable>> {
+        Ok(self.spec.task(&Facts {
+            genes: Arc::new(genes.to_vec()),
+            batches: self.batches.len(),
+            levels: self.levels.clone(),
+            seed: self.seed,
+        })?)
+    }
 }
 
 /// A model read back.

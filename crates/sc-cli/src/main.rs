@@ -11,6 +11,7 @@ mod error;
 mod folder;
 mod manifest;
 mod methods;
+mod observed;
 mod packing;
 mod progress;
 mod settings;

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// The name of no batch column.
 pub(crate) const NO_BATCH: &str = "none";
+/// The value of a cell that has none.
+const UNKNOWN: &str = "unknown";
 /// Counts a cell is scaled to before the logarithm.
 const TARGET: f64 = 1e4;
 
@@ -153,6 +155,29 @@ impl Source {
             }));
         }
         Ok(Categories::new(codes, names)?)
+    }
+
+    /// A column of `obs`, its values shared by all files; a cell without a value has no name's code.
+    pub(crate) fn values(&self, column: &str) -> Result<(Vec<u32>, Vec<String>)> {
+        let mut each = Vec::with_capacity(self.parts.len());
+        let mut names = std::collections::BTreeSet::new();
+        for part in &self.parts {
+            let factor = part.file.obs_column(column)?;
+            let factor = factor
+                .to_factor(&Missing::Level(UNKNOWN.into()))
+                .map_err(|e| at(part.file.path(), format!("obs['{column}']: {e}")))?;
+            let known = factor.names.iter().filter(|n| *n != UNKNOWN);
+            names.extend(known.cloned());
+            each.push(factor);
+        }
+        let names: Vec<String> = names.into_iter().collect();
+        let mut codes = Vec::with_capacity(self.cells());
+        for factor in each {
+            let place = |n: &String| names.binary_search(n).map_or(u32::MAX, |k| k as u32);
+            let new: Vec<u32> = factor.names.iter().map(place).collect();
+            codes.extend(factor.codes.iter().map(|&c| new[c as usize]));
+        }
+        Ok((codes, names))
     }
 
     /// Batch codes and names: of `column`, or one batch a file.

@@ -2,6 +2,7 @@
 
 use crate::error::{Result, at, message};
 use crate::folder::ModelConfig;
+use crate::observed::observe;
 use crate::progress::Steps;
 use crate::source::Source;
 use crate::study::variable_genes;
@@ -12,8 +13,8 @@ use sc_models::weights::Tensors;
 use sc_train::config::Sampling;
 use sc_train::corpus::Order;
 use sc_train::trainer::Run;
-use sc_train::{Corpus, ModelSpec, Trainable};
-use std::collections::HashSet;
+use sc_train::{Corpus, ModelSpec, Role, Trainable};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,12 +28,14 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Chooses the vocabulary on the cells at `rows` and builds the task.
+    /// Chooses the vocabulary on the cells at `rows` and builds the task. `columns` of obs serve what
+    /// the architecture needs and its configuration does not name.
     pub(crate) fn new(
         source: &Source,
         spec: ModelSpec,
         rows: Vec<usize>,
         (codes, names): (Vec<u32>, Vec<String>),
+        columns: &BTreeMap<Role, String>,
         seed: u64,
     ) -> Result<Self> {
         if rows.len() < 2 {
@@ -51,16 +54,19 @@ impl Plan {
             .collect();
         let vocabulary = Vocabulary::new(genes.clone())?;
         let matched = match_genes(&source.genes, &vocabulary, Across::Same)?;
-        let task = spec.task(genes.len(), names.len(), seed)?;
+        let (obs, levels) = observe(source, &spec, columns, &rows)?;
         let order = order(source, &spec.train.sampling, &rows)?;
         let mut corpus = corpus(source, matched, codes, rows);
+        corpus.obs = Arc::new(obs);
         corpus.order = order;
         let config = ModelConfig {
             schema: 1,
             spec,
             batches: names,
+            levels,
             seed,
         };
+        let task = config.task(&genes)?;
         Ok(Self {
             task,
             config,
@@ -142,6 +148,7 @@ pub(crate) fn corpus(
         genes: Arc::new(genes),
         batches: Arc::new(batches),
         rows: Arc::new(rows),
+        obs: Arc::default(),
         order: Order::Shuffled,
     }
 }

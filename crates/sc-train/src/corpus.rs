@@ -1,6 +1,7 @@
 //! The cells a model sees: rows of a store, in the columns of its vocabulary.
 
 use crate::error::{Result, TrainError};
+use crate::facts::{Obs, Role};
 use sc_data::genes::GeneMatch;
 use sc_data::loader::Windows;
 use sc_data::sampler::{self, Blocks};
@@ -61,6 +62,8 @@ pub struct Corpus {
     pub batches: Arc<Vec<u32>>,
     /// Rows to work on.
     pub rows: Arc<Vec<usize>>,
+    /// What `obs` says of every cell of the file, where the model asked.
+    pub obs: Arc<Obs>,
     /// In which order they come in training, where the model does not ask for one of its own.
     pub order: Order,
 }
@@ -74,6 +77,15 @@ pub struct CellBatch {
     pub counts: CsrMatrix,
     /// Sequencing batch of every cell.
     pub batches: Vec<u32>,
+    /// What `obs` says of the cells of the file.
+    pub obs: Arc<Obs>,
+}
+
+impl CellBatch {
+    /// Codes of the cells; [`MISSING`](crate::facts::MISSING) where there is none.
+    pub fn codes(&self, role: Role) -> Vec<u32> {
+        self.obs.codes(role, &self.rows)
+    }
 }
 
 impl Corpus {
@@ -152,6 +164,7 @@ impl Corpus {
             rows: rows.to_vec(),
             counts: self.genes.apply_matrix(counts)?,
             batches: rows.iter().map(|&r| self.batches[r]).collect(),
+            obs: self.obs.clone(),
         })
     }
 }

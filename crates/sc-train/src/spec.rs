@@ -1,35 +1,38 @@
-//! A model as its configuration file describes it, and the registry of architectures.
+//! A model as its configuration file describes it.
 
 use crate::config::TrainConfig;
 use crate::corpus::Corpus;
 use crate::error::{Result, TrainError};
+use crate::facts::{Facts, Role};
+use crate::registry::{self, ARCHITECTURES, Architecture};
 use crate::task::Task;
-use crate::tasks::cellplm::{CellPlmTask, SentenceConfig};
-use crate::tasks::scgpt::{SPECIAL_TOKENS, ScGptTask, TokenConfig};
 use crate::trainer::{self, Run, StepReport};
 use burn::module::Module;
 use burn::tensor::Device;
 use sc_data::tokens::Tokenizer;
-use sc_models::cellplm::{CellPlmConfig, HeadConfig};
-use sc_models::scgpt::{InputNorm, ScGptConfig};
 use sc_models::weights::{self, Tensors};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A model: architecture, network, tokens, vocabulary and how it is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// `cellplm`, `scgpt` or `scformer`; see [`ARCHITECTURES`].
+    /// One of [`ARCHITECTURES`].
     pub architecture: String,
     /// One sentence for people.
     #[serde(default)]
     pub description: String,
-    /// What it is trained to do; `denoise` or `masked`.
+    /// What it is trained to do; the architecture's first objective by default.
     #[serde(default)]
     pub objective: Option<String>,
     /// Which genes it knows.
     #[serde(default)]
     pub vocabulary: VocabularyConfig,
+    /// Columns of `obs` by what they are to the model.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub obs: BTreeMap<Role, String>,
     /// The network, in the architecture's own terms.
     #[serde(default)]
     pub network: serde_json::Value,
@@ -54,46 +57,6 @@ impl Default for VocabularyConfig {
         Self { genes: 2000 }
     }
 }
-
-/// What is known of an architecture, for `scfm models list`.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Architecture {
-    /// Name in configurations.
-    pub name: &'static str,
-    /// Where it was published.
-    pub paper: &'static str,
-    /// What its tokens are.
-    pub tokens: &'static str,
-    /// Objectives it can be trained with.
-    pub objectives: &'static [&'static str],
-    /// Licence of the original code.
-    pub licence: &'static str,
-}
-
-/// Every architecture that can be built.
-pub const ARCHITECTURES: &[Architecture] = &[
-    Architecture {
-        name: "cellplm",
-        paper: "Wen et al., ICLR 2024",
-        tokens: "cells; a sentence is a sample",
-        objectives: &["denoise"],
-        licence: "BSD-2-Clause",
-    },
-    Architecture {
-        name: "scgpt",
-        paper: "Cui et al., Nature Methods 2024",
-        tokens: "expressed genes with binned values",
-        objectives: &["masked"],
-        licence: "MIT",
-    },
-    Architecture {
-        name: "scformer",
-        paper: "Cui et al., bioRxiv 2022",
-        tokens: "expressed genes with binned values",
-        objectives: &["masked"],
-        licence: "none published",
-    },
-];
 
 /// Takes rows of the file and their vectors, row-major.
 pub type Sink<'a> = dyn FnMut(&[usize], &[f32]) -> Result<()> + 'a;
@@ -197,75 +160,64 @@ impl<T: Task> Trainable for T {
 const EMBED_WINDOW: usize = 4096;
 
 impl ModelSpec {
-    /// The task this describes, for a vocabulary of `genes` genes and `batches` sequencing batches.
+    /// The architecture this asks for.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] when it is not built.
+    pub fn known(&self) -> Result<&'static Architecture> {
+        registry::find(&self.architecture).ok_or_else(|| {
+            let names: Vec<&str> = ARCHITECTURES.iter().map(|a| a.name).collect();
+            TrainError::Config(format!(
+                "architecture = '{}' is not built; there are: {}",
+                self.architecture,
+                names.join(", ")
+            ))
+        })
+    }
+
+    /// The objective this asks for, or the architecture's first.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] when the architecture cannot be trained with it.
+    pub fn objective(&self) -> Result<&'static str> {
+        let known = self.known()?;
+        let wanted = self.objective.as_deref().unwrap_or(known.objectives[0]);
+        let found = known.objectives.iter().find(|o| **o == wanted);
+        found.copied().ok_or_else(|| {
+            TrainError::Config(format!(
+                "objective = '{wanted}' does not fit {}; it can be trained with: {}",
+                known.name,
+                known.objectives.join(", ")
+            ))
+        })
+    }
+
+    /// The task this describes, for data with `facts`.
     ///
     /// # Errors
     /// [`TrainError::Config`] for an unknown architecture, objective or setting.
-    pub fn task(&self, genes: usize, batches: usize, seed: u64) -> Result<Box<dyn Trainable>> {
-        let known = ARCHITECTURES
-            .iter()
-            .find(|a| a.name == self.architecture)
-            .ok_or_else(|| {
-                let names: Vec<&str> = ARCHITECTURES.iter().map(|a| a.name).collect();
-                TrainError::Config(format!(
-                    "architecture = '{}' is not built; there are: {}",
-                    self.architecture,
-                    names.join(", ")
-                ))
-            })?;
-        if let Some(objective) = self
-            .objective
-            .as_deref()
-            .filter(|o| !known.objectives.contains(o))
-        {
-            return Err(TrainError::Config(format!(
-                "objective = '{objective}' does not fit {}; it can be trained with: {}",
-                known.name,
-                known.objectives.join(", ")
-            )));
-        }
-        match known.name {
-            "cellplm" => {
-                let mut network: CellPlmConfig = self.part("network", &self.network)?;
-                let input: SentenceConfig = self.part("input", &self.input)?;
-                network.genes = genes;
-                if let HeadConfig::Decode {
-                    batches: levels, ..
-                } = &mut network.head
-                {
-                    *levels = if batches > 1 { batches } else { 0 };
-                }
-                network.check()?;
-                Ok(Box::new(CellPlmTask {
-                    network,
-                    input,
-                    seed,
-                }))
-            }
-            _ => {
-                let mut network: ScGptConfig = self.part("network", &self.network)?;
-                let input: TokenConfig = self.part("input", &self.input)?;
-                network.tokens = genes + SPECIAL_TOKENS;
-                network.pad = genes;
-                if let InputNorm::DomainSpecific { domains, .. } = &mut network.input_norm {
-                    *domains = batches.max(1);
-                }
-                network.check()?;
-                Ok(Box::new(ScGptTask {
-                    network,
-                    input,
-                    genes,
-                    seed,
-                }))
-            }
-        }
+    pub fn task(&self, facts: &Facts) -> Result<Box<dyn Trainable>> {
+        self.objective()?;
+        (self.known()?.task)(self, facts)
     }
 
-    fn part<C: serde::de::DeserializeOwned>(
-        &self,
-        name: &str,
-        value: &serde_json::Value,
-    ) -> Result<C> {
+    /// The network's settings, in the architecture's own type.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] for an unknown setting or an unusable value.
+    pub fn network<C: DeserializeOwned>(&self) -> Result<C> {
+        self.part("network", &self.network)
+    }
+
+    /// The input's settings, in the architecture's own type.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] for an unknown setting or an unusable value.
+    pub fn input<C: DeserializeOwned>(&self) -> Result<C> {
+        self.part("input", &self.input)
+    }
+
+    fn part<C: DeserializeOwned>(&self, name: &str, value: &serde_json::Value) -> Result<C> {
         let value = match value {
             serde_json::Value::Null => serde_json::Value::Object(Default::default()),
             other => other.clone(),

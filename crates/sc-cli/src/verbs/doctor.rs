@@ -6,10 +6,11 @@ use crate::folder;
 use crate::settings;
 use sc_data::doctor::{Coverage, LevelsReport, Report, coverage, examine};
 use sc_data::genes::{Vocabulary, vocab};
-use sc_train::ModelSpec;
+use sc_train::{Facts, ModelSpec};
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 pub(crate) fn run(args: &Doctor) -> Result<ExitCode> {
     let report = examine(&args.file)?;
@@ -64,7 +65,12 @@ fn presets(report: &Report) -> Result<Vec<Preset>> {
             n => n.min(report.genes),
         };
         let batches = report.batch_columns.first().map_or(1, |b| b.levels.max(1));
-        let parameters = spec.task(genes, batches, 0)?.parameters(&device)?;
+        let facts = Facts {
+            genes: Arc::new((0..genes).map(|g| g.to_string()).collect()),
+            batches,
+            ..Facts::default()
+        };
+        let parameters = spec.task(&facts)?.parameters(&device)?;
         Ok(Preset {
             name,
             genes,

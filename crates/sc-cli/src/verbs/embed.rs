@@ -3,6 +3,7 @@
 use crate::args::Embed;
 use crate::error::{Result, at, message};
 use crate::folder;
+use crate::observed::observe_as;
 use crate::progress::Cells;
 use crate::source::Source;
 use crate::training::corpus;
@@ -13,6 +14,7 @@ use sc_train::TrainError;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Rows read back from the spool at a time.
 const ROWS: usize = 4096;
@@ -34,9 +36,7 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
         .map_err(|e| at(source.file().path(), e))?;
     let (codes, _) = source.batches(args.batch.as_deref())?;
     let config = &model.config;
-    let task = config
-        .spec
-        .task(model.genes.len(), config.batches.len(), config.seed)?;
+    let task = config.task(&model.genes)?;
     let key = args
         .key
         .clone()
@@ -73,7 +73,8 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
     // Opened before any work is done, so that a read-only folder is told at once.
     let mut writer = writer(args, &source, &key, task.dims(), &provenance)?;
     let rows: Vec<usize> = (0..source.cells()).collect();
-    let corpus = corpus(&source, genes, codes, rows);
+    let mut corpus = corpus(&source, genes, codes, rows);
+    corpus.obs = Arc::new(observe_as(&source, &config.spec, &config.levels)?);
     let mut spool = Spool::new(task.dims())?;
     let bar = Cells::new(source.cells(), "embedding");
     let embedded = task.embed(model.weights, &corpus, &device, &mut |rows, values| {

@@ -2,7 +2,7 @@
 
 use crate::args::{Format, Models, ModelsVerb};
 use crate::error::Result;
-use sc_train::spec::ARCHITECTURES;
+use sc_train::registry::ARCHITECTURES;
 
 pub(crate) fn run(args: &Models) -> Result<()> {
     let ModelsVerb::List { format } = args.verb;

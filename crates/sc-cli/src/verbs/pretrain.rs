@@ -9,6 +9,7 @@ use crate::settings;
 use crate::source::Source;
 use crate::training::Plan;
 use sc_train::ModelSpec;
+use std::collections::BTreeMap;
 
 pub(crate) fn run(args: &Pretrain) -> Result<()> {
     let table = settings::read(Some(&args.config), &args.sets)?;
@@ -26,7 +27,7 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
     }
     let rows: Vec<usize> = (0..source.cells()).collect();
     let batches = source.batches(args.batch.as_deref())?;
-    let plan = Plan::new(&source, spec, rows, batches, args.seed)?;
+    let plan = Plan::new(&source, spec, rows, batches, &BTreeMap::new(), args.seed)?;
     let parameters = plan.task.parameters(&device)?;
     if args.dry_run {
         let spec = &plan.config.spec;

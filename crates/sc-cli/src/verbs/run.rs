@@ -12,7 +12,7 @@ use ndarray::Array2;
 use sc_data::atomic::write_bytes_atomic;
 use sc_eval::protocol::Options;
 use sc_eval::results::{CurvePoint, Family, RunResult};
-use sc_train::{ModelSpec, TrainConfig};
+use sc_train::{ModelSpec, Role, TrainConfig};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -208,6 +208,7 @@ fn model(
         spec,
         dataset.train.clone(),
         batches,
+        &[(Role::Label, config.data.label.clone())].into(),
         config.seed,
     )?;
     let started = Instant::now();
@@ -220,12 +221,13 @@ fn model(
     let train_seconds = started.elapsed().as_secs_f64();
     let started = Instant::now();
     let mut embedding = Array2::<f32>::zeros((dataset.labels.len(), plan.task.dims()));
-    let all = corpus(
+    let mut all = corpus(
         &study.source,
         plan.corpus.genes.as_ref().clone(),
         dataset.batches.codes().to_vec(),
         (0..dataset.labels.len()).collect(),
     );
+    all.obs = plan.corpus.obs.clone();
     plan.task
         .embed(weights, &all, &device, &mut |rows, values| {
             for (&row, vector) in rows.iter().zip(values.chunks_exact(embedding.ncols())) {

@@ -2,8 +2,11 @@
 
 use crate::corpus::{CellBatch, Corpus};
 use crate::error::Result;
+use crate::facts::Facts;
 use crate::losses::Losses;
 use crate::losses::cellplm::{Masked, denoise};
+use crate::registry::Architecture;
+use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{Rng, RngExt};
@@ -45,6 +48,32 @@ impl Default for SentenceConfig {
             kl_warmup: 10_000,
         }
     }
+}
+
+/// CellPLM among the architectures.
+pub const CELLPLM: Architecture = Architecture {
+    name: "cellplm",
+    paper: "Wen et al., ICLR 2024",
+    tokens: "cells; a sentence is a sample",
+    objectives: &["denoise"],
+    weights: "CellPLM .best.ckpt with its config.json",
+    licence: "BSD-2-Clause",
+    needs: &[],
+    task,
+};
+
+fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+    let mut network: CellPlmConfig = spec.network()?;
+    network.genes = facts.genes.len();
+    if let HeadConfig::Decode { batches, .. } = &mut network.head {
+        *batches = if facts.batches > 1 { facts.batches } else { 0 };
+    }
+    network.check()?;
+    Ok(Box::new(CellPlmTask {
+        network,
+        input: spec.input()?,
+        seed: facts.seed,
+    }))
 }
 
 /// CellPLM as a task.

@@ -2,8 +2,11 @@
 
 use crate::corpus::{CellBatch, Corpus};
 use crate::error::Result;
+use crate::facts::Facts;
 use crate::losses::Losses;
 use crate::losses::expression::{elastic_cell_similarity, expressed_nll, masked_mse, normalise};
+use crate::registry::Architecture;
+use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use sc_data::rng::stream;
@@ -51,6 +54,44 @@ impl Default for TokenConfig {
             embed_minibatch: 64,
         }
     }
+}
+
+/// scGPT among the architectures.
+pub const SCGPT: Architecture = Architecture {
+    name: "scgpt",
+    paper: "Cui et al., Nature Methods 2024",
+    tokens: "expressed genes with binned values",
+    objectives: &["masked"],
+    weights: "scGPT args.json, vocab.json and best_model.pt",
+    licence: "MIT",
+    needs: &[],
+    task,
+};
+
+/// scFormer among the architectures.
+pub const SCFORMER: Architecture = Architecture {
+    name: "scformer",
+    paper: "Cui et al., bioRxiv 2022",
+    weights: "none published",
+    licence: "none published",
+    ..SCGPT
+};
+
+fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+    let genes = facts.genes.len();
+    let mut network: ScGptConfig = spec.network()?;
+    network.tokens = genes + SPECIAL_TOKENS;
+    network.pad = genes;
+    if let InputNorm::DomainSpecific { domains, .. } = &mut network.input_norm {
+        *domains = facts.batches.max(1);
+    }
+    network.check()?;
+    Ok(Box::new(ScGptTask {
+        network,
+        input: spec.input()?,
+        genes,
+        seed: facts.seed,
+    }))
 }
 
 /// scGPT or scFormer as a task.

@@ -1,0 +1,94 @@
+//! Columns of `obs` that a model asks for.
+
+use crate::error::{Result, at};
+use crate::source::Source;
+use sc_train::facts::{MISSING, Obs, Role};
+use sc_train::{ModelSpec, TrainError};
+use std::collections::BTreeMap;
+
+/// Names of the values of every column in use, in the order of their codes.
+pub(crate) type Levels = BTreeMap<Role, Vec<String>>;
+
+/// The columns that `spec` names, or `otherwise` does for what it cannot do without.
+///
+/// Only values of the cells at `rows` count; all other cells that have another value have none.
+pub(crate) fn observe(
+    source: &Source,
+    spec: &ModelSpec,
+    otherwise: &BTreeMap<Role, String>,
+    rows: &[usize],
+) -> Result<(Obs, Levels)> {
+    let mut named = spec.obs.clone();
+    for role in spec.known()?.needs {
+        if let (false, Some(column)) = (named.contains_key(role), otherwise.get(role)) {
+            named.insert(*role, column.clone());
+        }
+    }
+    let mut obs = Obs::default();
+    let mut levels = Levels::new();
+    for (role, column) in named {
+        let (codes, names) = source.values(&column)?;
+        let mut seen = vec![false; names.len()];
+        for &r in rows {
+            if let Some(seen) = seen.get_mut(codes[r] as usize) {
+                *seen = true;
+            }
+        }
+        let kept: Vec<String> = names
+            .iter()
+            .zip(&seen)
+            .filter_map(|(n, s)| s.then(|| n.clone()))
+            .collect();
+        if kept.is_empty() {
+            return Err(at(
+                source.file().path(),
+                format!(
+                    "obs['{column}'] has no value in any of the {} cells to train on, and the model \
+                     needs it as {}",
+                    rows.len(),
+                    role.word()
+                ),
+            ));
+        }
+        obs.set(role, recode(&codes, &names, &kept));
+        levels.insert(role, kept);
+    }
+    Ok((obs, levels))
+}
+
+/// The columns that `spec` names, as codes of a trained model's `levels`. A column that the file
+/// lacks is left out: only training cannot do without it.
+pub(crate) fn observe_as(source: &Source, spec: &ModelSpec, levels: &Levels) -> Result<Obs> {
+    let mut obs = Obs::default();
+    for (role, column) in &spec.obs {
+        let (Some(kept), Ok((codes, names))) = (levels.get(role), source.values(column)) else {
+            continue;
+        };
+        if let (Role::Species, Some(other)) = (role, names.iter().find(|n| !kept.contains(n))) {
+            return Err(TrainError::Config(format!(
+                "{}: obs['{column}'] holds '{other}', but the model was trained on {}; leave these \
+                 cells out, or train on them",
+                source.file().path().display(),
+                kept.join(", ")
+            ))
+            .into());
+        }
+        obs.set(*role, recode(&codes, &names, kept));
+    }
+    Ok(obs)
+}
+
+fn recode(codes: &[u32], names: &[String], kept: &[String]) -> Vec<u32> {
+    let new: Vec<u32> = names
+        .iter()
+        .map(|n| {
+            kept.iter()
+                .position(|k| k == n)
+                .map_or(MISSING, |k| k as u32)
+        })
+        .collect();
+    codes
+        .iter()
+        .map(|&c| new.get(c as usize).copied().unwrap_or(MISSING))
+        .collect()
+}

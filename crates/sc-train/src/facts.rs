@@ -1,0 +1,115 @@
+//! What a data set brings to a model: its genes, and what `obs` says of the cells.
+
+use crate::error::{Result, TrainError};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a column of `obs` is to a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// What a supervised model learns to tell apart.
+    Label,
+    /// The organism of a cell.
+    Species,
+    /// How a cell was measured.
+    Assay,
+    /// What a cell was treated with.
+    Perturbation,
+    /// What surrounds a cell in its tissue.
+    Niche,
+}
+
+impl Role {
+    /// The word in configurations.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Label => "label",
+            Self::Species => "species",
+            Self::Assay => "assay",
+            Self::Perturbation => "perturbation",
+            Self::Niche => "niche",
+        }
+    }
+}
+
+/// What is known of the data when a network is built.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// Names of the genes of the vocabulary.
+    pub genes: Arc<Vec<String>>,
+    /// Sequencing batches.
+    pub batches: usize,
+    /// Names of the values of every column of `obs` in use, in the order of their codes.
+    pub levels: BTreeMap<Role, Vec<String>>,
+    /// Seed of every random stream.
+    pub seed: u64,
+}
+
+impl Facts {
+    /// Number of values of `role`.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] when no column was named for it.
+    pub fn count(&self, role: Role, architecture: &str) -> Result<usize> {
+        self.levels.get(&role).map(Vec::len).ok_or_else(|| {
+            let word = role.word();
+            TrainError::Config(format!(
+                "{architecture} needs a {word} for every cell; name the column of obs: \
+                 [obs] {word} = \"COLUMN\""
+            ))
+        })
+    }
+}
+
+/// The code of a cell that has no value.
+pub const MISSING: u32 = u32::MAX;
+
+/// What `obs` says of every cell of a file.
+#[derive(Clone, Debug, Default)]
+pub struct Obs {
+    columns: BTreeMap<Role, Vec<u32>>,
+    numbers: BTreeMap<Role, Numbers>,
+}
+
+/// Numbers of every cell of a file.
+#[derive(Clone, Debug)]
+pub struct Numbers {
+    /// Numbers a cell.
+    pub width: usize,
+    /// `[cells, width]`, row-major.
+    pub values: Vec<f32>,
+}
+
+impl Obs {
+    /// Adds the codes of every cell of the file; [`MISSING`] for a cell without a value.
+    pub fn set(&mut self, role: Role, codes: Vec<u32>) {
+        self.columns.insert(role, codes);
+    }
+
+    /// Adds numbers for every cell of the file.
+    pub fn set_numbers(&mut self, role: Role, numbers: Numbers) {
+        self.numbers.insert(role, numbers);
+    }
+
+    /// Whether there is a column of codes for `role`.
+    pub fn has(&self, role: Role) -> bool {
+        self.columns.contains_key(&role)
+    }
+
+    /// Codes of the cells at `rows`; [`MISSING`] where there is none.
+    pub fn codes(&self, role: Role, rows: &[usize]) -> Vec<u32> {
+        let column = self.columns.get(&role);
+        rows.iter()
+            .map(|&r| column.and_then(|c| c.get(r)).copied().unwrap_or(MISSING))
+            .collect()
+    }
+
+    /// Numbers of the cells at `rows`, row-major, if there are any.
+    pub fn numbers(&self, role: Role, rows: &[usize]) -> Option<Vec<f32>> {
+        let numbers = self.numbers.get(&role)?;
+        let row = |&r: &usize| &numbers.values[r * numbers.width..(r + 1) * numbers.width];
+        Some(rows.iter().flat_map(row).copied().collect())
+    }
+}

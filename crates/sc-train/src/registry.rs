@@ -1,0 +1,41 @@
+//! Every architecture that can be built; each describes itself in its own room.
+
+use crate::error::Result;
+use crate::facts::{Facts, Role};
+use crate::spec::{ModelSpec, Trainable};
+use crate::tasks;
+use serde::Serialize;
+
+/// What is known of an architecture.
+#[derive(Clone, Copy, Serialize)]
+pub struct Architecture {
+    /// Name in configurations.
+    pub name: &'static str,
+    /// Where it was published.
+    pub paper: &'static str,
+    /// What its tokens are.
+    pub tokens: &'static str,
+    /// Objectives it can be trained with; the first is the default.
+    pub objectives: &'static [&'static str],
+    /// Published weights that `scfm convert` imports.
+    pub weights: &'static str,
+    /// Licence of the original code.
+    pub licence: &'static str,
+    /// What of `obs` training cannot do without.
+    pub needs: &'static [Role],
+    /// Builds the task.
+    #[serde(skip)]
+    pub task: fn(&ModelSpec, &Facts) -> Result<Box<dyn Trainable>>,
+}
+
+/// Every architecture, foundation models first.
+pub const ARCHITECTURES: &[Architecture] = &[
+    tasks::cellplm::CELLPLM,
+    tasks::scgpt::SCGPT,
+    tasks::scgpt::SCFORMER,
+];
+
+/// The architecture of this name.
+pub fn find(name: &str) -> Option<&'static Architecture> {
+    ARCHITECTURES.iter().find(|a| a.name == name)
+}
