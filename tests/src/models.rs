@@ -2,8 +2,10 @@
 
 pub mod binning;
 pub mod cellplm;
+pub mod nicheformer;
 pub mod scgpt;
 pub mod tokens;
+pub mod uce;
 
 use crate::case::Case;
 use crate::row::Row;
@@ -22,17 +24,22 @@ pub fn run(model: &str, dir: &Path) -> Result<Result<Vec<Row>, String>, String> 
     match model {
         "cellplm" => cellplm::run(dir),
         "scgpt" | "scformer" => scgpt::run(dir),
-        other => tokenisers(other, dir),
+        other => by_inputs(other, dir),
     }
 }
 
-/// Cases of tokenisers, told by what they are given.
-fn tokenisers(model: &str, dir: &Path) -> Result<Result<Vec<Row>, String>, String> {
+/// Cases told by what they are given.
+fn by_inputs(model: &str, dir: &Path) -> Result<Result<Vec<Row>, String>, String> {
     let case = Case::open(dir)?;
     let has = |name: &str| case.inputs.contains_key(name);
     match model {
         "uce" if has("dropped_genes") => tokens::uce::sampling(&case).map(Ok),
         "uce" if has("sampled_genes") => tokens::uce::tokenise(&case).map(Ok),
+        "uce" if has("dataset_nums") => uce::state0(&case).map(Ok),
+        "uce" if has("target_labels") => uce::loss(&case).map(Ok),
+        "uce" if has("query_gene_tokens") => uce::forward(&case).map(Ok),
+        "nicheformer" if has("draw_select") => nicheformer::forward(&case).map(Ok),
+        "nicheformer" if has("X_niche_0") => nicheformer::head(&case).map(Ok),
         "saturn" if has("centroids") => tokens::saturn::macrogenes(&case).map(Ok),
         "nicheformer" if has("technology_mean") => tokens::nicheformer::tokenise(&case).map(Ok),
         other => Ok(Err(format!("the network of {other} is not built yet"))),

@@ -2,9 +2,11 @@
 
 pub mod attention;
 pub mod dropout;
+pub mod encoder;
 pub mod flow;
 #[cfg(feature = "flex")]
 pub(crate) mod host;
+pub mod lookup;
 pub mod nb;
 pub mod norm;
 pub mod observe;

@@ -12,7 +12,9 @@ pub mod device;
 pub mod error;
 pub mod init;
 pub mod layers;
+pub mod nicheformer;
 pub mod scgpt;
+pub mod uce;
 pub mod weights;
 
 pub use error::{ModelError, Result};

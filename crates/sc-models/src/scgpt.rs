@@ -7,7 +7,6 @@
 
 mod config;
 mod embedding;
-mod encoder;
 mod heads;
 mod model;
 

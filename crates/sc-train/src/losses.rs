@@ -2,6 +2,7 @@
 
 pub mod cellplm;
 pub mod expression;
+pub mod tokens;
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor};

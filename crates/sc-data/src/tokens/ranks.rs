@@ -1,5 +1,6 @@
 //! Nicheformer: genes ranked by expression over a technology's mean (reference D1).
 
+use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, Result};
@@ -108,6 +109,60 @@ pub fn input_ids(context: [u32; 3], genes: &[u32], context_length: usize) -> (Ve
     (ids, padding)
 }
 
+/// Stands where a token is hidden.
+pub const MASK: u32 = 0;
+/// "Dissociated": never hidden, because the published code takes it for its `CLS`.
+const DISSOCIATED: u32 = 3;
+
+/// The draws that hide tokens, one of each a position.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MaskDraws {
+    /// Whether the position is asked for.
+    pub select: Vec<bool>,
+    /// Whether another token takes its place.
+    pub random: Vec<bool>,
+    /// Which one.
+    pub token: Vec<u32>,
+    /// Whether it stays as it is, if no other token took its place.
+    pub same: Vec<bool>,
+}
+
+impl MaskDraws {
+    /// Draws for `length` positions: `share` of them selected, a tenth of these replaced by tokens of
+    /// `FIRST..tokens`, a tenth of the rest kept.
+    pub fn draw(length: usize, share: f64, tokens: u32, [seed, cell, epoch]: [u64; 3]) -> Self {
+        /// Context tokens of the assay may be drawn too, as published.
+        const FIRST: u32 = 10;
+        let mut rng = crate::rng::stream(seed, "mask", cell, epoch);
+        let mut draws = Self::default();
+        for _ in 0..length {
+            draws.select.push(rng.random::<f64>() < share);
+            draws.random.push(rng.random::<f64>() < 0.1);
+            draws
+                .token
+                .push(rng.random_range(FIRST..tokens.max(FIRST + 1)));
+            draws.same.push(rng.random::<f64>() < 0.1);
+        }
+        draws
+    }
+}
+
+/// Hides tokens: what the network is given, and which positions are asked for (reference D3).
+pub fn mask(ids: &[u32], draws: &MaskDraws) -> (Vec<u32>, Vec<bool>) {
+    let asked: Vec<bool> = ids
+        .iter()
+        .zip(&draws.select)
+        .map(|(&id, &s)| s && id != PAD && id != DISSOCIATED)
+        .collect();
+    let hide = |(i, &id): (usize, &u32)| match (asked[i], draws.random[i], draws.same[i]) {
+        (false, ..) => id,
+        (true, true, _) => draws.token[i],
+        (true, false, true) => id,
+        (true, false, false) => MASK,
+    };
+    (ids.iter().enumerate().map(hide).collect(), asked)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -134,6 +189,21 @@ mod tests {
         assert_eq!(ids, [5, 9, 4, 31, 32, 1, 1]);
         assert_eq!(padding.iter().filter(|p| **p).count(), 2);
         assert_eq!(input_ids([5, 9, 4], &[31, 32], 4).0, [5, 9, 4, 31]);
+    }
+
+    #[test]
+    fn a_share_of_the_tokens_is_hidden_and_never_padding() {
+        let ids: Vec<u32> = (0..5000).map(|i| [3, 1, 40, 41][i % 4]).collect();
+        let draws = MaskDraws::draw(ids.len(), 0.15, 60, [1, 2, 3]);
+        let (shown, asked) = mask(&ids, &draws);
+        let share = asked.iter().filter(|a| **a).count() as f64 / 2500.0;
+        assert!((share - 0.15).abs() < 0.03, "{share}");
+        let masked = shown.iter().filter(|t| **t == MASK).count() as f64;
+        assert!((masked / (2500.0 * share) - 0.81).abs() < 0.05, "{masked}");
+        for ((&id, &t), &a) in ids.iter().zip(&shown).zip(&asked) {
+            assert!(a || id == t);
+            assert!(!a || id > 3);
+        }
     }
 
     proptest! {

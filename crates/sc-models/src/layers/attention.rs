@@ -9,6 +9,23 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Tensor};
 
+/// Which keys are padding, and what becomes of them.
+#[derive(Clone, Debug)]
+pub struct Padding {
+    /// True at padding, `[minibatch, length]`.
+    pub mask: Tensor<2, Bool>,
+    /// Added to the scores of padding keys.
+    pub bias: f32,
+}
+
+impl Padding {
+    /// Padding that nothing attends to.
+    pub fn hidden(mask: Tensor<2, Bool>) -> Self {
+        let bias = f32::NEG_INFINITY;
+        Self { mask, bias }
+    }
+}
+
 /// Self-attention with a joint query-key-value projection, as `torch.nn.MultiheadAttention`.
 #[derive(Module, Debug)]
 pub struct SelfAttention {
@@ -29,21 +46,34 @@ impl SelfAttention {
         }
     }
 
-    /// Attends within every sequence; keys where `padding` is true are left out.
+    /// Attends within every sequence.
     ///
     /// On the `flex` device weights are never held as a whole, forward or backward.
     ///
     /// # Shapes
     /// - input, output: `[minibatch, length, d]`
-    /// - padding: `[minibatch, length]`, true at padding
-    pub fn forward(&self, input: Tensor<3>, padding: Option<&Tensor<2, Bool>>) -> Tensor<3> {
-        let projected = self.in_proj.forward(input);
-        let context = self.context(projected, padding);
+    pub fn forward(&self, input: Tensor<3>, padding: Option<&Padding>) -> Tensor<3> {
+        let context = self.context(self.project(input), padding);
+        self.output(context)
+    }
+
+    /// Queries, keys and values side by side, `[minibatch, length, 3 d]`.
+    pub fn project(&self, input: Tensor<3>) -> Tensor<3> {
+        self.in_proj.forward(input)
+    }
+
+    /// The last projection, from `[minibatch, length, d]` to the same.
+    pub fn output(&self, context: Tensor<3>) -> Tensor<3> {
         self.out_proj.forward(context)
     }
 
+    /// Number of heads.
+    pub fn heads(&self) -> usize {
+        self.heads
+    }
+
     /// `softmax(Q Kᵀ / √d_head) V` from the joint projection `[minibatch, length, 3 d]`.
-    fn context(&self, projected: Tensor<3>, padding: Option<&Tensor<2, Bool>>) -> Tensor<3> {
+    pub fn context(&self, projected: Tensor<3>, padding: Option<&Padding>) -> Tensor<3> {
         #[cfg(feature = "flex")]
         {
             use super::host;
@@ -55,7 +85,7 @@ impl SelfAttention {
                     heads: self.heads,
                     d: three_d / 3,
                 },
-                padding: padding.map(fused::host_mask),
+                padding: padding.map(|p| (fused::host_mask(&p.mask), p.bias)),
                 dropout: self.dropout.mask(&projected.device()),
             };
             let input = host::Input::new(projected.clone());
@@ -67,7 +97,7 @@ impl SelfAttention {
     }
 
     /// The same from burn's own operations, for devices other than the host.
-    fn composed(&self, projected: Tensor<3>, padding: Option<&Tensor<2, Bool>>) -> Tensor<3> {
+    fn composed(&self, projected: Tensor<3>, padding: Option<&Padding>) -> Tensor<3> {
         let [b, l, three_d] = projected.dims();
         let (h, d) = (self.heads, three_d / 3);
         let projected = projected.reshape([b, l, 3, h, d / h]);
@@ -82,8 +112,13 @@ impl SelfAttention {
         let scale = 1.0 / ((d / h) as f64).sqrt();
         let mut scores = (q * scale).matmul(k.swap_dims(2, 3));
         if let Some(padding) = padding {
-            let mask = padding.clone().reshape([b, 1, 1, l]).expand([b, h, l, l]);
-            scores = scores.mask_fill(mask, f32::NEG_INFINITY);
+            let mask = padding
+                .mask
+                .clone()
+                .reshape([b, 1, 1, l])
+                .expand([b, h, l, l]);
+            let zero = scores.zeros_like();
+            scores = scores + zero.mask_fill(mask, padding.bias);
         }
         let weights = self.dropout.forward(softmax(scores, 3));
         weights.matmul(v).swap_dims(1, 2).reshape([b, l, d])
@@ -112,7 +147,11 @@ mod tests {
         let mut mask = vec![false; b * l];
         mask[l + 140..].fill(true);
         let padding = Tensor::<2, Bool>::from_data(TensorData::new(mask, [b, l]), &device);
-        for padding in [None, Some(&padding)] {
+        let [hidden, liked] = [f32::NEG_INFINITY, 1.0].map(|bias| Padding {
+            mask: padding.clone(),
+            bias,
+        });
+        for padding in [None, Some(&hidden), Some(&liked)] {
             let ours = layer.context(x.clone(), padding);
             let reference = layer.composed(x.clone(), padding);
             let close = |a: Vec<f32>, b: Vec<f32>, tolerance: f32| {

@@ -2,6 +2,7 @@
 
 use super::config::{InputNorm, ScGptConfig, ValueEncoderConfig};
 use crate::layers::dropout::Dropout;
+use crate::layers::lookup::lookup;
 use crate::layers::norm::{Affine, BatchNorm, Phase};
 use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
@@ -33,15 +34,7 @@ impl NormedEmbedding {
         ids: Tensor<2, Int>,
         frozen: Option<&Tensor<2, Bool>>,
     ) -> Tensor<3> {
-        let rows = self.embedding.forward(ids);
-        let rows = match frozen {
-            Some(frozen) => {
-                let mask = frozen.clone().unsqueeze_dim::<3>(2).expand(rows.dims());
-                let still = rows.clone().detach();
-                rows.mask_where(mask, still)
-            }
-            None => rows,
-        };
+        let rows = lookup(&self.embedding, ids, frozen);
         self.enc_norm.forward(rows)
     }
 

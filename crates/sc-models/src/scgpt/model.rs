@@ -2,12 +2,13 @@
 
 use super::config::{CellEmbedding, ScGptConfig};
 use super::embedding::{NormedEmbedding, SumNorm, ValueEncoder};
-use super::encoder::EncoderLayer;
 use super::heads::{
     Activation, CellDecoder, Classifier, ExpressionDecoder, Prediction, reverse_gradient,
 };
 use crate::error::Result;
 use crate::init::Init;
+use crate::layers::attention::Padding;
+use crate::layers::encoder::{Encoder, EncoderConfig, FeedForward, torch_names};
 use crate::layers::norm::Phase;
 use crate::layers::observe::Observer;
 use crate::weights::Names;
@@ -64,18 +65,13 @@ pub struct ScGpt {
     value_encoder: Option<ValueEncoder>,
     batch_encoder: Option<NormedEmbedding>,
     norm: Option<SumNorm>,
-    transformer_encoder: TransformerEncoder,
+    transformer_encoder: Encoder,
     decoder: ExpressionDecoder,
     cls_decoder: Option<Classifier>,
     mvc_decoder: Option<CellDecoder>,
     grad_reverse_discriminator: Option<Classifier>,
     weighted_pool: bool,
     average_pool: bool,
-}
-
-#[derive(Module, Debug)]
-struct TransformerEncoder {
-    layers: Vec<EncoderLayer>,
 }
 
 impl ScGpt {
@@ -86,8 +82,6 @@ impl ScGpt {
     pub fn new(config: &ScGptConfig, device: &Device) -> Result<Self> {
         config.check()?;
         let d = config.width;
-        let layer =
-            |_| EncoderLayer::new(d, config.heads, config.feed_forward, config.dropout, device);
         let some = |n: usize| (n > 0).then_some(n);
         let zero = config.explicit_zero_probability;
         // Known batches widen what the decoders see.
@@ -97,9 +91,7 @@ impl ScGpt {
             value_encoder: ValueEncoder::new(config, device),
             batch_encoder: some(config.batch_labels).map(|n| NormedEmbedding::new(n, d, device)),
             norm: SumNorm::new(config, device),
-            transformer_encoder: TransformerEncoder {
-                layers: (0..config.layers).map(layer).collect(),
-            },
+            transformer_encoder: Encoder::new(&encoder_config(config), device),
             decoder: ExpressionDecoder::new(input, d, zero, device),
             cls_decoder: some(config.classes)
                 .map(|n| Classifier::new(d, n, config.class_layers, Activation::Relu, device)),
@@ -131,15 +123,13 @@ impl ScGpt {
                 genes.clone() * values.unsqueeze_dim::<3>(2)
             }
         };
-        let mut x = match &self.norm {
+        let x = match &self.norm {
             Some(norm) => norm.forward(x, tokens.domain, phase),
             None => x,
         };
         seen.see("emb.total", &x);
-        for (i, layer) in self.transformer_encoder.layers.iter().enumerate() {
-            x = layer.forward(x, tokens.padding.as_ref());
-            seen.see(&format!("layer.{i}"), &x);
-        }
+        let padding = tokens.padding.clone().map(Padding::hidden);
+        let x = self.transformer_encoder.forward(x, padding.as_ref(), seen);
         let cell = self.pool(&x, tokens);
         seen.see("cell_emb", &cell);
         Output {
@@ -203,6 +193,18 @@ impl ScGpt {
     }
 }
 
+fn encoder_config(config: &ScGptConfig) -> EncoderConfig {
+    EncoderConfig {
+        width: config.width,
+        layers: config.layers,
+        heads: config.heads,
+        feed_forward: config.feed_forward,
+        dropout: config.dropout,
+        epsilon: 1e-5,
+        activation: FeedForward::Relu,
+    }
+}
+
 /// Initial weights where they differ from PyTorch's defaults.
 pub const INIT: fn(&str) -> Option<Init> =
     |path| (path == "encoder.embedding.weight").then_some(Init::Uniform(0.1));
@@ -231,9 +233,7 @@ fn rename(path: &str) -> String {
         | ["value_encoder", "Continuous", rest @ ..] => {
             format!("value_encoder.{}", rest.join("."))
         }
-        _ => path
-            .replace("in_proj.weight", "in_proj_weight")
-            .replace("in_proj.bias", "in_proj_bias"),
+        _ => torch_names(path),
     }
 }
 

@@ -26,8 +26,8 @@ pub(super) struct Shape {
 #[derive(Clone, Debug)]
 pub(super) struct Attention {
     pub(super) shape: Shape,
-    /// True at padding, `[sequences, length]`.
-    pub(super) padding: Option<Arc<Vec<bool>>>,
+    /// True at padding, `[sequences, length]`, and what is added to its scores.
+    pub(super) padding: Option<(Arc<Vec<bool>>, f32)>,
     pub(super) dropout: Option<Mask>,
 }
 
@@ -109,11 +109,11 @@ impl Attention {
         let padding = self
             .padding
             .as_ref()
-            .map(|p| &p[sequence * l..(sequence + 1) * l]);
-        if let Some(padding) = padding {
+            .map(|(p, bias)| (&p[sequence * l..(sequence + 1) * l], bias));
+        if let Some((padding, bias)) = padding {
             for row in weights.chunks_exact_mut(l) {
                 for (w, &p) in row.iter_mut().zip(padding) {
-                    *w = if p { f32::NEG_INFINITY } else { *w };
+                    *w = if p { *w + bias } else { *w };
                 }
             }
         }

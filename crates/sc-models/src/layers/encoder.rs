@@ -1,0 +1,132 @@
+//! `torch.nn.TransformerEncoder` with post-norm blocks, as scGPT, UCE and Nicheformer use it.
+
+use crate::layers::attention::{Padding, SelfAttention};
+use crate::layers::dropout::Dropout;
+use crate::layers::observe::Observer;
+use burn::module::Module;
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::activation::{gelu, relu};
+use burn::tensor::{Device, Tensor};
+
+/// Non-linearity of a feed-forward layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedForward {
+    /// `max(x, 0)`.
+    Relu,
+    /// Exact GELU.
+    Gelu,
+}
+
+/// Sizes of an encoder.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EncoderConfig {
+    /// Width of a token.
+    pub width: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Attention heads; divides `width`.
+    pub heads: usize,
+    /// Width of the feed-forward layer.
+    pub feed_forward: usize,
+    /// Dropout everywhere.
+    pub dropout: f64,
+    /// Added to variances of the norms.
+    pub epsilon: f64,
+    /// Non-linearity of the feed-forward layer.
+    pub activation: FeedForward,
+}
+
+/// Blocks one after the other, without a final norm.
+#[derive(Module, Debug)]
+pub struct Encoder {
+    layers: Vec<EncoderLayer>,
+}
+
+impl Encoder {
+    /// An encoder on `device`.
+    pub fn new(config: &EncoderConfig, device: &Device) -> Self {
+        Self {
+            layers: (0..config.layers)
+                .map(|_| EncoderLayer::new(config, device))
+                .collect(),
+        }
+    }
+
+    /// Runs the blocks on `[minibatch, length, d]`; shows every block's output as `layer.i`.
+    pub fn forward(
+        &self,
+        mut x: Tensor<3>,
+        padding: Option<&Padding>,
+        seen: &mut impl Observer,
+    ) -> Tensor<3> {
+        for (i, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(x, padding);
+            seen.see(&format!("layer.{i}"), &x);
+        }
+        x
+    }
+
+    /// The blocks.
+    pub fn layers(&self) -> &[EncoderLayer] {
+        &self.layers
+    }
+}
+
+/// `x = LN₁(x + A(x))`, then `x = LN₂(x + W₂ f(W₁ x))`, as `torch.nn.TransformerEncoderLayer`.
+#[derive(Module, Debug)]
+pub struct EncoderLayer {
+    self_attn: SelfAttention,
+    linear1: Linear,
+    linear2: Linear,
+    norm1: LayerNorm,
+    norm2: LayerNorm,
+    dropout: Dropout,
+    #[module(skip)]
+    activation: FeedForward,
+}
+
+impl EncoderLayer {
+    /// A block on `device`.
+    pub fn new(config: &EncoderConfig, device: &Device) -> Self {
+        let (d, hidden) = (config.width, config.feed_forward);
+        let norm = LayerNormConfig::new(d).with_epsilon(config.epsilon);
+        Self {
+            self_attn: SelfAttention::new(d, config.heads, config.dropout, device),
+            linear1: LinearConfig::new(d, hidden).init(device),
+            linear2: LinearConfig::new(hidden, d).init(device),
+            norm1: norm.init(device),
+            norm2: norm.init(device),
+            dropout: Dropout::new(config.dropout),
+            activation: config.activation,
+        }
+    }
+
+    /// Runs the block on `[minibatch, length, d]`.
+    pub fn forward(&self, x: Tensor<3>, padding: Option<&Padding>) -> Tensor<3> {
+        let attended = self.self_attn.forward(x.clone(), padding);
+        self.after_attention(x, attended)
+    }
+
+    /// The projections and heads of this block's attention.
+    pub fn attention(&self) -> &SelfAttention {
+        &self.self_attn
+    }
+
+    /// The rest of the block, for `attended` `[minibatch, length, d]` made elsewhere.
+    pub fn after_attention(&self, x: Tensor<3>, attended: Tensor<3>) -> Tensor<3> {
+        let x = self.norm1.forward(x + self.dropout.forward(attended));
+        let f = self.linear1.forward(x.clone());
+        let f = match self.activation {
+            FeedForward::Relu => relu(f),
+            FeedForward::Gelu => gelu(f),
+        };
+        let f = self.linear2.forward(self.dropout.forward(f));
+        self.norm2.forward(x + self.dropout.forward(f))
+    }
+}
+
+/// Published names of the joint projection, which is no layer of its own in PyTorch.
+pub fn torch_names(path: &str) -> String {
+    path.replace("in_proj.weight", "in_proj_weight")
+        .replace("in_proj.bias", "in_proj_bias")
+}

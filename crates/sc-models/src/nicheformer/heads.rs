@@ -1,0 +1,104 @@
+//! Heads on the pooled output: the composition of the niche, its density, its class.
+
+use super::config::{Combine, Context, HeadConfig};
+use super::model::{Nicheformer, Tokens};
+use crate::error::{ModelError, Result};
+use crate::layers::observe::Observer;
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::activation::tanh;
+use burn::tensor::{Device, Tensor};
+
+/// A Nicheformer with a linear head (`FineTuningModel`).
+#[derive(Module, Debug)]
+pub struct NicheHead {
+    /// The transformer.
+    pub backbone: Nicheformer,
+    pooler_head: Option<Linear>,
+    linear_head: Linear,
+    #[module(skip)]
+    layers: Vec<usize>,
+    #[module(skip)]
+    combine: Combine,
+    #[module(skip)]
+    context: Context,
+}
+
+/// What a head predicts.
+#[derive(Clone, Debug)]
+pub struct Predicted {
+    /// Output of the head, `[minibatch, outputs]`.
+    pub output: Tensor<2>,
+    /// Pooled without the context positions, before the extractor, `[minibatch, d]`.
+    pub representation: Tensor<2>,
+}
+
+impl NicheHead {
+    /// A head of `width` on `backbone`, which has `layers` blocks.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] when a block is asked for that there is not.
+    pub fn new(
+        backbone: Nicheformer,
+        (width, layers): (usize, usize),
+        config: &HeadConfig,
+        device: &Device,
+    ) -> Result<Self> {
+        if let Some(k) = config.layers.iter().find(|&&k| k >= layers) {
+            return Err(ModelError::Config(format!(
+                "nicheformer: head.layers names block {k}, but there are {layers}, from 0"
+            )));
+        }
+        let chosen = match config.layers.len() {
+            0 => vec![layers - 1],
+            _ => config.layers.clone(),
+        };
+        let inputs = match config.combine {
+            Combine::Concat => width * chosen.len(),
+            _ => width,
+        };
+        let dense = || LinearConfig::new(inputs, inputs).init(device);
+        let head = LinearConfig::new(inputs, config.outputs).with_bias(false);
+        Ok(Self {
+            backbone,
+            pooler_head: config.extractor.then(dense),
+            linear_head: head.init(device),
+            layers: chosen,
+            combine: config.combine,
+            context: config.context,
+        })
+    }
+
+    /// Predicts from tokens.
+    pub fn forward(&self, tokens: &Tokens, seen: &mut impl Observer) -> Predicted {
+        let outputs = self.backbone.encode(tokens, seen);
+        let chosen: Vec<Tensor<3>> = self.layers.iter().map(|&k| outputs[k].clone()).collect();
+        let count = chosen.len() as f64;
+        let combined = match self.combine {
+            Combine::Concat => Tensor::cat(chosen, 2),
+            Combine::Sum => sum(chosen),
+            Combine::Mean => sum(chosen) / count,
+        };
+        let representation = self
+            .backbone
+            .pool(combined.clone(), tokens, Context::Without);
+        let pooled = match self.context {
+            Context::Without => representation.clone(),
+            Context::With => self.backbone.pool(combined, tokens, Context::With),
+        };
+        let pooled = match &self.pooler_head {
+            Some(dense) => tanh(dense.forward(pooled)),
+            None => pooled,
+        };
+        Predicted {
+            output: self.linear_head.forward(pooled),
+            representation,
+        }
+    }
+}
+
+/// The sum of at least one tensor.
+fn sum(mut tensors: Vec<Tensor<3>>) -> Tensor<3> {
+    let first = tensors.swap_remove(0);
+    tensors.into_iter().fold(first, |s, t| s + t)
+}

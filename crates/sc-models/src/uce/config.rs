@@ -1,0 +1,103 @@
+//! Sizes and choices of a UCE.
+
+use crate::error::{ModelError, Result};
+use serde::{Deserialize, Serialize};
+
+/// Sizes and choices of a [`Uce`](super::Uce).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UceConfig {
+    /// Rows of the token table: special tokens, genes, chromosomes.
+    pub tokens: usize,
+    /// Width of a protein's embedding.
+    pub token_dim: usize,
+    /// Longest sentence.
+    pub max_length: usize,
+    /// Width of a token inside the transformer.
+    pub width: usize,
+    /// Transformer blocks.
+    pub layers: usize,
+    /// Attention heads; divides `width`.
+    pub heads: usize,
+    /// Width of the feed-forward layer.
+    pub feed_forward: usize,
+    /// Dropout everywhere.
+    pub dropout: f64,
+    /// Width of the cell's vector.
+    pub output: usize,
+    /// Width of the decoder's first layer.
+    pub decoder_hidden: usize,
+    /// Widths of the hidden layers that tell whether a gene is expressed.
+    pub binary_hidden: [usize; 3],
+    /// What padding is to attention.
+    pub padding: PaddingMode,
+}
+
+/// What padding is to attention.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PaddingMode {
+    /// Nothing: it is not attended to.
+    #[default]
+    Strict,
+    /// As published: 1 is added to its scores, so it is attended to more than the genes, and a cell's
+    /// vector depends on the longest sentence of its minibatch. What the published weights were
+    /// trained with.
+    Compat,
+}
+
+impl Default for UceConfig {
+    fn default() -> Self {
+        Self {
+            tokens: 0,
+            token_dim: 5120,
+            max_length: 1536,
+            width: 1280,
+            layers: 4,
+            heads: 20,
+            feed_forward: 5120,
+            dropout: 0.05,
+            output: 1280,
+            decoder_hidden: 1024,
+            binary_hidden: [2048, 512, 128],
+            padding: PaddingMode::Strict,
+        }
+    }
+}
+
+impl UceConfig {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] names the setting, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let fail = |what: String| Err(ModelError::Config(format!("uce: {what}")));
+        if self.heads == 0 || !self.width.is_multiple_of(self.heads) {
+            return fail(format!(
+                "width = {} does not divide into heads = {}",
+                self.width, self.heads
+            ));
+        }
+        if !self.width.is_multiple_of(2) {
+            return fail(format!(
+                "width = {}; positions need an even width",
+                self.width
+            ));
+        }
+        let sizes = [
+            ("tokens", self.tokens),
+            ("token_dim", self.token_dim),
+            ("layers", self.layers),
+            ("feed_forward", self.feed_forward),
+            ("output", self.output),
+            ("max_length", self.max_length),
+        ];
+        if let Some((name, _)) = sizes.iter().find(|(_, n)| *n == 0) {
+            return fail(format!("{name} must be at least 1"));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return fail(format!("dropout = {}; must lie in [0, 1)", self.dropout));
+        }
+        Ok(())
+    }
+}
