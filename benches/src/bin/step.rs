@@ -92,6 +92,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     classes: 0,
                     class_layers: 3,
                     batch_labels: 0,
+                    generative: false,
                     adversary_batches: 0,
                 },
                 input: TokenConfig {

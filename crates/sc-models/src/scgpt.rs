@@ -7,9 +7,13 @@
 
 mod config;
 mod embedding;
+mod generative;
 mod heads;
 mod model;
+mod perturb;
 
 pub use config::{CellEmbedding, InputNorm, MvcStyle, ScGptConfig, ValueEncoderConfig};
+pub use generative::{Asked, Generated};
 pub use heads::Prediction;
 pub use model::{INIT, NAMES, Output, Outputs, ScGpt, Tokens};
+pub use perturb::{PERTURB_NAMES, Perturb};

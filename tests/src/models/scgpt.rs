@@ -7,8 +7,8 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use sc_models::layers::norm::Phase;
 use sc_models::layers::observe::Record;
 use sc_models::scgpt::{
-    CellEmbedding, InputNorm, MvcStyle, NAMES, Outputs, Prediction, ScGpt, ScGptConfig, Tokens,
-    ValueEncoderConfig,
+    Asked, CellEmbedding, InputNorm, MvcStyle, NAMES, Outputs, PERTURB_NAMES, Perturb, Prediction,
+    ScGpt, ScGptConfig, Tokens, ValueEncoderConfig,
 };
 use sc_models::weights;
 use sc_train::losses::cross_entropy;
@@ -24,6 +24,11 @@ pub fn run(dir: &Path) -> Result<Result<Vec<Row>, String>, String> {
         "binning" => super::binning::run(&case).map(Ok),
         "perceptual" => match config(&case) {
             Ok(config) => perceptual(&case, &config).map(Ok),
+            Err(reason) => Ok(Err(reason)),
+        },
+        "generative" | "perturb" => match config(&case) {
+            Ok(config) if case.inputs.contains_key("pert_flags") => perturb(&case, &config).map(Ok),
+            Ok(config) => generative(&case, &config).map(Ok),
             Err(reason) => Ok(Err(reason)),
         },
         other => Ok(Err(format!("kind {other} is not built"))),
@@ -55,7 +60,10 @@ fn config(case: &Case) -> Result<ScGptConfig, String> {
     let pad_token = case.str(&ctor("pad_token"), "<pad>");
     Ok(ScGptConfig {
         tokens: case.usize(&ctor("ntoken"), 0),
-        pad: case.usize(&format!("/ctor/vocab/{pad_token}"), 0),
+        pad: case.usize(
+            &format!("/ctor/vocab/{pad_token}"),
+            case.usize(&ctor("padding_idx"), 0),
+        ),
         width: d,
         layers: case.usize(&ctor("nlayers"), 2),
         heads: case.usize(&ctor("nhead"), 4),
@@ -87,8 +95,13 @@ fn config(case: &Case) -> Result<ScGptConfig, String> {
             (true, "inner product, detach") => Some(MvcStyle::InnerProductDetach),
             (true, other) => return refuse("mvc_decoder_style", other),
         },
-        classes: case.usize(&ctor("n_cls"), 1),
+        // The generative branch has a classifier only for more than one class.
+        classes: match case.usize(&ctor("n_cls"), 1) {
+            1 if case.flag(&ctor("use_generative_training")) => 0,
+            n => n,
+        },
         class_layers: case.usize(&ctor("nlayers_cls"), 3),
+        generative: case.flag(&ctor("use_generative_training")),
         batch_labels: if case.flag(&ctor("use_batch_labels")) {
             batches
         } else {
@@ -187,6 +200,114 @@ fn tokens(case: &Case, config: &ScGptConfig, device: &Device) -> Result<Tokens, 
             Tensor::<1, Int>::from_data(TensorData::new(b, [n]), device)
         }),
     })
+}
+
+/// A matrix of the inputs.
+fn matrix(case: &Case, name: &str, device: &Device) -> Result<Tensor<2>, String> {
+    let a = case.input(name)?;
+    let data = TensorData::new(a.f32(), a.shape.clone());
+    Ok(Tensor::from_data(data, device))
+}
+
+fn whole(case: &Case, name: &str, device: &Device) -> Result<Tensor<2, Int>, String> {
+    let a = case.input(name)?;
+    let data = TensorData::new(a.ints(), a.shape.clone());
+    Ok(Tensor::from_data(data, device))
+}
+
+/// Values of perturbed cells.
+fn perturb(case: &Case, config: &ScGptConfig) -> Result<Vec<Row>, String> {
+    let device = Device::flex().autodiff();
+    let pad = case.usize("/ctor/pert_pad_id", 2);
+    let model = Perturb::new(config, pad, &device).map_err(|e| e.to_string())?;
+    let model = load(model, &case.dir, &PERTURB_NAMES, &[])?;
+    let mut seen = Record::default();
+    let flags = whole(case, "pert_flags", &device)?;
+    let predicted = model.forward(&tokens(case, config, &device)?, flags, &mut seen);
+    let mut found = seen.0;
+    let target = matrix(case, "target_values", &device)?;
+    let everywhere = target.ones_like();
+    let loss = masked_mse(predicted.clone(), target, everywhere);
+    add(&mut found, "mlm_output", predicted);
+    add(&mut found, "loss.mse", loss.clone());
+    add(&mut found, "loss.total", loss.clone());
+    add_gradients(&mut found, loss.backward(), &model, &PERTURB_NAMES);
+    Ok(case.compare(&found))
+}
+
+/// Both passes of generative pretraining.
+fn generative(case: &Case, config: &ScGptConfig) -> Result<Vec<Row>, String> {
+    let device = Device::flex().autodiff();
+    let model = ScGpt::new(config, &device).map_err(|e| e.to_string())?;
+    let model = load(model, &case.dir, &NAMES, &[])?;
+    let mask = |name: &str| -> Result<Tensor<2, Bool>, String> {
+        Ok(whole(case, name, &device)?.not_equal_elem(0))
+    };
+    let genes = whole(case, "pcpt_gene", &device)?;
+    let pad = config.pad as i64;
+    let known = Tokens {
+        frozen: Some(genes.clone().equal_elem(pad)),
+        genes,
+        values: matrix(case, "pcpt_expr", &device)?,
+        padding: Some(mask("pcpt_key_padding_mask")?),
+        batches: None,
+        domain: 0,
+    };
+    let genes = whole(case, "gen_gene", &device)?;
+    let asked = Asked {
+        frozen: Some(genes.clone().equal_elem(pad)),
+        padding: Some(mask("gen_key_padding_mask")?),
+        genes,
+    };
+    let mut found = Found::new();
+    let mut pass = |prefix: &str, asked: Option<&Asked>, prompt| {
+        let mut seen = Record::default();
+        let outputs = model.generate(&known, asked, prompt, &mut seen);
+        add(&mut seen.0, "pcpt_preds", outputs.known.value.clone());
+        if let Some(asked) = &outputs.asked {
+            add(&mut seen.0, "gen_preds", asked.value.clone());
+        }
+        if let Some(from_cell) = &outputs.from_cell {
+            add(&mut seen.0, "mvc_output", from_cell.value.clone());
+        }
+        found.extend(
+            seen.0
+                .into_iter()
+                .map(|(n, v)| (format!("{prefix}.{n}"), v)),
+        );
+        outputs
+    };
+    pass("pcpt_only", None, None);
+    let first = pass("pass1", Some(&asked), None);
+    let second = pass("pass2", Some(&asked), Some(first.cell.clone().detach()));
+    let target = matrix(case, "gen_expr_target", &device)?;
+    let [_, count] = target.dims();
+    let kept = mask("gen_key_padding_mask")?.bool_not().float();
+    let term = |p: Tensor<2>| masked_mse(p, target.clone(), kept.clone());
+    let missing = || "the generative stream is missing".to_string();
+    let values = first.asked.ok_or_else(missing)?.value;
+    let mre = masked_relative_error(values.clone(), target.clone(), kept.clone());
+    let mut total = term(values);
+    add(&mut found, "loss.mse", total.clone());
+    add(&mut found, "metric.mre", mre);
+    if let Some(from_cell) = first.from_cell {
+        let [_, all] = from_cell.value.dims();
+        let mvc = term(from_cell.value.narrow(1, all - count, count));
+        add(&mut found, "loss.mvc", mvc.clone());
+        total = total + mvc;
+    }
+    let prompted = term(second.asked.ok_or_else(missing)?.value);
+    add(&mut found, "loss.gen", prompted.clone());
+    total = total + prompted;
+    add(&mut found, "loss.total", total.clone());
+    add_gradients(&mut found, total.backward(), &model, &NAMES);
+    // The generative branch is made of flash attention and names the joint projection after it.
+    let flash = found.iter().filter_map(|(name, value)| {
+        let flash = name.replace("self_attn.in_proj_", "self_attn.Wqkv.");
+        (flash != *name).then(|| (flash, value.clone()))
+    });
+    found.extend(flash.collect::<Vec<_>>());
+    Ok(case.compare(&found))
 }
 
 fn predictions(outputs: &Outputs, ours: &mut Found) {

@@ -72,6 +72,11 @@ impl SelfAttention {
         self.heads
     }
 
+    /// Dropout as on this layer's attention weights.
+    pub fn drop<const D: usize>(&self, weights: Tensor<D>) -> Tensor<D> {
+        self.dropout.forward(weights)
+    }
+
     /// `softmax(Q Kᵀ / √d_head) V` from the joint projection `[minibatch, length, 3 d]`.
     pub fn context(&self, projected: Tensor<3>, padding: Option<&Padding>) -> Tensor<3> {
         #[cfg(feature = "flex")]

@@ -52,6 +52,9 @@ pub struct ScGptConfig {
     /// Sequencing batches known to the decoders; 0 for none.
     #[serde(default)]
     pub batch_labels: usize,
+    /// Whether it has the flag of genes that are asked for (generative pretraining).
+    #[serde(default)]
+    pub generative: bool,
     /// Sequencing batches an adversary tries to tell apart; 0 for none.
     #[serde(default)]
     pub adversary_batches: usize,

@@ -8,11 +8,12 @@ use super::heads::{
 use crate::error::Result;
 use crate::init::Init;
 use crate::layers::attention::Padding;
-use crate::layers::encoder::{Encoder, EncoderConfig, FeedForward, torch_names};
+use crate::layers::encoder::{Encoder, EncoderConfig, EncoderLayer, FeedForward, torch_names};
 use crate::layers::norm::Phase;
 use crate::layers::observe::Observer;
 use crate::weights::Names;
 use burn::module::Module;
+use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
 /// Tokens of a minibatch of cells.
@@ -63,6 +64,7 @@ pub struct Outputs {
 pub struct ScGpt {
     encoder: NormedEmbedding,
     value_encoder: Option<ValueEncoder>,
+    flag_encoder: Option<Embedding>,
     batch_encoder: Option<NormedEmbedding>,
     norm: Option<SumNorm>,
     transformer_encoder: Encoder,
@@ -89,6 +91,9 @@ impl ScGpt {
         Ok(Self {
             encoder: NormedEmbedding::new(config.tokens, d, device),
             value_encoder: ValueEncoder::new(config, device),
+            flag_encoder: config
+                .generative
+                .then(|| EmbeddingConfig::new(2, d).init(device)),
             batch_encoder: some(config.batch_labels).map(|n| NormedEmbedding::new(n, d, device)),
             norm: SumNorm::new(config, device),
             transformer_encoder: Encoder::new(&encoder_config(config), device),
@@ -107,22 +112,7 @@ impl ScGpt {
 
     /// Tokens to encoder output and cell embedding.
     pub fn encode(&self, tokens: &Tokens, phase: Phase, seen: &mut impl Observer) -> Output {
-        let genes = self
-            .encoder
-            .forward(tokens.genes.clone(), tokens.frozen.as_ref());
-        seen.see("emb.gene", &genes);
-        let values = tokens.values.clone();
-        let x = match &self.value_encoder {
-            Some(encoder) => {
-                let values = encoder.forward(values);
-                seen.see("emb.value", &values);
-                genes.clone() + values
-            }
-            None => {
-                seen.see("emb.value", &values);
-                genes.clone() * values.unsqueeze_dim::<3>(2)
-            }
-        };
+        let (genes, x) = self.embed_tokens(tokens, seen);
         let x = match &self.norm {
             Some(norm) => norm.forward(x, tokens.domain, phase),
             None => x,
@@ -139,7 +129,56 @@ impl ScGpt {
         }
     }
 
-    fn pool(&self, x: &Tensor<3>, tokens: &Tokens) -> Tensor<2> {
+    /// Normed gene embeddings, and their sum with the values, `[minibatch, length, d]` each.
+    pub(super) fn embed_tokens(
+        &self,
+        tokens: &Tokens,
+        seen: &mut impl Observer,
+    ) -> (Tensor<3>, Tensor<3>) {
+        let genes = self.embed_genes(tokens.genes.clone(), tokens.frozen.as_ref());
+        seen.see("emb.gene", &genes);
+        let values = tokens.values.clone();
+        let sum = match &self.value_encoder {
+            Some(encoder) => {
+                let values = encoder.forward(values);
+                seen.see("emb.value", &values);
+                genes.clone() + values
+            }
+            None => {
+                seen.see("emb.value", &values);
+                genes.clone() * values.unsqueeze_dim::<3>(2)
+            }
+        };
+        (genes, sum)
+    }
+
+    pub(super) fn embed_genes(
+        &self,
+        genes: Tensor<2, Int>,
+        frozen: Option<&Tensor<2, Bool>>,
+    ) -> Tensor<3> {
+        self.encoder.forward(genes, frozen)
+    }
+
+    /// The vector that says "this gene is asked for", `[1, 1, d]`, in generative models.
+    pub(super) fn flag(&self) -> Option<Tensor<3>> {
+        let flags = self.flag_encoder.as_ref()?.weight.val();
+        Some(flags.narrow(0, 1, 1).unsqueeze_dim::<3>(0))
+    }
+
+    pub(super) fn layers(&self) -> &[EncoderLayer] {
+        self.transformer_encoder.layers()
+    }
+
+    pub(super) fn values(&self, x: Tensor<3>) -> Prediction {
+        self.decoder.forward(x)
+    }
+
+    pub(super) fn values_from_cell(&self, cell: Tensor<2>, genes: Tensor<3>) -> Option<Prediction> {
+        self.mvc_decoder.as_ref().map(|d| d.forward(cell, genes))
+    }
+
+    pub(super) fn pool(&self, x: &Tensor<3>, tokens: &Tokens) -> Tensor<2> {
         if self.average_pool {
             return x.clone().mean_dim(1).squeeze_dim::<2>(1);
         }
@@ -193,7 +232,7 @@ impl ScGpt {
     }
 }
 
-fn encoder_config(config: &ScGptConfig) -> EncoderConfig {
+pub(super) fn encoder_config(config: &ScGptConfig) -> EncoderConfig {
     EncoderConfig {
         width: config.width,
         layers: config.layers,
