@@ -2,6 +2,7 @@
 
 pub mod binning;
 pub mod cellplm;
+pub mod islander;
 pub mod nicheformer;
 pub mod scgpt;
 pub mod tokens;
@@ -24,6 +25,7 @@ pub fn run(model: &str, dir: &Path) -> Result<Result<Vec<Row>, String>, String> 
     match model {
         "cellplm" => cellplm::run(dir),
         "scgpt" | "scformer" => scgpt::run(dir),
+        "islander" => islander::run(&Case::open(dir)?).map(Ok),
         other => by_inputs(other, dir),
     }
 }

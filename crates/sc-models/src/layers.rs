@@ -10,5 +10,6 @@ pub mod lookup;
 pub mod nb;
 pub mod norm;
 pub mod observe;
+pub mod sequential;
 pub(crate) mod simd;
 pub mod sparse;

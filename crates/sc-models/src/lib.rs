@@ -13,8 +13,10 @@ pub mod error;
 pub mod init;
 pub mod layers;
 pub mod nicheformer;
+pub mod perceptron;
 pub mod scgpt;
 pub mod uce;
+pub mod vae;
 pub mod weights;
 
 pub use error::{ModelError, Result};

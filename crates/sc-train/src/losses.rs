@@ -2,6 +2,7 @@
 
 pub mod cellplm;
 pub mod expression;
+pub mod supervised;
 pub mod tokens;
 
 use burn::tensor::activation::log_softmax;

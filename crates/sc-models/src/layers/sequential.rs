@@ -1,0 +1,145 @@
+//! Layers one after the other, numbered as in `torch.nn.Sequential`.
+
+use super::dropout::Dropout;
+use super::norm::{Affine, BatchNorm, Phase};
+use super::observe::Observer;
+use super::sparse::sparse_linear;
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use sc_data::CsrMatrix;
+use std::sync::Arc;
+
+/// A layer of a [`Sequential`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Layer {
+    /// `x W + b`.
+    Linear {
+        /// Inputs.
+        from: usize,
+        /// Outputs.
+        to: usize,
+    },
+    /// Batch norm with learned scale.
+    BatchNorm {
+        /// Channels.
+        channels: usize,
+        /// Added to the variance.
+        epsilon: f64,
+        /// Weight of the new value in the running statistics.
+        momentum: f64,
+    },
+    /// `max(x, 0)`.
+    Relu,
+    /// Dropout.
+    Dropout(f64),
+}
+
+/// See the module.
+#[derive(Module, Debug)]
+pub struct Sequential {
+    slots: Vec<Slot>,
+}
+
+/// One place; activations have nothing to store.
+#[derive(Module, Debug)]
+struct Slot {
+    linear: Option<Linear>,
+    norm: Option<BatchNorm>,
+    dropout: Option<Dropout>,
+}
+
+impl Sequential {
+    /// These layers on `device`.
+    pub fn new(layers: &[Layer], device: &Device) -> Self {
+        let slot = |layer: &Layer| {
+            let mut slot = Slot {
+                linear: None,
+                norm: None,
+                dropout: None,
+            };
+            match *layer {
+                Layer::Linear { from, to } => {
+                    slot.linear = Some(LinearConfig::new(from, to).init(device));
+                }
+                Layer::BatchNorm {
+                    channels,
+                    epsilon,
+                    momentum,
+                } => {
+                    let norm = BatchNorm::new(channels, epsilon, momentum, Affine::Learned, device);
+                    slot.norm = Some(norm);
+                }
+                Layer::Dropout(p) => slot.dropout = Some(Dropout::new(p)),
+                Layer::Relu => {}
+            }
+            slot
+        };
+        Self {
+            slots: layers.iter().map(slot).collect(),
+        }
+    }
+
+    /// Runs all layers on `[cells, features]`; shows the output of layer `i` as `{name}.{i}`.
+    pub fn forward(
+        &self,
+        x: Tensor<2>,
+        phase: Phase,
+        name: &str,
+        seen: &mut impl Observer,
+    ) -> Tensor<2> {
+        self.from(0, x, phase, name, seen)
+    }
+
+    /// The same for sparse cells, whose zeros are never touched; the first layer is linear.
+    pub fn forward_sparse(
+        &self,
+        x: &Arc<CsrMatrix>,
+        phase: Phase,
+        name: &str,
+        seen: &mut impl Observer,
+    ) -> Tensor<2> {
+        let Some(linear) = self.slots.first().and_then(|s| s.linear.as_ref()) else {
+            unreachable!("a network on sparse cells begins with a linear layer")
+        };
+        let x = sparse_linear(x, linear.weight.val());
+        let x = match &linear.bias {
+            Some(bias) => x + bias.val().unsqueeze::<2>(),
+            None => x,
+        };
+        seen.see(&format!("{name}.0"), &x);
+        self.from(1, x, phase, name, seen)
+    }
+
+    fn from(
+        &self,
+        first: usize,
+        mut x: Tensor<2>,
+        phase: Phase,
+        name: &str,
+        seen: &mut impl Observer,
+    ) -> Tensor<2> {
+        for (i, slot) in self.slots.iter().enumerate().skip(first) {
+            x = match (&slot.linear, &slot.norm, &slot.dropout) {
+                (Some(linear), ..) => linear.forward(x),
+                (_, Some(norm), _) => {
+                    let shape = x.dims();
+                    norm.forward(x.unsqueeze_dim::<3>(1), phase).reshape(shape)
+                }
+                (.., Some(dropout)) => dropout.forward(x),
+                _ => relu(x),
+            };
+            seen.see(&format!("{name}.{i}"), &x);
+        }
+        x
+    }
+}
+
+/// The published name of a tensor inside a [`Sequential`]: numbers only.
+pub fn torch_names(path: &str) -> String {
+    path.split('.')
+        .filter(|p| !matches!(*p, "slots" | "linear" | "norm"))
+        .collect::<Vec<_>>()
+        .join(".")
+}

@@ -1,0 +1,216 @@
+//! A variational autoencoder of scVI's shape (Lopez et al., Nature Methods 2018): the baseline that
+//! foundation models have to beat.
+//!
+//! `log1p` of raw counts in, a Gaussian latent, and the parameters of a negative binomial out, with
+//! or without zero inflation; the sequencing batch is known to the decoder only, so the latent need
+//! not carry it. A cell's total is not modelled but taken as it is.
+
+use crate::error::{ModelError, Result};
+use crate::init::Init;
+use crate::layers::norm::Phase;
+use crate::layers::sequential::{Layer, Sequential, torch_names};
+use crate::weights::Names;
+use burn::module::{Module, Param};
+use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
+use burn::tensor::activation::softmax;
+use burn::tensor::{Device, Int, Tensor};
+use sc_data::CsrMatrix;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Added to the latent's variance, as in scvi-tools.
+const VARIANCE_FLOOR: f64 = 1e-4;
+
+/// Sizes of a [`Vae`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VaeConfig {
+    /// Genes.
+    pub genes: usize,
+    /// Width of the hidden layers.
+    pub hidden: usize,
+    /// Hidden layers of the encoder, and of the decoder.
+    pub layers: usize,
+    /// Dimensions of the latent.
+    pub latent: usize,
+    /// Dropout in the encoder.
+    pub dropout: f64,
+    /// Sequencing batches known to the decoder; 0 for none.
+    pub batches: usize,
+    /// Whether zeros can come from elsewhere than the negative binomial.
+    pub zero_inflated: bool,
+}
+
+impl Default for VaeConfig {
+    fn default() -> Self {
+        Self {
+            genes: 0,
+            hidden: 128,
+            layers: 1,
+            latent: 10,
+            dropout: 0.1,
+            batches: 0,
+            zero_inflated: false,
+        }
+    }
+}
+
+impl VaeConfig {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] names the setting, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let fail = |what: String| Err(ModelError::Config(format!("vae: {what}")));
+        if [self.genes, self.hidden, self.layers, self.latent].contains(&0) {
+            return fail("genes, hidden, layers and latent must be at least 1".into());
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return fail(format!("dropout = {}; must lie in [0, 1)", self.dropout));
+        }
+        Ok(())
+    }
+}
+
+/// The latent of a minibatch.
+#[derive(Clone, Debug)]
+pub struct Latent {
+    /// Mean, `[cells, latent]`.
+    pub mean: Tensor<2>,
+    /// Variance, `[cells, latent]`.
+    pub variance: Tensor<2>,
+}
+
+impl Latent {
+    /// A draw, from standard normal `noise` of the same shape.
+    pub fn sample(&self, noise: Tensor<2>) -> Tensor<2> {
+        self.mean.clone() + self.variance.clone().sqrt() * noise
+    }
+
+    /// Divergence from the standard normal, `[cells]`.
+    pub fn divergence(&self) -> Tensor<1> {
+        let each =
+            self.variance.clone() + self.mean.clone().square() - self.variance.clone().log() - 1.0;
+        each.sum_dim(1).squeeze_dim::<1>(1) * 0.5
+    }
+}
+
+/// Parameters of the counts' distribution.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// Mean, `[cells, genes]`.
+    pub mean: Tensor<2>,
+    /// Inverse dispersion, `[1, genes]`.
+    pub dispersion: Tensor<2>,
+    /// Logit of a zero that is not the binomial's, `[cells, genes]`.
+    pub zero_logits: Option<Tensor<2>>,
+}
+
+/// See the module.
+#[derive(Module, Debug)]
+pub struct Vae {
+    encoder: Sequential,
+    mean_encoder: Linear,
+    var_encoder: Linear,
+    decoder_input: Linear,
+    batch: Option<Embedding>,
+    decoder: Sequential,
+    px_scale_decoder: Linear,
+    px_dropout_decoder: Option<Linear>,
+    px_r: Param<Tensor<1>>,
+}
+
+impl Vae {
+    /// Builds the model on `device`; weights are for [`crate::init::initialise`] to set.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] when the configuration cannot be built.
+    pub fn new(config: &VaeConfig, device: &Device) -> Result<Self> {
+        config.check()?;
+        let (hidden, genes) = (config.hidden, config.genes);
+        let norm = Layer::BatchNorm {
+            channels: hidden,
+            epsilon: 1e-3,
+            momentum: 0.01,
+        };
+        let linear = |from| Layer::Linear { from, to: hidden };
+        let mut encoder = Vec::new();
+        let mut decoder = vec![norm, Layer::Relu];
+        for i in 0..config.layers {
+            let from = if i == 0 { genes } else { hidden };
+            encoder.extend([linear(from), norm, Layer::Relu]);
+            if config.dropout > 0.0 {
+                encoder.push(Layer::Dropout(config.dropout));
+            }
+            if i > 0 {
+                decoder.extend([linear(hidden), norm, Layer::Relu]);
+            }
+        }
+        let layer = |from, to| LinearConfig::new(from, to).init(device);
+        Ok(Self {
+            encoder: Sequential::new(&encoder, device),
+            mean_encoder: layer(hidden, config.latent),
+            var_encoder: layer(hidden, config.latent),
+            decoder_input: layer(config.latent, hidden),
+            batch: (config.batches > 0)
+                .then(|| EmbeddingConfig::new(config.batches, hidden).init(device)),
+            decoder: Sequential::new(&decoder, device),
+            px_scale_decoder: layer(hidden, genes),
+            px_dropout_decoder: config.zero_inflated.then(|| layer(hidden, genes)),
+            px_r: Param::from_tensor(Tensor::zeros([genes], device)),
+        })
+    }
+
+    /// The latent of cells, from `log1p` of their counts `[cells, genes]`.
+    pub fn encode(&self, log_counts: &Arc<CsrMatrix>, phase: Phase) -> Latent {
+        let x = self
+            .encoder
+            .forward_sparse(log_counts, phase, "encoder", &mut ());
+        Latent {
+            mean: self.mean_encoder.forward(x.clone()),
+            variance: self.var_encoder.forward(x).exp() + VARIANCE_FLOOR,
+        }
+    }
+
+    /// The distribution of counts.
+    ///
+    /// A one-hot batch beside the latent is a row added to the first layer's output.
+    ///
+    /// # Shapes
+    /// - latent: `[cells, latent]`
+    /// - totals: counts of every cell, `[cells]`
+    /// - batches: `[cells]`
+    pub fn decode(
+        &self,
+        latent: Tensor<2>,
+        totals: Tensor<1>,
+        batches: Option<Tensor<1, Int>>,
+        phase: Phase,
+    ) -> Decoded {
+        let mut x = self.decoder_input.forward(latent);
+        if let (Some(table), Some(batches)) = (&self.batch, batches) {
+            x = x + table.weight.val().select(0, batches);
+        }
+        let x = self.decoder.forward(x, phase, "decoder", &mut ());
+        let share = softmax(self.px_scale_decoder.forward(x.clone()), 1);
+        Decoded {
+            mean: share * totals.unsqueeze_dim::<2>(1),
+            dispersion: self.px_r.val().exp().unsqueeze::<2>(),
+            zero_logits: self.px_dropout_decoder.as_ref().map(|d| d.forward(x)),
+        }
+    }
+}
+
+/// Dispersions begin at e to a standard normal, the batches small; the rest follows PyTorch.
+pub const INIT: fn(&str) -> Option<Init> = |path| match path {
+    "px_r" => Some(Init::Normal(1.0)),
+    "batch.weight" => Some(Init::Uniform(0.1)),
+    _ => None,
+};
+
+/// Names of our own: scvi-tools' weights are not read.
+pub const NAMES: Names = Names {
+    rename: torch_names,
+    alias: str::to_string,
+    unused: &[],
+};
