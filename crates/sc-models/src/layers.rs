@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod dropout;
 pub mod flow;
+pub(crate) mod gamma;
 #[cfg(feature = "flex")]
 pub(crate) mod host;
 pub mod nb;
@@ -10,3 +11,4 @@ pub mod norm;
 pub mod observe;
 pub(crate) mod simd;
 pub mod sparse;
+pub mod zinb;
