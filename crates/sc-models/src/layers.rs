@@ -4,6 +4,7 @@ pub mod attention;
 pub mod dropout;
 pub mod encoder;
 pub mod flow;
+pub(crate) mod gamma;
 #[cfg(feature = "flex")]
 pub(crate) mod host;
 pub mod lookup;
@@ -13,3 +14,4 @@ pub mod observe;
 pub mod sequential;
 pub(crate) mod simd;
 pub mod sparse;
+pub mod zinb;

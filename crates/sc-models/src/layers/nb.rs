@@ -3,6 +3,7 @@
 //! Most counts are zero, and the likelihood of a zero needs one logarithm instead of three
 //! log-gammas: the host kernel pays the full price for non-zeros only.
 
+use super::gamma::ln_gamma_tensor;
 use burn::tensor::{Tensor, TensorData};
 use sc_data::CsrMatrix;
 use std::sync::Arc;
@@ -84,29 +85,17 @@ fn composed(
     let m = mean * scale;
     let theta = dispersion.expand([cells, genes]);
     let te = theta.clone() + EPS;
-    let nll = ln_gamma(te.clone()) + ln_gamma(x.clone() + 1.0) - ln_gamma(x.clone() + te.clone())
+    let nll = ln_gamma_tensor(te.clone()) + ln_gamma_tensor(x.clone() + 1.0)
+        - ln_gamma_tensor(x.clone() + te.clone())
         + (theta + x.clone()) * (m.clone() / te.clone()).log1p()
         + x * (te.log() - (m + EPS).log());
     (nll * weight).sum_dim(1).squeeze_dim::<1>(1)
 }
 
-/// `lnΓ(x)` for positive `x`: Stirling's series at `x + 8`, brought down by the recurrence.
-fn ln_gamma(x: Tensor<2>) -> Tensor<2> {
-    let mut product = x.clone();
-    for k in 1..8 {
-        product = product * (x.clone() + k as f64);
-    }
-    let z = x + 8.0;
-    let inv = z.clone().recip();
-    let inv2 = inv.clone().square();
-    let series = inv * (inv2 * (-1.0 / 360.0) + 1.0 / 12.0);
-    let half_ln_2pi = 0.5 * (2.0 * std::f64::consts::PI).ln();
-    (z.clone() - 0.5) * z.clone().log() - z + half_ln_2pi + series - product.log()
-}
-
 #[cfg(feature = "flex")]
 mod kernel {
     use super::{EPS, Scope};
+    use crate::layers::gamma::{digamma_difference, ln_gamma};
     use crate::layers::host::HostOp;
     use rayon::prelude::*;
     use sc_data::CsrMatrix;
@@ -249,38 +238,6 @@ mod kernel {
         ln_gamma(t) + ln_gamma(x + 1.0) - ln_gamma(x + t)
             + (theta + x) * (m / t).ln_1p()
             + x * (t.ln() - (m + EPS).ln())
-    }
-
-    /// `ψ(t) − ψ(t + x)`, by the recurrence where `x` is a small count.
-    fn digamma_difference(t: f64, x: f64) -> f64 {
-        if x <= 16.0 && x.fract() == 0.0 {
-            return -(0..x as u32).map(|k| 1.0 / (t + f64::from(k))).sum::<f64>();
-        }
-        digamma(t) - digamma(t + x)
-    }
-
-    fn ln_gamma(mut x: f64) -> f64 {
-        let mut product = 1.0;
-        while x < 8.0 {
-            product *= x;
-            x += 1.0;
-        }
-        let (inv, inv2) = (1.0 / x, 1.0 / (x * x));
-        let series =
-            inv * (1.0 / 12.0 - inv2 * (1.0 / 360.0 - inv2 * (1.0 / 1260.0 - inv2 / 1680.0)));
-        (x - 0.5) * x.ln() - x + 0.5 * (2.0 * std::f64::consts::PI).ln() + series - product.ln()
-    }
-
-    fn digamma(mut x: f64) -> f64 {
-        let mut shift = 0.0;
-        while x < 8.0 {
-            shift -= 1.0 / x;
-            x += 1.0;
-        }
-        let inv2 = 1.0 / (x * x);
-        let series =
-            inv2 * (1.0 / 12.0 - inv2 * (1.0 / 120.0 - inv2 * (1.0 / 252.0 - inv2 / 240.0)));
-        shift + x.ln() - 0.5 / x - series
     }
 }
 

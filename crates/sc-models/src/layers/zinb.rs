@@ -1,0 +1,415 @@
+//! Zero-inflated and plain negative-binomial likelihood of counts, in the form of scvi-tools.
+//!
+//! Everything is computed in double precision on the host, with the gradient written out: three
+//! log-gammas an entry are paid for non-zeros only.
+
+use super::gamma::ln_gamma_tensor;
+use burn::tensor::activation::softplus;
+use burn::tensor::{Tensor, TensorData};
+use sc_data::CsrMatrix;
+use std::sync::Arc;
+
+/// Added to means and dispersions inside logarithms, as in scvi-tools.
+const EPS: f64 = 1e-8;
+
+/// Negative log-likelihood of every cell under a zero-inflated negative binomial.
+///
+/// With `z = θ (ln(θ+ε) − ln(θ+μ+ε)) − π`, summed over genes:
+///
+/// - `x = 0`: `softplus(−π) − softplus(z)`
+/// - `x > 0`: `softplus(−π) − z − x (ln(μ+ε) − ln(θ+μ+ε)) − lnΓ(x+θ) + lnΓ(θ) + lnΓ(x+1)`
+///
+/// # Shapes
+/// - `mean` μ: `[cells, genes]`, positive
+/// - `dispersion` θ: `[cells, genes]`, or `[1, genes]` when every gene has one; positive
+/// - `zero_logits` π: `[cells, genes]`, the logit of a zero that is not the binomial's
+/// - `counts`: `[cells, genes]`
+/// - output: `[cells]`
+pub fn zinb_nll(
+    mean: Tensor<2>,
+    dispersion: Tensor<2>,
+    zero_logits: Tensor<2>,
+    counts: &Arc<CsrMatrix>,
+) -> Tensor<1> {
+    let [cells, _] = mean.dims();
+    #[cfg(feature = "flex")]
+    {
+        use super::host;
+        let inputs = [
+            host::Input::new(mean.clone()),
+            host::Input::new(dispersion.clone()),
+            host::Input::new(zero_logits.clone()),
+        ];
+        if let Some(output) = host::apply(kernel::Zinb(counts.clone()), inputs, [cells]) {
+            return output;
+        }
+    }
+    composed(mean, dispersion, Some(zero_logits), counts)
+}
+
+/// Negative log-likelihood of every cell under a negative binomial:
+/// [`zinb_nll`] without the inflation, `−z` in place of both first terms with `π = 0`.
+///
+/// # Shapes
+/// As [`zinb_nll`].
+pub fn nb_nll(mean: Tensor<2>, dispersion: Tensor<2>, counts: &Arc<CsrMatrix>) -> Tensor<1> {
+    let [cells, _] = mean.dims();
+    #[cfg(feature = "flex")]
+    {
+        use super::host;
+        let inputs = [
+            host::Input::new(mean.clone()),
+            host::Input::new(dispersion.clone()),
+        ];
+        if let Some(output) = host::apply(kernel::Nb(counts.clone()), inputs, [cells]) {
+            return output;
+        }
+    }
+    composed(mean, dispersion, None, counts)
+}
+
+/// The same from burn's own operations, for devices other than the host.
+fn composed(
+    mean: Tensor<2>,
+    dispersion: Tensor<2>,
+    zero_logits: Option<Tensor<2>>,
+    counts: &CsrMatrix,
+) -> Tensor<1> {
+    let [cells, genes] = mean.dims();
+    let x = TensorData::new(counts.to_dense(), [cells, genes]);
+    let x = Tensor::<2>::from_data(x, &mean.device());
+    let theta = dispersion.expand([cells, genes]);
+    let total = (theta.clone() + mean.clone() + EPS).log();
+    let stay = theta.clone() * ((theta.clone() + EPS).log() - total.clone());
+    let rest = x.clone() * ((mean + EPS).log() - total)
+        + ln_gamma_tensor(x.clone() + theta.clone())
+        - ln_gamma_tensor(theta)
+        - ln_gamma_tensor(x.clone() + 1.0);
+    let log_p = match zero_logits {
+        None => stay + rest,
+        Some(pi) => {
+            let z = stay - pi.clone();
+            let is_zero = x.lower_equal_scalar(0.0).float();
+            let zero = softplus(z.clone(), 1.0);
+            let more = z + rest;
+            zero * is_zero.clone() + more * (is_zero.neg() + 1.0) - softplus(pi.neg(), 1.0)
+        }
+    };
+    log_p.neg().sum_dim(1).squeeze_dim::<1>(1)
+}
+
+#[cfg(feature = "flex")]
+mod kernel {
+    use super::EPS;
+    use crate::layers::gamma::{digamma_difference, ln_gamma};
+    use crate::layers::host::HostOp;
+    use rayon::prelude::*;
+    use sc_data::CsrMatrix;
+    use std::sync::Arc;
+
+    /// Cells whose gradients of a shared θ are summed before they are joined; fixed, so that the
+    /// sum does not depend on the number of threads.
+    const CHUNK: usize = 32;
+
+    #[derive(Clone, Debug)]
+    pub(super) struct Zinb(pub(super) Arc<CsrMatrix>);
+
+    #[derive(Clone, Debug)]
+    pub(super) struct Nb(pub(super) Arc<CsrMatrix>);
+
+    impl HostOp<3> for Zinb {
+        fn forward(&self, [mean, theta, pi]: [&[f32]; 3]) -> Vec<f32> {
+            forward(&self.0, mean, theta, Some(pi))
+        }
+
+        fn backward(
+            &self,
+            [mean, theta, pi]: [&[f32]; 3],
+            grad: &[f32],
+            wanted: [bool; 3],
+        ) -> [Option<Vec<f32>>; 3] {
+            let found = backward(&self.0, mean, theta, Some(pi), grad);
+            let [a, b, c] = wanted;
+            [
+                a.then_some(found.mean),
+                b.then_some(found.theta),
+                c.then_some(found.pi),
+            ]
+        }
+    }
+
+    impl HostOp<2> for Nb {
+        fn forward(&self, [mean, theta]: [&[f32]; 2]) -> Vec<f32> {
+            forward(&self.0, mean, theta, None)
+        }
+
+        fn backward(
+            &self,
+            [mean, theta]: [&[f32]; 2],
+            grad: &[f32],
+            wanted: [bool; 2],
+        ) -> [Option<Vec<f32>>; 2] {
+            let found = backward(&self.0, mean, theta, None, grad);
+            let [a, b] = wanted;
+            [a.then_some(found.mean), b.then_some(found.theta)]
+        }
+    }
+
+    /// Gradients in the shapes of the inputs; `pi` is empty without inflation.
+    struct Gradients {
+        mean: Vec<f32>,
+        theta: Vec<f32>,
+        pi: Vec<f32>,
+    }
+
+    /// The part of a matrix, or of the one row all cells share, that belongs to a cell.
+    fn row(values: &[f32], shared: bool, cell: usize, genes: usize) -> &[f32] {
+        let first = if shared { 0 } else { cell * genes };
+        &values[first..first + genes]
+    }
+
+    /// Counts of a cell, zeros included.
+    fn dense(counts: &CsrMatrix, cell: usize) -> Vec<f32> {
+        let mut out = vec![0f32; counts.cols()];
+        let (indices, values) = counts.row(cell);
+        for (&j, &v) in indices.iter().zip(values) {
+            out[j as usize] = v;
+        }
+        out
+    }
+
+    fn softplus(x: f64) -> f64 {
+        x.max(0.0) + (-x.abs()).exp().ln_1p()
+    }
+
+    fn sigmoid(x: f64) -> f64 {
+        1.0 / (1.0 + (-x).exp())
+    }
+
+    fn forward(counts: &CsrMatrix, mean: &[f32], theta: &[f32], pi: Option<&[f32]>) -> Vec<f32> {
+        let genes = counts.cols();
+        let shared = theta.len() == genes;
+        mean.par_chunks(genes.max(1))
+            .enumerate()
+            .map(|(cell, mean)| {
+                let theta = row(theta, shared, cell, genes);
+                let pi = pi.map(|p| row(p, false, cell, genes));
+                let counts = dense(counts, cell);
+                let entry = |g: usize| {
+                    let (x, m, t) = (
+                        f64::from(counts[g]),
+                        f64::from(mean[g]),
+                        f64::from(theta[g]),
+                    );
+                    nll(x, m, t, pi.map(|p| f64::from(p[g])))
+                };
+                (0..genes).map(entry).sum::<f64>() as f32
+            })
+            .collect()
+    }
+
+    fn nll(x: f64, m: f64, t: f64, pi: Option<f64>) -> f64 {
+        let total = (t + m + EPS).ln();
+        let stay = t * ((t + EPS).ln() - total);
+        let zero = match pi {
+            Some(pi) if x == 0.0 => return softplus(-pi) - softplus(stay - pi),
+            Some(pi) => softplus(-pi) + pi - stay,
+            None => -stay,
+        };
+        if x == 0.0 {
+            return zero;
+        }
+        zero - x * ((m + EPS).ln() - total) - ln_gamma(x + t) + ln_gamma(t) + ln_gamma(x + 1.0)
+    }
+
+    /// Parts of `size`; of something absent empty ones, so that all three can be walked together.
+    fn pieces(values: &mut [f32], size: usize, chunks: usize) -> Vec<&mut [f32]> {
+        let mut out: Vec<_> = values.chunks_mut(size).collect();
+        out.resize_with(chunks, Default::default);
+        out
+    }
+
+    /// Derivatives of [`nll`] by `m`, `t` and `pi`.
+    fn slopes(x: f64, m: f64, t: f64, pi: Option<f64>) -> [f64; 3] {
+        let (te, all) = (t + EPS, t + m + EPS);
+        let stay = te.ln() - all.ln();
+        let d_stay = stay + t * (1.0 / te - 1.0 / all);
+        // What a change of the binomial's part counts for: all of it, but for zeros that may be
+        // inflated ones.
+        let share = match pi {
+            Some(pi) if x == 0.0 => sigmoid(t * stay - pi),
+            _ => 1.0,
+        };
+        let d_pi = pi.map_or(0.0, |pi| share - sigmoid(-pi));
+        let (mut d_m, mut d_t) = (share * t / all, -share * d_stay);
+        if x != 0.0 {
+            d_m -= x * (1.0 / (m + EPS) - 1.0 / all);
+            d_t += x / all + digamma_difference(t, x);
+        }
+        [d_m, d_t, d_pi]
+    }
+
+    fn backward(
+        counts: &CsrMatrix,
+        mean: &[f32],
+        theta: &[f32],
+        pi: Option<&[f32]>,
+        grad: &[f32],
+    ) -> Gradients {
+        let genes = counts.cols();
+        let shared = theta.len() == genes;
+        let entries = mean.len();
+        let mut out = Gradients {
+            mean: vec![0f32; entries],
+            theta: vec![0f32; if shared { 0 } else { entries }],
+            pi: vec![0f32; if pi.is_some() { entries } else { 0 }],
+        };
+        let size = (CHUNK * genes).max(1);
+        let chunks = entries.div_ceil(size);
+        let Gradients {
+            mean: d_mean,
+            theta: d_theta,
+            pi: d_pi,
+        } = &mut out;
+        let work: Vec<_> = pieces(d_mean, size, chunks)
+            .into_iter()
+            .zip(pieces(d_theta, size, chunks))
+            .zip(pieces(d_pi, size, chunks))
+            .collect();
+        let partial: Vec<Vec<f64>> = work
+            .into_par_iter()
+            .enumerate()
+            .map(|(chunk, ((d_mean, d_theta), d_pi))| {
+                let mut sums = vec![0f64; if shared { genes } else { 0 }];
+                for k in 0..d_mean.len() / genes.max(1) {
+                    let cell = chunk * CHUNK + k;
+                    let x = dense(counts, cell);
+                    let weight = f64::from(grad[cell]);
+                    for g in 0..genes {
+                        let (here, at) = (k * genes + g, cell * genes + g);
+                        let t = theta[if shared { g } else { at }];
+                        let [m, t, p] = slopes(
+                            f64::from(x[g]),
+                            f64::from(mean[at]),
+                            f64::from(t),
+                            pi.map(|p| f64::from(p[at])),
+                        )
+                        .map(|d| d * weight);
+                        d_mean[here] = m as f32;
+                        match shared {
+                            true => sums[g] += t,
+                            false => d_theta[here] = t as f32,
+                        }
+                        if let Some(slot) = d_pi.get_mut(here) {
+                            *slot = p as f32;
+                        }
+                    }
+                }
+                sums
+            })
+            .collect();
+        if shared {
+            out.theta = (0..genes)
+                .map(|g| partial.iter().map(|p| p[g]).sum::<f64>() as f32)
+                .collect();
+        }
+        out
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::weights::host;
+    use burn::tensor::Device;
+
+    fn leaf(v: &[f32], shape: [usize; 2], device: &Device) -> Tensor<2> {
+        Tensor::<2>::from_data(TensorData::new(v.to_vec(), shape), device).require_grad()
+    }
+
+    fn close(a: &[f32], b: &[f32], tolerance: f32) {
+        assert_eq!(a.len(), b.len());
+        for (a, b) in a.iter().zip(b) {
+            assert!((a - b).abs() <= tolerance * b.abs().max(0.1), "{a} {b}");
+        }
+    }
+
+    const COUNTS: [f32; 12] = [
+        0.0, 3.0, 0.0, 1.0, 120.0, 0.0, 7.0, 0.0, 0.0, 2.0, 0.0, 700.0,
+    ];
+    const LOGITS: [f32; 12] = [
+        -3.0, 0.5, 2.0, -0.1, 1.0, -6.0, 0.0, 9.0, -1.0, 3.0, 0.2, -0.7,
+    ];
+
+    fn means() -> Vec<f32> {
+        (1..13).map(|i| 0.3 * i as f32).collect()
+    }
+
+    #[test]
+    fn the_kernel_agrees_with_the_composed_form() {
+        let device = Device::flex().autodiff();
+        let counts = Arc::new(CsrMatrix::from_dense(4, &COUNTS));
+        let full: Vec<f32> = (0..12).map(|i| 0.02 + 0.4 * i as f32).collect();
+        for (theta, rows) in [(&[0.5, 1.5, 4.0, 0.01][..], 1), (&full[..], 3)] {
+            let [mean, pi] = [means(), LOGITS.to_vec()].map(|v| leaf(&v, [3, 4], &device));
+            let theta = leaf(theta, [rows, 4], &device);
+            for inflated in [true, false] {
+                let [mean, theta, pi] = [&mean, &theta, &pi].map(Tensor::clone);
+                let ours = match inflated {
+                    true => zinb_nll(mean.clone(), theta.clone(), pi.clone(), &counts),
+                    false => nb_nll(mean.clone(), theta.clone(), &counts),
+                };
+                let reference = composed(
+                    mean.clone(),
+                    theta.clone(),
+                    inflated.then(|| pi.clone()),
+                    &counts,
+                );
+                close(&host(ours.clone()), &host(reference.clone()), 2e-4);
+                let (g, h) = (ours.sum().backward(), reference.sum().backward());
+                for leaf in [&mean, &theta, &pi] {
+                    let grads = [&g, &h].map(|g| leaf.grad(g).map(host).unwrap_or_default());
+                    close(&grads[0], &grads[1], 2e-3);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_gradient_agrees_with_finite_differences() {
+        let device = Device::flex().autodiff();
+        let counts: Vec<f32> = COUNTS.iter().map(|c| c.min(120.0)).collect();
+        let counts = Arc::new(CsrMatrix::from_dense(4, &counts));
+        let theta = [0.5f32, 1.5, 4.0, 0.2];
+        let run = |values: [&[f32]; 3]| {
+            let leaves = [
+                leaf(values[0], [3, 4], &device),
+                leaf(values[1], [1, 4], &device),
+                leaf(values[2], [3, 4], &device),
+            ];
+            let [m, t, p] = leaves.clone();
+            (zinb_nll(m, t, p, &counts), leaves)
+        };
+        let start = [means(), theta.to_vec(), LOGITS.to_vec()];
+        let (loss, leaves) = run([&start[0], &start[1], &start[2]]);
+        let grads = loss.sum().backward();
+        for (which, leaf) in leaves.iter().enumerate() {
+            let exact = host(leaf.grad(&grads).unwrap());
+            for i in 0..start[which].len() {
+                let step = 2e-2 * start[which][i].abs().max(0.1);
+                let at = |sign: f32| {
+                    let mut moved = start.clone();
+                    moved[which][i] += sign * step;
+                    let (loss, _) = run([&moved[0], &moved[1], &moved[2]]);
+                    host(loss).iter().map(|&v| f64::from(v)).sum::<f64>()
+                };
+                let slope = ((at(1.0) - at(-1.0)) / f64::from(2.0 * step)) as f32;
+                let (a, b) = (exact[i], slope);
+                assert!(
+                    (a - b).abs() <= 0.01 * b.abs().max(0.2),
+                    "{which} {i}: {a} {b}"
+                );
+            }
+        }
+    }
+}
