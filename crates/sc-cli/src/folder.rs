@@ -29,9 +29,10 @@ pub(crate) struct ModelConfig {
 
 impl ModelConfig {
     /// The task, for a vocabulary of `genes`.
-    pub(crate) fn task(&self, genes: &[String]) -> Result<Box<dyn Trainable>> {
+    pub(crate) fn task(&self, genes: &Genes) -> Result<Box<dyn Trainable>> {
         Ok(self.spec.task(&Facts {
-            genes: Arc::new(genes.to_vec()),
+            genes: Arc::new(genes.names.clone()),
+            means: Arc::new(genes.means.clone()),
             batches: self.batches.len(),
             levels: self.levels.clone(),
             seed: self.seed,
@@ -39,10 +40,43 @@ impl ModelConfig {
     }
 }
 
+/// `genes.tsv`: the vocabulary.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Genes {
+    pub(crate) names: Vec<String>,
+    /// Mean of the counts over the training cells that express the gene; NaN where none does. Empty
+    /// when not known.
+    pub(crate) means: Vec<f32>,
+}
+
+impl Genes {
+    fn to_table(&self) -> String {
+        let mut table = String::from("gene\tmean_of_expressing\n");
+        for (i, name) in self.names.iter().enumerate() {
+            table.push_str(name);
+            table.push('\t');
+            if let Some(mean) = self.means.get(i).filter(|m| !m.is_nan()) {
+                table.push_str(&mean.to_string());
+            }
+            table.push('\n');
+        }
+        table
+    }
+
+    fn from_table(table: &str) -> Self {
+        let rows = table.lines().skip(1);
+        let rows = rows.map(|row| row.split_once('\t').unwrap_or((row, "")));
+        let (names, means) = rows
+            .map(|(n, m)| (n.to_string(), m.parse().unwrap_or(f32::NAN)))
+            .unzip();
+        Self { names, means }
+    }
+}
+
 /// A model read back.
 pub(crate) struct Model {
     pub(crate) config: ModelConfig,
-    pub(crate) genes: Vec<String>,
+    pub(crate) genes: Genes,
     pub(crate) weights: Tensors,
     /// blake3 of the weight file.
     pub(crate) hash: String,
@@ -52,19 +86,14 @@ pub(crate) struct Model {
 pub(crate) fn write(
     folder: &Path,
     config: &ModelConfig,
-    genes: &[String],
+    genes: &Genes,
     weights: &Tensors,
     tokenizer: &Tokenizer,
     manifest: &[u8],
 ) -> Result<()> {
-    let mut table = String::from("gene\n");
-    genes.iter().for_each(|g| {
-        table.push_str(g);
-        table.push('\n');
-    });
     let files = [
         ("config.json", serde_json::to_vec_pretty(config)?),
-        ("genes.tsv", table.into_bytes()),
+        ("genes.tsv", genes.to_table().into_bytes()),
         ("tokenizer.json", tokenizer.to_json()?.into_bytes()),
         ("model.safetensors", to_safetensors(weights)?),
         ("training.json", manifest.to_vec()),
@@ -90,7 +119,7 @@ pub(crate) fn read(folder: &Path) -> Result<Model> {
     let weights_path = folder.join("model.safetensors");
     Ok(Model {
         config,
-        genes: genes.lines().skip(1).map(str::to_string).collect(),
+        genes: Genes::from_table(&genes),
         weights: read_safetensors(&weights_path)?,
         hash: sc_data::atomic::hash_file(&weights_path)?,
     })

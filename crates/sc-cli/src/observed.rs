@@ -2,7 +2,9 @@
 
 use crate::error::{Result, at};
 use crate::source::Source;
-use sc_train::facts::{MISSING, Obs, Role};
+use sc_data::spatial::{Places, composition};
+use sc_train::facts::{MISSING, Numbers, Obs, Role};
+use sc_train::spec::NicheConfig;
 use sc_train::{ModelSpec, TrainError};
 use std::collections::BTreeMap;
 
@@ -53,7 +55,43 @@ pub(crate) fn observe(
         obs.set(role, recode(&codes, &names, &kept));
         levels.insert(role, kept);
     }
+    if let Some(niche) = &spec.niche {
+        let (numbers, types) = surroundings(source, niche)?;
+        obs.set_numbers(Role::Niche, numbers);
+        levels.insert(Role::Niche, types);
+    }
     Ok((obs, levels))
+}
+
+/// Counts of every type around every cell, and the types.
+fn surroundings(source: &Source, niche: &NicheConfig) -> Result<(Numbers, Vec<String>)> {
+    let (codes, types) = source.values(&niche.label)?;
+    let (sections, _) = match &niche.section {
+        Some(column) => source.values(column)?,
+        None => (vec![0; source.cells()], Vec::new()),
+    };
+    let mut values = Vec::with_capacity(codes.len() * types.len());
+    let mut first = 0;
+    for part in &source.parts {
+        let places = part.file.obsm(&niche.coordinates)?;
+        let last = first + part.file.n_obs();
+        let dims = places.ncols();
+        let flat: Vec<f32> = places.iter().copied().collect();
+        let places = Places {
+            coordinates: &flat,
+            dims,
+            section: &sections[first..last],
+        };
+        let counted = composition(&places, (&codes[first..last], types.len()), niche.within);
+        let counted = counted.map_err(|e| {
+            let key = &niche.coordinates;
+            at(part.file.path(), format!("obsm['{key}']: {e}"))
+        })?;
+        values.extend(counted);
+        first = last;
+    }
+    let width = types.len();
+    Ok((Numbers { width, values }, types))
 }
 
 /// The columns that `spec` names, as codes of a trained model's `levels`. A column that the file

@@ -1,11 +1,11 @@
 //! Training a model on rows of an open file, shared by `pretrain` and `run`.
 
 use crate::error::{Result, at, message};
-use crate::folder::ModelConfig;
+use crate::folder::{Genes, ModelConfig};
 use crate::observed::observe;
 use crate::progress::Steps;
 use crate::source::Source;
-use crate::study::variable_genes;
+use crate::study::{sample, variable_genes};
 use burn::tensor::Device;
 use sc_data::genes::{Across, GeneMatch, Vocabulary, match_genes};
 use sc_data::sampler::{Blocks, balanced_weights};
@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) struct Plan {
     pub(crate) task: Box<dyn Trainable>,
     pub(crate) config: ModelConfig,
-    pub(crate) genes: Vec<String>,
+    pub(crate) genes: Genes,
     pub(crate) corpus: Corpus,
 }
 
@@ -56,6 +56,10 @@ impl Plan {
         let matched = match_genes(&source.genes, &vocabulary, Across::Same)?;
         let (obs, levels) = observe(source, &spec, columns, &rows)?;
         let order = order(source, &spec.train.sampling, &rows)?;
+        let genes = Genes {
+            means: expressing_means(source, &matched, &rows, &codes)?,
+            names: genes,
+        };
         let mut corpus = corpus(source, matched, codes, rows);
         corpus.obs = Arc::new(obs);
         corpus.order = order;
@@ -80,7 +84,7 @@ impl Plan {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&serde_json::to_vec(&self.config)?);
         hasher.update(data_hash.as_bytes());
-        self.genes.iter().for_each(|g| {
+        self.genes.names.iter().for_each(|g| {
             hasher.update(g.as_bytes());
         });
         self.corpus.rows.iter().for_each(|r| {
@@ -121,6 +125,28 @@ impl Plan {
         }
         Ok((outcome.weights, outcome.steps))
     }
+}
+
+/// Mean of the counts of every gene of the vocabulary over the cells at `rows` that express it, NaN
+/// where none does; of many cells a part is looked at, the same that chooses variable genes.
+fn expressing_means(
+    source: &Source,
+    matched: &GeneMatch,
+    rows: &[usize],
+    codes: &[u32],
+) -> Result<Vec<f32>> {
+    let counts = matched.apply_matrix(&source.counts.read(&sample(rows, codes))?)?;
+    let mut sums = vec![(0f64, 0u32); counts.cols()];
+    for (genes, values) in counts.iter_rows() {
+        for (&g, &v) in genes.iter().zip(values).filter(|(_, v)| **v > 0.0) {
+            let sum = &mut sums[g as usize];
+            *sum = (sum.0 + f64::from(v), sum.1 + 1);
+        }
+    }
+    Ok(sums
+        .iter()
+        .map(|&(sum, n)| (sum / f64::from(n)) as f32)
+        .collect())
 }
 
 /// The order that the settings ask for.

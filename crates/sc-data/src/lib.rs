@@ -26,6 +26,7 @@ pub mod rowstore;
 pub mod sampler;
 pub mod simulate;
 pub mod sparse;
+pub mod spatial;
 pub mod split;
 pub mod store;
 pub mod tokens;

@@ -294,6 +294,14 @@ impl<const D: usize> InnerOrSelf for Tensor<D> {
     }
 }
 
+/// Reads the tensors of a file, whatever its format.
+///
+/// # Errors
+/// [`ModelError::File`] when it cannot be read.
+pub fn read(path: &Path) -> Result<Tensors> {
+    read_safetensors(path)
+}
+
 /// Reads a safetensors file.
 ///
 /// # Errors

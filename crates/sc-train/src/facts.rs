@@ -39,6 +39,9 @@ impl Role {
 pub struct Facts {
     /// Names of the genes of the vocabulary.
     pub genes: Arc<Vec<String>>,
+    /// Mean of the counts of every gene over the training cells that express it; NaN for a gene that
+    /// none does. Empty when not known.
+    pub means: Arc<Vec<f32>>,
     /// Sequencing batches.
     pub batches: usize,
     /// Names of the values of every column of `obs` in use, in the order of their codes.

@@ -17,6 +17,19 @@ pub struct Losses {
     pub terms: Vec<(&'static str, Tensor<1>)>,
 }
 
+impl Losses {
+    /// `start` plus every term times its weight; the log shows the terms as they are.
+    pub fn weighted(start: Tensor<1>, terms: Vec<(&'static str, Tensor<1>, f64)>) -> Self {
+        let total = terms
+            .iter()
+            .fold(start, |sum, (_, term, weight)| sum + term.clone() * *weight);
+        Self {
+            total,
+            terms: terms.into_iter().map(|(n, t, _)| (n, t)).collect(),
+        }
+    }
+}
+
 /// The sum of all elements, the same bits whatever the number of threads.
 ///
 /// Rows are summed first: a flat sum of a large tensor is split among threads.

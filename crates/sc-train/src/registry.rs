@@ -33,6 +33,12 @@ pub const ARCHITECTURES: &[Architecture] = &[
     tasks::cellplm::CELLPLM,
     tasks::scgpt::SCGPT,
     tasks::scgpt::SCFORMER,
+    tasks::uce::UCE,
+    tasks::nicheformer::NICHEFORMER,
+    tasks::vae::VAE,
+    tasks::perceptron::AUTOENCODER,
+    tasks::perceptron::MLP,
+    tasks::perceptron::ISLANDER,
 ];
 
 /// The architecture of this name.

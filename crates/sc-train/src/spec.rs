@@ -9,6 +9,7 @@ use crate::task::Task;
 use crate::trainer::{self, Run, StepReport};
 use burn::module::Module;
 use burn::tensor::Device;
+use sc_data::spatial::Within;
 use sc_data::tokens::Tokenizer;
 use sc_models::weights::{self, Tensors};
 use serde::de::DeserializeOwned;
@@ -33,6 +34,9 @@ pub struct ModelSpec {
     /// Columns of `obs` by what they are to the model.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub obs: BTreeMap<Role, String>,
+    /// What surrounds a cell, for objectives on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub niche: Option<NicheConfig>,
     /// The network, in the architecture's own terms.
     #[serde(default)]
     pub network: serde_json::Value,
@@ -42,6 +46,26 @@ pub struct ModelSpec {
     /// Training.
     #[serde(default)]
     pub train: TrainConfig,
+}
+
+/// How the surroundings of a cell are counted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NicheConfig {
+    /// Key of `obsm` with the places of the cells.
+    #[serde(default = "spatial")]
+    pub coordinates: String,
+    /// Column of `obs` with the types that are counted.
+    pub label: String,
+    /// Column of `obs` that tells sections of tissue apart.
+    #[serde(default)]
+    pub section: Option<String>,
+    /// Who is a neighbour: `{ radius = 50.0 }` or `{ nearest = 20 }`.
+    pub within: Within,
+}
+
+fn spatial() -> String {
+    "spatial".into()
 }
 
 /// Which genes of the training data make the vocabulary.

@@ -1,4 +1,8 @@
 //! The architectures as tasks: tokens, objective, embedding. One room each.
 
 pub mod cellplm;
+pub mod nicheformer;
+pub mod perceptron;
 pub mod scgpt;
+pub mod uce;
+pub mod vae;

@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Doctor) -> Result<ExitCode> {
 /// The genes of a trained model's folder, or of a published vocabulary.
 fn genes_of(model: &Path) -> Result<Vocabulary> {
     Ok(if model.is_dir() {
-        Vocabulary::new(folder::read(model)?.genes)?
+        Vocabulary::new(folder::read(model)?.genes.names)?
     } else {
         vocab::read(model)?.vocabulary()?
     })

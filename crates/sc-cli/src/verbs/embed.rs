@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
     let model = folder::read(&args.model)?;
     let device = sc_models::device::open(&args.device)?;
     let source = Source::open(&args.input.file, &args.input.from)?;
-    let vocabulary = Vocabulary::new(model.genes.clone())?;
+    let vocabulary = Vocabulary::new(model.genes.names.clone())?;
     let slot = source.slot();
     let across = if args.orthologs {
         Across::Orthologs

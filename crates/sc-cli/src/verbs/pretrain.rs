@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
         );
         println!(
             "vocabulary  {} of the file's {} genes",
-            plan.genes.len(),
+            plan.genes.names.len(),
             source.genes.len()
         );
         println!(

@@ -10,7 +10,7 @@ use crate::layers::encoder::{Encoder, EncoderConfig, FeedForward, torch_names};
 use crate::layers::lookup::unit;
 use crate::layers::observe::Observer;
 use crate::weights::Names;
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
@@ -80,6 +80,13 @@ impl Uce {
     /// The same weights with padding treated another way.
     pub fn with_padding(mut self, padding: PaddingMode) -> Self {
         self.padding = padding;
+        self
+    }
+
+    /// The same weights with another token table, `[tokens, token_dim]`, which is not trained.
+    pub fn with_table(mut self, table: Tensor<2>) -> Self {
+        let id = self.pe_embedding.weight.id;
+        self.pe_embedding.weight = Param::initialized(id, table).set_require_grad(false);
         self
     }
 

@@ -286,14 +286,7 @@ impl Task for ScGptTask {
                 10.0,
             ));
         }
-        let zero = Tensor::<1>::zeros([1], device);
-        let total = terms
-            .iter()
-            .fold(zero, |sum, (_, t, w)| sum + t.clone() * *w);
-        Losses {
-            total,
-            terms: terms.into_iter().map(|(n, t, _)| (n, t)).collect(),
-        }
+        Losses::weighted(Tensor::zeros([1], device), terms)
     }
 
     fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {

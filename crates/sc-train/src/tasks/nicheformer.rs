@@ -1,0 +1,279 @@
+//! Nicheformer: ranked genes, masked tokens.
+
+mod niche;
+
+pub use niche::NicheTask;
+
+use crate::corpus::{CellBatch, Corpus};
+use crate::error::{Result, TrainError};
+use crate::facts::{Facts, MISSING, Role};
+use crate::losses::{Losses, cross_entropy};
+use crate::registry::Architecture;
+use crate::spec::{ModelSpec, Trainable};
+use crate::task::Task;
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use sc_data::sampler;
+use sc_data::tokens::Tokenizer;
+use sc_data::tokens::ranks::{self, FIRST_GENE, MaskDraws, MeanMode, RankConfig};
+use sc_models::init::initialise;
+use sc_models::nicheformer::{
+    Context, HeadConfig, INIT, NAMES, Nicheformer, NicheformerConfig, Tokens,
+};
+use sc_models::weights::Names;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Nicheformer among the architectures.
+pub const NICHEFORMER: Architecture = Architecture {
+    name: "nicheformer",
+    paper: "Tejada-Lapuerta et al., Nature Methods 2025",
+    tokens: "genes ranked by expression over the mean",
+    objectives: &[
+        "masked-token",
+        "niche-composition",
+        "niche-density",
+        "niche-label",
+    ],
+    weights: "Nicheformer model.safetensors or .ckpt",
+    licence: "MIT",
+    needs: &[],
+    task,
+};
+
+/// Rows of the published token table that are no class.
+const SPARE_ROWS: usize = 5;
+
+fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+    let mut network: NicheformerConfig = spec.network()?;
+    let input: RankedInput = spec.input()?;
+    let genes = facts.genes.len();
+    network.tokens = genes + FIRST_GENE as usize;
+    network.table = network.tokens + SPARE_ROWS;
+    network.check()?;
+    let means = match input.mean {
+        MeanMode::None => vec![1.0; genes],
+        mode if facts.means.len() == genes => ranks::means(&facts.means, mode),
+        _ => vec![1.0; genes],
+    };
+    let species = species_tokens(facts, input.species)?;
+    let head = input.head.clone();
+    let task = NicheformerTask {
+        network,
+        input,
+        means: Arc::new(means),
+        species,
+        seed: facts.seed,
+    };
+    Ok(match spec.objective()? {
+        "masked-token" => Box::new(task),
+        objective => Box::new(NicheTask::new(task, objective, head, facts)?),
+    })
+}
+
+/// How a cell becomes tokens, and what is asked of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RankedInput {
+    /// Token of the organism where no column says: 5 human, 6 mouse.
+    pub species: u32,
+    /// Token of the assay: 7 MERFISH, 8 CosMx, 9 Xenium, 10 to 18 kinds of dissociated assays.
+    pub assay: u32,
+    /// Token of the modality: 3 dissociated, 4 spatial.
+    pub modality: u32,
+    /// How the mean of the genes over the training cells is used.
+    pub mean: MeanMode,
+    /// Share of the tokens that are asked for.
+    pub mask: f64,
+    /// Cells a minibatch when embedding.
+    pub embed_minibatch: usize,
+    /// The head of objectives on the niche.
+    pub head: HeadConfig,
+}
+
+impl Default for RankedInput {
+    fn default() -> Self {
+        Self {
+            species: 5,
+            assay: 11,
+            modality: 3,
+            mean: MeanMode::Corpus,
+            mask: 0.15,
+            embed_minibatch: 64,
+            head: HeadConfig::default(),
+        }
+    }
+}
+
+/// The token of every species of the data.
+fn species_tokens(facts: &Facts, otherwise: u32) -> Result<Vec<u32>> {
+    let Some(names) = facts.levels.get(&Role::Species) else {
+        return Ok(vec![otherwise]);
+    };
+    let token = |name: &String| match name.to_lowercase().as_str() {
+        "human" | "homo sapiens" | "ncbitaxon:9606" => Ok(5),
+        "mouse" | "mus musculus" | "ncbitaxon:10090" => Ok(6),
+        _ => Err(TrainError::Config(format!(
+            "nicheformer: species '{name}' has no token; there are human and mouse"
+        ))),
+    };
+    names.iter().map(token).collect()
+}
+
+/// Nicheformer with masked tokens as a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NicheformerTask {
+    /// The network; its tokens are those of the vocabulary.
+    pub network: NicheformerConfig,
+    /// How a cell becomes tokens.
+    pub input: RankedInput,
+    /// What counts are divided by before they are ranked, `[genes]`.
+    pub means: Arc<Vec<f32>>,
+    /// Token of every species of the data; of one, that of all cells.
+    pub species: Vec<u32>,
+    /// Seed of every random stream.
+    pub seed: u64,
+}
+
+/// Tokens of a minibatch on the host, `[cells, length]` row-major.
+pub struct RankedTokens {
+    cells: usize,
+    ids: Vec<u32>,
+    padding: Vec<bool>,
+    /// Places that are asked for in the flat array, and their tokens.
+    asked: Vec<i64>,
+    truth: Vec<i64>,
+}
+
+/// Whether tokens are hidden.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hide {
+    InEpoch(u64),
+    Nothing,
+}
+
+impl NicheformerTask {
+    /// Tokens of cells, as long as the longest of them, the network's length at most.
+    fn arrange(&self, cells: &CellBatch, hide: Hide) -> Result<RankedTokens> {
+        let room = self.network.context_length.saturating_sub(3);
+        let species = cells.codes(Role::Species);
+        let mut rows = Vec::with_capacity(cells.rows.len());
+        for (i, species) in species.iter().enumerate() {
+            let (genes, counts) = cells.counts.row(i);
+            let ranked = ranks::rank(genes, counts, &self.means, room)?;
+            let of = self.species.get(*species as usize).or(self.species.first());
+            let first = match *species {
+                MISSING => self.species.first(),
+                _ => of,
+            };
+            let first = first.copied().unwrap_or(self.input.species);
+            rows.push(([first, self.input.assay, self.input.modality], ranked));
+        }
+        let length = rows.iter().map(|r| r.1.len()).max().unwrap_or(0) + 3;
+        let mut out = RankedTokens {
+            cells: rows.len(),
+            ids: Vec::with_capacity(rows.len() * length),
+            padding: Vec::with_capacity(rows.len() * length),
+            asked: Vec::new(),
+            truth: Vec::new(),
+        };
+        for ((context, ranked), &row) in rows.iter().zip(&cells.rows) {
+            let (ids, padding) = ranks::input_ids(*context, ranked, length);
+            let (shown, asked) = match hide {
+                Hide::Nothing => (ids.clone(), Vec::new()),
+                Hide::InEpoch(epoch) => {
+                    let key = [self.seed, row as u64, epoch];
+                    let tokens = self.network.tokens as u32;
+                    ranks::mask(&ids, &MaskDraws::draw(length, self.input.mask, tokens, key))
+                }
+            };
+            let start = out.ids.len();
+            for (k, _) in asked.iter().enumerate().filter(|(_, a)| **a) {
+                out.asked.push((start + k) as i64);
+                out.truth.push(i64::from(ids[k]));
+            }
+            out.ids.extend(shown);
+            out.padding.extend(padding);
+        }
+        Ok(out)
+    }
+}
+
+impl RankedTokens {
+    fn on_device(&self, device: &Device) -> Tokens {
+        let shape = [self.cells, self.ids.len() / self.cells.max(1)];
+        let ids: Vec<i64> = self.ids.iter().map(|&t| i64::from(t)).collect();
+        let padded = self.padding.iter().any(|&p| p);
+        Tokens {
+            ids: Tensor::from_data(TensorData::new(ids, shape), device),
+            padding: padded.then(|| {
+                let mask = TensorData::new(self.padding.clone(), shape);
+                Tensor::<2, Bool>::from_data(mask, device)
+            }),
+        }
+    }
+}
+
+fn whole(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
+    let n = values.len();
+    Tensor::from_data(TensorData::new(values, [n]), device)
+}
+
+impl Task for NicheformerTask {
+    type Model = Nicheformer;
+    type Input = RankedTokens;
+
+    fn build(&self, device: &Device) -> Result<Nicheformer> {
+        let model = Nicheformer::new(&self.network, device)?;
+        Ok(initialise(model, self.seed, INIT))
+    }
+
+    fn names(&self) -> Names {
+        NAMES
+    }
+
+    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {
+        corpus.minibatches(size, self.seed, epoch)
+    }
+
+    fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<RankedTokens> {
+        self.arrange(&cells, Hide::InEpoch(epoch))
+    }
+
+    fn losses(&self, model: &Nicheformer, input: RankedTokens, _: u64, device: &Device) -> Losses {
+        let outputs = model.last(&input.on_device(device), &mut ());
+        let [b, l, d] = outputs.dims();
+        let flat = outputs.reshape([b * l, d]);
+        if input.asked.is_empty() {
+            let zero = crate::losses::total(flat) * 0.0;
+            return Losses::weighted(zero, Vec::new());
+        }
+        // Logits of the asked positions only: the head is the largest product of all.
+        let logits = model.logits(flat.select(0, whole(input.asked, device)));
+        let loss = cross_entropy(logits, whole(input.truth, device));
+        Losses::weighted(Tensor::zeros([1], device), vec![("mlm", loss, 1.0)])
+    }
+
+    fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
+        sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
+    }
+
+    fn embed(&self, model: &Nicheformer, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
+        let tokens = self.arrange(&cells, Hide::Nothing)?.on_device(device);
+        Ok(model.pool(model.last(&tokens, &mut ()), &tokens, Context::Without))
+    }
+
+    fn dims(&self) -> usize {
+        self.network.width
+    }
+
+    fn tokenizer(&self) -> Tokenizer {
+        Tokenizer::Ranks {
+            config: RankConfig {
+                length: self.network.context_length,
+                context_length: self.network.context_length,
+                mean: self.input.mean,
+            },
+            table: None,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Nicheformer with a head: what surrounds a cell, from its genes alone.
+
+use super::{Hide, NicheformerTask, RankedTokens, whole};
+use crate::corpus::{CellBatch, Corpus};
+use crate::error::{Result, TrainError};
+use crate::facts::{Facts, MISSING, Role};
+use crate::losses::tokens::{Composition, composition_mse, mean_squared_error};
+use crate::losses::{Losses, cross_entropy};
+use crate::task::Task;
+use burn::tensor::{Device, Tensor, TensorData};
+use sc_data::tokens::Tokenizer;
+use sc_models::init::initialise;
+use sc_models::nicheformer::{Context, HeadConfig, INIT, NAMES, NicheHead, Nicheformer};
+use sc_models::weights::Names;
+
+/// What the head predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// Share of every cell type among the neighbours.
+    Composition,
+    /// Number of neighbours, as `ln(1 + n)`.
+    Density,
+    /// The label of the cell's region.
+    Label,
+}
+
+/// Nicheformer with a head as a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NicheTask {
+    ranked: NicheformerTask,
+    head: HeadConfig,
+    goal: Goal,
+}
+
+impl NicheTask {
+    /// A head for `objective`, as wide as the data asks.
+    pub(super) fn new(
+        ranked: NicheformerTask,
+        objective: &str,
+        mut head: HeadConfig,
+        facts: &Facts,
+    ) -> Result<Self> {
+        let goal = match objective {
+            "niche-composition" => Goal::Composition,
+            "niche-density" => Goal::Density,
+            _ => Goal::Label,
+        };
+        let types = || {
+            facts.levels.get(&Role::Niche).map(Vec::len).ok_or_else(|| {
+                TrainError::Config(format!(
+                    "objective = '{objective}' needs to know what surrounds a cell: add a table \
+                     [niche] with coordinates = \"spatial\" (a key of obsm), label = \"COLUMN\" and \
+                     radius or neighbours"
+                ))
+            })
+        };
+        head.outputs = match goal {
+            Goal::Composition => types()?,
+            Goal::Density => types().map(|_| 1)?,
+            Goal::Label => {
+                facts.count(Role::Label, "nicheformer with objective = 'niche-label'")?
+            }
+        };
+        Ok(Self { ranked, head, goal })
+    }
+}
+
+/// Tokens and what surrounds the cells, on the host.
+pub struct NicheInput {
+    tokens: RankedTokens,
+    numbers: Vec<f32>,
+    labelled: Vec<i64>,
+    labels: Vec<i64>,
+}
+
+impl Task for NicheTask {
+    type Model = NicheHead;
+    type Input = NicheInput;
+
+    fn build(&self, device: &Device) -> Result<NicheHead> {
+        let network = &self.ranked.network;
+        let backbone = Nicheformer::new(network, device)?;
+        let sizes = (network.width, network.layers);
+        let model = NicheHead::new(backbone, sizes, &self.head, device)?;
+        Ok(initialise(model, self.ranked.seed, INIT))
+    }
+
+    fn names(&self) -> Names {
+        Names {
+            alias: str::to_string,
+            ..NAMES
+        }
+    }
+
+    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {
+        self.ranked.minibatches(corpus, size, epoch)
+    }
+
+    fn prepare(&self, cells: CellBatch, _: u64) -> Result<NicheInput> {
+        let numbers = cells.obs.numbers(Role::Niche, &cells.rows);
+        if self.goal != Goal::Label && numbers.is_none() {
+            return Err(TrainError::Config(
+                "the data says nothing of what surrounds its cells".into(),
+            ));
+        }
+        let codes = cells.codes(Role::Label);
+        let known = (0i64..).zip(codes).filter(|(_, c)| *c != MISSING);
+        let (labelled, labels) = known.map(|(i, c)| (i, i64::from(c))).unzip();
+        Ok(NicheInput {
+            tokens: self.ranked.arrange(&cells, Hide::Nothing)?,
+            numbers: numbers.unwrap_or_default(),
+            labelled,
+            labels,
+        })
+    }
+
+    fn losses(&self, model: &NicheHead, input: NicheInput, _: u64, device: &Device) -> Losses {
+        let output = model
+            .forward(&input.tokens.on_device(device), &mut ())
+            .output;
+        let [cells, _] = output.dims();
+        let types = input.numbers.len() / cells.max(1);
+        let counts = || {
+            let data = TensorData::new(input.numbers.clone(), [cells, types]);
+            Tensor::<2>::from_data(data, device)
+        };
+        let term = match self.goal {
+            Goal::Composition => (
+                "composition",
+                composition_mse(output, counts(), Composition::Strict),
+            ),
+            Goal::Density => {
+                let density = counts().sum_dim(1).log1p();
+                ("density", mean_squared_error(output, density))
+            }
+            Goal::Label if input.labelled.is_empty() => {
+                ("label", crate::losses::total(output) * 0.0)
+            }
+            Goal::Label => {
+                let known = output.select(0, whole(input.labelled, device));
+                ("label", cross_entropy(known, whole(input.labels, device)))
+            }
+        };
+        let zero = Tensor::zeros([1], device);
+        Losses::weighted(zero, vec![(term.0, term.1, 1.0)])
+    }
+
+    fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
+        self.ranked.embed_minibatches(corpus)
+    }
+
+    fn embed(&self, model: &NicheHead, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
+        let tokens = self
+            .ranked
+            .arrange(&cells, Hide::Nothing)?
+            .on_device(device);
+        let last = model.backbone.last(&tokens, &mut ());
+        Ok(model.backbone.pool(last, &tokens, Context::Without))
+    }
+
+    fn dims(&self) -> usize {
+        self.ranked.network.width
+    }
+
+    fn tokenizer(&self) -> Tokenizer {
+        self.ranked.tokenizer()
+    }
+}

@@ -1,0 +1,253 @@
+//! Perceptrons on whole cells: supervised classifier, autoencoder, Islander.
+
+use crate::corpus::{CellBatch, Corpus};
+use crate::error::Result;
+use crate::facts::{Facts, MISSING, Role};
+use crate::losses::supervised::{Mixup, mixup};
+use crate::losses::tokens::mean_squared_error;
+use crate::losses::{Losses, cross_entropy};
+use crate::registry::Architecture;
+use crate::spec::{ModelSpec, Trainable};
+use crate::task::Task;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::RngExt as _;
+use rand::seq::SliceRandom as _;
+use sc_data::CsrMatrix;
+use sc_data::rng::stream;
+use sc_data::sampler;
+use sc_data::tokens::Tokenizer;
+use sc_models::init::initialise;
+use sc_models::layers::norm::Phase;
+use sc_models::perceptron::{INIT, NAMES, Perceptron, PerceptronConfig};
+use sc_models::weights::Names;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// The supervised perceptron among the architectures.
+pub const MLP: Architecture = Architecture {
+    name: "mlp",
+    paper: "baseline: supervised perceptron",
+    tokens: "whole cells, log-normalised",
+    objectives: &["classify"],
+    weights: "none published",
+    licence: "ours",
+    needs: &[Role::Label],
+    task,
+};
+
+/// The autoencoder among the architectures.
+pub const AUTOENCODER: Architecture = Architecture {
+    name: "autoencoder",
+    paper: "baseline: autoencoder",
+    objectives: &["reconstruct"],
+    needs: &[],
+    ..MLP
+};
+
+/// Islander among the architectures.
+pub const ISLANDER: Architecture = Architecture {
+    name: "islander",
+    paper: "Wang et al., Nature Biotechnology 2025",
+    objectives: &["classify-mixup", "classify-mixup-reconstruct"],
+    licence: "Apache-2.0",
+    ..MLP
+};
+
+fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+    let mut network: PerceptronConfig = spec.network()?;
+    let goal = match spec.objective()? {
+        "reconstruct" => Goal::Reconstruct,
+        "classify" => Goal::Classify,
+        "classify-mixup" => Goal::Mixup { reconstruct: 0.0 },
+        _ => Goal::Mixup { reconstruct: 1.0 },
+    };
+    network.genes = facts.genes.len();
+    network.decoder = !matches!(goal, Goal::Classify);
+    network.classes = match goal {
+        Goal::Reconstruct => 0,
+        _ => facts.count(Role::Label, &spec.architecture)?,
+    };
+    network.check()?;
+    Ok(Box::new(PerceptronTask {
+        network,
+        input: spec.input()?,
+        goal,
+        seed: facts.seed,
+    }))
+}
+
+/// What a perceptron learns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Goal {
+    /// The cell itself.
+    Reconstruct,
+    /// Its label.
+    Classify,
+    /// Its label, and that of mixed cells.
+    Mixup {
+        /// Weight of the reconstruction.
+        reconstruct: f64,
+    },
+}
+
+/// How a cell is given to a network that takes it whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WholeCell {
+    /// Counts a cell is scaled to before `ln(1 + x)`.
+    pub target: f64,
+    /// Cells a minibatch when embedding.
+    pub embed_minibatch: usize,
+}
+
+impl Default for WholeCell {
+    fn default() -> Self {
+        Self {
+            target: 1e4,
+            embed_minibatch: 512,
+        }
+    }
+}
+
+impl WholeCell {
+    /// `ln(1 + target · x / Σ x)` of every cell; a cell without counts stays 0.
+    pub fn log_normalise(&self, counts: &CsrMatrix) -> CsrMatrix {
+        let mut out = CsrMatrix::empty(0, counts.cols());
+        let mut values = Vec::new();
+        for cell in 0..counts.rows() {
+            let (genes, row) = counts.row(cell);
+            let total: f64 = row.iter().map(|&v| f64::from(v)).sum();
+            let scale = if total > 0.0 {
+                self.target / total
+            } else {
+                0.0
+            };
+            values.clear();
+            values.extend(row.iter().map(|&v| (f64::from(v) * scale).ln_1p() as f32));
+            out.push_row(genes, &values);
+        }
+        out
+    }
+}
+
+/// A perceptron as a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PerceptronTask {
+    /// The network; genes and classes are those of the data.
+    pub network: PerceptronConfig,
+    /// How a cell is given to it.
+    pub input: WholeCell,
+    /// What it learns.
+    pub goal: Goal,
+    /// Seed of every random stream.
+    pub seed: u64,
+}
+
+/// A minibatch on the host.
+pub struct PerceptronInput {
+    cells: Arc<CsrMatrix>,
+    /// Places of the labelled cells in the minibatch, and their labels.
+    labelled: Vec<i64>,
+    labels: Vec<i64>,
+    mixup: Mixup,
+}
+
+impl Task for PerceptronTask {
+    type Model = Perceptron;
+    type Input = PerceptronInput;
+
+    fn build(&self, device: &Device) -> Result<Perceptron> {
+        let model = Perceptron::new(&self.network, device)?;
+        Ok(initialise(model, self.seed, INIT))
+    }
+
+    fn names(&self) -> Names {
+        NAMES
+    }
+
+    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {
+        corpus.minibatches(size, self.seed, epoch)
+    }
+
+    fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<PerceptronInput> {
+        let codes = cells.codes(Role::Label);
+        let known = (0i64..).zip(&codes).filter(|(_, c)| **c != MISSING);
+        let (labelled, labels): (Vec<i64>, Vec<i64>) =
+            known.map(|(i, &c)| (i, i64::from(c))).unzip();
+        // One draw a minibatch, named by its first cell.
+        let first = cells.rows.first().map_or(0, |&r| r as u64);
+        let mut rng = stream(self.seed, "mixup", first, epoch);
+        let share = rng.random::<f64>();
+        let mut partner: Vec<i64> = (0..labelled.len() as i64).collect();
+        partner.shuffle(&mut rng);
+        Ok(PerceptronInput {
+            cells: Arc::new(self.input.log_normalise(&cells.counts)),
+            labelled,
+            labels,
+            mixup: Mixup { share, partner },
+        })
+    }
+
+    fn losses(
+        &self,
+        model: &Perceptron,
+        input: PerceptronInput,
+        _: u64,
+        device: &Device,
+    ) -> Losses {
+        let latent = model.encode(&input.cells, Phase::Train, &mut ());
+        let mut terms: Vec<(&'static str, Tensor<1>, f64)> = Vec::new();
+        let weight = match self.goal {
+            Goal::Reconstruct => 1.0,
+            Goal::Classify => 0.0,
+            Goal::Mixup { reconstruct } => reconstruct,
+        };
+        if weight > 0.0
+            && let Some(decoded) = model.decode(latent.clone(), Phase::Train, &mut ())
+        {
+            let shape = [input.cells.rows(), input.cells.cols()];
+            let truth = TensorData::new(input.cells.to_dense(), shape);
+            let mse = mean_squared_error(decoded, Tensor::from_data(truth, device));
+            terms.push(("reconstruction", mse, weight));
+        }
+        let whole = |v: Vec<i64>| {
+            let n = v.len();
+            Tensor::<1, Int>::from_data(TensorData::new(v, [n]), device)
+        };
+        if self.goal != Goal::Reconstruct && !input.labelled.is_empty() {
+            let latent = latent.clone().select(0, whole(input.labelled));
+            let labels = whole(input.labels);
+            let classify = |z: Tensor<2>| model.classify(z.clone()).unwrap_or(z);
+            match self.goal {
+                Goal::Mixup { .. } => {
+                    let found = mixup(latent, labels, &input.mixup, classify);
+                    terms.push(("classify", found.plain, 1.0));
+                    terms.push(("mixup", found.mixed, 1.0));
+                }
+                _ => terms.push(("classify", cross_entropy(classify(latent), labels), 1.0)),
+            }
+        }
+        // A minibatch without labels teaches nothing, but is no error.
+        let zero = crate::losses::total(latent) * 0.0;
+        Losses::weighted(zero, terms)
+    }
+
+    fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
+        sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
+    }
+
+    fn embed(&self, model: &Perceptron, cells: CellBatch, _: &Device) -> Result<Tensor<2>> {
+        let cells = Arc::new(self.input.log_normalise(&cells.counts));
+        Ok(model.encode(&cells, Phase::Eval, &mut ()))
+    }
+
+    fn dims(&self) -> usize {
+        self.network.latent
+    }
+
+    fn tokenizer(&self) -> Tokenizer {
+        Tokenizer::Log1p {
+            target: Some(self.input.target),
+        }
+    }
+}

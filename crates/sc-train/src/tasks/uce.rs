@@ -1,0 +1,311 @@
+//! UCE: sentences of drawn genes, and the question which genes a cell expresses.
+
+use crate::corpus::{CellBatch, Corpus};
+use crate::error::{Result, TrainError};
+use crate::facts::Facts;
+use crate::losses::Losses;
+use crate::losses::tokens::binary_cross_entropy;
+use crate::proteins::{ProteinTable, Proteins};
+use crate::registry::Architecture;
+use crate::spec::{ModelSpec, Trainable};
+use crate::task::Task;
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use sc_data::genes::vocab::chromosome_rows;
+use sc_data::sampler;
+use sc_data::tokens::Tokenizer;
+use sc_data::tokens::uce::{
+    Located, SpeciesTable, TrainingConfig, TrainingDraw, UceConfig as Layout, locate, sentence,
+    training_sentence,
+};
+use sc_models::init::initialise;
+use sc_models::uce::{INIT, NAMES, Sentences, Uce, UceConfig};
+use sc_models::weights::Names;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// UCE among the architectures.
+pub const UCE: Architecture = Architecture {
+    name: "uce",
+    paper: "Rosen et al., bioRxiv 2023",
+    tokens: "genes drawn by expression, along the chromosomes",
+    objectives: &["expressed"],
+    weights: "UCE 4- and 33-layer .torch",
+    licence: "MIT",
+    needs: &[],
+    task,
+};
+
+/// Tokens before the genes: padding, two brackets of chromosomes, `CLS`.
+const FIRST_GENE: u32 = 4;
+
+fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+    let mut network: UceConfig = spec.network()?;
+    let input: SentenceInput = spec.input()?;
+    let genes = facts.genes.len();
+    let proteins = input.proteins.of(&facts.genes)?;
+    let mut located = match &input.chromosomes {
+        Some(path) => {
+            let rows = chromosome_rows(path)?;
+            let keys: Vec<String> = facts.genes.iter().map(|g| g.to_uppercase()).collect();
+            let table = SpeciesTable::new(&rows, &input.species, &keys, FIRST_GENE)?;
+            locate(&table, &facts.genes)?
+        }
+        // Without a table all genes lie on one chromosome, in the order of the vocabulary.
+        None => (0..genes as u32)
+            .map(|g| {
+                Some(Located {
+                    token: FIRST_GENE + g,
+                    chromosome: 0,
+                    start: u64::from(g),
+                })
+            })
+            .collect(),
+    };
+    for (place, known) in located.iter_mut().zip(&proteins.known) {
+        *place = place.filter(|_| *known);
+    }
+    // Codes of chromosomes are numbered over all species of the table; ours begin at 0.
+    let mut codes: Vec<u32> = located.iter().flatten().map(|g| g.chromosome).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    for place in located.iter_mut().flatten() {
+        place.chromosome = codes.partition_point(|c| *c < place.chromosome) as u32;
+    }
+    network.tokens = FIRST_GENE as usize + genes + codes.len();
+    network.token_dim = proteins.dim;
+    network.check()?;
+    let layout = Layout {
+        sample: input.sample,
+        length: network.max_length,
+        chromosome_offset: FIRST_GENE + genes as u32,
+        ..Layout::default()
+    };
+    let longest = 1 + 2 * codes.len() + input.sample;
+    if longest > network.max_length {
+        return Err(TrainError::Config(format!(
+            "uce: {} genes drawn from {} chromosomes make sentences of up to {longest} tokens, but \
+             network.max_length = {}; lower input.sample or raise it",
+            input.sample,
+            codes.len(),
+            network.max_length
+        )));
+    }
+    Ok(Box::new(UceTask {
+        network,
+        input,
+        layout,
+        located: Arc::new(located),
+        proteins: Arc::new(proteins),
+        seed: facts.seed,
+    }))
+}
+
+/// How a cell becomes a sentence, and what is asked of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SentenceInput {
+    /// Genes drawn from a cell.
+    pub sample: usize,
+    /// Where the vectors of genes come from.
+    pub proteins: Proteins,
+    /// `species_chrom.csv`, or none for all genes in one row.
+    pub chromosomes: Option<PathBuf>,
+    /// The species in that table.
+    pub species: String,
+    /// How many genes are hidden and asked for.
+    pub ask: TrainingConfig,
+    /// Cells a minibatch when embedding.
+    pub embed_minibatch: usize,
+}
+
+impl Default for SentenceInput {
+    fn default() -> Self {
+        Self {
+            sample: 1024,
+            proteins: Proteins::default(),
+            chromosomes: None,
+            species: "human".into(),
+            ask: TrainingConfig::default(),
+            embed_minibatch: 32,
+        }
+    }
+}
+
+/// UCE as a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UceTask {
+    /// The network; its tokens are those of the vocabulary.
+    pub network: UceConfig,
+    /// How a cell becomes a sentence.
+    pub input: SentenceInput,
+    layout: Layout,
+    located: Arc<Vec<Option<Located>>>,
+    proteins: Arc<ProteinTable>,
+    /// Seed of every random stream.
+    pub seed: u64,
+}
+
+/// Sentences of a minibatch and the genes asked for, on the host.
+pub struct UceInput {
+    sentences: Arranged,
+    targets: Vec<i64>,
+    expressed: Vec<f32>,
+}
+
+/// Sentences cut to the longest, `[cells, length]` row-major.
+struct Arranged {
+    cells: usize,
+    ids: Vec<i64>,
+    padding: Vec<bool>,
+}
+
+impl Arranged {
+    fn new(sentences: &[sc_data::tokens::uce::Sentence], pad: u32) -> Self {
+        let length = sentences.iter().map(|s| s.len).max().unwrap_or(1).max(1);
+        let tokens = || sentences.iter().flat_map(|s| &s.tokens[..length]);
+        Self {
+            cells: sentences.len(),
+            ids: tokens().map(|&t| i64::from(t)).collect(),
+            padding: tokens().map(|&t| t == pad).collect(),
+        }
+    }
+
+    fn on_device(&self, device: &Device) -> Sentences {
+        let shape = [self.cells, self.ids.len() / self.cells.max(1)];
+        let padded = self.padding.iter().any(|&p| p);
+        Sentences {
+            ids: Tensor::from_data(TensorData::new(self.ids.clone(), shape), device),
+            padding: padded.then(|| {
+                let mask = TensorData::new(self.padding.clone(), shape);
+                Tensor::<2, Bool>::from_data(mask, device)
+            }),
+        }
+    }
+}
+
+impl UceTask {
+    /// The table of tokens: padding is zero, brackets, `CLS` and chromosomes are drawn once.
+    fn table(&self) -> Vec<f32> {
+        let dim = self.proteins.dim;
+        let names = |first: usize, n: usize| (first..first + n).map(|k| format!("uce token {k}"));
+        let genes = self.located.len();
+        let drawn = |names: Vec<String>| -> Vec<f32> {
+            let random = Proteins::Random { dim };
+            random.of(&names).map(|t| t.values).unwrap_or_default()
+        };
+        let mut table = vec![0.0; dim];
+        table.extend(drawn(names(1, FIRST_GENE as usize - 1).collect()));
+        table.extend(&self.proteins.values);
+        let first = FIRST_GENE as usize + genes;
+        table.extend(drawn(names(first, self.network.tokens - first).collect()));
+        table
+    }
+
+    /// A cell that has counts in no gene with a place is its `CLS` alone.
+    fn empty(&self) -> sc_data::tokens::uce::Sentence {
+        let mut tokens = vec![self.layout.pad; self.layout.length];
+        tokens[0] = self.layout.cls;
+        sc_data::tokens::uce::Sentence { tokens, len: 1 }
+    }
+
+    fn has_counts(&self, genes: &[u32], counts: &[f32]) -> bool {
+        let placed = |g: u32| self.located.get(g as usize).is_some_and(Option::is_some);
+        genes
+            .iter()
+            .zip(counts)
+            .any(|(&g, &c)| c > 0.0 && placed(g))
+    }
+}
+
+impl Task for UceTask {
+    type Model = Uce;
+    type Input = UceInput;
+
+    fn build(&self, device: &Device) -> Result<Uce> {
+        let model = initialise(Uce::new(&self.network, device)?, self.seed, INIT);
+        let data = TensorData::new(self.table(), [self.network.tokens, self.proteins.dim]);
+        Ok(model.with_table(Tensor::from_data(data, device)))
+    }
+
+    fn names(&self) -> Names {
+        NAMES
+    }
+
+    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {
+        corpus.minibatches(size, self.seed, epoch)
+    }
+
+    fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<UceInput> {
+        let (mut sentences, mut targets, mut expressed) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, &row) in cells.rows.iter().enumerate() {
+            let cell = cells.counts.row(i);
+            if !self.has_counts(cell.0, cell.1) {
+                continue;
+            }
+            let key = [self.seed, row as u64, epoch];
+            let ask = &self.input.ask;
+            let draw = TrainingDraw::new(&self.layout, ask, &self.located, cell, key)?;
+            let made = training_sentence(&self.layout, ask, &self.located, cell, &draw)?;
+            sentences.push(made.sentence);
+            targets.extend(made.targets.iter().map(|&t| i64::from(t)));
+            expressed.extend(made.expressed.iter().map(|&e| f32::from(u8::from(e))));
+        }
+        if sentences.is_empty() {
+            return Err(TrainError::Config(format!(
+                "none of the {} cells from row {} on has counts in a gene with a protein embedding and a \
+                 place on a chromosome; leave such cells out",
+                cells.rows.len(),
+                cells.rows.first().copied().unwrap_or_default()
+            )));
+        }
+        Ok(UceInput {
+            sentences: Arranged::new(&sentences, self.layout.pad),
+            targets,
+            expressed,
+        })
+    }
+
+    fn losses(&self, model: &Uce, input: UceInput, _: u64, device: &Device) -> Losses {
+        let cells = model.embed(&input.sentences.on_device(device), &mut ());
+        let n = input.sentences.cells;
+        let shape = [n, input.targets.len() / n.max(1)];
+        let targets = TensorData::new(input.targets, shape);
+        let genes = model.genes(Tensor::<2, Int>::from_data(targets, device));
+        let expressed = TensorData::new(input.expressed, shape);
+        let logits = model.expressed(cells, genes);
+        let loss = binary_cross_entropy(logits, Tensor::from_data(expressed, device));
+        Losses::weighted(Tensor::zeros([1], device), vec![("bce", loss, 1.0)])
+    }
+
+    fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
+        sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
+    }
+
+    fn embed(&self, model: &Uce, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
+        /// The epoch whose draws serve embedding.
+        const EMBEDDING: u64 = u64::MAX;
+        let each = |(i, &row): (usize, &usize)| {
+            let cell = cells.counts.row(i);
+            if !self.has_counts(cell.0, cell.1) {
+                return Ok(self.empty());
+            }
+            let key = [self.seed, row as u64, EMBEDDING];
+            sentence(&self.layout, &self.located, cell, key)
+        };
+        let sentences: Result<Vec<_>, _> = cells.rows.iter().enumerate().map(each).collect();
+        let arranged = Arranged::new(&sentences?, self.layout.pad);
+        Ok(model.embed(&arranged.on_device(device), &mut ()))
+    }
+
+    fn dims(&self) -> usize {
+        self.network.output
+    }
+
+    fn tokenizer(&self) -> Tokenizer {
+        Tokenizer::Uce {
+            config: self.layout,
+            table: None,
+        }
+    }
+}

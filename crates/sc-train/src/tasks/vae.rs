@@ -1,0 +1,157 @@
+//! The variational autoencoder: counts as draws of a (zero-inflated) negative binomial.
+
+use crate::corpus::{CellBatch, Corpus};
+use crate::error::Result;
+use crate::facts::Facts;
+use crate::losses::Losses;
+use crate::registry::Architecture;
+use crate::spec::{ModelSpec, Trainable};
+use crate::task::Task;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::RngExt as _;
+use rand_distr::StandardNormal;
+use sc_data::CsrMatrix;
+use sc_data::rng::stream;
+use sc_data::sampler;
+use sc_data::tokens::Tokenizer;
+use sc_models::init::initialise;
+use sc_models::layers::norm::Phase;
+use sc_models::layers::zinb::{nb_nll, zinb_nll};
+use sc_models::vae::{INIT, NAMES, Vae, VaeConfig};
+use sc_models::weights::Names;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// The variational autoencoder among the architectures.
+pub const VAE: Architecture = Architecture {
+    name: "vae",
+    paper: "baseline: Lopez et al., Nature Methods 2018",
+    tokens: "whole cells, log1p of counts",
+    objectives: &["nb", "zinb"],
+    weights: "none",
+    licence: "ours (scvi-tools: BSD-3-Clause)",
+    needs: &[],
+    task,
+};
+
+fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+    let mut network: VaeConfig = spec.network()?;
+    network.genes = facts.genes.len();
+    network.batches = if facts.batches > 1 { facts.batches } else { 0 };
+    network.zero_inflated = spec.objective()? == "zinb";
+    network.check()?;
+    Ok(Box::new(VaeTask {
+        network,
+        input: spec.input()?,
+        seed: facts.seed,
+    }))
+}
+
+/// Settings of the objective.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VaeInput {
+    /// Steps over which the latent's divergence comes in.
+    pub kl_warmup: u64,
+    /// Cells a minibatch when embedding.
+    pub embed_minibatch: usize,
+}
+
+impl Default for VaeInput {
+    fn default() -> Self {
+        Self {
+            kl_warmup: 400,
+            embed_minibatch: 512,
+        }
+    }
+}
+
+/// The variational autoencoder as a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VaeTask {
+    /// The network; genes and batches are those of the data.
+    pub network: VaeConfig,
+    /// Settings of the objective.
+    pub input: VaeInput,
+    /// Seed of every random stream.
+    pub seed: u64,
+}
+
+/// A minibatch on the host.
+pub struct VaeBatch {
+    counts: Arc<CsrMatrix>,
+    log_counts: Arc<CsrMatrix>,
+    totals: Vec<f32>,
+    batches: Vec<i64>,
+    noise: Vec<f32>,
+}
+
+impl Task for VaeTask {
+    type Model = Vae;
+    type Input = VaeBatch;
+
+    fn build(&self, device: &Device) -> Result<Vae> {
+        let model = Vae::new(&self.network, device)?;
+        Ok(initialise(model, self.seed, INIT))
+    }
+
+    fn names(&self) -> Names {
+        NAMES
+    }
+
+    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {
+        corpus.minibatches(size, self.seed, epoch)
+    }
+
+    fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<VaeBatch> {
+        let mut noise = Vec::with_capacity(cells.rows.len() * self.network.latent);
+        for &row in &cells.rows {
+            let mut rng = stream(self.seed, "latent", row as u64, epoch);
+            noise.extend((0..self.network.latent).map(|_| rng.sample::<f32, _>(StandardNormal)));
+        }
+        let totals = cells.counts.row_sums();
+        Ok(VaeBatch {
+            log_counts: Arc::new(cells.counts.clone().map_values(f32::ln_1p)),
+            totals: totals.into_iter().map(|t| t as f32).collect(),
+            batches: cells.batches.iter().map(|&b| i64::from(b)).collect(),
+            counts: Arc::new(cells.counts),
+            noise,
+        })
+    }
+
+    fn losses(&self, model: &Vae, input: VaeBatch, step: u64, device: &Device) -> Losses {
+        let n = input.batches.len();
+        let latent = model.encode(&input.log_counts, Phase::Train);
+        let noise = TensorData::new(input.noise, [n, self.network.latent]);
+        let z = latent.sample(Tensor::from_data(noise, device));
+        let totals = Tensor::<1>::from_data(TensorData::new(input.totals, [n]), device);
+        let batches = Tensor::<1, Int>::from_data(TensorData::new(input.batches, [n]), device);
+        let known = (self.network.batches > 0).then_some(batches);
+        let decoded = model.decode(z, totals, known, Phase::Train);
+        let nll = match decoded.zero_logits {
+            Some(zero) => zinb_nll(decoded.mean, decoded.dispersion, zero, &input.counts),
+            None => nb_nll(decoded.mean, decoded.dispersion, &input.counts),
+        };
+        let (nll, kl) = (nll.mean(), latent.divergence().mean());
+        let weight = (step as f64 / self.input.kl_warmup.max(1) as f64).min(1.0);
+        let zero = Tensor::zeros([1], device);
+        Losses::weighted(zero, vec![("nll", nll, 1.0), ("kl", kl, weight)])
+    }
+
+    fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
+        sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
+    }
+
+    fn embed(&self, model: &Vae, cells: CellBatch, _: &Device) -> Result<Tensor<2>> {
+        let cells = Arc::new(cells.counts.map_values(f32::ln_1p));
+        Ok(model.encode(&cells, Phase::Eval).mean)
+    }
+
+    fn dims(&self) -> usize {
+        self.network.latent
+    }
+
+    fn tokenizer(&self) -> Tokenizer {
+        Tokenizer::Log1p { target: None }
+    }
+}
