@@ -5,6 +5,10 @@
 //! round. Loading is strict: every missing, extra or mis-shaped tensor is listed and refused,
 //! unless the architecture's [`Names`] say it has no place.
 
+mod checkpoint;
+
+pub use checkpoint::{Checkpoint, parameters};
+
 use crate::error::{ModelError, Result};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -200,8 +204,49 @@ pub fn load<M: Module>(module: M, tensors: Tensors, names: &Names) -> Result<M> 
             ));
         }
     }
+    refuse(problems).map(|()| module)
+}
+
+/// Says whether `tensors` would fit into `module`, without touching their values.
+///
+/// # Errors
+/// As [`load`].
+pub fn check<M: Module>(module: &M, tensors: &Tensors, names: &Names) -> Result<()> {
+    let mut expected = Expected {
+        walk: Walk::default(),
+        names,
+        shapes: BTreeMap::new(),
+    };
+    module.visit(&mut expected);
+    let mut problems = Vec::new();
+    let found: BTreeMap<String, &NamedTensor> = tensors
+        .iter()
+        .map(|(name, t)| ((names.alias)(name), t))
+        .collect();
+    for (name, shape) in &expected.shapes {
+        match found.get(name) {
+            None => problems.push(format!("{name} {shape:?}: missing")),
+            Some(t) if t.shape != *shape => problems.push(format!(
+                "{name}: shape {:?}, but the model needs {shape:?}",
+                t.shape
+            )),
+            Some(_) => {}
+        }
+    }
+    for (name, tensor) in found {
+        if !expected.shapes.contains_key(&name) && !names.unused.iter().any(|u| name.contains(u)) {
+            problems.push(format!(
+                "{name} {:?}: not a tensor of this model",
+                tensor.shape
+            ));
+        }
+    }
+    refuse(problems)
+}
+
+fn refuse(mut problems: Vec<String>) -> Result<()> {
     if problems.is_empty() {
-        return Ok(module);
+        return Ok(());
     }
     problems.sort();
     Err(ModelError::Weights(format!(
@@ -210,6 +255,34 @@ pub fn load<M: Module>(module: M, tensors: Tensors, names: &Names) -> Result<M> 
         problems.len(),
         problems.join("\n  ")
     )))
+}
+
+struct Expected<'a> {
+    walk: Walk,
+    names: &'a Names,
+    shapes: BTreeMap<String, Vec<usize>>,
+}
+
+impl ModuleVisitor for Expected<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.walk.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.walk.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let name = self.walk.name(self.names);
+        let mut shape = param.lazy_shape().to_vec();
+        if self.walk.transposed(D) {
+            shape.reverse();
+        }
+        if name.ends_with(COUNTER) {
+            shape.clear();
+        }
+        self.shapes.insert(name, shape);
+    }
 }
 
 struct Fill<'a> {
@@ -294,12 +367,12 @@ impl<const D: usize> InnerOrSelf for Tensor<D> {
     }
 }
 
-/// Reads the tensors of a file, whatever its format.
+/// Reads all tensors of a safetensors file or a PyTorch checkpoint.
 ///
 /// # Errors
 /// [`ModelError::File`] when it cannot be read.
 pub fn read(path: &Path) -> Result<Tensors> {
-    read_safetensors(path)
+    Checkpoint::open(path)?.into_tensors("")
 }
 
 /// Reads a safetensors file.
