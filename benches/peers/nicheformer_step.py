@@ -6,8 +6,8 @@ the classifier over the vocabulary; its unused heads are left out.
 
 A step: forward pass, cross-entropy at the masked 15 % of the tokens, backward pass, clipping,
 AdamW. The mask is drawn outside the timing. As in the original, logits are made for every
-position, and cells are padded to the whole context. An embedding is the mean of the last layer over what follows the three
-context tokens, padding included as released.
+position, and cells are padded to the whole context. An embedding is the mean of the last layer
+over what follows the three context tokens, padding included as released.
 """
 
 import measure
