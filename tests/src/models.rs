@@ -2,6 +2,7 @@
 
 pub mod binning;
 pub mod cellplm;
+pub mod hyena;
 pub mod islander;
 pub mod nicheformer;
 pub mod scgpt;
@@ -25,6 +26,7 @@ pub fn run(model: &str, dir: &Path) -> Result<Result<Vec<Row>, String>, String> 
     match model {
         "cellplm" => cellplm::run(dir),
         "scgpt" | "scformer" => scgpt::run(dir),
+        "hyena" => hyena::run(&Case::open(dir)?),
         "islander" => islander::run(&Case::open(dir)?).map(Ok),
         other => by_inputs(other, dir),
     }

@@ -10,6 +10,7 @@
 pub mod cellplm;
 pub mod device;
 pub mod error;
+pub mod hyena;
 pub mod init;
 pub mod layers;
 pub mod nicheformer;

@@ -176,15 +176,22 @@ impl ModuleVisitor for CollectGrads<'_> {
 /// # Errors
 /// [`ModelError::Weights`] lists every tensor that is missing, not known, or of another shape.
 pub fn load<M: Module>(module: M, tensors: Tensors, names: &Names) -> Result<M> {
-    let tensors = tensors
-        .into_iter()
-        .map(|(name, t)| ((names.alias)(&name), t))
-        .collect();
+    let mut problems = Vec::new();
+    let mut known = Tensors::new();
+    for (name, tensor) in tensors {
+        let to = (names.alias)(&name);
+        if known.get(&to).is_some_and(|old| *old != tensor) {
+            problems.push(format!(
+                "{name}: another tensor for {to}, with other values"
+            ));
+        }
+        known.insert(to, tensor);
+    }
     let mut fill = Fill {
         walk: Walk::default(),
         names,
-        tensors,
-        problems: Vec::new(),
+        tensors: known,
+        problems,
     };
     let module = module.map(&mut fill);
     let Fill {
