@@ -5,6 +5,7 @@ pub mod cellplm;
 pub mod hyena;
 pub mod islander;
 pub mod nicheformer;
+pub mod scclip;
 pub mod scgpt;
 pub mod tokens;
 pub mod uce;
@@ -27,6 +28,7 @@ pub fn run(model: &str, dir: &Path) -> Result<Result<Vec<Row>, String>, String> 
         "cellplm" => cellplm::run(dir),
         "scgpt" | "scformer" => scgpt::run(dir),
         "hyena" => hyena::run(&Case::open(dir)?),
+        "scclip" => scclip::run(&Case::open(dir)?),
         "islander" => islander::run(&Case::open(dir)?).map(Ok),
         other => by_inputs(other, dir),
     }

@@ -15,6 +15,7 @@ pub mod init;
 pub mod layers;
 pub mod nicheformer;
 pub mod perceptron;
+pub mod scclip;
 pub mod scgpt;
 pub mod uce;
 pub mod vae;
