@@ -14,6 +14,8 @@ mod longconv;
 mod model;
 mod operator;
 mod shortconv;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
 
 pub use config::{Activation, Direction, FilterConfig, OperatorConfig, ScHyenaConfig, Training};
 pub use filter::HyenaFilter;

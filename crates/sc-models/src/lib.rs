@@ -17,6 +17,8 @@ pub mod nicheformer;
 pub mod perceptron;
 pub mod scclip;
 pub mod scgpt;
+#[cfg(all(test, feature = "flex"))]
+mod testing;
 pub mod uce;
 pub mod vae;
 pub mod weights;

@@ -6,6 +6,8 @@
 
 mod config;
 mod model;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
 mod tower;
 
 pub use config::{ScClipConfig, Temperature, TowerConfig};

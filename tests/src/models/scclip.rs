@@ -69,9 +69,8 @@ fn forward(case: &Case) -> Result<Vec<Row>, String> {
     let model = load(model, &case.dir, &NAMES, &[])?;
     let mut seen = Record::default();
     let mut embed = |modality| {
-        model
-            .embed(&cells(case, modality)?, modality, &mut seen)
-            .map_err(|e| e.to_string())
+        let cells = cells(case, modality)?;
+        Ok::<_, String>(model.embed(&cells, modality, &mut seen))
     };
     let (atac, rna) = (embed(Modality::Atac)?, embed(Modality::Rna)?);
     let similarity = model.similarity(atac, rna);

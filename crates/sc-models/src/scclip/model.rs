@@ -2,7 +2,7 @@
 
 use super::config::{ScClipConfig, Temperature};
 use super::tower::{Modality, Tower};
-use crate::error::{ModelError, Result};
+use crate::error::Result;
 use crate::init::Init;
 use crate::layers::lookup::unit;
 use crate::layers::observe::Observer;
@@ -34,7 +34,7 @@ impl ScClip {
     /// Builds the model on `device`; weights are for [`crate::init::initialise`] to set.
     ///
     /// # Errors
-    /// [`ModelError::Config`] when the configuration cannot be built.
+    /// [`crate::ModelError::Config`] when the configuration cannot be built.
     pub fn new(config: &ScClipConfig, device: &Device) -> Result<Self> {
         config.check()?;
         let projection = |width| {
@@ -60,10 +60,8 @@ impl ScClip {
         })
     }
 
-    /// Cells in the common space, `[cells, projection]`.
-    ///
-    /// # Errors
-    /// [`ModelError::Config`] when the cells have another number of features than the tower.
+    /// Cells in the common space, `[cells, projection]`. Features are those of the tower, in their
+    /// order: what lies beyond its patches is not read.
     ///
     /// # Shapes
     /// - cells: `[cells, features]`
@@ -72,19 +70,11 @@ impl ScClip {
         cells: &CsrMatrix,
         modality: Modality,
         seen: &mut impl Observer,
-    ) -> Result<Tensor<2>> {
+    ) -> Tensor<2> {
         let (tower, projection) = match modality {
             Modality::Atac => (&self.atac_model, &self.atac_projection),
             Modality::Rna => (&self.rna_model, &self.rna_projection),
         };
-        if cells.cols() != tower.features() {
-            return Err(ModelError::Config(format!(
-                "scclip: the cells have {} features of {}, the model {}; their order is part of it",
-                cells.cols(),
-                modality.name(),
-                tower.features()
-            )));
-        }
         let projected = projection.forward(tower.forward(cells, modality, seen));
         seen.see(&format!("{}.projected", modality.name()), &projected);
         let embeds = if self.normalize {
@@ -93,7 +83,7 @@ impl ScClip {
             projected
         };
         seen.see(&format!("{}.embeds", modality.name()), &embeds);
-        Ok(embeds)
+        embeds
     }
 
     /// Scaled similarities, `[cells, cells]`: open chromatin in rows, expression in columns.

@@ -38,7 +38,6 @@ pub struct Tower {
     encoder: Encoder,
     layernorm: LayerNorm,
     pooler: Dense,
-    features: usize,
 }
 
 #[derive(Module, Debug)]
@@ -145,13 +144,7 @@ impl Tower {
             },
             layernorm: norm(),
             pooler: Dense::new(d, d, device),
-            features: config.features,
         }
-    }
-
-    /// Genes or peaks it reads.
-    pub fn features(&self) -> usize {
-        self.features
     }
 
     /// `tanh(W x + b)` of the first token, `[cells, width]`.
@@ -262,7 +255,7 @@ mod tests {
             [3., 0., 0.],
             [4., 0., 0.], // First cell, its last patch half beyond.
             [0., 0., 0.],
-            [0., 0., 5.],
+            [0., 5., 0.],
             [0., 0., 0.],
         ];
         assert_eq!(rows.to_dense(), expected.concat());

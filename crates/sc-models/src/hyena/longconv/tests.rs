@@ -7,7 +7,12 @@ fn tensor<const D: usize>(shape: [usize; D], seed: usize, device: &Device) -> Te
     let data: Vec<f32> = (0..n)
         .map(|i| (((i + seed) * 7919 + i * i) % 1009) as f32 / 500.0 - 1.0)
         .collect();
-    Tensor::from_data(TensorData::new(data, shape), device).require_grad()
+    let tensor = Tensor::from_data(TensorData::new(data, shape), device);
+    if device.is_autodiff() {
+        tensor.require_grad()
+    } else {
+        tensor
+    }
 }
 
 /// The definition in `f64`, with the gradients for the cotangent `g`.
