@@ -2,8 +2,10 @@
 
 pub mod binning;
 pub mod cellplm;
+pub mod hyena;
 pub mod islander;
 pub mod nicheformer;
+pub mod scclip;
 pub mod scgpt;
 pub mod tokens;
 pub mod uce;
@@ -25,6 +27,8 @@ pub fn run(model: &str, dir: &Path) -> Result<Result<Vec<Row>, String>, String> 
     match model {
         "cellplm" => cellplm::run(dir),
         "scgpt" | "scformer" => scgpt::run(dir),
+        "hyena" => hyena::run(&Case::open(dir)?),
+        "scclip" => scclip::run(&Case::open(dir)?),
         "islander" => islander::run(&Case::open(dir)?).map(Ok),
         other => by_inputs(other, dir),
     }

@@ -10,11 +10,15 @@
 pub mod cellplm;
 pub mod device;
 pub mod error;
+pub mod hyena;
 pub mod init;
 pub mod layers;
 pub mod nicheformer;
 pub mod perceptron;
+pub mod scclip;
 pub mod scgpt;
+#[cfg(all(test, feature = "flex"))]
+mod testing;
 pub mod uce;
 pub mod vae;
 pub mod weights;

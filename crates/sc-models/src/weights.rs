@@ -92,8 +92,12 @@ fn export<const D: usize>(tensor: Tensor<D>, transposed: bool) -> NamedTensor {
     }
 }
 
-/// Counters are rank 0 in PyTorch and rank 1 here.
-const COUNTER: &str = "num_batches_tracked";
+/// Scalars are rank 0 in PyTorch and rank 1 here.
+const SCALARS: [&str; 2] = ["num_batches_tracked", "logit_scale"];
+
+fn is_scalar(name: &str) -> bool {
+    SCALARS.iter().any(|s| name.ends_with(s))
+}
 
 /// Copies a tensor to the host as `f32`, last axis fastest.
 pub fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -132,7 +136,7 @@ impl ModuleVisitor for Collect<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let mut tensor = export(param.val().inner_or_self(), self.walk.transposed(D));
         let name = self.walk.name(self.names);
-        if name.ends_with(COUNTER) {
+        if is_scalar(&name) {
             tensor.shape.clear();
         }
         self.out.insert(name, tensor);
@@ -180,15 +184,22 @@ impl ModuleVisitor for CollectGrads<'_> {
 /// # Errors
 /// [`ModelError::Weights`] lists every tensor that is missing, not known, or of another shape.
 pub fn load<M: Module>(module: M, tensors: Tensors, names: &Names) -> Result<M> {
-    let tensors = tensors
-        .into_iter()
-        .map(|(name, t)| ((names.alias)(&name), t))
-        .collect();
+    let mut problems = Vec::new();
+    let mut known = Tensors::new();
+    for (name, tensor) in tensors {
+        let to = (names.alias)(&name);
+        if known.get(&to).is_some_and(|old| *old != tensor) {
+            problems.push(format!(
+                "{name}: another tensor for {to}, with other values"
+            ));
+        }
+        known.insert(to, tensor);
+    }
     let mut fill = Fill {
         walk: Walk::default(),
         names,
-        tensors,
-        problems: Vec::new(),
+        tensors: known,
+        problems,
     };
     let module = module.map(&mut fill);
     let Fill {
@@ -308,8 +319,8 @@ impl ModuleMapper for Fill<'_> {
         if transposed {
             expected.reverse();
         }
-        let counter = name.ends_with(COUNTER);
-        if counter {
+        let scalar = is_scalar(&name);
+        if scalar {
             expected.clear();
         }
         match self.tensors.remove(&name) {
@@ -320,7 +331,7 @@ impl ModuleMapper for Fill<'_> {
             )),
             Some(found) => {
                 let device = param.lazy_device();
-                let shape = if counter { vec![1] } else { found.shape };
+                let shape = if scalar { vec![1] } else { found.shape };
                 let data = TensorData::new(found.data, shape);
                 let tensor = Tensor::<D>::from_data(data, &device);
                 let tensor = if transposed {

@@ -35,6 +35,8 @@ pub const ARCHITECTURES: &[Architecture] = &[
     tasks::scgpt::SCFORMER,
     tasks::uce::UCE,
     tasks::nicheformer::NICHEFORMER,
+    tasks::schyena::SCHYENA,
+    tasks::scclip::SCCLIP,
     tasks::vae::VAE,
     tasks::perceptron::AUTOENCODER,
     tasks::perceptron::MLP,

@@ -3,6 +3,8 @@
 pub mod cellplm;
 pub mod nicheformer;
 pub mod perceptron;
+pub mod scclip;
 pub mod scgpt;
+pub mod schyena;
 pub mod uce;
 pub mod vae;
