@@ -8,6 +8,7 @@ pub(crate) mod gamma;
 #[cfg(feature = "flex")]
 pub(crate) mod host;
 pub mod lookup;
+pub mod named;
 pub mod nb;
 pub mod norm;
 pub mod observe;

@@ -14,6 +14,7 @@ pub mod init;
 pub mod layers;
 pub mod nicheformer;
 pub mod perceptron;
+pub mod saturn;
 pub mod scgpt;
 pub mod uce;
 pub mod vae;

@@ -2,6 +2,7 @@
 
 pub mod cellplm;
 pub mod expression;
+pub mod saturn;
 pub mod supervised;
 pub mod tokens;
 
