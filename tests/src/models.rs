@@ -6,6 +6,7 @@ pub mod islander;
 pub mod nicheformer;
 pub mod saturn;
 pub mod scgpt;
+pub mod scprint;
 pub mod tokens;
 pub mod uce;
 
@@ -47,6 +48,8 @@ fn by_inputs(model: &str, dir: &Path) -> Result<Result<Vec<Row>, String>, String
         "saturn" if has("triplets") => saturn::triplets(&case).map(Ok),
         "saturn" if has("centroids") => tokens::saturn::macrogenes(&case).map(Ok),
         "nicheformer" if has("technology_mean") => tokens::nicheformer::tokenise(&case).map(Ok),
+        "scprint" if has("qk.0") => scprint::network(&case).map(Ok),
+        "scprint" if has("depth") => scprint::passes(&case).map(Ok),
         other => Ok(Err(format!("the network of {other} is not built yet"))),
     }
 }

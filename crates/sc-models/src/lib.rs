@@ -16,6 +16,7 @@ pub mod nicheformer;
 pub mod perceptron;
 pub mod saturn;
 pub mod scgpt;
+pub mod scprint;
 pub mod uce;
 pub mod vae;
 pub mod weights;

@@ -3,6 +3,7 @@
 pub mod cellplm;
 pub mod expression;
 pub mod saturn;
+pub mod scprint;
 pub mod supervised;
 pub mod tokens;
 
