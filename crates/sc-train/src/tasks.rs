@@ -3,6 +3,8 @@
 pub mod cellplm;
 pub mod nicheformer;
 pub mod perceptron;
+pub mod saturn;
 pub mod scgpt;
+pub mod scprint;
 pub mod uce;
 pub mod vae;

@@ -4,7 +4,7 @@ use super::tokens::{exact, filled, row as row_of};
 use super::{Found, add, add_gradients, load};
 use crate::case::{self, Case};
 use crate::row::Row;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use sc_data::CsrMatrix;
 use sc_models::layers::observe::Record;
 use sc_models::saturn::{
@@ -158,13 +158,16 @@ pub fn pretrain(case: &Case) -> Result<Vec<Row>, String> {
             )?;
         }
     }
-    let others = case.input("rank_idx")?;
-    let others = TensorData::new(others.ints(), others.shape.clone());
-    let rank = objective::gene_ranking(
-        model.gene_embeddings(gene_weights.clone()),
-        matrix(case.input("gene_embeddings")?, &device),
-        Tensor::<1, Int>::from_data(others, &device),
-    );
+    let others: Vec<usize> = case
+        .input("rank_idx")?
+        .ints()
+        .iter()
+        .map(|&o| o as usize)
+        .collect();
+    let proteins = case.input("gene_embeddings")?;
+    let similar = objective::protein_similarity(&proteins.f32(), proteins.shape[1], &others);
+    let genes = model.gene_embeddings(gene_weights.clone());
+    let rank = objective::gene_ranking(genes, similar, &others);
     let l1 = objective::lasso(gene_weights);
     for (name, term, key) in [("l1", l1, "/l1_penalty"), ("rank", rank, "/pe_sim_penalty")] {
         add(&mut found, format!("loss.{name}_unscaled"), term.clone());

@@ -160,9 +160,14 @@ impl Saturn {
         }
     }
 
+    /// Macrogene values `[cells, macrogenes]` to the embedding `[cells, embedding]`.
+    pub fn encode(&self, macrogenes: Tensor<2>) -> Tensor<2> {
+        self.metric().forward(macrogenes)
+    }
+
     /// Cells to their embedding, `[cells, embedding]`: the mean where the latent has one.
     pub fn embed(&self, gene_weights: &Tensor<2>, cells: &Cells) -> Tensor<2> {
-        self.metric().forward(self.macrogenes(gene_weights, cells))
+        self.encode(self.macrogenes(gene_weights, cells))
     }
 
     /// Cells to everything. `gene_weights` are those of [`Saturn::gene_weights`].

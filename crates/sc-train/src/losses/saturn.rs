@@ -7,6 +7,7 @@ pub mod mining;
 use super::total;
 use burn::tensor::{Int, Tensor, TensorData};
 use mining::Kept;
+use rayon::prelude::*;
 use sc_data::CsrMatrix;
 use sc_models::layers::zinb::zinb_nll;
 use sc_models::saturn::Output;
@@ -78,12 +79,34 @@ pub fn lasso(gene_weights: Tensor<2>) -> Tensor<1> {
 ///
 /// # Shapes
 /// - `genes` H: `[genes, d]`, from [`sc_models::saturn::Saturn::gene_embeddings`]
-/// - `proteins` E: `[genes, dims]`
-/// - `others` o: `[genes]`
-pub fn gene_ranking(genes: Tensor<2>, proteins: Tensor<2>, others: Tensor<1, Int>) -> Tensor<1> {
-    let own = cosine(genes.clone(), genes.select(0, others.clone()));
-    let target = cosine(proteins.clone(), proteins.select(0, others));
+/// - `proteins`: `cos(E_g, E_o(g))` of every gene, from [`protein_similarity`]
+/// - `others` o: one a gene
+pub fn gene_ranking(genes: Tensor<2>, proteins: Vec<f32>, others: &[usize]) -> Tensor<1> {
+    let n = others.len();
+    let device = genes.device();
+    let others = TensorData::new(others.iter().map(|&o| o as i64).collect::<Vec<_>>(), [n]);
+    let others = Tensor::<1, Int>::from_data(others, &device);
+    let own = cosine(genes.clone(), genes.select(0, others));
+    let target = Tensor::<2>::from_data(TensorData::new(proteins, [n, 1]), &device);
     total((own - target).square())
+}
+
+/// Cosine of every gene's protein with that of its other gene; the table, `[genes, dim]` row-major,
+/// stays on the host.
+pub fn protein_similarity(table: &[f32], dim: usize, others: &[usize]) -> Vec<f32> {
+    let row = |g: usize| &table[g * dim..(g + 1) * dim];
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        let terms = a.iter().zip(b);
+        terms.map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+    };
+    others
+        .par_iter()
+        .enumerate()
+        .map(|(g, &o)| {
+            let (a, b) = (row(g), row(o));
+            (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(1e-8)) as f32
+        })
+        .collect()
 }
 
 /// Cosine of every pair of rows, `[rows, 1]`; the product of the norms is at least 1e-8.

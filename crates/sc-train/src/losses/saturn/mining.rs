@@ -5,6 +5,7 @@
 use rand::RngExt as _;
 use rayon::prelude::*;
 use sc_data::rng::stream;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// Cells of a minibatch, of all its species.
@@ -21,7 +22,8 @@ pub struct Batch<'a> {
 }
 
 /// Whether a neighbour must point back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Neighbours {
     /// The neighbour's own nearest cell in the first species has the label.
     #[default]
