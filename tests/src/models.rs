@@ -5,8 +5,10 @@ pub mod cellplm;
 pub mod hyena;
 pub mod islander;
 pub mod nicheformer;
+pub mod saturn;
 pub mod scclip;
 pub mod scgpt;
+pub mod scprint;
 pub mod tokens;
 pub mod uce;
 
@@ -46,8 +48,12 @@ fn by_inputs(model: &str, dir: &Path) -> Result<Result<Vec<Row>, String>, String
         "uce" if has("query_gene_tokens") => uce::forward(&case).map(Ok),
         "nicheformer" if has("draw_select") => nicheformer::forward(&case).map(Ok),
         "nicheformer" if has("X_niche_0") => nicheformer::head(&case).map(Ok),
+        "saturn" if has("rank_idx") => saturn::pretrain(&case).map(Ok),
+        "saturn" if has("triplets") => saturn::triplets(&case).map(Ok),
         "saturn" if has("centroids") => tokens::saturn::macrogenes(&case).map(Ok),
         "nicheformer" if has("technology_mean") => tokens::nicheformer::tokenise(&case).map(Ok),
+        "scprint" if has("qk.0") => scprint::network(&case).map(Ok),
+        "scprint" if has("depth") => scprint::passes(&case).map(Ok),
         other => Ok(Err(format!("the network of {other} is not built yet"))),
     }
 }

@@ -20,6 +20,7 @@ pub mod h5ad;
 pub mod hvg;
 pub mod loader;
 pub mod normalize;
+pub mod ontology;
 pub mod pca;
 pub mod qc;
 pub mod rng;

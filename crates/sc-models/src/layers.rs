@@ -5,9 +5,11 @@ pub mod dropout;
 pub mod encoder;
 pub mod flow;
 pub(crate) mod gamma;
+pub mod gradient;
 #[cfg(feature = "flex")]
 pub(crate) mod host;
 pub mod lookup;
+pub mod named;
 pub mod nb;
 pub mod norm;
 pub mod observe;

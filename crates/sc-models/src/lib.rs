@@ -15,8 +15,10 @@ pub mod init;
 pub mod layers;
 pub mod nicheformer;
 pub mod perceptron;
+pub mod saturn;
 pub mod scclip;
 pub mod scgpt;
+pub mod scprint;
 #[cfg(all(test, feature = "flex"))]
 mod testing;
 pub mod uce;

@@ -3,6 +3,8 @@
 pub mod cellplm;
 pub mod contrastive;
 pub mod expression;
+pub mod saturn;
+pub mod scprint;
 pub mod supervised;
 pub mod tokens;
 

@@ -34,6 +34,8 @@ pub const ARCHITECTURES: &[Architecture] = &[
     tasks::scgpt::SCGPT,
     tasks::scgpt::SCFORMER,
     tasks::uce::UCE,
+    tasks::saturn::SATURN,
+    tasks::scprint::SCPRINT,
     tasks::nicheformer::NICHEFORMER,
     tasks::schyena::SCHYENA,
     tasks::scclip::SCCLIP,

@@ -157,7 +157,7 @@ impl<T: Task> Trainable for T {
         device: &Device,
         sink: &mut Sink<'_>,
     ) -> Result<()> {
-        let model = weights::load(self.build(device)?, weights, &self.names())?;
+        let model = weights::load(self.empty(device)?, weights, &self.names())?;
         let minibatches = self.embed_minibatches(corpus);
         let cells = corpus.stream(&minibatches, Some(EMBED_WINDOW));
         for (rows, cells) in minibatches.iter().zip(cells) {
@@ -176,7 +176,7 @@ impl<T: Task> Trainable for T {
     }
 
     fn parameters(&self, device: &Device) -> Result<usize> {
-        Ok(self.build(device)?.num_params())
+        Ok(self.empty(device)?.num_params())
     }
 }
 

@@ -21,6 +21,15 @@ pub trait Task: Send + Sync {
     /// When the configuration cannot be built.
     fn build(&self, device: &Device) -> Result<Self::Model>;
 
+    /// The network to load weights into, or to count; for tasks whose first weights cost something
+    /// to compute.
+    ///
+    /// # Errors
+    /// When the configuration cannot be built.
+    fn empty(&self, device: &Device) -> Result<Self::Model> {
+        self.build(device)
+    }
+
     /// Published names of its tensors.
     fn names(&self) -> Names;
 

@@ -3,8 +3,10 @@
 pub mod cellplm;
 pub mod nicheformer;
 pub mod perceptron;
+pub mod saturn;
 pub mod scclip;
 pub mod scgpt;
 pub mod schyena;
+pub mod scprint;
 pub mod uce;
 pub mod vae;

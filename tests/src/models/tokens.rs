@@ -8,7 +8,7 @@ pub mod saturn;
 pub mod uce;
 
 /// Compares an output entry by entry.
-fn exact(case: &Case, name: &str, ours: &[f64]) -> Row {
+pub(super) fn exact(case: &Case, name: &str, ours: &[f64]) -> Row {
     match case.outputs.get(name) {
         Some(expected) if expected.data.len() == ours.len() => {
             let wrong = expected.data.iter().zip(ours).filter(|(a, b)| a != b);
@@ -46,7 +46,7 @@ fn close(case: &Case, name: &str, ours: &[f64]) -> Row {
 }
 
 /// One row of a matrix.
-fn row(array: &Array, at: usize) -> &[f64] {
+pub(super) fn row(array: &Array, at: usize) -> &[f64] {
     let width = array.shape.get(1).copied().unwrap_or(1);
     array
         .data
@@ -55,7 +55,7 @@ fn row(array: &Array, at: usize) -> &[f64] {
 }
 
 /// The entries of a row before its padding of −1.
-fn filled(array: &Array, at: usize) -> Vec<u32> {
+pub(super) fn filled(array: &Array, at: usize) -> Vec<u32> {
     let values = row(array, at).iter().take_while(|v| **v >= 0.0);
     values.map(|&v| v as u32).collect()
 }

@@ -92,6 +92,21 @@ pub fn initial_weights(scores: ArrayView2<'_, f64>) -> Array2<f32> {
     scores.t().mapv(|s| s.ln() as f32)
 }
 
+/// What the weights of `n` macrogenes start from, `[n, genes]` row-major, for protein embeddings
+/// `[genes, dims]` row-major: centroids, distances, ranks, scores, logarithms.
+///
+/// # Errors
+/// As [`centroids`], and [`DataError::Invalid`] when the table is no whole number of rows.
+pub fn start(table: &[f32], dims: usize, n: usize, score: Score, seed: u64) -> Result<Vec<f32>> {
+    let genes = table.len() / dims.max(1);
+    let embeddings = ArrayView2::from_shape((genes, dims), table)
+        .map_err(|e| DataError::invalid(format!("protein embeddings: {e}")))?;
+    let centroids = centroids(embeddings, n, seed)?;
+    let ranks = ranks(distances(embeddings, centroids.view())?.view());
+    let weights = initial_weights(scores(ranks.view(), score).view());
+    Ok(weights.iter().copied().collect())
+}
+
 /// Centroids `[n, dims]` by k-means: k-means++ seeds, then Lloyd's iterations to the end.
 ///
 /// # Errors

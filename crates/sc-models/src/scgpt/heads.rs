@@ -1,6 +1,7 @@
 //! What is predicted from tokens and cells.
 
 use super::config::MvcStyle;
+pub(super) use crate::layers::gradient::reverse_gradient;
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::{leaky_relu, relu, sigmoid};
@@ -146,9 +147,4 @@ impl Classifier {
             });
         self.out_layer.forward(x)
     }
-}
-
-/// The identity forward, minus the gradient backward (Ganin et al., 2016, λ = 1).
-pub(super) fn reverse_gradient(x: Tensor<2>) -> Tensor<2> {
-    x.clone().detach() * 2.0 - x
 }

@@ -1,0 +1,147 @@
+//! Settings of the network.
+
+use crate::error::{ModelError, Result};
+use serde::{Deserialize, Serialize};
+
+/// One species: its name in the weight file and the number of its genes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Species {
+    /// Name; it becomes part of tensor names.
+    pub name: String,
+    /// Genes of this species. The genes of all species stand one after the other, in this order.
+    pub genes: usize,
+}
+
+/// What the encoder yields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Latent {
+    /// A vector: the output of a second block.
+    #[default]
+    Point,
+    /// Mean and variance of a normal distribution.
+    Normal,
+}
+
+/// When macrogenes are dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MacrogeneDropout {
+    /// In training only.
+    #[default]
+    Training,
+    /// Always, as published: what comes out in evaluation is random too.
+    Always,
+}
+
+/// What the decoder is told of species and batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Conditioning {
+    /// The same for every cell, as published: the code always sets the first column of each.
+    #[default]
+    Constant,
+    /// The cell's own species and batch.
+    Own,
+}
+
+/// The network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SaturnConfig {
+    /// Species in the order of their genes; set from the data.
+    pub species: Vec<Species>,
+    /// Macrogenes.
+    pub macrogenes: usize,
+    /// Width of the hidden layers.
+    pub hidden: usize,
+    /// Width of the embedding.
+    pub embedding: usize,
+    /// What the encoder yields.
+    pub latent: Latent,
+    /// Levels of a sequencing batch the decoder is told of; 0 for none.
+    pub batches: usize,
+    /// What the decoder is told.
+    pub conditioning: Conditioning,
+    /// Dropout.
+    pub dropout: f64,
+    /// Dropout of the layer that yields macrogene scales; it has one of its own in the original.
+    pub scale_dropout: f64,
+    /// When macrogenes are dropped.
+    pub macrogene_dropout: MacrogeneDropout,
+}
+
+impl Default for SaturnConfig {
+    fn default() -> Self {
+        Self {
+            species: Vec::new(),
+            macrogenes: 2000,
+            hidden: 256,
+            embedding: 256,
+            latent: Latent::Point,
+            batches: 0,
+            conditioning: Conditioning::Constant,
+            dropout: 0.1,
+            scale_dropout: 0.1,
+            macrogene_dropout: MacrogeneDropout::Training,
+        }
+    }
+}
+
+impl SaturnConfig {
+    /// Genes of all species.
+    pub fn genes(&self) -> usize {
+        self.species.iter().map(|s| s.genes).sum()
+    }
+
+    /// Where the genes of the species at `index` begin among those of all.
+    pub fn first_gene(&self, index: usize) -> usize {
+        self.species.iter().take(index).map(|s| s.genes).sum()
+    }
+
+    /// Whether a network can be built.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] naming the setting.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |message: String| Err(ModelError::Config(message));
+        for (name, value) in [
+            ("macrogenes", self.macrogenes),
+            ("hidden", self.hidden),
+            ("embedding", self.embedding),
+            ("species", self.species.len()),
+        ] {
+            if value == 0 {
+                return refuse(format!("saturn: {name} = 0: at least 1 is needed"));
+            }
+        }
+        for (i, species) in self.species.iter().enumerate() {
+            if species.name.is_empty() || species.name.contains('.') {
+                return refuse(format!(
+                    "saturn: a species is called '{}': the name becomes part of tensor names, so \
+                     it must not be empty nor hold a dot",
+                    species.name
+                ));
+            }
+            if self.species[..i].iter().any(|s| s.name == species.name) {
+                return refuse(format!("saturn: species '{}' is there twice", species.name));
+            }
+            if species.genes == 0 {
+                return refuse(format!(
+                    "saturn: species '{}' has no genes with a protein embedding",
+                    species.name
+                ));
+            }
+        }
+        for (name, value) in [
+            ("dropout", self.dropout),
+            ("scale_dropout", self.scale_dropout),
+        ] {
+            if !(0.0..1.0).contains(&value) {
+                return refuse(format!("saturn: {name} = {value}: from 0 to below 1"));
+            }
+        }
+        Ok(())
+    }
+}

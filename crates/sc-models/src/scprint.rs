@@ -1,0 +1,20 @@
+//! scPRINT (Kalfon et al., Nature Communications 2025), first generation: a bidirectional transformer
+//! over gene tokens and cell tokens that denoises counts, tells classes apart, and whose attention is
+//! read as a gene network.
+//!
+//! Source: reference/saturn-uce-scprint-nicheformer.md C.
+
+mod config;
+mod heads;
+mod inputs;
+mod model;
+pub mod network;
+mod stack;
+mod transformer;
+
+pub use config::{
+    CellDecoder, Class, GeneEmbeddings, Likelihood, Normalisation, Positions, ScPrintConfig,
+};
+pub use heads::Prediction;
+pub use inputs::{genome_positions, pool_embeddings};
+pub use model::{INIT, NAMES, Output, ScPrint, Tokens};

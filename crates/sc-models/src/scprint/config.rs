@@ -1,0 +1,184 @@
+//! Settings of the network.
+
+use crate::error::{ModelError, Result};
+use serde::{Deserialize, Serialize};
+
+/// How counts become input values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Normalisation {
+    /// `x / Σ x` over the genes of the cell's context.
+    #[default]
+    Sum,
+    /// `log₂(1 + x)`.
+    Log,
+}
+
+/// Whether genes carry their place in the genome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Positions {
+    /// They do not.
+    None,
+    /// Sines and cosines of the place; the table is part of the weights.
+    #[default]
+    Genome,
+}
+
+/// Whether the vectors of genes are trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GeneEmbeddings {
+    /// Fixed to those of their proteins.
+    #[default]
+    Frozen,
+    /// Trained.
+    Learned,
+}
+
+/// What is predicted of a count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Likelihood {
+    /// A zero-inflated negative binomial.
+    #[default]
+    Zinb,
+    /// A mean, for a squared error.
+    Mean,
+}
+
+/// Whether counts are also predicted from the cell embedding alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CellDecoder {
+    /// They are not.
+    #[default]
+    None,
+    /// By inner products with a query of the gene.
+    InnerProduct,
+}
+
+/// A class of labels: each has a cell token of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Class {
+    /// Name; it becomes part of tensor names.
+    pub name: String,
+    /// Labels that have none below them.
+    pub leaves: usize,
+}
+
+/// The network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScPrintConfig {
+    /// Genes of the vocabulary; set from the data.
+    pub genes: usize,
+    /// Width of a token.
+    pub width: usize,
+    /// Transformer blocks.
+    pub layers: usize,
+    /// Attention heads; divides the width.
+    pub heads: usize,
+    /// Dropout everywhere.
+    pub dropout: f64,
+    /// How counts become input values.
+    pub normalisation: Normalisation,
+    /// Linear layers that encode a value.
+    pub value_layers: usize,
+    /// Whether genes carry their place in the genome.
+    pub positions: Positions,
+    /// Whether the vectors of genes are trained.
+    pub gene_embeddings: GeneEmbeddings,
+    /// Classes of labels, in the order of their tokens; set from the data.
+    pub classes: Vec<Class>,
+    /// Widths of the hidden layers of the class decoders.
+    pub class_layers: Vec<usize>,
+    /// What is predicted of a count.
+    pub likelihood: Likelihood,
+    /// Whether counts are also predicted from the cell embedding alone.
+    pub cell_decoder: CellDecoder,
+    /// Levels of a batch that an adversary tells apart; 0 for no adversary.
+    pub adversary_batches: usize,
+}
+
+impl Default for ScPrintConfig {
+    fn default() -> Self {
+        Self {
+            genes: 0,
+            width: 256,
+            layers: 8,
+            heads: 4,
+            dropout: 0.1,
+            normalisation: Normalisation::Sum,
+            value_layers: 2,
+            positions: Positions::Genome,
+            gene_embeddings: GeneEmbeddings::Frozen,
+            classes: Vec::new(),
+            class_layers: vec![256],
+            likelihood: Likelihood::Zinb,
+            cell_decoder: CellDecoder::None,
+            adversary_batches: 0,
+        }
+    }
+}
+
+impl ScPrintConfig {
+    /// Tokens that stand for the cell: a base token, its depth, one a class.
+    pub fn cell_tokens(&self) -> usize {
+        self.classes.len() + 2
+    }
+
+    /// Whether a network can be built.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] naming the setting.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |message: String| Err(ModelError::Config(format!("scprint: {message}")));
+        for (name, value) in [
+            ("genes", self.genes),
+            ("width", self.width),
+            ("layers", self.layers),
+            ("heads", self.heads),
+            ("value_layers", self.value_layers),
+        ] {
+            if value == 0 {
+                return refuse(format!("{name} = 0: at least 1 is needed"));
+            }
+        }
+        if !self.width.is_multiple_of(self.heads) {
+            return refuse(format!(
+                "heads = {} does not divide width = {}",
+                self.heads, self.width
+            ));
+        }
+        if self.positions == Positions::Genome && !self.width.is_multiple_of(2) {
+            return refuse(format!(
+                "width = {}: sines and cosines of positions need an even width",
+                self.width
+            ));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return refuse(format!("dropout = {}: from 0 to below 1", self.dropout));
+        }
+        if self.class_layers.contains(&0) {
+            return refuse("class_layers: a layer of width 0".into());
+        }
+        for (i, class) in self.classes.iter().enumerate() {
+            if class.name.is_empty() || class.name.contains('.') {
+                return refuse(format!(
+                    "a class is called '{}': the name becomes part of tensor names, so it must not \
+                     be empty nor hold a dot",
+                    class.name
+                ));
+            }
+            if self.classes[..i].iter().any(|c| c.name == class.name) {
+                return refuse(format!("class '{}' is there twice", class.name));
+            }
+            if class.leaves == 0 {
+                return refuse(format!("class '{}' has no labels", class.name));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! Pre-norm blocks with a joint projection, as in the flash-attention library.
+
+use crate::layers::attention::SelfAttention;
+use crate::layers::dropout::Dropout;
+use crate::layers::observe::Observer;
+use burn::module::Module;
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::activation::gelu;
+use burn::tensor::{Device, Tensor};
+
+/// Added to variances of the norms.
+const EPSILON: f64 = 1e-6;
+/// Hidden width of the feed-forward layer over the token's.
+const RATIO: usize = 4;
+
+/// Blocks, then a norm.
+#[derive(Module, Debug)]
+pub(super) struct Transformer {
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+    dropout: Dropout,
+}
+
+/// `x ← x + A(LN(x))`, then `x ← x + W₂ gelu(W₁ LN(x))`.
+#[derive(Module, Debug)]
+struct Block {
+    norm1: LayerNorm,
+    norm2: LayerNorm,
+    mixer: SelfAttention,
+    mlp: FeedForward,
+}
+
+#[derive(Module, Debug)]
+struct FeedForward {
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl Transformer {
+    pub(super) fn new(
+        d: usize,
+        layers: usize,
+        heads: usize,
+        dropout: f64,
+        device: &Device,
+    ) -> Self {
+        let norm = || LayerNormConfig::new(d).with_epsilon(EPSILON).init(device);
+        let block = |_| Block {
+            norm1: norm(),
+            norm2: norm(),
+            mixer: SelfAttention::new(d, heads, dropout, device),
+            mlp: FeedForward {
+                fc1: LinearConfig::new(d, RATIO * d).init(device),
+                fc2: LinearConfig::new(RATIO * d, d).init(device),
+            },
+        };
+        Self {
+            blocks: (0..layers).map(block).collect(),
+            norm: norm(),
+            dropout: Dropout::new(dropout),
+        }
+    }
+
+    /// `[minibatch, tokens, d]` to the same.
+    ///
+    /// Shows the stream after block `i` as `block.i`, and its queries and keys
+    /// `[minibatch, tokens, 2 d]` as `qk.i`.
+    pub(super) fn forward(&self, x: Tensor<3>, seen: &mut impl Observer) -> Tensor<3> {
+        let [b, l, d] = x.dims();
+        let mut x = self.dropout.forward(x);
+        for (i, block) in self.blocks.iter().enumerate() {
+            let projected = block.mixer.project(block.norm1.forward(x.clone()));
+            let queries_keys = projected.clone().slice([0..b, 0..l, 0..2 * d]);
+            seen.see(&format!("qk.{i}"), &queries_keys);
+            let attended = block.mixer.output(block.mixer.context(projected, None));
+            x = x + self.dropout.forward(attended);
+            let hidden = gelu(block.mlp.fc1.forward(block.norm2.forward(x.clone())));
+            x = x + self.dropout.forward(block.mlp.fc2.forward(hidden));
+            seen.see(&format!("block.{i}"), &x);
+        }
+        self.norm.forward(x)
+    }
+}

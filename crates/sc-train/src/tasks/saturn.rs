@@ -1,0 +1,488 @@
+//! SATURN: macrogenes of several species, then triplets across them.
+
+mod species;
+
+pub use species::{GenesOf, SpeciesGenes};
+
+use crate::corpus::{CellBatch, Corpus};
+use crate::error::{Result, TrainError};
+use crate::facts::{Facts, MISSING, Role};
+use crate::losses::Losses;
+use crate::losses::expression::normalise;
+use crate::losses::saturn::mining::{Batch, Neighbours};
+use crate::losses::saturn::{
+    cell_nll, divergence, divergence_weight, gene_ranking, label_weights, lasso,
+    protein_similarity, species_loss, triplet_loss,
+};
+use crate::proteins::Proteins;
+use crate::registry::Architecture;
+use crate::spec::{ModelSpec, Trainable};
+use crate::task::Task;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::RngExt as _;
+use rand_distr::StandardNormal;
+use sc_data::rng::stream;
+use sc_data::sampler;
+use sc_data::tokens::Tokenizer;
+use sc_data::tokens::macrogenes::Score;
+use sc_models::init::initialise;
+use sc_models::saturn::{
+    Cells, INIT, Latent, MacrogeneDropout, NAMES, Saturn, SaturnConfig, Species,
+};
+use sc_models::weights::{self, Names};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+/// SATURN among the architectures.
+pub const SATURN: Architecture = Architecture {
+    name: "saturn",
+    paper: "Rosen et al., Nature Methods 2024",
+    tokens: "whole cells, summed to macrogenes of similar proteins",
+    objectives: &["reconstruct", "cross-species"],
+    weights: "none published",
+    licence: "MIT",
+    needs: &[],
+    task,
+};
+
+fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+    let mut network: SaturnConfig = spec.network()?;
+    let input: SaturnInput = spec.input()?;
+    let genes = SpeciesGenes::new(facts, &input)?;
+    network.species = genes
+        .names
+        .iter()
+        .zip(&genes.columns)
+        .map(|(name, columns)| Species {
+            name: name.clone(),
+            genes: columns.iter().flatten().count(),
+        })
+        .collect();
+    if network.batches > 0 {
+        network.batches = facts.batches.max(1);
+    }
+    network.check()?;
+    if network.macrogenes > network.genes() {
+        return Err(TrainError::Config(format!(
+            "saturn: network.macrogenes = {}, but there are {} genes with a protein embedding; take \
+             fewer macrogenes",
+            network.macrogenes,
+            network.genes()
+        )));
+    }
+    let objective = match spec.objective()? {
+        "reconstruct" => Objective::Reconstruct,
+        _ => {
+            facts.count(Role::Label, "saturn with objective = 'cross-species'")?;
+            facts.count(Role::Species, "saturn with objective = 'cross-species'")?;
+            if network.species.len() < 2 {
+                return Err(TrainError::Config(format!(
+                    "saturn: objective = 'cross-species' needs cells of two species, and all are of \
+                     {}; take objective = 'reconstruct'",
+                    network.species[0].name
+                )));
+            }
+            if !(0.0..=1.0).contains(&input.reconstruct_share) {
+                return Err(TrainError::Config(format!(
+                    "saturn: input.reconstruct_share = {}: a share of the steps, from 0 to 1",
+                    input.reconstruct_share
+                )));
+            }
+            let steps = (spec.train.steps as f64 * input.reconstruct_share).round();
+            Objective::CrossSpecies {
+                reconstruct: steps as u64,
+            }
+        }
+    };
+    Ok(Box::new(SaturnTask {
+        network,
+        input,
+        genes: Arc::new(genes),
+        objective,
+        seed: facts.seed,
+        start: OnceLock::new(),
+    }))
+}
+
+/// What is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Objective {
+    /// Counts, all the way.
+    Reconstruct,
+    /// Counts for so many steps, then triplets across species.
+    CrossSpecies { reconstruct: u64 },
+}
+
+/// Whether rare labels count more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Balance {
+    /// Every cell counts the same.
+    #[default]
+    None,
+    /// By the share of the label in the minibatch.
+    Labels,
+}
+
+/// Whether triplets move the macrogenes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Macrogenes {
+    /// They do not: the encoder alone learns.
+    #[default]
+    Frozen,
+    /// They do.
+    Trained,
+}
+
+/// How genes become macrogenes, and the objectives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SaturnInput {
+    /// Which genes a species has.
+    pub genes: GenesOf,
+    /// Where the vectors of genes come from.
+    pub proteins: Proteins,
+    /// The same for species that have a file of their own, by name.
+    pub species_proteins: BTreeMap<String, Proteins>,
+    /// How the rank of a macrogene becomes the weight of a gene.
+    pub score: Score,
+    /// Weight of the sum of the gene weights.
+    pub l1: f64,
+    /// Weight of the similarity of genes to that of their proteins.
+    pub protein_similarity: f64,
+    /// Steps after which the divergence of the latent begins again; only for
+    /// `latent = "normal"`.
+    pub divergence_period: u64,
+    /// Whether rare labels count more in the reconstruction.
+    pub balance: Balance,
+    /// Share of the steps that reconstruct, before triplets are trained.
+    pub reconstruct_share: f64,
+    /// By how much a positive should be nearer than a negative.
+    pub margin: f64,
+    /// Which cells of other species correspond.
+    pub neighbours: Neighbours,
+    /// Whether triplets move the macrogenes.
+    pub macrogenes: Macrogenes,
+    /// Cells a minibatch when embedding.
+    pub embed_minibatch: usize,
+}
+
+impl Default for SaturnInput {
+    fn default() -> Self {
+        Self {
+            genes: GenesOf::default(),
+            proteins: Proteins::default(),
+            species_proteins: BTreeMap::new(),
+            score: Score::Default,
+            l1: 0.0,
+            protein_similarity: 0.2,
+            divergence_period: 1000,
+            balance: Balance::None,
+            reconstruct_share: 0.8,
+            margin: 0.2,
+            neighbours: Neighbours::Mutual,
+            macrogenes: Macrogenes::Frozen,
+            embed_minibatch: 512,
+        }
+    }
+}
+
+/// SATURN as a task.
+#[derive(Clone, Debug)]
+pub struct SaturnTask {
+    /// The network; its species are those of the data.
+    pub network: SaturnConfig,
+    /// How genes become macrogenes, and the objectives.
+    pub input: SaturnInput,
+    genes: Arc<SpeciesGenes>,
+    objective: Objective,
+    /// Seed of every random stream.
+    pub seed: u64,
+    /// Macrogene weights to begin with; k-means over all genes is done once.
+    start: OnceLock<Arc<Vec<f32>>>,
+}
+
+/// Cells of one species in a minibatch.
+struct Part {
+    cells: Cells,
+    /// Their places in the minibatch.
+    places: Vec<usize>,
+    labels: Vec<u32>,
+    noise: Vec<f32>,
+    keep: Vec<f32>,
+}
+
+/// A minibatch on the host, species by species; those without a cell are left out.
+pub struct SaturnBatch {
+    parts: Vec<Part>,
+}
+
+/// What a pass is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Training(u64),
+    Embedding,
+}
+
+impl SaturnTask {
+    fn divide(&self, cells: CellBatch, purpose: Purpose) -> Result<SaturnBatch> {
+        let codes = cells.codes(Role::Species);
+        let labels = cells.codes(Role::Label);
+        let mut places: Vec<Vec<usize>> = vec![Vec::new(); self.network.species.len()];
+        for (i, &code) in codes.iter().enumerate() {
+            places[self.genes.species(code, cells.rows[i])?].push(i);
+        }
+        let filled = places.into_iter().enumerate();
+        let filled = filled.filter(|(_, places)| !places.is_empty());
+        let parts = filled.map(|(species, places)| {
+            let columns = &self.genes.columns[species];
+            let genes = self.network.species[species].genes;
+            let counts = cells.counts.select_rows(&places).remap_cols(columns, genes);
+            let rows: Vec<u64> = places.iter().map(|&i| cells.rows[i] as u64).collect();
+            Part {
+                labels: places.iter().map(|&i| labels[i]).collect(),
+                noise: self.noise(&rows, purpose),
+                keep: self.keep(&rows, purpose),
+                cells: Cells {
+                    species,
+                    counts: Arc::new(counts),
+                    batches: places.iter().map(|&i| cells.batches[i]).collect(),
+                    keep: None,
+                    noise: None,
+                },
+                places,
+            }
+        });
+        Ok(SaturnBatch {
+            parts: parts.collect(),
+        })
+    }
+
+    /// Noise of the latent, empty where there is none.
+    fn noise(&self, rows: &[u64], purpose: Purpose) -> Vec<f32> {
+        let Purpose::Training(epoch) = purpose else {
+            return Vec::new();
+        };
+        if self.network.latent == Latent::Point {
+            return Vec::new();
+        }
+        let draw = |&row: &u64| {
+            let mut rng = stream(self.seed, "latent", row, epoch);
+            (0..self.network.embedding)
+                .map(|_| rng.sample::<f32, _>(StandardNormal))
+                .collect::<Vec<_>>()
+        };
+        rows.iter().flat_map(draw).collect()
+    }
+
+    /// Factors of macrogenes for embedding as published, empty otherwise: in training the network's
+    /// own dropout draws.
+    fn keep(&self, rows: &[u64], purpose: Purpose) -> Vec<f32> {
+        let always = self.network.macrogene_dropout == MacrogeneDropout::Always;
+        if purpose != Purpose::Embedding || !always {
+            return Vec::new();
+        }
+        let p = self.network.dropout;
+        let draw = |&row: &u64| {
+            let mut rng = stream(self.seed, "macrogene dropout", row, 0);
+            let factor = |u: f64| if u < p { 0.0 } else { (1.0 / (1.0 - p)) as f32 };
+            (0..self.network.macrogenes)
+                .map(|_| factor(rng.random::<f64>()))
+                .collect::<Vec<_>>()
+        };
+        rows.iter().flat_map(draw).collect()
+    }
+
+    fn on_device(&self, part: &Part, device: &Device) -> Cells {
+        let n = part.places.len();
+        let matrix = |v: &Vec<f32>, width: usize| {
+            let data = TensorData::new(v.clone(), [n, width]);
+            (!v.is_empty()).then(|| Tensor::<2>::from_data(data, device))
+        };
+        Cells {
+            noise: match part.noise.is_empty() {
+                true => None,
+                false => matrix(&part.noise, self.network.embedding),
+            },
+            keep: match part.keep.is_empty() {
+                true => None,
+                false => matrix(&part.keep, self.network.macrogenes),
+            },
+            ..part.cells.clone()
+        }
+    }
+
+    fn reconstruct(
+        &self,
+        model: &Saturn,
+        batch: &SaturnBatch,
+        step: u64,
+        device: &Device,
+    ) -> Losses {
+        let gene_weights = model.gene_weights();
+        let zero = || Tensor::<1>::zeros([1], device);
+        let (mut counts, mut spread) = (zero(), zero());
+        let all: Vec<u32> = batch.parts.iter().flat_map(|p| p.labels.clone()).collect();
+        let kl_weight = divergence_weight(step - 1, self.input.divergence_period);
+        for part in &batch.parts {
+            let cells = self.on_device(part, device);
+            // The species of a part is one of the network's.
+            let Ok(output) = model.forward(&gene_weights, &cells, &mut ()) else {
+                continue;
+            };
+            let weights = match self.input.balance {
+                Balance::None => None,
+                Balance::Labels => Some(label_weights(&all, &part.labels)),
+            };
+            let loss = species_loss(cell_nll(&output, &cells.counts), weights, None);
+            counts = counts + loss.total;
+            if let Some(d) = divergence(&output) {
+                spread = spread + d / part.places.len() as f64;
+            }
+        }
+        let mut terms = vec![("nll", counts, 1.0)];
+        if self.network.latent == Latent::Normal {
+            terms.push(("kl", spread, kl_weight));
+        }
+        if self.input.l1 > 0.0 {
+            terms.push(("l1", lasso(gene_weights.clone()), self.input.l1));
+        }
+        if self.input.protein_similarity > 0.0 {
+            let genes = self.network.genes();
+            let mut rng = stream(self.seed, "gene pairs", 0, step);
+            let others: Vec<usize> = (0..genes).map(|_| rng.random_range(0..genes)).collect();
+            let table = &self.genes.proteins;
+            let similar = protein_similarity(&table.values, table.dim, &others);
+            let rank = gene_ranking(model.gene_embeddings(gene_weights), similar, &others);
+            terms.push(("proteins", rank, self.input.protein_similarity));
+        }
+        Losses::weighted(zero(), terms)
+    }
+
+    fn triplets(&self, model: &Saturn, batch: &SaturnBatch, step: u64, device: &Device) -> Losses {
+        let gene_weights = model.gene_weights();
+        let (mut vectors, mut labels, mut species) = (Vec::new(), Vec::new(), Vec::new());
+        for part in &batch.parts {
+            let known = part.labels.iter().enumerate();
+            let known: Vec<i64> = known
+                .filter(|(_, l)| **l != MISSING)
+                .map(|(i, _)| i as i64)
+                .collect();
+            if known.is_empty() {
+                continue;
+            }
+            let own = part.cells.species as u32;
+            // A label belongs to one species: two that share a name are two labels.
+            let count = self.network.species.len() as u32;
+            labels.extend(known.iter().map(|&i| part.labels[i as usize] * count + own));
+            species.extend(known.iter().map(|_| own));
+            let macrogenes = model.macrogenes(&gene_weights, &self.on_device(part, device));
+            let macrogenes = match self.input.macrogenes {
+                Macrogenes::Frozen => macrogenes.detach(),
+                Macrogenes::Trained => macrogenes,
+            };
+            let n = known.len();
+            let known = Tensor::<1, Int>::from_data(TensorData::new(known, [n]), device);
+            vectors.push(normalise(model.encode(macrogenes.select(0, known))));
+        }
+        let zero = Tensor::<1>::zeros([1], device);
+        if vectors.is_empty() {
+            return Losses::weighted(gene_weights.sum() * 0.0, vec![("triplets", zero, 1.0)]);
+        }
+        let vectors = Tensor::cat(vectors, 0);
+        let host = weights::host(vectors.clone());
+        let mined = Batch {
+            embeddings: &host,
+            dims: self.network.embedding,
+            labels: &labels,
+            species: &species,
+        };
+        let pools = mined.pools(&mined.nearest_across(), self.input.neighbours);
+        let drawn = mined.draw(&pools, self.seed, step);
+        let kept = mined.semihard(&drawn, self.input.margin);
+        let loss = triplet_loss(vectors, &kept, self.input.margin);
+        Losses::weighted(zero, vec![("triplets", loss, 1.0)])
+    }
+}
+
+impl Task for SaturnTask {
+    type Model = Saturn;
+    type Input = SaturnBatch;
+
+    fn build(&self, device: &Device) -> Result<Saturn> {
+        let start = match self.start.get() {
+            Some(start) => start.clone(),
+            None => {
+                let start = self
+                    .genes
+                    .weights(&self.network, self.input.score, self.seed)?;
+                self.start.get_or_init(|| Arc::new(start)).clone()
+            }
+        };
+        let model = initialise(Saturn::new(&self.network, device)?, self.seed, INIT);
+        Ok(model.with_macrogenes(start.to_vec())?)
+    }
+
+    fn empty(&self, device: &Device) -> Result<Saturn> {
+        Ok(Saturn::new(&self.network, device)?)
+    }
+
+    fn names(&self) -> Names {
+        NAMES
+    }
+
+    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {
+        corpus.minibatches(size, self.seed, epoch)
+    }
+
+    fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<SaturnBatch> {
+        self.divide(cells, Purpose::Training(epoch))
+    }
+
+    fn losses(&self, model: &Saturn, input: SaturnBatch, step: u64, device: &Device) -> Losses {
+        match self.objective {
+            Objective::CrossSpecies { reconstruct } if step > reconstruct => {
+                self.triplets(model, &input, step, device)
+            }
+            _ => self.reconstruct(model, &input, step, device),
+        }
+    }
+
+    fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
+        sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
+    }
+
+    fn embed(&self, model: &Saturn, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
+        let batch = self.divide(cells, Purpose::Embedding)?;
+        let gene_weights = model.gene_weights();
+        let (mut vectors, mut order) = (Vec::new(), Vec::new());
+        for part in &batch.parts {
+            vectors.push(model.embed(&gene_weights, &self.on_device(part, device)));
+            order.extend(part.places.iter().copied());
+        }
+        let n = order.len();
+        let mut back = vec![0i64; n];
+        for (at, place) in order.into_iter().enumerate() {
+            back[place] = at as i64;
+        }
+        if vectors.is_empty() {
+            return Ok(Tensor::zeros([0, self.network.embedding], device));
+        }
+        let back = Tensor::<1, Int>::from_data(TensorData::new(back, [n]), device);
+        Ok(Tensor::cat(vectors, 0).select(0, back))
+    }
+
+    fn dims(&self) -> usize {
+        self.network.embedding
+    }
+
+    fn tokenizer(&self) -> Tokenizer {
+        Tokenizer::Macrogenes {
+            macrogenes: self.network.macrogenes,
+            score: self.input.score,
+            table: None,
+        }
+    }
+}

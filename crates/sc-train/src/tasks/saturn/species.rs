@@ -1,0 +1,169 @@
+//! Which genes are a species', and how they begin in the space of macrogenes.
+
+use super::SaturnInput;
+use crate::error::{Result, TrainError};
+use crate::facts::{Facts, MISSING, Role};
+use crate::proteins::ProteinTable;
+use sc_data::tokens::macrogenes::{self, Score};
+use sc_models::saturn::SaturnConfig;
+use serde::{Deserialize, Serialize};
+
+/// Which genes of the file are whose.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum GenesOf {
+    /// Every species has every gene, each a copy of its own: files of one-to-one orthologs, or of one
+    /// species.
+    #[default]
+    Shared,
+    /// The gene's name begins with the species' and a separator: `frog_tp53`.
+    Prefix {
+        /// What stands between species and symbol.
+        separator: String,
+    },
+}
+
+/// The name of the species where no column says.
+const ONLY: &str = "cells";
+
+/// Species, their genes among those of the vocabulary, and the proteins of these genes.
+#[derive(Clone, Debug)]
+pub struct SpeciesGenes {
+    /// Names of species, ascending.
+    pub names: Vec<String>,
+    /// For every species and gene of the vocabulary the gene's number within the species.
+    pub columns: Vec<Vec<Option<u32>>>,
+    /// Vectors of the genes of all species, one after the other.
+    pub proteins: ProteinTable,
+    /// For every code of the species' column its place in `names`.
+    codes: Vec<usize>,
+}
+
+impl SpeciesGenes {
+    /// Divides the genes of the vocabulary; those without a vector are left out.
+    ///
+    /// # Errors
+    /// A gene whose name begins with no species, a file of vectors that cannot be used, or vectors of
+    /// different lengths.
+    pub fn new(facts: &Facts, input: &SaturnInput) -> Result<Self> {
+        let levels = facts.levels.get(&Role::Species);
+        let levels = levels.cloned().unwrap_or_else(|| vec![ONLY.to_string()]);
+        let mut names = levels.clone();
+        names.sort();
+        let place = |level: &String| names.partition_point(|n| n < level);
+        let codes = levels.iter().map(place).collect();
+        if let Some(name) = input.species_proteins.keys().find(|k| !names.contains(k)) {
+            return Err(TrainError::Config(format!(
+                "saturn: input.species_proteins names '{name}', but the species are {}",
+                names.join(", ")
+            )));
+        }
+        let mut columns = Vec::new();
+        let mut proteins = ProteinTable {
+            dim: 0,
+            values: Vec::new(),
+            known: Vec::new(),
+        };
+        let owners = owners(&names, &facts.genes, &input.genes)?;
+        for (species, name) in names.iter().enumerate() {
+            let own: Vec<(usize, String)> = owners
+                .iter()
+                .enumerate()
+                .filter(|(_, (owner, _))| owner.is_none_or(|o| o == species))
+                .map(|(g, (_, symbol))| (g, symbol.clone()))
+                .collect();
+            let symbols: Vec<String> = own.iter().map(|(_, s)| s.clone()).collect();
+            if symbols.is_empty() {
+                return Err(TrainError::Config(format!(
+                    "saturn: no gene of the vocabulary is of species '{name}'"
+                )));
+            }
+            let source = input.species_proteins.get(name).unwrap_or(&input.proteins);
+            let table = source.of(&symbols)?;
+            if proteins.dim != 0 && proteins.dim != table.dim {
+                return Err(TrainError::Config(format!(
+                    "saturn: proteins of {name} have {} numbers, those of the species before {}; all \
+                     must come from one protein model",
+                    table.dim, proteins.dim
+                )));
+            }
+            proteins.dim = table.dim;
+            let mut column = vec![None; facts.genes.len()];
+            let mut next = 0;
+            for ((gene, _), (vector, known)) in own
+                .iter()
+                .zip(table.values.chunks_exact(table.dim).zip(&table.known))
+            {
+                if *known {
+                    column[*gene] = Some(next);
+                    next += 1;
+                    proteins.values.extend_from_slice(vector);
+                    proteins.known.push(true);
+                }
+            }
+            columns.push(column);
+        }
+        Ok(Self {
+            names,
+            columns,
+            proteins,
+            codes,
+        })
+    }
+
+    /// The species of a cell of the file.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] when there are several and nothing says which.
+    pub fn species(&self, code: u32, row: usize) -> Result<usize> {
+        if self.names.len() == 1 {
+            return Ok(0);
+        }
+        let known = self.codes.get(code as usize).filter(|_| code != MISSING);
+        known.copied().ok_or_else(|| {
+            TrainError::Config(format!(
+                "saturn: nothing says of which species the cell in row {row} is; there are {}, and \
+                 the column of obs that tells them apart must be in the file",
+                self.names.join(", ")
+            ))
+        })
+    }
+
+    /// What the macrogene weights begin with, `[macrogenes, genes]` row-major.
+    ///
+    /// # Errors
+    /// Vectors that are not finite.
+    pub fn weights(&self, network: &SaturnConfig, score: Score, seed: u64) -> Result<Vec<f32>> {
+        let (values, dim) = (&self.proteins.values, self.proteins.dim);
+        let start = macrogenes::start(values, dim, network.macrogenes, score, seed);
+        Ok(start?)
+    }
+}
+
+/// Owner and symbol of every gene; without an owner a gene is every species'.
+fn owners(
+    names: &[String],
+    genes: &[String],
+    of: &GenesOf,
+) -> Result<Vec<(Option<usize>, String)>> {
+    let GenesOf::Prefix { separator } = of else {
+        return Ok(genes.iter().map(|g| (None, g.clone())).collect());
+    };
+    genes
+        .iter()
+        .map(|gene| {
+            let symbol = |name: &String| gene.strip_prefix(name)?.strip_prefix(separator.as_str());
+            // The longest name wins, should one begin with another.
+            let fits = names.iter().enumerate();
+            let fits = fits.filter_map(|(i, n)| Some((n.len(), i, symbol(n)?)));
+            let (_, owner, symbol) = fits.max().ok_or_else(|| {
+                TrainError::Config(format!(
+                    "saturn: gene '{gene}' begins with no species and '{separator}'; the species are \
+                     {}",
+                    names.join(", ")
+                ))
+            })?;
+            Ok((Some(owner), symbol.to_string()))
+        })
+        .collect()
+}

@@ -1,0 +1,427 @@
+//! scPRINT: drawn genes, denoising, classes, and generation from the cell tokens.
+
+mod draws;
+mod labels;
+
+pub use labels::{ClassTokens, Labels};
+
+use crate::corpus::{CellBatch, Corpus};
+use crate::error::{Result, TrainError};
+use crate::facts::{Facts, Role};
+use crate::losses::Losses;
+use crate::losses::expression::elastic_cell_similarity;
+use crate::losses::scprint::{
+    Contrast, classification, contrast, downsample, expression, noise_share, token_similarity,
+};
+use crate::proteins::{ProteinTable, Proteins};
+use crate::registry::Architecture;
+use crate::spec::{ModelSpec, Trainable};
+use crate::task::Task;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use sc_data::CsrMatrix;
+use sc_data::genes::vocab::chromosome_rows;
+use sc_data::sampler;
+use sc_data::tokens::Tokenizer;
+use sc_data::tokens::sampled::{Normalization, positions, sample};
+use sc_models::init::initialise;
+use sc_models::scprint::{
+    INIT, NAMES, Normalisation, Output, Positions, ScPrint, ScPrintConfig, Tokens,
+    genome_positions, pool_embeddings,
+};
+use sc_models::weights::Names;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// scPRINT among the architectures.
+pub const SCPRINT: Architecture = Architecture {
+    name: "scprint",
+    paper: "Kalfon et al., Nature Communications 2025",
+    tokens: "drawn genes with their counts, and a token for every class",
+    objectives: &["denoise", "denoise-classes"],
+    weights: "scPRINT v1 .ckpt",
+    licence: "MIT (original: GPL-3.0)",
+    needs: &[],
+    task,
+};
+
+fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+    let mut network: ScPrintConfig = spec.network()?;
+    let mut input: ScPrintInput = spec.input()?;
+    let proteins = input.proteins.of(&facts.genes)?;
+    let mut vocabulary = vec![None; facts.genes.len()];
+    let known = (0..facts.genes.len()).filter(|&g| proteins.known[g]);
+    let known: Vec<usize> = known.collect();
+    for (i, &gene) in known.iter().enumerate() {
+        vocabulary[gene] = Some(i as u32);
+    }
+    network.genes = known.len();
+    let labels = match spec.objective()? {
+        "denoise" => ClassTokens::default(),
+        _ => ClassTokens::new(facts, &input.classes, input.ontology.as_deref())?,
+    };
+    network.classes = labels.classes();
+    network.check()?;
+    input.check()?;
+    input.length = input.length.min(network.genes);
+    let places = match (network.positions, &input.chromosomes) {
+        (Positions::None, _) => Vec::new(),
+        (Positions::Genome, Some(path)) => located(path, &input.species, &facts.genes, &known)?,
+        // Without a table all genes lie in one row, each at a place of its own.
+        (Positions::Genome, None) => (0..known.len()).collect(),
+    };
+    Ok(Box::new(ScPrintTask {
+        network,
+        input,
+        vocabulary: Arc::new(vocabulary),
+        known: Arc::new(known),
+        places: Arc::new(places),
+        proteins: Arc::new(proteins),
+        labels: Arc::new(labels),
+        seed: facts.seed,
+    }))
+}
+
+/// Places along the genome of the genes that are `known`.
+fn located(path: &Path, species: &str, genes: &[String], known: &[usize]) -> Result<Vec<usize>> {
+    let rows = chromosome_rows(path)?;
+    let of = rows.into_iter().filter(|r| r.species == species);
+    let table: HashMap<String, (String, u64)> = of
+        .map(|r| (r.symbol.to_uppercase(), (r.chromosome, r.start)))
+        .collect();
+    let place = |&g: &usize| {
+        let found = table.get(&genes[g].to_uppercase());
+        found.cloned().ok_or_else(|| {
+            TrainError::file(
+                path,
+                format!(
+                    "gene {} of species '{species}' has no place here; take genes that have one, or \
+                     network.positions = \"none\"",
+                    genes[g]
+                ),
+            )
+        })
+    };
+    let found: Vec<(String, u64)> = known.iter().map(place).collect::<Result<_>>()?;
+    Ok(positions(&found).into_iter().map(|p| p as usize).collect())
+}
+
+/// Whether cells are also generated from their tokens alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Generation {
+    /// They are.
+    #[default]
+    Bottleneck,
+    /// They are not.
+    None,
+}
+
+/// How a cell becomes tokens, and the weights of the objectives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScPrintInput {
+    /// Genes shown of a cell.
+    pub length: usize,
+    /// Where the vectors of genes come from.
+    pub proteins: Proteins,
+    /// `species_chrom.csv`, or none for all genes in one row.
+    pub chromosomes: Option<PathBuf>,
+    /// The species in that table.
+    pub species: String,
+    /// Columns that have a class token, by what they are.
+    pub classes: Vec<Role>,
+    /// An ontology of labels in the OBO format.
+    pub ontology: Option<PathBuf>,
+    /// Share of the counts that noise takes; one pass for each.
+    pub noise: Vec<f64>,
+    /// Whether cells are also generated from their tokens alone.
+    pub generation: Generation,
+    /// Weight of the classes.
+    pub class_weight: f64,
+    /// Weight of the similarity of cell tokens; only with classes.
+    pub similarity_weight: f64,
+    /// Weight of counts predicted from the cell; only with `cell_decoder`.
+    pub cell_decoder_weight: f64,
+    /// Threshold and weight of the elastic cell similarity, if it is used.
+    pub elastic: Option<Elastic>,
+    /// Temperature and weight of the contrast between passes, if it is used.
+    pub contrast: Option<Contrasted>,
+    /// Cells a minibatch when embedding.
+    pub embed_minibatch: usize,
+}
+
+/// Settings of the elastic cell similarity.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Elastic {
+    /// Cosine that cells should keep below or exceed.
+    pub threshold: f64,
+    /// Weight.
+    pub weight: f64,
+}
+
+/// Settings of the contrast between passes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contrasted {
+    /// Cosines are divided by it.
+    pub temperature: f64,
+    /// Weight.
+    pub weight: f64,
+    /// Which cosines.
+    #[serde(default)]
+    pub by: Contrast,
+}
+
+impl Default for ScPrintInput {
+    fn default() -> Self {
+        Self {
+            length: 2200,
+            proteins: Proteins::default(),
+            chromosomes: None,
+            species: "human".into(),
+            classes: vec![Role::Label],
+            ontology: None,
+            noise: vec![0.6],
+            generation: Generation::Bottleneck,
+            class_weight: 1.5,
+            similarity_weight: 0.2,
+            cell_decoder_weight: 1.0,
+            elastic: None,
+            contrast: None,
+            embed_minibatch: 32,
+        }
+    }
+}
+
+impl ScPrintInput {
+    fn check(&self) -> Result<()> {
+        let refuse = |what: String| Err(TrainError::Config(format!("scprint: input.{what}")));
+        if self.length == 0 || self.embed_minibatch == 0 {
+            return refuse("length and input.embed_minibatch must be at least 1".into());
+        }
+        if self.noise.is_empty() {
+            return refuse("noise = []: at least one share, such as 0.6".into());
+        }
+        if let Some(bad) = self.noise.iter().find(|n| !(0.0..=1.0).contains(*n)) {
+            return refuse(format!("noise: {bad} is no share from 0 to 1"));
+        }
+        Ok(())
+    }
+}
+
+/// scPRINT as a task.
+#[derive(Clone, Debug)]
+pub struct ScPrintTask {
+    /// The network; its genes and classes are those of the data.
+    pub network: ScPrintConfig,
+    /// How a cell becomes tokens, and the weights of the objectives.
+    pub input: ScPrintInput,
+    /// The network's gene for every gene of the vocabulary; none without a protein.
+    vocabulary: Arc<Vec<Option<u32>>>,
+    known: Arc<Vec<usize>>,
+    places: Arc<Vec<usize>>,
+    proteins: Arc<ProteinTable>,
+    labels: Arc<ClassTokens>,
+    /// Seed of every random stream.
+    pub seed: u64,
+}
+
+/// A minibatch on the host, `[cells, length]` row-major.
+pub struct ScPrintBatch {
+    cells: usize,
+    length: usize,
+    genes: Vec<i64>,
+    counts: Vec<f32>,
+    depth: Vec<f32>,
+    noisy: Vec<Vec<f32>>,
+    labels: Vec<Labels>,
+}
+
+/// The epoch whose draws serve embedding.
+const EMBEDDING: u64 = u64::MAX;
+
+impl ScPrintTask {
+    fn arrange(&self, cells: &CellBatch, epoch: u64) -> Result<ScPrintBatch> {
+        let counts = cells
+            .counts
+            .clone()
+            .remap_cols(&self.vocabulary, self.network.genes);
+        let depth = cells.counts.row_sums();
+        let noise: &[f64] = match epoch {
+            EMBEDDING => &[],
+            _ => &self.input.noise,
+        };
+        let mut out = ScPrintBatch {
+            cells: cells.rows.len(),
+            length: self.input.length,
+            genes: Vec::new(),
+            counts: Vec::new(),
+            depth: depth.into_iter().map(|d| d as f32).collect(),
+            noisy: vec![Vec::new(); noise.len()],
+            labels: self.labels.of(cells),
+        };
+        for (i, &row) in cells.rows.iter().enumerate() {
+            let (genes, values) = counts.row(i);
+            let key = [self.seed, row as u64, epoch];
+            let shown = sample(genes, values, self.network.genes, out.length, key)?;
+            for (k, share) in noise.iter().map(|n| noise_share(*n)).enumerate() {
+                let (removed, uniform) = draws::noise(&shown.counts, share, k, key);
+                out.noisy[k].extend(downsample(&shown.counts, &removed, &uniform, share));
+            }
+            out.genes.extend(shown.genes.iter().map(|&g| i64::from(g)));
+            out.counts.extend(&shown.counts);
+        }
+        Ok(out)
+    }
+}
+
+impl ScPrintBatch {
+    fn matrix(&self, values: &[f32], device: &Device) -> Tensor<2> {
+        let data = TensorData::new(values.to_vec(), [self.cells, self.length]);
+        Tensor::from_data(data, device)
+    }
+
+    fn tokens(&self, counts: Option<&[f32]>, device: &Device) -> Tokens {
+        let genes = TensorData::new(self.genes.clone(), [self.cells, self.length]);
+        let depth = TensorData::new(self.depth.clone(), [self.cells]);
+        let total = self.matrix(&self.counts, device).sum_dim(1);
+        Tokens {
+            genes: Tensor::<2, Int>::from_data(genes, device),
+            counts: counts.map(|c| self.matrix(c, device)),
+            hidden: None,
+            depth: counts.map(|_| Tensor::from_data(depth, device)),
+            cells: None,
+            total: total.squeeze_dim::<1>(1),
+        }
+    }
+}
+
+impl Task for ScPrintTask {
+    type Model = ScPrint;
+    type Input = ScPrintBatch;
+
+    fn build(&self, device: &Device) -> Result<ScPrint> {
+        let width = self.network.width;
+        let model = initialise(ScPrint::new(&self.network, device)?, self.seed, INIT);
+        let dim = self.proteins.dim;
+        let rows = self.known.iter();
+        let table: Vec<f32> = rows
+            .flat_map(|&g| self.proteins.values[g * dim..(g + 1) * dim].iter().copied())
+            .collect();
+        let model = model
+            .with_genes(pool_embeddings(&table, dim, width))?
+            .with_small_residuals();
+        Ok(match self.network.positions {
+            Positions::None => model,
+            Positions::Genome => model.with_positions(genome_positions(&self.places, width))?,
+        })
+    }
+
+    fn names(&self) -> Names {
+        NAMES
+    }
+
+    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {
+        corpus.minibatches(size, self.seed, epoch)
+    }
+
+    fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<ScPrintBatch> {
+        self.arrange(&cells, epoch)
+    }
+
+    fn losses(&self, model: &ScPrint, input: ScPrintBatch, _: u64, device: &Device) -> Losses {
+        let counts = Arc::new(CsrMatrix::from_dense(input.length, &input.counts));
+        let zero = || Tensor::<1>::zeros([1], device);
+        let settings = &self.input;
+        let (mut denoise, mut similarity, mut elastic) = (zero(), zero(), zero());
+        let mut terms = Vec::new();
+        let mut outputs: Vec<Output> = Vec::new();
+        let classes = !self.network.classes.is_empty();
+        let mut every = |output: &Output| {
+            if classes {
+                similarity = similarity.clone() + token_similarity(output.cells.clone());
+            }
+            if let Some(e) = settings.elastic {
+                let loss = elastic_cell_similarity(output.cell.clone(), e.threshold);
+                elastic = elastic.clone() + loss;
+            }
+        };
+        for noisy in &input.noisy {
+            let output = model.forward(&input.tokens(Some(noisy), device), &mut ());
+            denoise = denoise + expression(&output.counts, &counts);
+            every(&output);
+            outputs.push(output);
+        }
+        terms.push(("denoise", denoise, 1.0));
+        // Asked once: of the cell as its first pass saw it.
+        if let Some(output) = outputs.first() {
+            let logits = model.classes(output).into_iter().zip(&input.labels);
+            let sum = logits.enumerate().fold(zero(), |sum, (i, ((_, l), of))| {
+                sum + classification(l, of, &self.labels.hierarchies[i])
+            });
+            if classes {
+                terms.push(("classes", sum, settings.class_weight));
+            }
+            if let Some(prediction) = model.counts_from_cell(output, &mut ()) {
+                let loss = expression(&prediction, &counts);
+                terms.push(("cell decoder", loss, settings.cell_decoder_weight));
+            }
+        }
+        if let (Generation::Bottleneck, Some(last)) = (settings.generation, outputs.last()) {
+            let mut tokens = input.tokens(None, device);
+            tokens.cells = Some(last.cells.clone());
+            let output = model.forward(&tokens, &mut ());
+            terms.push(("generate", expression(&output.counts, &counts), 1.0));
+            every(&output);
+            outputs.push(output);
+        }
+        if classes {
+            terms.push(("similarity", similarity, settings.similarity_weight));
+        }
+        if let Some(e) = settings.elastic {
+            terms.push(("elastic", elastic, e.weight));
+        }
+        if let Some(c) = settings.contrast {
+            let mut sum = zero();
+            for (i, a) in outputs.iter().enumerate() {
+                for b in &outputs[i + 1..] {
+                    sum = sum + contrast(a.cell.clone(), b.cell.clone(), c.temperature, c.by);
+                }
+            }
+            terms.push(("contrast", sum, c.weight));
+        }
+        Losses::weighted(zero(), terms)
+    }
+
+    fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
+        sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
+    }
+
+    fn embed(&self, model: &ScPrint, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
+        let input = self.arrange(&cells, EMBEDDING)?;
+        let tokens = input.tokens(Some(&input.counts), device);
+        let output = model.forward(&tokens, &mut ());
+        Ok(match self.network.classes.is_empty() {
+            // Without classes there are a base and a depth token; the base is the cell.
+            true => model.embedding(&output, &[]),
+            false => model.embedding(&output, &[0]),
+        })
+    }
+
+    fn dims(&self) -> usize {
+        self.network.width
+    }
+
+    fn tokenizer(&self) -> Tokenizer {
+        Tokenizer::Sampled {
+            length: self.input.length,
+            normalization: match self.network.normalisation {
+                Normalisation::Sum => Normalization::Sum,
+                Normalisation::Log => Normalization::Log,
+            },
+        }
+    }
+}

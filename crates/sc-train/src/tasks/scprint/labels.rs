@@ -1,0 +1,102 @@
+//! Columns of `obs` as classes with a token of their own.
+
+use crate::corpus::CellBatch;
+use crate::error::{Result, TrainError};
+use crate::facts::{Facts, MISSING, Role};
+use crate::losses::scprint::Hierarchy;
+use sc_data::ontology::{self, LabelHierarchy};
+use sc_models::scprint::Class;
+use std::path::Path;
+
+/// Label of every cell in the order of the hierarchy; none where it is not known.
+pub type Labels = Vec<Option<usize>>;
+
+/// The classes of a data set.
+#[derive(Clone, Debug, Default)]
+pub struct ClassTokens {
+    roles: Vec<Role>,
+    /// Code of every value of a column in its hierarchy.
+    codes: Vec<Vec<usize>>,
+    /// How the labels of every class lie above each other.
+    pub hierarchies: Vec<Hierarchy>,
+}
+
+impl ClassTokens {
+    /// The classes of `roles`, cell types by the ontology where there is one.
+    ///
+    /// # Errors
+    /// A role without a column, an ontology that cannot be read, or one that knows none of the labels.
+    pub fn new(facts: &Facts, roles: &[Role], path: Option<&Path>) -> Result<Self> {
+        let objective = "scprint with objective = 'denoise-classes'";
+        if roles.is_empty() {
+            return Err(TrainError::Config(format!(
+                "{objective}: input.classes is empty; name roles such as \"label\""
+            )));
+        }
+        let mut out = Self::default();
+        for &role in roles {
+            let count = facts.count(role, objective)?;
+            let labels = &facts.levels[&role];
+            let found = match path.filter(|_| role == Role::Label) {
+                Some(path) => {
+                    let found = ontology::read(path)?.hierarchy(labels);
+                    if found.unknown.len() == count {
+                        return Err(TrainError::file(
+                            path,
+                            format!(
+                                "knows none of the {count} labels, such as '{}'; labels are found by \
+                                 id or name",
+                                labels.first().map_or("", String::as_str)
+                            ),
+                        ));
+                    }
+                    found
+                }
+                None => LabelHierarchy::flat(count),
+            };
+            out.roles.push(role);
+            out.codes.push(found.code);
+            out.hierarchies.push(Hierarchy {
+                leaves: found.leaves,
+                inner: found.inner,
+            });
+        }
+        Ok(out)
+    }
+
+    /// The classes as the network has them.
+    pub fn classes(&self) -> Vec<Class> {
+        let pairs = self.roles.iter().zip(&self.hierarchies);
+        pairs
+            .map(|(role, hierarchy)| Class {
+                name: name(*role).to_string(),
+                leaves: hierarchy.leaves,
+            })
+            .collect()
+    }
+
+    /// Labels of cells, class by class.
+    pub fn of(&self, cells: &CellBatch) -> Vec<Labels> {
+        let pairs = self.roles.iter().zip(&self.codes);
+        pairs
+            .map(|(role, order)| {
+                let codes = cells.codes(*role).into_iter();
+                let place = |code: u32| match code {
+                    MISSING => None,
+                    code => order.get(code as usize).copied(),
+                };
+                codes.map(place).collect()
+            })
+            .collect()
+    }
+}
+
+/// The name of a class in the published weights, where it has one.
+fn name(role: Role) -> &'static str {
+    match role {
+        Role::Label => "cell_type_ontology_term_id",
+        Role::Species => "organism_ontology_term_id",
+        Role::Assay => "assay_ontology_term_id",
+        other => other.word(),
+    }
+}
