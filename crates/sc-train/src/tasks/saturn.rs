@@ -43,6 +43,7 @@ pub const SATURN: Architecture = Architecture {
     weights: "none published",
     licence: "MIT",
     needs: &[],
+    import: None,
     task,
 };
 
