@@ -5,3 +5,4 @@ mod packing;
 mod refusals;
 mod resume;
 mod verbs;
+mod weights;
