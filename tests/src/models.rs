@@ -2,9 +2,11 @@
 
 pub mod binning;
 pub mod cellplm;
+pub mod hyena;
 pub mod islander;
 pub mod nicheformer;
 pub mod saturn;
+pub mod scclip;
 pub mod scgpt;
 pub mod scprint;
 pub mod tokens;
@@ -27,6 +29,8 @@ pub fn run(model: &str, dir: &Path) -> Result<Result<Vec<Row>, String>, String> 
     match model {
         "cellplm" => cellplm::run(dir),
         "scgpt" | "scformer" => scgpt::run(dir),
+        "hyena" => hyena::run(&Case::open(dir)?),
+        "scclip" => scclip::run(&Case::open(dir)?),
         "islander" => islander::run(&Case::open(dir)?).map(Ok),
         other => by_inputs(other, dir),
     }

@@ -33,6 +33,7 @@ impl ModelConfig {
         Ok(self.spec.task(&Facts {
             genes: Arc::new(genes.names.clone()),
             means: Arc::new(genes.means.clone()),
+            largest: Arc::new(genes.largest.clone()),
             batches: self.batches.len(),
             levels: self.levels.clone(),
             seed: self.seed,
@@ -47,16 +48,20 @@ pub(crate) struct Genes {
     /// Mean of the counts over the training cells that express the gene; NaN where none does. Empty
     /// when not known.
     pub(crate) means: Vec<f32>,
+    /// The largest `ln(1 + 10⁴ count / total)` in the training cells. Empty when not known.
+    pub(crate) largest: Vec<f32>,
 }
 
 impl Genes {
     fn to_table(&self) -> String {
-        let mut table = String::from("gene\tmean_of_expressing\n");
+        let mut table = String::from("gene\tmean_of_expressing\tlargest\n");
         for (i, name) in self.names.iter().enumerate() {
             table.push_str(name);
-            table.push('\t');
-            if let Some(mean) = self.means.get(i).filter(|m| !m.is_nan()) {
-                table.push_str(&mean.to_string());
+            for column in [&self.means, &self.largest] {
+                table.push('\t');
+                if let Some(value) = column.get(i).filter(|m| !m.is_nan()) {
+                    table.push_str(&value.to_string());
+                }
             }
             table.push('\n');
         }
@@ -64,12 +69,17 @@ impl Genes {
     }
 
     fn from_table(table: &str) -> Self {
-        let rows = table.lines().skip(1);
-        let rows = rows.map(|row| row.split_once('\t').unwrap_or((row, "")));
-        let (names, means) = rows
-            .map(|(n, m)| (n.to_string(), m.parse().unwrap_or(f32::NAN)))
-            .unzip();
-        Self { names, means }
+        let mut out = Self::default();
+        for row in table.lines().skip(1) {
+            let mut fields = row.split('\t');
+            out.names
+                .push(fields.next().unwrap_or_default().to_string());
+            let mut number = || fields.next().and_then(|f| f.parse().ok());
+            out.means.push(number().unwrap_or(f32::NAN));
+            // Models of before have no such column.
+            out.largest.extend(number());
+        }
+        out
     }
 }
 

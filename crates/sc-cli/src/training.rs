@@ -7,6 +7,7 @@ use crate::progress::Steps;
 use crate::source::Source;
 use crate::study::{sample, variable_genes};
 use burn::tensor::Device;
+use sc_data::CsrMatrix;
 use sc_data::genes::{Across, GeneMatch, Vocabulary, match_genes};
 use sc_data::sampler::{Blocks, balanced_weights};
 use sc_models::weights::Tensors;
@@ -56,8 +57,10 @@ impl Plan {
         let matched = match_genes(&source.genes, &vocabulary, Across::Same)?;
         let (obs, levels) = observe(source, &spec, columns, &rows)?;
         let order = order(source, &spec.train.sampling, &rows)?;
+        let looked_at = matched.apply_matrix(&source.counts.read(&sample(&rows, &codes))?)?;
         let genes = Genes {
-            means: expressing_means(source, &matched, &rows, &codes)?,
+            means: expressing_means(&looked_at),
+            largest: sc_train::features::largest(&genes, &looked_at),
             names: genes,
         };
         let mut corpus = corpus(source, matched, codes, rows);
@@ -127,15 +130,9 @@ impl Plan {
     }
 }
 
-/// Mean of the counts of every gene of the vocabulary over the cells at `rows` that express it, NaN
-/// where none does; of many cells a part is looked at, the same that chooses variable genes.
-fn expressing_means(
-    source: &Source,
-    matched: &GeneMatch,
-    rows: &[usize],
-    codes: &[u32],
-) -> Result<Vec<f32>> {
-    let counts = matched.apply_matrix(&source.counts.read(&sample(rows, codes))?)?;
+/// Mean of every gene over the cells that express it, NaN where none does; of many cells a part is
+/// looked at, the same that chooses variable genes.
+fn expressing_means(counts: &CsrMatrix) -> Vec<f32> {
     let mut sums = vec![(0f64, 0u32); counts.cols()];
     for (genes, values) in counts.iter_rows() {
         for (&g, &v) in genes.iter().zip(values).filter(|(_, v)| **v > 0.0) {
@@ -143,10 +140,9 @@ fn expressing_means(
             *sum = (sum.0 + f64::from(v), sum.1 + 1);
         }
     }
-    Ok(sums
-        .iter()
+    sums.iter()
         .map(|&(sum, n)| (sum / f64::from(n)) as f32)
-        .collect())
+        .collect()
 }
 
 /// The order that the settings ask for.

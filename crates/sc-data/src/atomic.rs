@@ -34,20 +34,32 @@ pub fn write_bytes_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
+/// The blake3 hash of names in their order as 64 hexadecimal digits.
+pub fn hash_names<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for name in names {
+        hasher.update(name.as_ref().as_bytes());
+        // No name holds a line's end, so equal hashes are equal lists.
+        hasher.update(b"\n");
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
 /// The blake3 hash of a file as 64 hexadecimal digits, read in pieces; of a folder (Zarr, triplets),
 /// over the names and contents of all files below it, links to other folders left out (they may lead
 /// back). A path to a part of a file (`pbmc.h5mu/rna`) has
-/// the hash of the file.
+/// the hash of the file, one to two files (`rna.h5ad+atac.h5ad`) that of both.
 ///
 /// # Errors
 /// [`DataError::Io`] when a file cannot be read.
 pub fn hash_file(path: &Path) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
-    let file = crate::formats::file_of(path);
-    if file.is_dir() {
-        hash_folder(&file, &mut hasher)?;
-    } else {
-        hash_bytes(&file, &mut hasher)?;
+    for file in crate::formats::files_of(path) {
+        if file.is_dir() {
+            hash_folder(&file, &mut hasher)?;
+        } else {
+            hash_bytes(&file, &mut hasher)?;
+        }
     }
     Ok(hasher.finalize().to_hex().to_string())
 }

@@ -13,6 +13,7 @@ use crate::h5::{self, H5Source, NodeKind};
 mod loom;
 mod mtx;
 mod mudata;
+mod pair;
 mod part;
 mod tenx;
 mod view;
@@ -22,13 +23,17 @@ mod zarr;
 ///
 /// Files: AnnData `.h5ad`; MuData `.h5mu`, with `FILE.h5mu/rna` for one modality (else `rna`, `gex` or
 /// the only one); 10x `.h5`, with `FILE.h5/GENOME` for one of several genomes; loom; `matrix.mtx`,
-/// plain or gzip; `.zarr.zip`. Folders: AnnData-Zarr, and 10x triplets.
+/// plain or gzip; `.zarr.zip`. Folders: AnnData-Zarr, and 10x triplets. Two modalities of the same
+/// cells as one: `rna.h5ad+atac.h5ad`, `both.h5mu/rna+atac`.
 ///
 /// # Errors
 /// [`DataError::Io`] when the system refuses; [`DataError::File`] when the format is unknown, or the file
 /// cut off or damaged.
 pub fn open(path: &Path) -> Result<Arc<dyn H5Source>> {
-    let (file, part) = split(path);
+    if let Some((first, second)) = pair::split(path) {
+        return pair::open(&first, &second);
+    }
+    let (file, part) = split_part(path);
     if file.is_dir() {
         if mtx::is_folder(&file) {
             return mtx::open(&file);
@@ -95,13 +100,26 @@ fn unknown_folder(folder: &Path) -> &'static str {
     }
 }
 
-/// The file on disk of a path that may name a part of it, as in `pbmc.h5mu/rna`.
+/// The files on disk of a path that may name a part of one, as in `pbmc.h5mu/rna`, or two files.
+pub(crate) fn files_of(path: &Path) -> Vec<PathBuf> {
+    match pair::split(path) {
+        Some((first, second)) => {
+            let mut files = vec![split_part(&first).0, split_part(&second).0];
+            files.dedup();
+            files
+        }
+        None => vec![split_part(path).0],
+    }
+}
+
+/// The file on disk of a path that may name a part of it, as in `pbmc.h5mu/rna`; of two files, the
+/// first.
 pub fn file_of(path: &Path) -> PathBuf {
-    split(path).0
+    files_of(path).swap_remove(0)
 }
 
 /// Splits a path at the file that is on disk; what follows names a part of it.
-fn split(path: &Path) -> (PathBuf, Option<String>) {
+fn split_part(path: &Path) -> (PathBuf, Option<String>) {
     if path.exists() {
         return (path.to_path_buf(), None);
     }

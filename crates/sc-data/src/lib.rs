@@ -11,6 +11,7 @@ pub mod counts;
 pub mod doctor;
 pub mod error;
 pub mod export;
+pub mod features;
 pub mod formats;
 pub mod genes;
 mod gzip;

@@ -167,3 +167,58 @@ fn archives_and_folders_without_cells_are_named_for_what_they_are() {
     let error = H5ad::open(&soma).unwrap_err().to_string();
     assert!(error.contains("TileDB-SOMA"), "{error}");
 }
+
+#[test]
+fn two_files_of_the_same_cells_are_one() {
+    use sc_data::h5ad::{NewFrame, write_h5ad};
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, cells: &[&str], genes: &[&str], dense: &[f32]| {
+        let path = folder.path().join(name);
+        let frame = |names: &[&str]| NewFrame {
+            index: names.iter().map(|n| (*n).to_owned()).collect(),
+            columns: Vec::new(),
+        };
+        let matrix = sc_data::CsrMatrix::from_dense(genes.len(), dense);
+        write_h5ad(&path, &frame(cells), &frame(genes), [Ok(matrix)], &[]).unwrap();
+        path
+    };
+    let rna = write(
+        "rna.h5ad",
+        &["c1", "c2"],
+        &["A", "B"],
+        &[1.0, 0.0, 2.0, 3.0],
+    );
+    let peaks = ["chr1:1-9", "chr1:20-30", "chr2:5-7"];
+    // Cells in another order, and one more.
+    let values = [0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0];
+    write("atac.h5ad", &["c2", "c3", "c1"], &peaks, &values);
+    let both = PathBuf::from(format!("{}+atac.h5ad", rna.display()));
+    let file = H5ad::open(&both).unwrap();
+    assert_eq!(
+        file.gene_names(&MatrixSlot::X).unwrap()[1..3],
+        ["B", "chr1:1-9"]
+    );
+    let types = file.gene_column(&MatrixSlot::X, "feature_types").unwrap();
+    assert_eq!(types.text(0).unwrap(), "Gene Expression");
+    assert_eq!(types.text(4).unwrap(), "Peaks");
+    let store = CellStore::of(&file, MatrixSlot::X).unwrap();
+    let read = store.read_rows(&[1, 0]).unwrap().to_dense();
+    assert_eq!(read, [2.0, 3.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0]);
+    assert_ne!(
+        sc_data::atomic::hash_file(&both).unwrap(),
+        sc_data::atomic::hash_file(&rna).unwrap()
+    );
+    // The other way round a cell has no partner.
+    let other = PathBuf::from(format!(
+        "{}+rna.h5ad",
+        folder.path().join("atac.h5ad").display()
+    ));
+    let error = H5ad::open(&other).err().unwrap().to_string();
+    assert!(error.contains("1 of the 3 cells"), "{error}");
+    // What is written as one file reads the same.
+    let joint = folder.path().join("joint.h5ad");
+    sc_data::h5ad::to_h5ad(&file, &MatrixSlot::X, &joint, |_| {}).unwrap();
+    let joint = H5ad::open(&joint).unwrap();
+    let again = CellStore::of(&joint, MatrixSlot::X).unwrap();
+    assert_eq!(again.read_rows(&[1, 0]).unwrap().to_dense(), read);
+}

@@ -9,6 +9,7 @@ pub mod clustering;
 pub mod connectivity;
 pub mod kbet;
 pub mod lisi;
+pub mod matching;
 pub mod pcr;
 pub mod scgraph;
 pub mod silhouette;

@@ -10,13 +10,17 @@
 pub mod cellplm;
 pub mod device;
 pub mod error;
+pub mod hyena;
 pub mod init;
 pub mod layers;
 pub mod nicheformer;
 pub mod perceptron;
 pub mod saturn;
+pub mod scclip;
 pub mod scgpt;
 pub mod scprint;
+#[cfg(all(test, feature = "flex"))]
+mod testing;
 pub mod uce;
 pub mod vae;
 pub mod weights;

@@ -5,6 +5,10 @@
 //! round. Loading is strict: every missing, extra or mis-shaped tensor is listed and refused,
 //! unless the architecture's [`Names`] say it has no place.
 
+mod checkpoint;
+
+pub use checkpoint::{Checkpoint, parameters};
+
 use crate::error::{ModelError, Result};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -88,8 +92,12 @@ fn export<const D: usize>(tensor: Tensor<D>, transposed: bool) -> NamedTensor {
     }
 }
 
-/// Counters are rank 0 in PyTorch and rank 1 here.
-const COUNTER: &str = "num_batches_tracked";
+/// Scalars are rank 0 in PyTorch and rank 1 here.
+const SCALARS: [&str; 2] = ["num_batches_tracked", "logit_scale"];
+
+fn is_scalar(name: &str) -> bool {
+    SCALARS.iter().any(|s| name.ends_with(s))
+}
 
 /// Copies a tensor to the host as `f32`, last axis fastest.
 pub fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -128,7 +136,7 @@ impl ModuleVisitor for Collect<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let mut tensor = export(param.val().inner_or_self(), self.walk.transposed(D));
         let name = self.walk.name(self.names);
-        if name.ends_with(COUNTER) {
+        if is_scalar(&name) {
             tensor.shape.clear();
         }
         self.out.insert(name, tensor);
@@ -176,15 +184,22 @@ impl ModuleVisitor for CollectGrads<'_> {
 /// # Errors
 /// [`ModelError::Weights`] lists every tensor that is missing, not known, or of another shape.
 pub fn load<M: Module>(module: M, tensors: Tensors, names: &Names) -> Result<M> {
-    let tensors = tensors
-        .into_iter()
-        .map(|(name, t)| ((names.alias)(&name), t))
-        .collect();
+    let mut problems = Vec::new();
+    let mut known = Tensors::new();
+    for (name, tensor) in tensors {
+        let to = (names.alias)(&name);
+        if known.get(&to).is_some_and(|old| *old != tensor) {
+            problems.push(format!(
+                "{name}: another tensor for {to}, with other values"
+            ));
+        }
+        known.insert(to, tensor);
+    }
     let mut fill = Fill {
         walk: Walk::default(),
         names,
-        tensors,
-        problems: Vec::new(),
+        tensors: known,
+        problems,
     };
     let module = module.map(&mut fill);
     let Fill {
@@ -200,8 +215,49 @@ pub fn load<M: Module>(module: M, tensors: Tensors, names: &Names) -> Result<M> 
             ));
         }
     }
+    refuse(problems).map(|()| module)
+}
+
+/// Says whether `tensors` would fit into `module`, without touching their values.
+///
+/// # Errors
+/// As [`load`].
+pub fn check<M: Module>(module: &M, tensors: &Tensors, names: &Names) -> Result<()> {
+    let mut expected = Expected {
+        walk: Walk::default(),
+        names,
+        shapes: BTreeMap::new(),
+    };
+    module.visit(&mut expected);
+    let mut problems = Vec::new();
+    let found: BTreeMap<String, &NamedTensor> = tensors
+        .iter()
+        .map(|(name, t)| ((names.alias)(name), t))
+        .collect();
+    for (name, shape) in &expected.shapes {
+        match found.get(name) {
+            None => problems.push(format!("{name} {shape:?}: missing")),
+            Some(t) if t.shape != *shape => problems.push(format!(
+                "{name}: shape {:?}, but the model needs {shape:?}",
+                t.shape
+            )),
+            Some(_) => {}
+        }
+    }
+    for (name, tensor) in found {
+        if !expected.shapes.contains_key(&name) && !names.unused.iter().any(|u| name.contains(u)) {
+            problems.push(format!(
+                "{name} {:?}: not a tensor of this model",
+                tensor.shape
+            ));
+        }
+    }
+    refuse(problems)
+}
+
+fn refuse(mut problems: Vec<String>) -> Result<()> {
     if problems.is_empty() {
-        return Ok(module);
+        return Ok(());
     }
     problems.sort();
     Err(ModelError::Weights(format!(
@@ -210,6 +266,34 @@ pub fn load<M: Module>(module: M, tensors: Tensors, names: &Names) -> Result<M> 
         problems.len(),
         problems.join("\n  ")
     )))
+}
+
+struct Expected<'a> {
+    walk: Walk,
+    names: &'a Names,
+    shapes: BTreeMap<String, Vec<usize>>,
+}
+
+impl ModuleVisitor for Expected<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.walk.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.walk.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let name = self.walk.name(self.names);
+        let mut shape = param.lazy_shape().to_vec();
+        if self.walk.transposed(D) {
+            shape.reverse();
+        }
+        if name.ends_with(COUNTER) {
+            shape.clear();
+        }
+        self.shapes.insert(name, shape);
+    }
 }
 
 struct Fill<'a> {
@@ -235,8 +319,8 @@ impl ModuleMapper for Fill<'_> {
         if transposed {
             expected.reverse();
         }
-        let counter = name.ends_with(COUNTER);
-        if counter {
+        let scalar = is_scalar(&name);
+        if scalar {
             expected.clear();
         }
         match self.tensors.remove(&name) {
@@ -247,7 +331,7 @@ impl ModuleMapper for Fill<'_> {
             )),
             Some(found) => {
                 let device = param.lazy_device();
-                let shape = if counter { vec![1] } else { found.shape };
+                let shape = if scalar { vec![1] } else { found.shape };
                 let data = TensorData::new(found.data, shape);
                 let tensor = Tensor::<D>::from_data(data, &device);
                 let tensor = if transposed {
@@ -294,12 +378,12 @@ impl<const D: usize> InnerOrSelf for Tensor<D> {
     }
 }
 
-/// Reads the tensors of a file, whatever its format.
+/// Reads all tensors of a safetensors file or a PyTorch checkpoint.
 ///
 /// # Errors
 /// [`ModelError::File`] when it cannot be read.
 pub fn read(path: &Path) -> Result<Tensors> {
-    read_safetensors(path)
+    Checkpoint::open(path)?.into_tensors("")
 }
 
 /// Reads a safetensors file.

@@ -42,6 +42,9 @@ pub struct Facts {
     /// Mean of the counts of every gene over the training cells that express it; NaN for a gene that
     /// none does. Empty when not known.
     pub means: Arc<Vec<f32>>,
+    /// The largest `ln(1 + 10⁴ count / total)` of every gene in the training cells; see
+    /// [`crate::features::largest`]. Empty when not known.
+    pub largest: Arc<Vec<f32>>,
     /// Sequencing batches.
     pub batches: usize,
     /// Names of the values of every column of `obs` in use, in the order of their codes.

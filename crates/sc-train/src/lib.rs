@@ -11,6 +11,7 @@ pub mod config;
 pub mod corpus;
 pub mod error;
 pub mod facts;
+pub mod features;
 pub mod losses;
 pub mod proteins;
 pub mod registry;

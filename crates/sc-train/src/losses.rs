@@ -1,6 +1,7 @@
 //! Loss terms of the published objectives, each with the reduction of its original.
 
 pub mod cellplm;
+pub mod contrastive;
 pub mod expression;
 pub mod saturn;
 pub mod scprint;

@@ -37,6 +37,8 @@ pub const ARCHITECTURES: &[Architecture] = &[
     tasks::saturn::SATURN,
     tasks::scprint::SCPRINT,
     tasks::nicheformer::NICHEFORMER,
+    tasks::schyena::SCHYENA,
+    tasks::scclip::SCCLIP,
     tasks::vae::VAE,
     tasks::perceptron::AUTOENCODER,
     tasks::perceptron::MLP,

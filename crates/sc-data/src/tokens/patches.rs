@@ -13,6 +13,8 @@ pub enum PatchValue {
     /// `ln(1 + scaled count)` over the largest of the gene in the training cells (RNA).
     #[default]
     MaxAbs,
+    /// `ln(1 + scaled count)`.
+    Log1p,
     /// 1 where there is anything (ATAC).
     Binary,
 }
@@ -66,6 +68,7 @@ pub fn patches(
             )));
         }
         let value = match kind {
+            PatchValue::Log1p => value,
             PatchValue::Binary => f32::from(u8::from(value > 0.0)),
             PatchValue::MaxAbs => match largest.get(feature as usize) {
                 Some(&largest) if largest > 0.0 => value / largest,

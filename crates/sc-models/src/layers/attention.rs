@@ -79,55 +79,71 @@ impl SelfAttention {
 
     /// `softmax(Q Kᵀ / √d_head) V` from the joint projection `[minibatch, length, 3 d]`.
     pub fn context(&self, projected: Tensor<3>, padding: Option<&Padding>) -> Tensor<3> {
-        #[cfg(feature = "flex")]
-        {
-            use super::host;
-            let [b, l, three_d] = projected.dims();
-            let op = fused::Attention {
-                shape: fused::Shape {
-                    sequences: b,
-                    length: l,
-                    heads: self.heads,
-                    d: three_d / 3,
-                },
-                padding: padding.map(|p| (fused::host_mask(&p.mask), p.bias)),
-                dropout: self.dropout.mask(&projected.device()),
-            };
-            let input = host::Input::new(projected.clone());
-            if let Some(context) = host::apply(op, [input], [b, l, three_d / 3]) {
-                return context;
-            }
-        }
-        self.composed(projected, padding)
+        attend(projected, self.heads, &self.dropout, padding)
     }
+}
 
-    /// The same from burn's own operations, for devices other than the host.
-    fn composed(&self, projected: Tensor<3>, padding: Option<&Padding>) -> Tensor<3> {
+/// `softmax(Q Kᵀ / √d_head) V` from queries, keys and values side by side,
+/// `[minibatch, length, 3 d]`, to `[minibatch, length, d]`.
+pub fn attend(
+    projected: Tensor<3>,
+    heads: usize,
+    dropout: &Dropout,
+    padding: Option<&Padding>,
+) -> Tensor<3> {
+    #[cfg(feature = "flex")]
+    {
+        use super::host;
         let [b, l, three_d] = projected.dims();
-        let (h, d) = (self.heads, three_d / 3);
-        let projected = projected.reshape([b, l, 3, h, d / h]);
-        let part = |i: usize| {
-            projected
-                .clone()
-                .narrow(2, i, 1)
-                .reshape([b, l, h, d / h])
-                .swap_dims(1, 2)
+        let op = fused::Attention {
+            shape: fused::Shape {
+                sequences: b,
+                length: l,
+                heads,
+                d: three_d / 3,
+            },
+            padding: padding.map(|p| (fused::host_mask(&p.mask), p.bias)),
+            dropout: dropout.mask(&projected.device()),
         };
-        let (q, k, v) = (part(0), part(1), part(2));
-        let scale = 1.0 / ((d / h) as f64).sqrt();
-        let mut scores = (q * scale).matmul(k.swap_dims(2, 3));
-        if let Some(padding) = padding {
-            let mask = padding
-                .mask
-                .clone()
-                .reshape([b, 1, 1, l])
-                .expand([b, h, l, l]);
-            let zero = scores.zeros_like();
-            scores = scores + zero.mask_fill(mask, padding.bias);
+        let input = host::Input::new(projected.clone());
+        if let Some(context) = host::apply(op, [input], [b, l, three_d / 3]) {
+            return context;
         }
-        let weights = self.dropout.forward(softmax(scores, 3));
-        weights.matmul(v).swap_dims(1, 2).reshape([b, l, d])
     }
+    composed(projected, heads, dropout, padding)
+}
+
+/// The same from burn's own operations, for devices other than the host.
+fn composed(
+    projected: Tensor<3>,
+    h: usize,
+    dropout: &Dropout,
+    padding: Option<&Padding>,
+) -> Tensor<3> {
+    let [b, l, three_d] = projected.dims();
+    let d = three_d / 3;
+    let projected = projected.reshape([b, l, 3, h, d / h]);
+    let part = |i: usize| {
+        projected
+            .clone()
+            .narrow(2, i, 1)
+            .reshape([b, l, h, d / h])
+            .swap_dims(1, 2)
+    };
+    let (q, k, v) = (part(0), part(1), part(2));
+    let scale = 1.0 / ((d / h) as f64).sqrt();
+    let mut scores = (q * scale).matmul(k.swap_dims(2, 3));
+    if let Some(padding) = padding {
+        let mask = padding
+            .mask
+            .clone()
+            .reshape([b, 1, 1, l])
+            .expand([b, h, l, l]);
+        let zero = scores.zeros_like();
+        scores = scores + zero.mask_fill(mask, padding.bias);
+    }
+    let weights = dropout.forward(softmax(scores, 3));
+    weights.matmul(v).swap_dims(1, 2).reshape([b, l, d])
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -158,7 +174,7 @@ mod tests {
         });
         for padding in [None, Some(&hidden), Some(&liked)] {
             let ours = layer.context(x.clone(), padding);
-            let reference = layer.composed(x.clone(), padding);
+            let reference = composed(x.clone(), layer.heads, &layer.dropout, padding);
             let close = |a: Vec<f32>, b: Vec<f32>, tolerance: f32| {
                 let largest = b.iter().fold(0f32, |m, v| m.max(v.abs()));
                 for (a, b) in a.iter().zip(&b) {

@@ -1,0 +1,315 @@
+//! Sizes and choices of Hyena operators and of the model made of them.
+
+use crate::error::{ModelError, Result};
+use serde::{Deserialize, Serialize};
+
+/// Sizes and choices of a [`HyenaOperator`](super::HyenaOperator).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OperatorConfig {
+    /// Width of a token.
+    pub width: usize,
+    /// Longest sequence; the filter's positions are spread over it.
+    pub length: usize,
+    /// Gates and long convolutions: one convolution fewer than this.
+    pub order: usize,
+    /// Which way tokens look.
+    pub direction: Direction,
+    /// Length of the explicit filter.
+    pub short_filter: usize,
+    /// Zeros put before it; `None` for what the direction needs.
+    pub short_padding: Option<usize>,
+    /// Equal parts of the sequence that are convolved apart, as in safari (causal only).
+    pub blocks: usize,
+    /// A learned factor after every convolution, as safari's `post_order_ffn` with one head.
+    pub factors: bool,
+    /// Applied before the output projection.
+    pub activation: Activation,
+    /// Dropout between gate and convolution.
+    pub dropout: f64,
+    /// How the long filter is made.
+    pub filter: FilterConfig,
+}
+
+/// The implicit filter: a perceptron of the position, times a window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FilterConfig {
+    /// Width of the perceptron.
+    pub width: usize,
+    /// Features of a position: its time, and sines and cosines; odd, at least 3.
+    pub features: usize,
+    /// Initial frequency of the sine activation.
+    pub frequency: f64,
+    /// Layers between the first and the last.
+    pub inner_layers: usize,
+    /// Added to the window.
+    pub shift: f64,
+    /// Divide the filter by the sum of its absolute values over the channels at every position.
+    pub normalized: bool,
+    /// Whether positions are trained.
+    pub positions: Training,
+    /// Whether the window's decays are trained.
+    pub decays: Training,
+    /// Whether the convolution's input is added, times a weight for every channel.
+    pub skip: bool,
+    /// What the window falls to.
+    pub target: f64,
+    /// At this share of the length, for the fastest channel.
+    pub fast_decay: f64,
+    /// And for the slowest.
+    pub slow_decay: f64,
+}
+
+/// Which way tokens look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Back only (safari, HyenaDNA).
+    Causal,
+    /// Both ways: one filter for the past, one for the future, one window of `|lag|`.
+    #[default]
+    Both,
+    /// As CellPainTR: one filter over lags of both signs, its window growing to the past, the short
+    /// filter causal. For its checkpoints only.
+    CellPainTr,
+}
+
+/// Whether something is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Training {
+    /// It is.
+    Learned,
+    /// It keeps its initial value.
+    Fixed,
+}
+
+/// Activation before the output projection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// None.
+    #[default]
+    Identity,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `max(0, x)`.
+    Relu,
+    /// `x Φ(x)`.
+    Gelu,
+    /// `x σ(x)`.
+    Silu,
+    /// `σ(x)`.
+    Sigmoid,
+}
+
+impl Default for OperatorConfig {
+    fn default() -> Self {
+        Self {
+            width: 256,
+            length: 0,
+            order: 2,
+            direction: Direction::Both,
+            short_filter: 3,
+            short_padding: None,
+            blocks: 1,
+            factors: false,
+            activation: Activation::Identity,
+            dropout: 0.0,
+            filter: FilterConfig::default(),
+        }
+    }
+}
+
+impl Default for FilterConfig {
+    fn default() -> Self {
+        Self {
+            width: 64,
+            features: 5,
+            frequency: 10.0,
+            inner_layers: 2,
+            shift: 0.0,
+            normalized: false,
+            positions: Training::Learned,
+            decays: Training::Fixed,
+            skip: true,
+            target: 1e-2,
+            fast_decay: 0.3,
+            slow_decay: 1.5,
+        }
+    }
+}
+
+impl OperatorConfig {
+    /// Zeros before the short filter.
+    pub fn padding(&self) -> usize {
+        self.short_padding.unwrap_or(match self.direction {
+            Direction::Both => (self.short_filter.saturating_sub(1)) / 2,
+            Direction::Causal | Direction::CellPainTr => self.short_filter.saturating_sub(1),
+        })
+    }
+
+    /// Rows of the filter for sequences of `length`.
+    pub fn rows(&self, length: usize) -> usize {
+        match self.direction {
+            Direction::CellPainTr => (2 * length).saturating_sub(1),
+            Direction::Causal | Direction::Both => length,
+        }
+    }
+
+    /// Channels of the long filters.
+    pub(super) fn channels(&self) -> usize {
+        self.width * (self.order - 1)
+    }
+
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] names the setting, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let fail = |what: String| Err(ModelError::Config(format!("hyena: {what}")));
+        if self.width == 0 || self.length == 0 {
+            return fail(format!(
+                "width = {} and length = {} must be at least 1",
+                self.width, self.length
+            ));
+        }
+        if self.order < 2 {
+            return fail(format!("order = {}; must be at least 2", self.order));
+        }
+        let features = self.filter.features;
+        if features < 3 || features.is_multiple_of(2) {
+            return fail(format!(
+                "features = {features}; time, sines and cosines make it odd and at least 3"
+            ));
+        }
+        if self.short_filter == 0 || self.filter.width == 0 {
+            return fail("short_filter and the filter's width must be at least 1".into());
+        }
+        if self.padding() >= self.short_filter {
+            return fail(format!(
+                "short_padding = {} must be below short_filter = {}",
+                self.padding(),
+                self.short_filter
+            ));
+        }
+        if self.blocks == 0 || !self.length.is_multiple_of(self.blocks) {
+            return fail(format!(
+                "length = {} does not divide into blocks = {}",
+                self.length, self.blocks
+            ));
+        }
+        if self.blocks > 1 && self.direction != Direction::Causal {
+            return fail("blocks are for the causal operator".into());
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return fail(format!("dropout = {}; must lie in [0, 1)", self.dropout));
+        }
+        Ok(())
+    }
+}
+
+/// Sizes and choices of an [`ScHyena`](super::ScHyena).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScHyenaConfig {
+    /// Genes of a cell; every one is a token.
+    pub genes: usize,
+    /// Genes that have an embedding, the cell's own token included; `None` for those of a cell.
+    pub vocabulary: Option<usize>,
+    /// Tokens that the filters' positions are spread over; `None` for those of a cell.
+    pub length: Option<usize>,
+    /// Width of a token.
+    pub width: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Width of the feed-forward layer.
+    pub feed_forward: usize,
+    /// Order of the operator.
+    pub order: usize,
+    /// Which way tokens look.
+    pub direction: Direction,
+    /// Length of the explicit filter.
+    pub short_filter: usize,
+    /// Zeros put before it; `None` for what the direction needs.
+    pub short_padding: Option<usize>,
+    /// How the long filters are made.
+    pub filter: FilterConfig,
+    /// Dropout of the embedded tokens.
+    pub embedding_dropout: f64,
+    /// Dropout of what blocks add.
+    pub dropout: f64,
+    /// Added to the variance by the norms of the blocks.
+    pub epsilon: f64,
+}
+
+impl Default for ScHyenaConfig {
+    fn default() -> Self {
+        Self {
+            genes: 0,
+            vocabulary: None,
+            length: None,
+            width: 256,
+            layers: 4,
+            feed_forward: 1024,
+            order: 2,
+            direction: Direction::Both,
+            short_filter: 3,
+            short_padding: None,
+            filter: FilterConfig::default(),
+            embedding_dropout: 0.1,
+            dropout: 0.0,
+            epsilon: 1e-5,
+        }
+    }
+}
+
+impl ScHyenaConfig {
+    /// Tokens of a cell: its genes behind the cell's own token.
+    pub fn tokens(&self) -> usize {
+        self.genes + 1
+    }
+
+    /// The operator of every block.
+    pub fn operator(&self) -> OperatorConfig {
+        OperatorConfig {
+            width: self.width,
+            length: self.length.unwrap_or(self.tokens()),
+            order: self.order,
+            direction: self.direction,
+            short_filter: self.short_filter,
+            short_padding: self.short_padding,
+            filter: self.filter.clone(),
+            ..OperatorConfig::default()
+        }
+    }
+
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] names the setting, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let fail = |what: String| Err(ModelError::Config(format!("schyena: {what}")));
+        if self.genes == 0 || self.layers == 0 || self.feed_forward == 0 {
+            return fail("genes, layers and feed_forward must be at least 1".into());
+        }
+        for (name, n) in [("vocabulary", self.vocabulary), ("length", self.length)] {
+            if let Some(n) = n.filter(|&n| n < self.tokens()) {
+                return fail(format!(
+                    "{name} = {n} is less than the {} tokens of a cell",
+                    self.tokens()
+                ));
+            }
+        }
+        for (name, p) in [
+            ("embedding_dropout", self.embedding_dropout),
+            ("dropout", self.dropout),
+        ] {
+            if !(0.0..1.0).contains(&p) {
+                return fail(format!("{name} = {p}; must lie in [0, 1)"));
+            }
+        }
+        self.operator().check()
+    }
+}

@@ -1,0 +1,152 @@
+//! Sizes and choices of an scCLIP.
+
+use crate::error::{ModelError, Result};
+use serde::{Deserialize, Serialize};
+
+/// Sizes and choices of an [`ScClip`](super::ScClip).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScClipConfig {
+    /// The tower of open chromatin.
+    pub atac: TowerConfig,
+    /// The tower of expression.
+    pub rna: TowerConfig,
+    /// Width of the common space.
+    pub projection: usize,
+    /// How similarities are scaled.
+    pub temperature: Temperature,
+    /// Whether embeddings have length 1.
+    pub normalize: bool,
+}
+
+/// Sizes of one tower.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TowerConfig {
+    /// Genes or peaks.
+    pub features: usize,
+    /// Patches they are cut into, in their order.
+    pub patches: usize,
+    /// Width of a token.
+    pub width: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Attention heads; divides `width`.
+    pub heads: usize,
+    /// Width of the feed-forward layer.
+    pub feed_forward: usize,
+    /// Dropout of tokens and of what blocks add.
+    pub dropout: f64,
+    /// Dropout of attention weights.
+    pub attention_dropout: f64,
+    /// Added to variances of the norms.
+    pub epsilon: f64,
+    /// Whether queries, keys and values have a bias.
+    pub qkv_bias: bool,
+}
+
+/// How similarities are scaled before the softmax: by `exp` of this.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Temperature {
+    /// As published: a constant.
+    Fixed {
+        /// Logarithm of the scale.
+        log_scale: f64,
+    },
+    /// Trained.
+    Learned {
+        /// Its first value; CLIP's is `ln(1/0.07)`.
+        log_scale: f64,
+        /// What the scale is not let above; the original has no such limit.
+        #[serde(default)]
+        largest: Option<f64>,
+    },
+}
+
+impl Temperature {
+    /// The logarithm of the scale at the beginning.
+    pub fn log_scale(self) -> f64 {
+        match self {
+            Self::Fixed { log_scale } | Self::Learned { log_scale, .. } => log_scale,
+        }
+    }
+}
+
+impl Default for ScClipConfig {
+    fn default() -> Self {
+        Self {
+            atac: TowerConfig::default(),
+            rna: TowerConfig::default(),
+            projection: 128,
+            temperature: Temperature::Fixed { log_scale: 1.0 },
+            normalize: true,
+        }
+    }
+}
+
+impl Default for TowerConfig {
+    fn default() -> Self {
+        Self {
+            features: 0,
+            patches: 128,
+            width: 256,
+            layers: 6,
+            heads: 8,
+            feed_forward: 512,
+            dropout: 0.1,
+            attention_dropout: 0.1,
+            epsilon: 1e-12,
+            qkv_bias: true,
+        }
+    }
+}
+
+impl TowerConfig {
+    /// Features of a patch; the last ones may lie beyond the features.
+    pub fn patch(&self) -> usize {
+        self.features.div_ceil(self.patches.max(1))
+    }
+
+    fn check(&self, name: &str) -> Result<()> {
+        let fail = |what: String| Err(ModelError::Config(format!("scclip: {name}: {what}")));
+        if self.features == 0 || self.patches == 0 || self.layers == 0 || self.feed_forward == 0 {
+            return fail(format!(
+                "features = {}, patches = {}, layers = {} and feed_forward = {} must be at least 1",
+                self.features, self.patches, self.layers, self.feed_forward
+            ));
+        }
+        if self.heads == 0 || !self.width.is_multiple_of(self.heads) || self.width == 0 {
+            return fail(format!(
+                "width = {} does not divide into heads = {}",
+                self.width, self.heads
+            ));
+        }
+        for (setting, p) in [
+            ("dropout", self.dropout),
+            ("attention_dropout", self.attention_dropout),
+        ] {
+            if !(0.0..1.0).contains(&p) {
+                return fail(format!("{setting} = {p}; must lie in [0, 1)"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ScClipConfig {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] names the setting, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        self.atac.check("atac")?;
+        self.rna.check("rna")?;
+        if self.projection == 0 {
+            return Err(ModelError::Config(
+                "scclip: projection must be at least 1".into(),
+            ));
+        }
+        Ok(())
+    }
+}

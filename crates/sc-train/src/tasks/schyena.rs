@@ -1,0 +1,213 @@
+//! scHyena: masked expression over whole transcriptomes.
+
+use crate::corpus::{CellBatch, Corpus};
+use crate::error::Result;
+use crate::facts::Facts;
+use crate::losses::expression::masked_mse;
+use crate::losses::{Losses, total};
+use crate::registry::Architecture;
+use crate::spec::{ModelSpec, Trainable};
+use crate::task::Task;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use sc_data::sampler;
+use sc_data::tokens::Tokenizer;
+use sc_data::tokens::profile::{self, ProfileConfig};
+use sc_models::hyena::{INIT, NAMES, Profiles, ScHyena, ScHyenaConfig};
+use sc_models::init::initialise;
+use sc_models::weights::Names;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// scHyena among the architectures.
+pub const SCHYENA: Architecture = Architecture {
+    name: "schyena",
+    paper: "Oh et al., arXiv 2310.02713, 2023",
+    tokens: "all genes, log1p of scaled counts",
+    objectives: &["masked-expression"],
+    weights: "none published",
+    licence: "ours (safari, HyenaDNA: Apache-2.0)",
+    needs: &[],
+    task,
+};
+
+fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+    let mut network: ScHyenaConfig = spec.network()?;
+    network.genes = facts.genes.len();
+    network.check()?;
+    Ok(Box::new(ScHyenaTask::new(
+        network,
+        spec.input()?,
+        facts.seed,
+    )))
+}
+
+/// How a cell becomes a profile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProfileInput {
+    /// Counts a cell is scaled to before `ln(1 + x)`.
+    pub target: f64,
+    /// Share of the expressed genes that is masked in training.
+    pub mask: f64,
+    /// Seed of a random order of the genes, as a control of what the order is worth.
+    pub permute: Option<u64>,
+    /// Cells a minibatch when embedding.
+    pub embed_minibatch: usize,
+}
+
+impl Default for ProfileInput {
+    fn default() -> Self {
+        let profile = ProfileConfig::default();
+        Self {
+            target: profile.target,
+            mask: profile.mask,
+            permute: profile.permute,
+            embed_minibatch: 16,
+        }
+    }
+}
+
+/// scHyena as a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScHyenaTask {
+    /// The network; its genes are those of the data.
+    pub network: ScHyenaConfig,
+    /// How a cell becomes a profile.
+    pub input: ProfileInput,
+    /// Seed of every random stream.
+    pub seed: u64,
+    /// Place of every gene.
+    order: Arc<Vec<u32>>,
+    /// Embedding at every place: 0, the cell's own, then one more than the gene.
+    ids: Arc<Vec<i64>>,
+}
+
+/// Profiles of a minibatch on the host, `[cells, genes]` row-major.
+pub struct ProfileBatch {
+    cells: usize,
+    values: Vec<f32>,
+    /// 1 at what is hidden; empty when nothing is.
+    mask: Vec<f32>,
+}
+
+impl ScHyenaTask {
+    /// The task of a network, whose genes lie in the order that `input` asks for.
+    pub fn new(network: ScHyenaConfig, input: ProfileInput, seed: u64) -> Self {
+        let order = profile::order(network.genes, input.permute);
+        let mut ids = vec![0; order.len() + 1];
+        for (gene, &place) in (1i64..).zip(&order) {
+            ids[place as usize + 1] = gene;
+        }
+        Self {
+            network,
+            input,
+            seed,
+            order: Arc::new(order),
+            ids: Arc::new(ids),
+        }
+    }
+
+    /// Profiles of the cells, with a share of the values hidden in `epoch`, if there is one.
+    fn arrange(&self, cells: &CellBatch, epoch: Option<u64>) -> Result<ProfileBatch> {
+        let (n, genes) = (cells.rows.len(), self.network.genes);
+        let mut values = Vec::with_capacity(n * genes);
+        let mut mask = vec![0f32; if epoch.is_some() { n * genes } else { 0 }];
+        for (i, &row) in cells.rows.iter().enumerate() {
+            let (at, counts) = cells.counts.row(i);
+            let cell = profile::profile(at, counts, self.input.target, &self.order)?;
+            if let Some(epoch) = epoch {
+                let key = [self.seed, row as u64, epoch];
+                for place in profile::masked(&cell, self.input.mask, key) {
+                    mask[i * genes + place as usize] = 1.0;
+                }
+            }
+            values.extend(cell);
+        }
+        Ok(ProfileBatch {
+            cells: n,
+            values,
+            mask,
+        })
+    }
+
+    fn on_device(&self, batch: ProfileBatch, device: &Device) -> Profiles {
+        let shape = [batch.cells, self.network.genes];
+        let tensor = |data| Tensor::<2>::from_data(TensorData::new(data, shape), device);
+        let ids = TensorData::new(self.ids.to_vec(), [1, self.ids.len()]);
+        Profiles {
+            genes: Tensor::<2, Int>::from_data(ids, device),
+            mask: (!batch.mask.is_empty()).then(|| tensor(batch.mask)),
+            values: tensor(batch.values),
+        }
+    }
+}
+
+impl Task for ScHyenaTask {
+    type Model = ScHyena;
+    type Input = ProfileBatch;
+
+    fn build(&self, device: &Device) -> Result<ScHyena> {
+        let model = ScHyena::new(&self.network, device)?;
+        Ok(initialise(model, self.seed, INIT))
+    }
+
+    fn names(&self) -> Names {
+        NAMES
+    }
+
+    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {
+        corpus.minibatches(size, self.seed, epoch)
+    }
+
+    fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<ProfileBatch> {
+        self.arrange(&cells, Some(epoch))
+    }
+
+    fn losses(&self, model: &ScHyena, input: ProfileBatch, _: u64, device: &Device) -> Losses {
+        let hidden = input.mask.iter().any(|&m| m > 0.0);
+        let profiles = self.on_device(input, device);
+        let prediction = model.predict(&model.encode(&profiles, &mut ()));
+        // Only expressed genes are hidden, so a model may never learn a zero; the error over all
+        // values is shown beside what is trained.
+        let values = profiles.values.clone();
+        let all = masked_mse(
+            prediction.clone().detach(),
+            values.clone(),
+            values.ones_like(),
+        );
+        let masked = match profiles.mask {
+            Some(mask) if hidden => masked_mse(prediction, values, mask),
+            _ => total(prediction) * 0.0,
+        };
+        Losses {
+            total: masked.clone(),
+            terms: vec![("mse_masked", masked), ("mse_all", all)],
+        }
+    }
+
+    fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
+        sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
+    }
+
+    fn embed(&self, model: &ScHyena, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
+        let profiles = self.on_device(self.arrange(&cells, None)?, device);
+        Ok(model.encode(&profiles, &mut ()).cell)
+    }
+
+    fn dims(&self) -> usize {
+        self.network.width
+    }
+
+    fn tokenizer(&self) -> Tokenizer {
+        Tokenizer::Profile {
+            config: ProfileConfig {
+                target: self.input.target,
+                mask: self.input.mask,
+                permute: self.input.permute,
+            },
+        }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests;
