@@ -289,7 +289,7 @@ impl ModuleVisitor for Expected<'_> {
         if self.walk.transposed(D) {
             shape.reverse();
         }
-        if name.ends_with(COUNTER) {
+        if is_scalar(&name) {
             shape.clear();
         }
         self.shapes.insert(name, shape);

@@ -2,6 +2,8 @@
 
 mod draws;
 mod labels;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
 
 pub use labels::{ClassTokens, Labels};
 

@@ -218,3 +218,6 @@ impl Batch<'_> {
         Kept { triplets, losses }
     }
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests;
