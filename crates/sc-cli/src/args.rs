@@ -226,18 +226,52 @@ pub(crate) enum ConvertTo {
     Store,
     /// A new .h5ad of a file of any format
     H5ad,
+    /// A model folder of published weights
+    Model,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Convert {
     #[command(flatten)]
     pub(crate) input: Input,
-    /// What to write
-    #[arg(long, value_enum)]
-    pub(crate) to: ConvertTo,
-    /// The file to write
-    #[arg(short, long, value_name = "FILE")]
+    /// What to write [default: a model, when --from is given]
+    #[arg(long, value_enum, required_unless_present = "from")]
+    pub(crate) to: Option<ConvertTo>,
+    /// The file or folder to write
+    #[arg(short, long, value_name = "PATH")]
     pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) weights: Weights,
+}
+
+/// What published weights need besides themselves.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Published weights")]
+pub(crate) struct Weights {
+    /// The architecture of the weights: scgpt, cellplm, uce, scprint, nicheformer or scclip
+    #[arg(long, value_name = "ARCHITECTURE")]
+    pub(crate) from: Option<String>,
+    /// The configuration, where it does not lie beside the weights (args.json, NAME.config.json, config.json)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Genes in the order of their tokens (vocab.json, model.h5ad, or one a line)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vocab: Option<PathBuf>,
+    /// UCE: species_chrom.csv
+    #[arg(long, value_name = "CSV")]
+    pub(crate) chromosomes: Option<PathBuf>,
+    /// UCE: the species in that table
+    #[arg(long, value_name = "NAME", default_value = "human")]
+    pub(crate) species: String,
+    /// UCE: token of the first gene of the species
+    #[arg(long, value_name = "N")]
+    pub(crate) offset: Option<u32>,
+    /// Nicheformer: mean of every gene for the technology (.npy)
+    #[arg(long, value_name = "NPY")]
+    pub(crate) means: Option<PathBuf>,
+    /// Attention heads, where no file tells
+    #[arg(long, value_name = "N")]
+    pub(crate) heads: Option<usize>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@ use crate::observed::Levels;
 use sc_data::atomic::write_bytes_atomic;
 use sc_data::tokens::Tokenizer;
 use sc_models::weights::{Tensors, read_safetensors, to_safetensors};
+use sc_train::facts::Place;
 use sc_train::{Facts, ModelSpec, Trainable};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -34,6 +35,7 @@ impl ModelConfig {
             genes: Arc::new(genes.names.clone()),
             means: Arc::new(genes.means.clone()),
             largest: Arc::new(genes.largest.clone()),
+            places: Arc::new(genes.places.clone()),
             batches: self.batches.len(),
             levels: self.levels.clone(),
             seed: self.seed,
@@ -50,11 +52,13 @@ pub(crate) struct Genes {
     pub(crate) means: Vec<f32>,
     /// The largest `ln(1 + 10⁴ count / total)` in the training cells. Empty when not known.
     pub(crate) largest: Vec<f32>,
+    /// Where genes lie on chromosomes. Empty when not known.
+    pub(crate) places: Vec<Option<Place>>,
 }
 
 impl Genes {
     fn to_table(&self) -> String {
-        let mut table = String::from("gene\tmean_of_expressing\tlargest\n");
+        let mut table = String::from("gene\tmean_of_expressing\tlargest\tplace\n");
         for (i, name) in self.names.iter().enumerate() {
             table.push_str(name);
             for column in [&self.means, &self.largest] {
@@ -62,6 +66,10 @@ impl Genes {
                 if let Some(value) = column.get(i).filter(|m| !m.is_nan()) {
                     table.push_str(&value.to_string());
                 }
+            }
+            table.push('\t');
+            if let Some(place) = self.places.get(i).copied().flatten() {
+                table.push_str(&format!("{}:{}", place.chromosome, place.start));
             }
             table.push('\n');
         }
@@ -77,10 +85,23 @@ impl Genes {
             let mut number = || fields.next().and_then(|f| f.parse().ok());
             out.means.push(number().unwrap_or(f32::NAN));
             // Models of before have no such column.
-            out.largest.extend(number());
+            let largest = number();
+            out.largest.extend(largest);
+            out.places.extend(fields.next().map(place));
+        }
+        if out.places.iter().all(Option::is_none) {
+            out.places.clear();
         }
         out
     }
+}
+
+fn place(text: &str) -> Option<Place> {
+    let (chromosome, start) = text.split_once(':')?;
+    Some(Place {
+        chromosome: chromosome.parse().ok()?,
+        start: start.parse().ok()?,
+    })
 }
 
 /// A model read back.

@@ -62,6 +62,7 @@ impl Plan {
             means: expressing_means(&looked_at),
             largest: sc_train::features::largest(&genes, &looked_at),
             names: genes,
+            places: Vec::new(),
         };
         let mut corpus = corpus(source, matched, codes, rows);
         corpus.obs = Arc::new(obs);

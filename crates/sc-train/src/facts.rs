@@ -45,12 +45,23 @@ pub struct Facts {
     /// The largest `ln(1 + 10⁴ count / total)` of every gene in the training cells; see
     /// [`crate::features::largest`]. Empty when not known.
     pub largest: Arc<Vec<f32>>,
+    /// Where every gene lies, for models that read along chromosomes. Empty when not known.
+    pub places: Arc<Vec<Option<Place>>>,
     /// Sequencing batches.
     pub batches: usize,
     /// Names of the values of every column of `obs` in use, in the order of their codes.
     pub levels: BTreeMap<Role, Vec<String>>,
     /// Seed of every random stream.
     pub seed: u64,
+}
+
+/// Where a gene lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Number of its chromosome among those of the vocabulary.
+    pub chromosome: u32,
+    /// Where it starts.
+    pub start: u64,
 }
 
 impl Facts {

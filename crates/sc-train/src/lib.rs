@@ -12,6 +12,7 @@ pub mod corpus;
 pub mod error;
 pub mod facts;
 pub mod features;
+pub mod import;
 pub mod losses;
 pub mod proteins;
 pub mod registry;

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::facts::{Facts, Role};
+use crate::import::{Files, Imported};
 use crate::spec::{ModelSpec, Trainable};
 use crate::tasks;
 use serde::Serialize;
@@ -23,10 +24,16 @@ pub struct Architecture {
     pub licence: &'static str,
     /// What of `obs` training cannot do without.
     pub needs: &'static [Role],
+    /// Reads published weights, if there are any.
+    #[serde(skip)]
+    pub import: Option<Import>,
     /// Builds the task.
     #[serde(skip)]
     pub task: fn(&ModelSpec, &Facts) -> Result<Box<dyn Trainable>>,
 }
+
+/// Makes a model of a publisher's files.
+pub type Import = fn(&Files) -> Result<Imported>;
 
 /// Every architecture, foundation models first.
 pub const ARCHITECTURES: &[Architecture] = &[

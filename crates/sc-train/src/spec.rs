@@ -93,6 +93,12 @@ pub trait Trainable: Send + Sync {
     /// Those of [`trainer::train`].
     fn train(&self, run: &Run<'_>, on_step: &mut dyn FnMut(&StepReport)) -> Result<Outcome>;
 
+    /// Says whether `weights` are those of the network.
+    ///
+    /// # Errors
+    /// Every tensor that is missing, extra or of another shape, in one list.
+    fn check(&self, weights: &Tensors, device: &Device) -> Result<()>;
+
     /// Initial weights.
     ///
     /// # Errors
@@ -144,6 +150,11 @@ impl<T: Task> Trainable for T {
             steps: trained.steps,
             interrupted: trained.interrupted,
         })
+    }
+
+    fn check(&self, weights: &Tensors, device: &Device) -> Result<()> {
+        let model = self.build(device)?;
+        Ok(weights::check(&model, weights, &self.names())?)
     }
 
     fn initial(&self, device: &Device) -> Result<Tensors> {

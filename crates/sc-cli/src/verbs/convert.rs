@@ -1,5 +1,7 @@
 //! `scfm convert`.
 
+mod weights;
+
 use crate::args::{Convert, ConvertTo};
 use crate::error::{Result, at};
 use crate::packing;
@@ -10,10 +12,11 @@ use sc_data::formats::file_of;
 use sc_data::h5ad::to_h5ad;
 
 pub(crate) fn run(args: &Convert) -> Result<()> {
-    let source = Source::open(&args.input.file, &args.input.from)?;
+    let source = || Source::open(&args.input.file, &args.input.from);
     match args.to {
-        ConvertTo::Store => store(&source, args),
-        ConvertTo::H5ad => h5ad(&source, args),
+        Some(ConvertTo::Store) => store(&source()?, args),
+        Some(ConvertTo::H5ad) => h5ad(&source()?, args),
+        Some(ConvertTo::Model) | None => weights::convert(args),
     }
 }
 

@@ -1,5 +1,7 @@
 //! CellPLM: sentences of cells of one batch, denoising with a negative binomial.
 
+mod import;
+
 use crate::corpus::{CellBatch, Corpus};
 use crate::error::Result;
 use crate::facts::Facts;
@@ -59,6 +61,7 @@ pub const CELLPLM: Architecture = Architecture {
     weights: "CellPLM .best.ckpt with its config.json",
     licence: "BSD-2-Clause",
     needs: &[],
+    import: Some(import::import),
     task,
 };
 

@@ -1,5 +1,6 @@
 //! Nicheformer: ranked genes, masked tokens.
 
+mod import;
 mod niche;
 
 pub use niche::NicheTask;
@@ -37,6 +38,7 @@ pub const NICHEFORMER: Architecture = Architecture {
     weights: "Nicheformer model.safetensors or .ckpt",
     licence: "MIT",
     needs: &[],
+    import: Some(import::import),
     task,
 };
 

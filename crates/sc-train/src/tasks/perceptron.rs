@@ -32,6 +32,7 @@ pub const MLP: Architecture = Architecture {
     weights: "none published",
     licence: "ours",
     needs: &[Role::Label],
+    import: None,
     task,
 };
 

@@ -45,6 +45,7 @@ pub const SATURN: Architecture = Architecture {
     weights: "none published",
     licence: "MIT",
     needs: &[],
+    import: None,
     task,
 };
 

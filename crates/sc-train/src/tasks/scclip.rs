@@ -1,5 +1,7 @@
 //! scCLIP: RNA and open chromatin of the same cells, by contrast.
 
+mod import;
+
 use crate::corpus::{CellBatch, Corpus};
 use crate::error::{Result, TrainError};
 use crate::facts::Facts;
@@ -33,6 +35,7 @@ pub const SCCLIP: Architecture = Architecture {
     weights: "scCLIP .ckpt",
     licence: "none published",
     needs: &[],
+    import: Some(import::import),
     task,
 };
 

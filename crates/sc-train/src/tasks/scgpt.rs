@@ -1,5 +1,7 @@
 //! scGPT and scFormer: expressed genes as tokens, binned values, masked-value prediction.
 
+mod import;
+
 use crate::corpus::{CellBatch, Corpus};
 use crate::error::Result;
 use crate::facts::Facts;
@@ -31,6 +33,8 @@ const EMBEDDING: u64 = u64::MAX;
 pub struct TokenConfig {
     /// Most tokens of a cell, `<cls>` included; a cell with more genes shows a random part.
     pub length: usize,
+    /// Value of `<cls>`.
+    pub cls_value: f32,
     /// Bins of the values, 0 included.
     pub bins: usize,
     /// How ties are broken.
@@ -47,6 +51,7 @@ impl Default for TokenConfig {
     fn default() -> Self {
         Self {
             length: 1200,
+            cls_value: 0.0,
             bins: 51,
             ties: Ties::Random,
             mask: 0.4,
@@ -65,6 +70,7 @@ pub const SCGPT: Architecture = Architecture {
     weights: "scGPT args.json, vocab.json and best_model.pt",
     licence: "MIT",
     needs: &[],
+    import: Some(import::import),
     task,
 };
 
@@ -73,6 +79,7 @@ pub const SCFORMER: Architecture = Architecture {
     name: "scformer",
     paper: "Cui et al., bioRxiv 2022",
     weights: "none published",
+    import: None,
     licence: "none published",
     ..SCGPT
 };
@@ -186,7 +193,7 @@ impl ScGptTask {
         for (i, tokens) in rows.iter().enumerate() {
             let at = i * length;
             input.genes[at] = self.cls();
-            input.values[at] = 0.0;
+            input.values[at] = self.input.cls_value;
             input.padding[at] = false;
             for (k, &(gene, value)) in tokens.iter().enumerate() {
                 let at = at + 1 + k;

@@ -27,6 +27,7 @@ pub const SCHYENA: Architecture = Architecture {
     weights: "none published",
     licence: "ours (safari, HyenaDNA: Apache-2.0)",
     needs: &[],
+    import: None,
     task,
 };
 

@@ -1,6 +1,7 @@
 //! scPRINT: drawn genes, denoising, classes, and generation from the cell tokens.
 
 mod draws;
+mod import;
 mod labels;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
@@ -45,6 +46,7 @@ pub const SCPRINT: Architecture = Architecture {
     weights: "scPRINT v1 .ckpt",
     licence: "MIT (original: GPL-3.0)",
     needs: &[],
+    import: Some(import::import),
     task,
 };
 
@@ -63,7 +65,10 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         "denoise" => ClassTokens::default(),
         _ => ClassTokens::new(facts, &input.classes, input.ontology.as_deref())?,
     };
-    network.classes = labels.classes();
+    // Published classes stand for themselves; others are those of the data.
+    if network.classes.is_empty() {
+        network.classes = labels.classes();
+    }
     network.check()?;
     input.check()?;
     input.length = input.length.min(network.genes);

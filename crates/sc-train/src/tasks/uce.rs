@@ -1,5 +1,7 @@
 //! UCE: sentences of drawn genes, and the question which genes a cell expresses.
 
+mod import;
+
 use crate::corpus::{CellBatch, Corpus};
 use crate::error::{Result, TrainError};
 use crate::facts::Facts;
@@ -33,6 +35,7 @@ pub const UCE: Architecture = Architecture {
     weights: "UCE 4- and 33-layer .torch",
     licence: "MIT",
     needs: &[],
+    import: Some(import::import),
     task,
 };
 
@@ -44,7 +47,17 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
     let input: SentenceInput = spec.input()?;
     let genes = facts.genes.len();
     let proteins = input.proteins.of(&facts.genes)?;
-    let mut located = match &input.chromosomes {
+    let mut located: Vec<Option<Located>> = match &input.chromosomes {
+        _ if facts.places.len() == genes => (FIRST_GENE..)
+            .zip(facts.places.iter())
+            .map(|(token, place)| {
+                place.map(|p| Located {
+                    token,
+                    chromosome: p.chromosome,
+                    start: p.start,
+                })
+            })
+            .collect(),
         Some(path) => {
             let rows = chromosome_rows(path)?;
             let keys: Vec<String> = facts.genes.iter().map(|g| g.to_uppercase()).collect();

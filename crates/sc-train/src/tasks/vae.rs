@@ -31,6 +31,7 @@ pub const VAE: Architecture = Architecture {
     weights: "none",
     licence: "ours (scvi-tools: BSD-3-Clause)",
     needs: &[],
+    import: None,
     task,
 };
 

@@ -1,0 +1,118 @@
+//! UCE's `.torch` files: one state dictionary with the table of all species in it.
+//!
+//! A model of ours knows one species: of the 145,469 rows of the table those of its genes and
+//! chromosomes are kept.
+
+use crate::error::{Result, TrainError};
+use crate::facts::Place;
+use crate::import::{Files, Imported, distinct, gene_list, rows, weight_file};
+use sc_data::genes::vocab::chromosome_rows;
+use sc_data::tokens::uce::SpeciesTable;
+use sc_models::uce::PaddingMode;
+use sc_models::weights::Checkpoint;
+use serde_json::json as object;
+use std::collections::BTreeSet;
+
+use super::FIRST_GENE;
+
+const TABLE: &str = "pe_embedding.weight";
+/// Width of a head in both published models.
+const HEAD: usize = 64;
+
+/// Reads the weights, and what of the table one species needs.
+pub(super) fn import(files: &Files) -> Result<Imported> {
+    let path = weight_file(&files.weights, &[".torch"])?;
+    let genes = gene_list(
+        files.vocabulary.as_ref(),
+        &path,
+        "the gene symbols of the species in the order of its protein embeddings",
+    )?;
+    let missing = |what: &str| TrainError::file(&path, format!("does not say {what}"));
+    let offset = files
+        .offset
+        .ok_or_else(|| missing("where the genes of the species begin; give --offset"))?;
+    let chromosomes = files
+        .chromosomes
+        .as_ref()
+        .ok_or_else(|| missing("where genes lie; give species_chrom.csv with --chromosomes"))?;
+    let all = chromosome_rows(chromosomes)?;
+    let upper: Vec<String> = genes.iter().map(|g| g.to_uppercase()).collect();
+    let located = SpeciesTable::new(&all, &files.species, &upper, offset)?;
+    let scaffolds: BTreeSet<(&str, &str)> = all
+        .iter()
+        .map(|r| (r.species.as_str(), r.chromosome.as_str()))
+        .collect();
+
+    let mut checkpoint = Checkpoint::open(&path)?;
+    let total = checkpoint.rows(TABLE);
+    let first = total.checked_sub(scaffolds.len());
+    let first = first
+        .filter(|f| *f >= offset as usize + genes.len())
+        .ok_or_else(|| {
+            TrainError::file(
+                &path,
+                format!(
+                    "{TABLE} has {total} rows, too few for {} genes from token {offset} on and {} \
+                 chromosomes; the tables belong to another model",
+                    genes.len(),
+                    scaffolds.len()
+                ),
+            )
+        })?;
+    let kept: Vec<usize> = distinct(&genes)
+        .into_iter()
+        .filter(|&i| located.get(&genes[i]).is_some())
+        .collect();
+    if kept.is_empty() {
+        let what = format!("none of the {} genes has a place", genes.len());
+        return Err(TrainError::file(chromosomes, what));
+    }
+    let found: Vec<_> = kept
+        .iter()
+        .filter_map(|&i| located.get(&genes[i]))
+        .collect();
+    let codes: BTreeSet<u32> = found.iter().map(|g| g.chromosome).collect();
+    let codes: Vec<u32> = codes.into_iter().collect();
+    let mut order: Vec<usize> = (0..FIRST_GENE as usize).collect();
+    order.extend(found.iter().map(|g| g.token as usize));
+    order.extend(codes.iter().map(|&c| first + c as usize));
+    // The table is three gigabytes, so it goes before the rest is read.
+    let table = checkpoint.take(TABLE)?;
+    let table = rows(&table, &order).ok_or_else(|| missing("a table of tokens"))?;
+
+    let rows_of = |name: &str| checkpoint.rows(name);
+    let width = rows_of("encoder.0.weight");
+    let binary = [0, 1, 2].map(|i| rows_of(&format!("binary_decoder.{i}.0.weight")));
+    let network = object!({
+        "max_length": rows_of("pos_encoder.pe"),
+        "width": width,
+        "layers": checkpoint.count("transformer_encoder.layers."),
+        "heads": files.heads.unwrap_or((width / HEAD).max(1)),
+        "feed_forward": rows_of("transformer_encoder.layers.0.linear1.weight"),
+        "output": rows_of("decoder.3.weight"),
+        "decoder_hidden": rows_of("decoder.0.0.weight"),
+        "binary_hidden": binary,
+        // What the weights were trained with.
+        "padding": PaddingMode::Compat,
+    });
+    let room = rows_of("pos_encoder.pe").saturating_sub(1 + 2 * codes.len());
+    let input = object!({
+        "sample": room.min(1024),
+        "proteins": { "kind": "random", "dim": table.shape[1] },
+        "species": files.species,
+    });
+    let names = kept.iter().map(|&i| genes[i].clone()).collect();
+    let mut imported = Imported::new("uce", network, input, names);
+    imported.places = found
+        .iter()
+        .map(|g| {
+            Some(Place {
+                chromosome: codes.partition_point(|c| *c < g.chromosome) as u32,
+                start: g.start,
+            })
+        })
+        .collect();
+    imported.weights = checkpoint.into_tensors("module.")?;
+    imported.weights.insert(TABLE.into(), table);
+    Ok(imported)
+}
