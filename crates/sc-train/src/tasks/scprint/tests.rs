@@ -185,3 +185,23 @@ fn what_cannot_be_trained_is_refused_with_a_way_out() {
     );
     assert!(refused(&other, &facts()).contains("knows none of the 4 labels"));
 }
+
+#[test]
+fn networks_are_averages_over_cells() {
+    let spec = spec("denoise", serde_json::json!({}));
+    let task = ScPrintTask::new(&spec, &facts()).unwrap();
+    let device = Device::flex();
+    let model = task.build(&device).unwrap();
+    let found = task.average_attention(&model, &corpus(9), &device).unwrap();
+    let averages = &found.averages;
+    // A base and a depth token come before the genes, and every head is a row of shares.
+    assert_eq!((averages.cell_tokens, averages.heads()), (2, 8));
+    assert_eq!(found.genes.len(), averages.genes.len());
+    let mean = averages.mean(None, sc_models::scprint::network::Scores::Softmax);
+    for row in mean.weights.chunks(mean.size) {
+        assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+    }
+    assert_eq!(mean.without_first(2).size, found.genes.len());
+    let again = task.average_attention(&model, &corpus(9), &device).unwrap();
+    assert_eq!(averages.values, again.averages.values);
+}
