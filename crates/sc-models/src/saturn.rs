@@ -10,6 +10,8 @@
 mod config;
 mod metric;
 mod model;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
 
 pub use config::{Conditioning, Latent, MacrogeneDropout, SaturnConfig, Species};
 pub use metric::SaturnMetric;

@@ -10,6 +10,8 @@ mod inputs;
 mod model;
 pub mod network;
 mod stack;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
 mod transformer;
 
 pub use config::{

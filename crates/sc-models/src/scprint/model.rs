@@ -10,7 +10,7 @@ use crate::init::Init;
 use crate::layers::gradient::reverse_gradient;
 use crate::layers::named::Named;
 use crate::layers::observe::Observer;
-use crate::weights::{Names, replace};
+use crate::weights::{Names, host, replace};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
@@ -360,8 +360,13 @@ impl ModuleMapper for Shrink {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let path = self.path.join(".");
         if path.ends_with("out_proj.weight") || path.ends_with("fc2.weight") {
-            let factor = self.factor;
-            return param.map(|old| replace(&old.clone(), old.detach() * factor));
+            let shape = param.lazy_shape().to_vec();
+            let scaled = host(param.val()).into_iter();
+            let scaled: Vec<f32> = scaled.map(|v| v * self.factor as f32).collect();
+            // Made anew: what an operation yields is no leaf, and cannot be trained.
+            let data = TensorData::new(scaled, shape);
+            let new = Tensor::from_data(data, &param.lazy_device());
+            return param.map(|old| replace(&old, new));
         }
         param
     }

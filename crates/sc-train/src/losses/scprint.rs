@@ -168,3 +168,6 @@ pub fn downsample(counts: &[f32], removed: &[f32], uniform: &[f32], share: f64) 
 pub fn noise_share(noise: f64) -> f64 {
     noise * 1.1
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests;

@@ -1,6 +1,8 @@
 //! SATURN: macrogenes of several species, then triplets across them.
 
 mod species;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
 
 pub use species::{GenesOf, SpeciesGenes};
 

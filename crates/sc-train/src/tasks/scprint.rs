@@ -3,8 +3,12 @@
 mod draws;
 mod import;
 mod labels;
+mod networks;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
 
 pub use labels::{ClassTokens, Labels};
+pub use networks::AverageAttention;
 
 use crate::corpus::{CellBatch, Corpus};
 use crate::error::{Result, TrainError};
@@ -49,6 +53,11 @@ pub const SCPRINT: Architecture = Architecture {
 };
 
 fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+    Ok(Box::new(ScPrintTask::new(spec, facts)?))
+}
+
+/// The parts of a task.
+fn assemble(spec: &ModelSpec, facts: &Facts) -> Result<ScPrintTask> {
     let mut network: ScPrintConfig = spec.network()?;
     let mut input: ScPrintInput = spec.input()?;
     let proteins = input.proteins.of(&facts.genes)?;
@@ -64,8 +73,15 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         _ => ClassTokens::new(facts, &input.classes, input.ontology.as_deref())?,
     };
     // Published classes stand for themselves; others are those of the data.
+    let observed = labels.classes();
     if network.classes.is_empty() {
-        network.classes = labels.classes();
+        network.classes = observed;
+    } else if !observed.is_empty() && observed != network.classes {
+        return Err(TrainError::Config(
+            "scprint: network.classes are not those of the data; leave them out to train classes, or \
+             take objective = 'denoise'"
+                .into(),
+        ));
     }
     network.check()?;
     input.check()?;
@@ -76,7 +92,7 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         // Without a table all genes lie in one row, each at a place of its own.
         (Positions::Genome, None) => (0..known.len()).collect(),
     };
-    Ok(Box::new(ScPrintTask {
+    Ok(ScPrintTask {
         network,
         input,
         vocabulary: Arc::new(vocabulary),
@@ -85,7 +101,7 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         proteins: Arc::new(proteins),
         labels: Arc::new(labels),
         seed: facts.seed,
-    }))
+    })
 }
 
 /// Places along the genome of the genes that are `known`.
@@ -249,6 +265,14 @@ pub struct ScPrintBatch {
 const EMBEDDING: u64 = u64::MAX;
 
 impl ScPrintTask {
+    /// The task that `spec` describes, for data with `facts`.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] for an unusable setting, and whatever is wrong with the files it names.
+    pub fn new(spec: &ModelSpec, facts: &Facts) -> Result<Self> {
+        assemble(spec, facts)
+    }
+
     fn arrange(&self, cells: &CellBatch, epoch: u64) -> Result<ScPrintBatch> {
         let counts = cells
             .counts

@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn the_head_that_knows_the_network_is_chosen_and_others_rows_are_not_read() {
         let n = 30;
-        let edge = |i: usize, j: usize| (i * 13 + j * 7) % 11 == 0;
+        let edge = |i: usize, j: usize| (i * 13 + j * 7).is_multiple_of(11);
         let split = PairSplit::random(&(0..n).collect::<Vec<_>>(), 0.5, 3);
         assert_eq!(split.choose.len() + split.judge.len(), n);
         let head = |h: usize| Network {

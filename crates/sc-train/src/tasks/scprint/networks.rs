@@ -1,0 +1,74 @@
+//! Gene networks of a trained model: averages of queries and keys over the cells of a corpus.
+
+use super::{EMBEDDING, ScPrintTask};
+use crate::corpus::Corpus;
+use crate::error::Result;
+use crate::task::Task;
+use burn::tensor::{Device, Tensor};
+use sc_models::layers::observe::Observer;
+use sc_models::scprint::ScPrint;
+use sc_models::scprint::network::{Averages, QueriesKeys, Shape};
+use sc_models::weights::host;
+
+/// Averages, and which genes of the task's vocabulary they are of.
+#[derive(Clone, Debug)]
+pub struct AverageAttention {
+    /// Averages; their genes are numbered as in `genes`.
+    pub averages: Averages,
+    /// For every gene of the averages its place in the vocabulary.
+    pub genes: Vec<usize>,
+}
+
+/// Keeps queries and keys of every layer.
+#[derive(Default)]
+struct Kept(Vec<Vec<f32>>);
+
+impl Observer for Kept {
+    fn see<const D: usize>(&mut self, name: &str, tensor: &Tensor<D>) {
+        if name.starts_with("qk.") {
+            self.0.push(host(tensor.clone()));
+        }
+    }
+}
+
+impl ScPrintTask {
+    /// Shows every cell of `corpus` to `model` and averages its queries and keys.
+    ///
+    /// Which genes of a cell are shown is a function of seed and cell; a gene that no cell shows is
+    /// left out.
+    ///
+    /// # Errors
+    /// Unreadable data.
+    pub fn average_attention(
+        &self,
+        model: &ScPrint,
+        corpus: &Corpus,
+        device: &Device,
+    ) -> Result<AverageAttention> {
+        let heads = self.network.heads;
+        let shape = Shape {
+            layers: self.network.layers,
+            heads,
+            head: self.network.width / heads,
+            cell_tokens: self.network.cell_tokens(),
+            genes: self.network.genes,
+        };
+        let mut sums = QueriesKeys::new(shape);
+        let minibatches = self.embed_minibatches(corpus);
+        for cells in corpus.stream(&minibatches, None) {
+            let input = self.arrange(&cells?, EMBEDDING)?;
+            let mut kept = Kept::default();
+            model.forward(&input.tokens(Some(&input.counts), device), &mut kept);
+            let width = (shape.cell_tokens + input.length) * 2 * self.network.width;
+            for (i, genes) in input.genes.chunks_exact(input.length).enumerate() {
+                let own = i * width..(i + 1) * width;
+                let layers: Vec<&[f32]> = kept.0.iter().map(|l| &l[own.clone()]).collect();
+                let genes: Vec<usize> = genes.iter().map(|&g| g as usize).collect();
+                sums.add(&layers, &genes);
+            }
+        }
+        let averages = sums.average();
+        let genes = averages.genes.iter().map(|&g| self.known[g]).collect();
+        Ok(AverageAttention { averages, genes })
+    }
+}
