@@ -12,3 +12,6 @@ mod model;
 pub use config::{Combine, Context, HeadConfig, NicheformerConfig, Pooling};
 pub use heads::NicheHead;
 pub use model::{INIT, NAMES, Nicheformer, PAD, Tokens};
+
+#[cfg(all(test, feature = "flex"))]
+mod tests;

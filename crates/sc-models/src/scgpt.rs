@@ -17,3 +17,6 @@ pub use generative::{Asked, Generated};
 pub use heads::Prediction;
 pub use model::{INIT, NAMES, Output, Outputs, ScGpt, Tokens};
 pub use perturb::{PERTURB_NAMES, Perturb};
+
+#[cfg(all(test, feature = "flex"))]
+mod tests;

@@ -3,7 +3,14 @@
 use crate::weights::{self, Names};
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// Names of a module that stands alone.
+pub(crate) const PLAIN: Names = Names {
+    rename: str::to_string,
+    alias: str::to_string,
+    unused: &[],
+};
 
 /// Compares the slope of `loss` along a fixed random direction of all trained parameters with the
 /// difference of two values.
@@ -17,21 +24,78 @@ pub(crate) fn slope_agrees<M: Module>(
     let grads = GradientsParams::from_grads(loss(module).backward(), module);
     let grads = weights::gradients(module, &grads, names);
     assert!(!grads.is_empty());
-    let direction = |name: &str, i: usize| {
-        let hash = name.bytes().fold(i as u32 + 1, |h, b| {
-            (h ^ u32::from(b)).wrapping_mul(0x0100_0193)
-        });
-        (hash >> 8) as f32 / (1u32 << 23) as f32 - 1.0
-    };
-    let mut slope = 0f64;
-    for (name, grad) in &grads {
-        for (i, g) in grad.data.iter().enumerate() {
-            slope += f64::from(*g) * f64::from(direction(name, i));
-        }
+    let all: Vec<&String> = grads.keys().collect();
+    let slope: f64 = grads.iter().map(|(name, g)| along(name, &g.data)).sum();
+    let difference = difference(module, names, &all, &loss, step);
+    let error = (slope - difference).abs() / slope.abs().max(difference.abs()).max(1e-6);
+    assert!(
+        error < tolerance,
+        "slope {slope}, by difference {difference}"
+    );
+}
+
+/// The same for every tensor apart, so that a small gradient does not hide behind a large one.
+///
+/// A tensor without a gradient must not move the loss, unless its name begins as one of `untrained`.
+/// Slopes below a tenth of the largest are held to the error that a tenth may have: differences of
+/// `f32` have no more digits.
+pub(crate) fn slopes_agree<M: Module>(
+    module: &M,
+    names: &Names,
+    untrained: &[&str],
+    loss: impl Fn(&M) -> Tensor<1>,
+    step: f32,
+    tolerance: f64,
+) {
+    let grads = GradientsParams::from_grads(loss(module).backward(), module);
+    let grads = weights::gradients(module, &grads, names);
+    let tensors = weights::tensors(module, names);
+    let trained = |name: &&String| !untrained.iter().any(|u| name.starts_with(u));
+    let slopes: Vec<(&String, f64, f64)> = tensors
+        .keys()
+        .filter(trained)
+        .map(|name| {
+            let slope = grads.get(name).map_or(0.0, |g| along(name, &g.data));
+            let difference = difference(module, names, &[name], &loss, step);
+            (name, slope, difference)
+        })
+        .collect();
+    let largest = slopes.iter().fold(0f64, |m, (_, s, _)| m.max(s.abs()));
+    assert!(largest > 0.0, "nothing has a gradient");
+    for (name, slope, difference) in slopes {
+        let size = slope.abs().max(difference.abs()).max(0.1 * largest);
+        assert!(
+            (slope - difference).abs() < tolerance * size,
+            "{name}: slope {slope}, by difference {difference}; the largest slope is {largest}"
+        );
     }
-    let moved = |by: f32| {
+}
+
+/// The slope along the direction of the tensor `name`.
+fn along(name: &str, grad: &[f32]) -> f64 {
+    let each = grad.iter().enumerate();
+    each.map(|(i, g)| f64::from(*g) * f64::from(direction(name, i)))
+        .sum()
+}
+
+fn direction(name: &str, i: usize) -> f32 {
+    let hash = name.bytes().fold(i as u32 + 1, |h, b| {
+        (h ^ u32::from(b)).wrapping_mul(0x0100_0193)
+    });
+    (hash >> 8) as f32 / (1u32 << 23) as f32 - 1.0
+}
+
+/// The slope by moving the tensors `moved` by `step` both ways.
+fn difference<M: Module>(
+    module: &M,
+    names: &Names,
+    moved: &[&String],
+    loss: &impl Fn(&M) -> Tensor<1>,
+    step: f32,
+) -> f64 {
+    let at = |by: f32| {
         let mut tensors = weights::tensors(module, names);
-        for name in grads.keys() {
+        for &name in moved {
             let tensor = tensors.get_mut(name).unwrap();
             for (i, v) in tensor.data.iter_mut().enumerate() {
                 *v += by * direction(name, i);
@@ -40,10 +104,19 @@ pub(crate) fn slope_agrees<M: Module>(
         let module = weights::load(module.clone(), tensors, names).unwrap();
         f64::from(loss(&module).into_scalar::<f32>())
     };
-    let difference = (moved(step) - moved(-step)) / (2.0 * f64::from(step));
-    let error = (slope - difference).abs() / slope.abs().max(difference.abs()).max(1e-6);
-    assert!(
-        error < tolerance,
-        "slope {slope}, by difference {difference}"
-    );
+    (at(step) - at(-step)) / (2.0 * f64::from(step))
+}
+
+/// Values between −1 and 1 without a pattern.
+pub(crate) fn spread<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+    let n = shape.iter().product::<usize>();
+    let value = |i: usize| ((i * 7919 + i * i) % 503) as f32 / 250.0 - 1.0;
+    Tensor::from_data(TensorData::new((0..n).map(value).collect(), shape), device)
+}
+
+/// A number in which every value of `x` counts differently and bends: a plain sum is constant after a
+/// norm or a softmax.
+pub(crate) fn bent<const D: usize>(x: Tensor<D>) -> Tensor<1> {
+    let weights = spread(x.dims(), &x.device());
+    (x * weights).tanh().sum()
 }

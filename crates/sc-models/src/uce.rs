@@ -11,3 +11,6 @@ mod state0;
 pub use config::{PaddingMode, UceConfig};
 pub use model::{INIT, NAMES, Sentences, Uce};
 pub use state0::{STATE0_NAMES, State0, State0Config};
+
+#[cfg(all(test, feature = "flex"))]
+mod tests;

@@ -214,3 +214,49 @@ pub const NAMES: Names = Names {
     alias: str::to_string,
     unused: &[],
 };
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::init::initialise;
+    use crate::layers::zinb::{nb_nll, zinb_nll};
+    use crate::testing::{slopes_agree, spread};
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        let device = Device::flex().autodiff();
+        let (cells, genes) = (6, 5);
+        let value = |i: usize| ((i * 7919 + i * i) % 7).saturating_sub(2) as f32;
+        let dense: Vec<f32> = (0..cells * genes).map(value).collect();
+        let counts = CsrMatrix::from_dense(genes, &dense);
+        let log_counts = Arc::new(counts.clone().map_values(f32::ln_1p));
+        let totals: Vec<f32> = counts.row_sums().iter().map(|&t| t as f32).collect();
+        let totals = Tensor::<1>::from_data(totals.as_slice(), &device);
+        let batches = Tensor::<1, Int>::from_data([0, 1, 1, 0, 0, 1], &device);
+        let noise = spread([cells, 3], &device);
+        let counts = Arc::new(counts);
+        for zero_inflated in [false, true] {
+            let config = VaeConfig {
+                genes,
+                hidden: 8,
+                layers: 2,
+                latent: 3,
+                dropout: 0.0,
+                batches: 2,
+                zero_inflated,
+            };
+            let model = initialise(Vae::new(&config, &device).unwrap(), 1, INIT);
+            let loss = |m: &Vae| {
+                let latent = m.encode(&log_counts, Phase::Train);
+                let z = latent.sample(noise.clone());
+                let d = m.decode(z, totals.clone(), Some(batches.clone()), Phase::Train);
+                let nll = match d.zero_logits {
+                    Some(zero) => zinb_nll(d.mean, d.dispersion, zero, &counts),
+                    None => nb_nll(d.mean, d.dispersion, &counts),
+                };
+                nll.mean() + latent.divergence().mean()
+            };
+            slopes_agree(&model, &NAMES, &[], loss, 1e-3, 2e-2);
+        }
+    }
+}

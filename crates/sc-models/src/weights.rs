@@ -346,10 +346,10 @@ impl ModuleMapper for Fill<'_> {
     }
 }
 
-/// `new` in the place of `old`: trained if `old` was.
+/// `new` in the place of `old`: trained if `old` was, from here on, even if computed from `old`.
 pub(crate) fn replace<const D: usize>(old: &Tensor<D>, new: Tensor<D>) -> Tensor<D> {
     if old.is_require_grad() {
-        new.require_grad()
+        new.detach().require_grad()
     } else {
         new
     }

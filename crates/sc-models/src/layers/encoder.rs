@@ -130,3 +130,33 @@ pub fn torch_names(path: &str) -> String {
     path.replace("in_proj.weight", "in_proj_weight")
         .replace("in_proj.bias", "in_proj_bias")
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::init::initialise;
+    use crate::testing::{PLAIN, bent, slopes_agree, spread};
+    use burn::tensor::Bool;
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        let device = Device::flex().autodiff();
+        let x = spread([2, 4, 8], &device);
+        let mask = [[false; 4], [false, false, true, true]];
+        let padding = Padding::hidden(Tensor::<2, Bool>::from_data(mask, &device));
+        for activation in [FeedForward::Relu, FeedForward::Gelu] {
+            let config = EncoderConfig {
+                width: 8,
+                layers: 2,
+                heads: 2,
+                feed_forward: 12,
+                dropout: 0.0,
+                epsilon: 1e-5,
+                activation,
+            };
+            let encoder = initialise(Encoder::new(&config, &device), 1, |_| None);
+            let loss = |m: &Encoder| bent(m.forward(x.clone(), Some(&padding), &mut ()));
+            slopes_agree(&encoder, &PLAIN, &[], loss, 1e-3, 2e-2);
+        }
+    }
+}

@@ -143,3 +143,56 @@ pub fn torch_names(path: &str) -> String {
         .collect::<Vec<_>>()
         .join(".")
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::init::initialise;
+    use crate::testing::{PLAIN, bent, slopes_agree};
+    use crate::weights::host;
+    use burn::tensor::TensorData;
+
+    const CELLS: usize = 7;
+    const GENES: usize = 6;
+
+    fn layers() -> Vec<Layer> {
+        let norm = Layer::BatchNorm {
+            channels: 5,
+            epsilon: 1e-3,
+            momentum: 0.1,
+        };
+        let linear = |from, to| Layer::Linear { from, to };
+        vec![linear(GENES, 5), norm, Layer::Relu, linear(5, 3)]
+    }
+
+    fn cells() -> Arc<CsrMatrix> {
+        let value = |i: usize| ((i * 7919 + i * i) % 7).saturating_sub(2) as f32;
+        let dense: Vec<f32> = (0..CELLS * GENES).map(value).collect();
+        Arc::new(CsrMatrix::from_dense(GENES, &dense))
+    }
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        let device = Device::flex().autodiff();
+        let model = initialise(Sequential::new(&layers(), &device), 1, |_| None);
+        let cells = cells();
+        for phase in [Phase::Train, Phase::Eval] {
+            let loss = |m: &Sequential| bent(m.forward_sparse(&cells, phase, "", &mut ()));
+            // Running statistics are no parameters, though in evaluation they count.
+            let untrained = ["slots.1.norm.running"];
+            slopes_agree(&model, &PLAIN, &untrained, loss, 1e-3, 2e-2);
+        }
+    }
+
+    #[test]
+    fn sparse_cells_give_what_dense_ones_give() {
+        let device = Device::flex();
+        let model = initialise(Sequential::new(&layers(), &device), 1, |_| None);
+        let cells = cells();
+        let dense = TensorData::new(cells.to_dense(), [CELLS, GENES]);
+        let dense = Tensor::<2>::from_data(dense, &device);
+        let a = host(model.forward(dense, Phase::Eval, "", &mut ()));
+        let b = host(model.forward_sparse(&cells, Phase::Eval, "", &mut ()));
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5));
+    }
+}

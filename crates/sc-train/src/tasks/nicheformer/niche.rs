@@ -13,6 +13,10 @@ use sc_models::init::initialise;
 use sc_models::nicheformer::{Context, HeadConfig, INIT, NAMES, NicheHead, Nicheformer};
 use sc_models::weights::Names;
 
+/// What to do where the surroundings of cells are not known.
+const WAY_OUT: &str = "add a table [niche] with coordinates = \"spatial\" (a key of obsm), \
+                       label = \"COLUMN\" and within = { nearest = 20 } or { radius = 50.0 }";
+
 /// What the head predicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Goal {
@@ -48,9 +52,7 @@ impl NicheTask {
         let types = || {
             facts.levels.get(&Role::Niche).map(Vec::len).ok_or_else(|| {
                 TrainError::Config(format!(
-                    "objective = '{objective}' needs to know what surrounds a cell: add a table \
-                     [niche] with coordinates = \"spatial\" (a key of obsm), label = \"COLUMN\" and \
-                     radius or neighbours"
+                    "objective = '{objective}' needs to know what surrounds a cell: {WAY_OUT}"
                 ))
             })
         };
@@ -99,9 +101,9 @@ impl Task for NicheTask {
     fn prepare(&self, cells: CellBatch, _: u64) -> Result<NicheInput> {
         let numbers = cells.obs.numbers(Role::Niche, &cells.rows);
         if self.goal != Goal::Label && numbers.is_none() {
-            return Err(TrainError::Config(
-                "the data says nothing of what surrounds its cells".into(),
-            ));
+            return Err(TrainError::Config(format!(
+                "the data says nothing of what surrounds its cells: {WAY_OUT}"
+            )));
         }
         let codes = cells.codes(Role::Label);
         let known = (0i64..).zip(codes).filter(|(_, c)| *c != MISSING);
