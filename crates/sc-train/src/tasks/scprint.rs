@@ -46,7 +46,7 @@ pub const SCPRINT: Architecture = Architecture {
     tokens: "drawn genes with their counts, and a token for every class",
     objectives: &["denoise", "denoise-classes"],
     weights: "scPRINT v1 .ckpt",
-    licence: "MIT (original: GPL-3.0)",
+    licence: "GPL-3.0 (its package says MIT)",
     needs: &[],
     import: Some(import::import),
     task,
