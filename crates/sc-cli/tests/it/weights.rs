@@ -41,9 +41,19 @@ fn weights_of_every_publisher_become_models() {
         ("scgpt", "scgpt-human", vec![], "decoder.fc.0.weight"),
         ("scgpt", "scgpt-finetuned", vec![], "mvc_decoder.W.weight"),
         ("cellplm", "cellplm-gmvae", vec![], "embedder.feat_enc.emb"),
-        ("cellplm", "cellplm-vae", vec![], "decoder.out_layer.dec_1.weight"),
+        (
+            "cellplm",
+            "cellplm-vae",
+            vec![],
+            "decoder.out_layer.dec_1.weight",
+        ),
         ("scprint", "scprint-v1", vec![], "expr_decoder.fc.0.weight"),
-        ("nicheformer", "nicheformer/huggingface", vec![], "embeddings.weight"),
+        (
+            "nicheformer",
+            "nicheformer/huggingface",
+            vec![],
+            "embeddings.weight",
+        ),
         (
             "nicheformer",
             "nicheformer/nicheformer.ckpt",
@@ -75,7 +85,12 @@ fn a_converted_scgpt_embeds_by_its_vocabulary() {
     let expected: Vec<f32> = (0..width).map(|i| given(name, row * width + i)).collect();
     assert_eq!(table.data[..width], expected);
 
-    let cells = dense(folder.path(), "cells.h5ad", 3, &[1.0, 0.0, 4.0, 2.0, 3.0, 0.0]);
+    let cells = dense(
+        folder.path(),
+        "cells.h5ad",
+        3,
+        &[1.0, 0.0, 4.0, 2.0, 3.0, 0.0],
+    );
     let (cells, model) = (cells.display().to_string(), model.display().to_string());
     let vectors = folder.path().join("cells.npy").display().to_string();
     // Two of the file's three genes have names of the model's.
@@ -100,7 +115,14 @@ fn of_uce_the_rows_of_one_species_are_kept() {
     );
     let more = |offset| {
         vec![
-            "--vocab", &symbols, "--chromosomes", &places, "--offset", offset, "--heads", "2",
+            "--vocab",
+            &symbols,
+            "--chromosomes",
+            &places,
+            "--offset",
+            offset,
+            "--heads",
+            "2",
         ]
     };
     for weights in ["uce-4layer", "uce-33layer"] {
@@ -189,7 +211,9 @@ fn hostile_and_broken_files_are_refused_and_run_nothing() {
         let read = Checkpoint::open(&path).and_then(|c| c.into_tensors(""));
         // Its tensors are sound; what lies beside them must not run.
         if !file.contains("runs_beside") {
-            let error = read.err().unwrap_or_else(|| panic!("{file} was read: {why}"));
+            let error = read
+                .err()
+                .unwrap_or_else(|| panic!("{file} was read: {why}"));
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             assert!(error.to_string().contains(&name), "{error}");
         }
