@@ -1,8 +1,9 @@
-//! `step cellplm|scgpt train|embed [key=value …]`: seconds of a step at the published size.
+//! `step cellplm|scgpt|schyena|scclip train|embed [key=value …]`: seconds of a step.
 //!
 //! Prints one JSON line with the same fields as its peers in `benches/peers/`. Sizes: cellplm
 //! `cells genes density hidden layers latent`; scgpt `minibatch tokens vocabulary width layers`;
-//! both `steps threads`.
+//! schyena `minibatch genes width layers`; scclip `minibatch genes peaks density patches width layers`;
+//! all `steps threads`. The first two default to the published size, the others to `small`.
 
 // Figures on standard output are what this program is for.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -13,12 +14,16 @@ use burn::tensor::Device;
 use sc_data::genes::{Across, Vocabulary, match_genes};
 use sc_data::{CsrMatrix, RawCounts};
 use sc_models::cellplm::{CellPlmConfig, HeadConfig, LatentConfig, NormConfig, Objective};
+use sc_models::hyena::ScHyenaConfig;
+use sc_models::scclip::{ScClipConfig, Temperature, TowerConfig};
 use sc_models::scgpt::{CellEmbedding, InputNorm, MvcStyle, ScGptConfig, ValueEncoderConfig};
 use sc_train::adamw::AdamW;
 use sc_train::task::Task;
 use sc_train::tasks::cellplm::{CellPlmTask, SentenceConfig};
+use sc_train::tasks::scclip::{PairedInput, ScClipTask};
 use sc_train::tasks::scgpt::{SPECIAL_TOKENS, ScGptTask, TokenConfig};
-use sc_train::{Corpus, TrainConfig};
+use sc_train::tasks::schyena::{ProfileInput, ScHyenaTask};
+use sc_train::{Corpus, Facts, TrainConfig};
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -68,6 +73,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 "cellplm_step",
                 &task,
                 scfm_benches::counts(cells, genes, density),
+                &gene_names(genes),
                 mode,
                 steps,
             )
@@ -109,30 +115,91 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 "scgpt_step",
                 &task,
                 scfm_benches::counts(cells, genes, density),
+                &gene_names(genes),
                 mode,
                 steps,
             )
         }
-        _ => Err("usage: step cellplm|scgpt train|embed [key=value ...]".into()),
+        Some("schyena") => {
+            let (cells, genes) = (size("minibatch", 4), size("genes", 8000));
+            let width = size("width", 128);
+            let network = ScHyenaConfig {
+                genes,
+                width,
+                layers: size("layers", 4),
+                feed_forward: size("feed_forward", 4 * width),
+                embedding_dropout: 0.0,
+                ..ScHyenaConfig::default()
+            };
+            let task = ScHyenaTask::new(network, ProfileInput::default(), 0);
+            let counts = scfm_benches::counts(cells, genes, 0.1);
+            run(
+                "schyena_step",
+                &task,
+                counts,
+                &gene_names(genes),
+                mode,
+                steps,
+            )
+        }
+        Some("scclip") => {
+            let (cells, genes, peaks) = (
+                size("minibatch", 64),
+                size("genes", 20_000),
+                size("peaks", 100_000),
+            );
+            let width = size("width", 128);
+            let tower = TowerConfig {
+                patches: size("patches", 128),
+                width,
+                layers: size("layers", 4),
+                feed_forward: size("feed_forward", 2 * width),
+                ..TowerConfig::default()
+            };
+            let network = ScClipConfig {
+                atac: tower.clone(),
+                rna: tower,
+                temperature: Temperature::Learned {
+                    log_scale: 2.6592,
+                    largest: None,
+                },
+                ..ScClipConfig::default()
+            };
+            let mut names = gene_names(genes);
+            names.extend((0..peaks).map(|p| format!("chr1:{p}-{}", p + 1)));
+            let facts = Facts {
+                genes: Arc::new(names.clone()),
+                ..Facts::default()
+            };
+            let task = ScClipTask::new(network, PairedInput::default(), &facts)?;
+            let density = sizes.get("density").copied().unwrap_or(0.05);
+            let counts = scfm_benches::counts(cells, names.len(), density);
+            run("scclip_step", &task, counts, &names, mode, steps)
+        }
+        _ => Err("usage: step cellplm|scgpt|schyena|scclip train|embed [key=value ...]".into()),
     }
+}
+
+fn gene_names(genes: usize) -> Vec<String> {
+    (0..genes).map(|g| format!("GENE{g}")).collect()
 }
 
 fn run<T: Task>(
     name: &str,
     task: &T,
     counts: CsrMatrix,
+    names: &[String],
     mode: &str,
     steps: usize,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let (cells, genes) = (counts.rows(), counts.cols());
-    let names: Vec<String> = (0..genes).map(|g| format!("GENE{g}")).collect();
     let rows: Vec<usize> = (0..cells).collect();
     let corpus = Corpus {
         order: sc_train::corpus::Order::Shuffled,
         counts: Arc::new(RawCounts::new(counts)?),
         genes: Arc::new(match_genes(
-            &names,
-            &Vocabulary::new(names.clone())?,
+            names,
+            &Vocabulary::new(names.to_vec())?,
             Across::Same,
         )?),
         batches: Arc::new(vec![0; cells]),

@@ -39,7 +39,8 @@ pub(crate) fn observe(
         let kept: Vec<String> = names
             .iter()
             .zip(&seen)
-            .filter_map(|(n, s)| s.then(|| n.clone()))
+            .filter(|(_, s)| **s)
+            .map(|(n, _)| n.clone())
             .collect();
         if kept.is_empty() {
             return Err(at(

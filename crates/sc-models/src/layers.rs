@@ -5,6 +5,7 @@ pub mod dropout;
 pub mod encoder;
 pub mod flow;
 pub(crate) mod gamma;
+pub mod gelu;
 pub mod gradient;
 #[cfg(feature = "flex")]
 pub(crate) mod host;

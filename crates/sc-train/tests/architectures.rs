@@ -42,11 +42,12 @@ fn data() -> (Corpus, Facts) {
         cell_types: TYPES,
         batches: 2,
         donors: 4,
-        depth: 1000.0,
-        gene_sd: 1.0,
+        depth: 300.0,
+        gene_sd: 0.5,
         dispersion: 200.0,
-        marker_fold: 20.0,
-        marker_fraction: 0.2,
+        marker_fold: 100.0,
+        marker_fraction: 0.4,
+        dropout_slope: 0.0,
         seed: 5,
         ..SimConfig::default()
     };
@@ -86,6 +87,7 @@ fn data() -> (Corpus, Facts) {
             (Role::Species, levels(&["human", "mouse"])),
         ]),
         seed: 1,
+        ..Facts::default()
     };
     let corpus = Corpus {
         counts: Arc::new(RawCounts::new(counts).unwrap()),
@@ -139,7 +141,10 @@ fn tiny(architecture: &str) -> Value {
             json!({ "proteins": { "kind": "random", "dim": 16 } }),
         ),
         "scprint" => (
-            json!({ "width": 32, "layers": 1, "heads": 2, "dropout": 0.0, "class_layers": [16] }),
+            json!({
+                "width": 32, "layers": 1, "heads": 2, "dropout": 0.0, "class_layers": [16],
+                "normalisation": "log",
+            }),
             json!({
                 "proteins": { "kind": "random", "dim": 32 }, "noise": [0.3], "embed_minibatch": CELLS,
             }),
@@ -205,12 +210,13 @@ fn train(
     task: &dyn Trainable,
     corpus: &Corpus,
     steps: u64,
+    learning_rate: f64,
 ) -> sc_train::Result<(Tensors, Vec<(u64, LossTerms)>)> {
     let folder = tempfile::tempdir().unwrap();
     let config = TrainConfig {
         steps,
         minibatch: CELLS,
-        learning_rate: 5e-3,
+        learning_rate,
         warmup: 10,
         weight_decay: 0.0,
         checkpoint_every: 1000,
@@ -230,10 +236,17 @@ fn train(
     Ok((outcome.weights, log))
 }
 
+/// Highest learning rate, for networks this small.
+const RATE: f64 = 5e-3;
+
 fn fit(value: Value, steps: u64) -> Fitted {
+    fit_at(RATE, value, steps)
+}
+
+fn fit_at(rate: f64, value: Value, steps: u64) -> Fitted {
     let (corpus, facts) = data();
     let task = spec(value).task(&facts).unwrap();
-    let (weights, log) = train(&*task, &corpus, steps).unwrap();
+    let (weights, log) = train(&*task, &corpus, steps, rate).unwrap();
     Fitted {
         task,
         corpus,
@@ -243,28 +256,28 @@ fn fit(value: Value, steps: u64) -> Fitted {
 }
 
 impl Fitted {
-    /// Asserts that the loss is below `share` of what it was: means of the first and last few steps.
-    fn fell_below(&self, share: f64) {
+    /// Asserts that a loss is below `share` of what it was: means of the first and last few steps.
+    fn fell_below(&self, term: &str, share: f64) {
         let mean = |steps: &[(u64, LossTerms)]| {
-            steps.iter().map(|(_, l)| l["total"]).sum::<f64>() / steps.len() as f64
+            steps.iter().map(|(_, l)| l[term]).sum::<f64>() / steps.len() as f64
         };
         let (first, last) = (mean(&self.log[..2]), mean(&self.log[self.log.len() - 5..]));
         assert!(
             last < share * first,
-            "from {first} to {last}, {} of it",
+            "{term} from {first} to {last}, {} of it",
             last / first
         );
     }
 
-    /// The vector of cell 5, embedded among the cells at `rows`.
-    fn embedded_among(&self, rows: Vec<usize>) -> Vec<f32> {
+    /// The vector of `cell`, embedded among the cells at `rows`.
+    fn embedded_among(&self, cell: usize, rows: Vec<usize>) -> Vec<f32> {
         let corpus = Corpus {
             rows: Arc::new(rows),
             ..self.corpus.clone()
         };
         let (width, mut vector) = (self.task.dims(), Vec::new());
         let sink = &mut |rows: &[usize], vectors: &[f32]| {
-            if let Some(at) = rows.iter().position(|&r| r == 5) {
+            if let Some(at) = rows.iter().position(|&r| r == cell) {
                 vector = vectors[at * width..(at + 1) * width].to_vec();
             }
             Ok(())
@@ -276,20 +289,33 @@ impl Fitted {
         vector
     }
 
-    /// How far the company of a cell moves its vector, as a share of the largest number in it.
+    /// How far company moves the vector of a cell, as a share of the largest number in it; the most
+    /// among a few cells.
     fn company_matters(&self) -> f32 {
-        let alone = self.embedded_among(vec![5]);
-        let largest = alone.iter().fold(0f32, |m, v| m.max(v.abs()));
-        assert!(largest > 0.0);
-        let all = [vec![40, 5, 17], (0..CELLS).collect()];
-        let vectors = all.map(|rows| self.embedded_among(rows));
-        let differences = vectors.iter().flat_map(|v| v.iter().zip(&alone));
-        differences.fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest
+        let of = |cell: usize| {
+            let alone = self.embedded_among(cell, vec![cell]);
+            let largest = alone.iter().fold(0f32, |m, v| m.max(v.abs()));
+            assert!(largest > 0.0);
+            let company = [vec![40, cell, 17], (0..CELLS).collect()];
+            let vectors = company.map(|rows| self.embedded_among(cell, rows));
+            let differences = vectors.iter().flat_map(|v| v.iter().zip(&alone));
+            differences.fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest
+        };
+        (5..9).map(of).fold(0.0, f32::max)
     }
 
     fn is_embedded_cell_by_cell(&self) {
         let moved = self.company_matters();
         assert!(moved < 1e-5, "{moved}");
+        // Nor may that be because all cells look the same: they differ by ten times as much.
+        let first = self.embedded_among(0, vec![0]);
+        let largest = first.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let others: Vec<f32> = (1..9)
+            .flat_map(|cell| self.embedded_among(cell, vec![cell]))
+            .collect();
+        let pairs = others.iter().zip(first.iter().cycle());
+        let apart = pairs.fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(apart > 1e-4 * largest, "{apart} of {largest}");
     }
 }
 
@@ -306,7 +332,7 @@ fn chromosomes() -> tempfile::NamedTempFile {
 #[test]
 fn cellplm_learns_and_embeds_sentences() {
     let fitted = fit(tiny("cellplm"), 100);
-    fitted.fell_below(0.8);
+    fitted.fell_below("total", 0.8);
     // A sentence is its minibatch: cells attend to each other, by design.
     assert!(fitted.company_matters() > 1e-3);
 }
@@ -315,14 +341,14 @@ fn cellplm_learns_and_embeds_sentences() {
 fn scgpt_learns_and_embeds_cell_by_cell() {
     let fitted = fit(tiny("scgpt"), 100);
     fitted.is_embedded_cell_by_cell();
-    fitted.fell_below(0.2);
+    fitted.fell_below("total", 0.2);
 }
 
 #[test]
 fn scformer_learns_and_embeds_cell_by_cell() {
     let fitted = fit(tiny("scformer"), 100);
     fitted.is_embedded_cell_by_cell();
-    fitted.fell_below(0.15);
+    fitted.fell_below("total", 0.15);
 }
 
 #[test]
@@ -330,21 +356,25 @@ fn uce_learns_and_embeds_cell_by_cell_unless_compat() {
     let file = chromosomes();
     let mut value = tiny("uce");
     value["input"]["chromosomes"] = json!(file.path());
+    let mut fitted = fit_at(2e-3, value.clone(), 150);
+    fitted.fell_below("total", 0.6);
+    // Sentences so short that many miss a chromosome, and are padded.
     value["input"]["sample"] = json!(6);
-    let mut fitted = fit(value.clone(), 100);
+    fitted.task = spec(value.clone()).task(&data().1).unwrap();
     fitted.is_embedded_cell_by_cell();
     // As published, padding is attended to, and there is as much of it as the longest sentence asks.
     value["network"]["padding"] = json!("compat");
     fitted.task = spec(value).task(&data().1).unwrap();
-    assert!(fitted.company_matters() > 1e-3);
-    fitted.fell_below(0.0);
+    fitted.weights = fitted.task.initial(&Device::flex()).unwrap();
+    let moved = fitted.company_matters();
+    assert!(moved > 1e-2, "{moved}");
 }
 
 #[test]
 fn saturn_learns_and_embeds_cell_by_cell() {
     let fitted = fit(tiny("saturn"), 100);
     fitted.is_embedded_cell_by_cell();
-    fitted.fell_below(0.8);
+    fitted.fell_below("total", 0.8);
 }
 
 #[test]
@@ -354,35 +384,35 @@ fn saturn_brings_species_together() {
     value["input"]["reconstruct_share"] = json!(0.0);
     let fitted = fit(value, 60);
     fitted.is_embedded_cell_by_cell();
-    fitted.fell_below(0.2);
+    fitted.fell_below("total", 0.2);
 }
 
 #[test]
 fn scprint_learns_and_embeds_cell_by_cell() {
-    let fitted = fit(with_objective(tiny("scprint"), "denoise-classes"), 80);
+    let fitted = fit_at(2e-3, with_objective(tiny("scprint"), "denoise-classes"), 60);
     fitted.is_embedded_cell_by_cell();
-    fitted.fell_below(0.0);
+    fitted.fell_below("total", 0.85);
 }
 
 #[test]
 fn nicheformer_learns_and_embeds_cell_by_cell() {
     let fitted = fit(tiny("nicheformer"), 150);
     fitted.is_embedded_cell_by_cell();
-    fitted.fell_below(0.7);
+    fitted.fell_below("total", 0.7);
 }
 
 #[test]
 fn nicheformer_learns_what_surrounds_a_cell() {
     for (objective, share) in [
         ("niche-composition", 0.05),
-        ("niche-density", 0.0),
-        ("niche-label", 0.0),
+        ("niche-density", 0.1),
+        ("niche-label", 0.1),
     ] {
         let mut value = with_objective(tiny("nicheformer"), objective);
         value["input"]["head"] = json!({ "extractor": true });
         let fitted = fit(value, 50);
         fitted.is_embedded_cell_by_cell();
-        fitted.fell_below(share);
+        fitted.fell_below("total", share);
     }
 }
 
@@ -390,22 +420,22 @@ fn nicheformer_learns_what_surrounds_a_cell() {
 fn schyena_learns_and_embeds_cell_by_cell() {
     let fitted = fit(tiny("schyena"), 100);
     fitted.is_embedded_cell_by_cell();
-    fitted.fell_below(0.1);
+    fitted.fell_below("total", 0.1);
 }
 
 #[test]
 fn scclip_learns_and_embeds_cell_by_cell() {
     let fitted = fit(tiny("scclip"), 250);
     fitted.is_embedded_cell_by_cell();
-    fitted.fell_below(0.0);
+    fitted.fell_below("total", 0.6);
 }
 
 #[test]
 fn vae_learns_and_embeds_cell_by_cell() {
-    for (objective, share) in [("nb", 0.0), ("zinb", 0.0)] {
+    for (objective, share) in [("nb", 0.75), ("zinb", 0.75)] {
         let fitted = fit(with_objective(tiny("vae"), objective), 200);
         fitted.is_embedded_cell_by_cell();
-        fitted.fell_below(share);
+        fitted.fell_below("total", share);
     }
 }
 
@@ -413,22 +443,22 @@ fn vae_learns_and_embeds_cell_by_cell() {
 fn autoencoder_learns_and_embeds_cell_by_cell() {
     let fitted = fit(tiny("autoencoder"), 150);
     fitted.is_embedded_cell_by_cell();
-    fitted.fell_below(0.12);
+    fitted.fell_below("total", 0.25);
 }
 
 #[test]
 fn mlp_learns_and_embeds_cell_by_cell() {
     let fitted = fit(tiny("mlp"), 50);
     fitted.is_embedded_cell_by_cell();
-    fitted.fell_below(0.05);
+    fitted.fell_below("total", 0.05);
 }
 
 #[test]
 fn islander_learns_and_embeds_cell_by_cell() {
-    for (objective, share) in [("classify-mixup", 0.3), ("classify-mixup-reconstruct", 0.0)] {
+    for (objective, share) in [("classify-mixup", 0.3), ("classify-mixup-reconstruct", 0.2)] {
         let fitted = fit(with_objective(tiny("islander"), objective), 150);
         fitted.is_embedded_cell_by_cell();
-        fitted.fell_below(share);
+        fitted.fell_below("total", share);
     }
 }
 
@@ -542,7 +572,7 @@ fn cells_without_what_the_model_was_built_for_stop_training_with_the_way_out() {
         ),
     ] {
         let task = spec(value).task(&facts).unwrap();
-        let error = train(&*task, &corpus, 1).unwrap_err().to_string();
+        let error = train(&*task, &corpus, 1, RATE).unwrap_err().to_string();
         assert!(error.contains(way_out), "{error}");
     }
 }
@@ -568,7 +598,7 @@ fn every_objective_of_a_cell_without_counts_is_finite() {
             let value = with_objective(tiny(known.name), objective);
             let task = spec(value).task(&facts).unwrap();
             // Two steps: the first must leave weights that give a number again.
-            let trained = train(&*task, &corpus, 2);
+            let trained = train(&*task, &corpus, 2, RATE);
             assert!(
                 trained.is_ok(),
                 "{} {objective}: {:?}",

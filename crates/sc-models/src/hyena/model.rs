@@ -5,11 +5,11 @@ use super::operator::HyenaOperator;
 use crate::error::Result;
 use crate::init::Init;
 use crate::layers::dropout::Dropout;
+use crate::layers::gelu::{gelu, gelu_tanh};
 use crate::layers::observe::Observer;
 use crate::weights::Names;
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::activation::{gelu, gelu_approximate};
 use burn::tensor::{Device, Int, Tensor};
 
 /// Whole profiles of a minibatch of cells.
@@ -184,7 +184,7 @@ impl Block {
         let mixed = self.mixer.forward(self.norm1.forward(x.clone()), &mut ());
         let x = x + self.dropout.forward(mixed);
         let h = self.mlp.fc1.forward(self.norm2.forward(x.clone()));
-        let h = self.mlp.fc2.forward(gelu_approximate(h));
+        let h = self.mlp.fc2.forward(gelu_tanh(h));
         x + self.dropout.forward(h)
     }
 }

@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn gradients_agree_with_differences() {
         let device = Device::flex().autodiff();
-        let model = initialise(Sequential::new(&layers(), &device), 1, |_| None);
+        let model = initialise(Sequential::new(&layers(), &device), 2, |_| None);
         let cells = cells();
         for phase in [Phase::Train, Phase::Eval] {
             let loss = |m: &Sequential| bent(m.forward_sparse(&cells, phase, "", &mut ()));

@@ -3,11 +3,11 @@
 use super::config::TowerConfig;
 use crate::layers::attention::attend;
 use crate::layers::dropout::Dropout;
+use crate::layers::gelu::gelu;
 use crate::layers::observe::Observer;
 use crate::layers::sparse::sparse_linear;
 use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor};
 use sc_data::CsrMatrix;
 use std::sync::Arc;

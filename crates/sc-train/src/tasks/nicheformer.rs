@@ -18,7 +18,7 @@ use sc_data::tokens::Tokenizer;
 use sc_data::tokens::ranks::{self, FIRST_GENE, MaskDraws, MeanMode, RankConfig};
 use sc_models::init::initialise;
 use sc_models::nicheformer::{
-    Context, HeadConfig, INIT, NAMES, Nicheformer, NicheformerConfig, Tokens,
+    Context, HeadConfig, INIT, NAMES, Nicheformer, NicheformerConfig, Pooling, Tokens,
 };
 use sc_models::weights::Names;
 use serde::{Deserialize, Serialize};
@@ -170,7 +170,12 @@ impl NicheformerTask {
             let first = first.copied().unwrap_or(self.input.species);
             rows.push(([first, self.input.assay, self.input.modality], ranked));
         }
-        let length = rows.iter().map(|r| r.1.len()).max().unwrap_or(0) + 3;
+        let longest = rows.iter().map(|r| r.1.len()).max().unwrap_or(0) + 3;
+        // The published mean counts padding, so there must always be as much of it.
+        let length = match self.network.pooling {
+            Pooling::Released => self.network.context_length,
+            Pooling::Masked => longest,
+        };
         let mut out = RankedTokens {
             cells: rows.len(),
             ids: Vec::with_capacity(rows.len() * length),

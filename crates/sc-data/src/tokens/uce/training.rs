@@ -91,7 +91,8 @@ impl TrainingDraw {
             .collect();
         if zero.is_empty() && training.negatives > 0 {
             return Err(DataError::invalid(
-                "every gene of the cell has counts, so there is none to ask for as absent",
+                "every gene of the cell has counts, so there is none to ask for as absent; take more genes \
+                 into the vocabulary, or leave such cells out",
             ));
         }
         let positives = match hidden.len().checked_sub(training.positives) {

@@ -237,11 +237,12 @@ impl LongConv {
         let mut out = vec![0f32; 2 * self.length * CHANNELS];
         for (row, out) in out.chunks_exact_mut(CHANNELS).enumerate() {
             let Some(at) = self.lag(row) else { continue };
-            for i in 0..a {
-                out[i] = total.re[at][i] * scale;
+            let (first, second) = out.split_at_mut(a);
+            for (o, t) in first.iter_mut().zip(&total.re[at]) {
+                *o = t * scale;
             }
-            for i in 0..b {
-                out[a + i] = total.im[at][i] * scale;
+            for (o, t) in second[..b].iter_mut().zip(&total.im[at]) {
+                *o = t * scale;
             }
         }
         out

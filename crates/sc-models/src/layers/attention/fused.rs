@@ -3,7 +3,7 @@
 
 use crate::layers::dropout::Mask;
 use crate::layers::host::HostOp;
-use crate::layers::simd::{Body, vectorised};
+use crate::layers::simd::{Body, exp, vectorised};
 use burn::tensor::{Bool, Tensor};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -315,24 +315,6 @@ fn softmax_row(row: &mut [f32]) {
     row.iter_mut().for_each(|v| *v *= scale);
 }
 
-/// `eˣ` for `x ≤ 0`, within two units in the last place; 0 below −87.
-///
-/// Cody–Waite reduction and a polynomial instead of a call, so that the loop around it vectorises.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    let clamped = x.max(-87.0);
-    // Adding and taking away 1.5 · 2²³ rounds to a whole number without a call.
-    let k = (clamped * std::f32::consts::LOG2_E + 12_582_912.0) - 12_582_912.0;
-    let r = (clamped - k * 0.693_359_4) - k * -2.121_944_4e-4;
-    let p = 1.0
-        + r * (1.0
-            + r * (0.5
-                + r * (0.166_666_67
-                    + r * (0.041_666_67 + r * (0.008_333_334 + r * 0.001_388_889)))));
-    let power = f32::from_bits(((k as i32 + 127) as u32) << 23);
-    if x < -87.0 { 0.0 } else { p * power }
-}
-
 impl HostOp<1> for Attention {
     fn forward(&self, [projected]: [&[f32]; 1]) -> Vec<f32> {
         let s = self.shape;
@@ -377,24 +359,5 @@ impl HostOp<1> for Attention {
             }
         }
         [Some(out)]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::exp;
-
-    #[test]
-    fn exp_is_accurate_on_what_a_softmax_asks() {
-        for i in 0..100_000 {
-            let x = -90.0 * i as f32 / 100_000.0;
-            let exact = f64::from(x).exp();
-            let error = (f64::from(exp(x)) - exact).abs() / exact.max(1e-38);
-            assert!(
-                error < 2.5e-7 || x < -86.9,
-                "exp({x}): relative error {error:e}"
-            );
-        }
-        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
     }
 }
