@@ -7,6 +7,7 @@ use crate::proteins::ProteinTable;
 use sc_data::tokens::macrogenes::{self, Score};
 use sc_models::saturn::SaturnConfig;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Which genes of the file are whose.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,9 @@ pub enum GenesOf {
     Prefix {
         /// What stands between species and symbol.
         separator: String,
+        /// What a species is called there, where that is not its name: `{ human = "hg19" }`.
+        #[serde(default)]
+        names: BTreeMap<String, String>,
     },
 }
 
@@ -75,7 +79,8 @@ impl SpeciesGenes {
             let symbols: Vec<String> = own.iter().map(|(_, s)| s.clone()).collect();
             if symbols.is_empty() {
                 return Err(TrainError::Config(format!(
-                    "saturn: no gene of the vocabulary is of species '{name}'"
+                    "saturn: no gene of the vocabulary is of species '{name}'; leave its cells out, or say \
+                     in input.genes.names how its genes are called"
                 )));
             }
             let source = input.species_proteins.get(name).unwrap_or(&input.proteins);
@@ -146,21 +151,35 @@ fn owners(
     genes: &[String],
     of: &GenesOf,
 ) -> Result<Vec<(Option<usize>, String)>> {
-    let GenesOf::Prefix { separator } = of else {
+    let GenesOf::Prefix {
+        separator,
+        names: called,
+    } = of
+    else {
         return Ok(genes.iter().map(|g| (None, g.clone())).collect());
     };
+    if let Some(name) = called.keys().find(|k| !names.contains(k)) {
+        return Err(TrainError::Config(format!(
+            "saturn: input.genes.names has '{name}', but the species are {}",
+            names.join(", ")
+        )));
+    }
+    let words: Vec<&String> = names.iter().map(|n| called.get(n).unwrap_or(n)).collect();
     genes
         .iter()
         .map(|gene| {
-            let symbol = |name: &String| gene.strip_prefix(name)?.strip_prefix(separator.as_str());
-            // The longest name wins, should one begin with another.
-            let fits = names.iter().enumerate();
-            let fits = fits.filter_map(|(i, n)| Some((n.len(), i, symbol(n)?)));
+            let symbol = |word: &str| gene.strip_prefix(word)?.strip_prefix(separator.as_str());
+            // The longest word wins, should one begin with another.
+            let fits = words.iter().enumerate();
+            let fits = fits.filter_map(|(i, w)| Some((w.len(), i, symbol(w)?)));
             let (_, owner, symbol) = fits.max().ok_or_else(|| {
                 TrainError::Config(format!(
-                    "saturn: gene '{gene}' begins with no species and '{separator}'; the species are \
-                     {}",
-                    names.join(", ")
+                    "saturn: gene '{gene}' begins with no species and '{separator}'; looked for {}",
+                    words
+                        .iter()
+                        .map(|w| w.as_str())
+                        .collect::<Vec<_>>()
+                        .join(", ")
                 ))
             })?;
             Ok((Some(owner), symbol.to_string()))

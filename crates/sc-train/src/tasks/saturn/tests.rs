@@ -202,6 +202,11 @@ fn what_cannot_be_trained_is_refused_with_a_way_out() {
     let mut one = facts();
     one.levels.insert(Role::Species, vec!["frog".into()]);
     assert!(refused(&shared, &one).contains("objective = 'reconstruct'"));
+    let mut renamed = good.clone();
+    renamed.input["genes"]["names"] = serde_json::json!({ "cat": "x" });
+    assert!(refused(&renamed, &facts()).contains("input.genes.names has 'cat'"));
+    renamed.input["genes"]["names"] = serde_json::json!({ "frog": "xt" });
+    assert!(refused(&renamed, &facts()).contains("looked for fish, xt"));
     // With genes that all species share, each has its own copy.
     let task = shared.task(&facts()).unwrap();
     let weights = task.initial(&Device::flex()).unwrap();
