@@ -1,3 +1,5 @@
+//! Tests of hyena.
+
 use super::*;
 use crate::init::{Init, initialise};
 use crate::testing::slope_agrees;

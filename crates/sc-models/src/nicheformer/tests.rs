@@ -1,3 +1,5 @@
+//! Tests of nicheformer.
+
 use super::*;
 use crate::init::{Init, initialise};
 use crate::testing::{bent, slopes_agree};

@@ -1,3 +1,5 @@
+//! Tests of scclip.
+
 use super::*;
 use crate::init::{Init, initialise};
 use crate::testing::slope_agrees;

@@ -1,3 +1,5 @@
+//! Tests of scgpt.
+
 use super::*;
 use crate::init::initialise;
 use crate::layers::norm::Phase;

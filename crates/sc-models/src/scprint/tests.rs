@@ -1,3 +1,5 @@
+//! Tests of scprint.
+
 use super::*;
 use crate::init::initialise;
 use crate::testing::slope_agrees;

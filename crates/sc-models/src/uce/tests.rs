@@ -1,3 +1,5 @@
+//! Tests of uce.
+
 use super::*;
 use crate::init::{Init, initialise};
 use crate::testing::{bent, slopes_agree};

@@ -1,3 +1,5 @@
+//! Tests of hyena longconv.
+
 use super::*;
 use crate::weights::host;
 use burn::tensor::Device;

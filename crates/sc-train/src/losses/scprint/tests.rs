@@ -1,3 +1,5 @@
+//! Tests of losses scprint.
+
 use super::*;
 use burn::tensor::Device;
 use sc_models::weights::host;

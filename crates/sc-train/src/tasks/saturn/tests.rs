@@ -1,3 +1,5 @@
+//! Tests of tasks saturn.
+
 use super::*;
 use crate::config::TrainConfig;
 use crate::corpus::Order;

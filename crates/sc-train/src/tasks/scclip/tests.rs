@@ -1,3 +1,5 @@
+//! Tests of tasks scclip.
+
 use super::*;
 use crate::config::TrainConfig;
 use crate::corpus::Order;

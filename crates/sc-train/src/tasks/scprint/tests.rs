@@ -1,3 +1,5 @@
+//! Tests of tasks scprint.
+
 use super::*;
 use crate::config::TrainConfig;
 use crate::corpus::Order;
@@ -66,7 +68,7 @@ fn spec(objective: &str, input: serde_json::Value) -> ModelSpec {
         },
         "input": settings,
         "train": {
-            "steps": 200, "minibatch": 64, "learning_rate": 3e-3, "warmup": 10,
+            "steps": 500, "minibatch": 64, "learning_rate": 3e-3, "warmup": 10,
             "checkpoint_every": 200,
         },
     }))

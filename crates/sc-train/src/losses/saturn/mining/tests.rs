@@ -1,3 +1,5 @@
+//! Tests of losses saturn mining.
+
 use super::*;
 use crate::losses::saturn::triplet_loss;
 use burn::tensor::{Device, Tensor, TensorData};
