@@ -80,7 +80,6 @@ fn data() -> (Corpus, Facts) {
         genes: Arc::new(names()),
         means: Arc::new(counts.transpose().iter_rows().map(mean).collect()),
         largest: Arc::new(features::largest(&names(), &counts)),
-        places: Arc::default(),
         batches: 2,
         levels: BTreeMap::from([
             (Role::Label, kinds.clone()),
