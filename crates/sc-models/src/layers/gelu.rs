@@ -211,7 +211,8 @@ mod tests {
             let slope = 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner;
             [0.5 * x * (1.0 + t), slope]
         };
-        let forms: [(fn(Tensor<1>) -> Tensor<1>, _); 2] = [(gelu, exact), (gelu_tanh, tanh)];
+        type Form = fn(Tensor<1>) -> Tensor<1>;
+        let forms: [(Form, _); 2] = [(gelu, exact), (gelu_tanh, tanh)];
         for (form, truth) in forms {
             let y = form(x.clone());
             let slope = host(x.grad(&y.clone().sum().backward()).unwrap());
