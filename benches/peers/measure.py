@@ -52,6 +52,18 @@ def counts(cells, genes, density, seed):
     return torch.from_numpy((rng.geometric(0.5, (cells, genes)) * shown).astype(np.float32))
 
 
+ZINB_EPS = 1e-8
+
+
+def zinb(x, mean, theta, logits):
+    """Negative log-likelihood of every entry, as scvi-tools has it."""
+    total = (theta + mean + ZINB_EPS).log()
+    z = theta * ((theta + ZINB_EPS).log() - total) - logits
+    rest = x * ((mean + ZINB_EPS).log() - total) + torch.lgamma(x + theta) - torch.lgamma(theta)
+    more = z + rest - torch.lgamma(x + 1)
+    return torch.nn.functional.softplus(-logits) - torch.where(x < ZINB_EPS, torch.nn.functional.softplus(z), more)
+
+
 def run(name, model, args, loss_of, embed, kind, cells, **told):
     """Times training steps of `loss_of()`, or passes of `embed()`, and prints the line.
 

@@ -11,7 +11,7 @@ species before they are summed to macrogenes.
 import measure
 import torch
 from torch import nn
-from torch.nn.functional import cosine_similarity, softplus
+from torch.nn.functional import cosine_similarity
 
 PRESETS = {
     "small": {
@@ -23,7 +23,7 @@ PRESETS = {
         "width": 256, "protein_width": 5120,
     },
 }  # fmt: skip
-DROPOUT, EPS, GENE_WIDTH = 0.1, 1e-8, 256
+DROPOUT, GENE_WIDTH = 0.1, 256
 
 
 def more(parser):
@@ -32,15 +32,6 @@ def more(parser):
 
 def block(inp, out):
     return nn.Sequential(nn.Linear(inp, out), nn.LayerNorm(out), nn.ReLU(), nn.Dropout(DROPOUT))
-
-
-def zinb(x, mean, theta, logits):
-    """Negative log-likelihood of every entry, as scvi-tools has it."""
-    total = (theta + mean + EPS).log()
-    z = theta * ((theta + EPS).log() - total) - logits
-    rest = x * ((mean + EPS).log() - total) + torch.lgamma(x + theta) - torch.lgamma(theta)
-    more = z + rest - torch.lgamma(x + 1)
-    return softplus(-logits) - torch.where(x < EPS, softplus(z), more)
 
 
 class Saturn(nn.Module):
@@ -74,7 +65,7 @@ class Saturn(nn.Module):
         hidden = self.decoder(torch.cat([z, told], dim=1))
         logits = (self.scale(hidden) @ self.log_weights.exp())[:, self.place(species)]
         mean = logits.softmax(-1) * counts.sum(1, keepdim=True)
-        nll = zinb(counts, mean, self.theta[species].exp(), self.zeros[species](hidden))
+        nll = measure.zinb(counts, mean, self.theta[species].exp(), self.zeros[species](hidden))
         return nll.sum() / len(counts)
 
     def similarity(self, proteins):

@@ -8,41 +8,33 @@ A step: both towers, symmetric cross entropy, backward pass, clipping, AdamW. Ne
 has the lines.
 """
 
-import argparse
 import importlib.util
-import json
-import resource
 import sys
-import time
 import types
 
-import numpy as np
+import measure
 import torch
 from torch import nn
 
-parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--mode", choices=["train", "embed"], default="train")
-parser.add_argument("--scclip", help="folder of the checkout; its own towers are run")
-parser.add_argument("--minibatch", type=int, default=64, help="cells of a step")
-parser.add_argument("--genes", type=int, default=20000)
-parser.add_argument("--peaks", type=int, default=100000)
-parser.add_argument("--density", type=float, default=0.05)
-parser.add_argument("--patches", type=int, default=128)
-parser.add_argument("--width", type=int, default=128)
-parser.add_argument("--layers", type=int, default=4)
-parser.add_argument("--heads", type=int, default=8)
-parser.add_argument("--feed-forward", type=int, default=256)
-parser.add_argument("--steps", type=int, default=3, help="timed steps, after one that warms up")
-parser.add_argument("--threads", type=int, default=2)
-parser.add_argument("--seed", type=int, default=0)
-args = parser.parse_args()
-torch.set_num_threads(args.threads)
-torch.manual_seed(args.seed)
+PRESETS = {
+    "small": {
+        "minibatch": 256, "genes": 20_000, "peaks": 100_000, "patches": 128, "width": 128,
+        "layers": 4, "heads": 8, "feed_forward": 256,
+    },
+    "paper": {
+        "minibatch": 512, "genes": 36_601, "peaks": 1_000_000, "patches": 128, "width": 256,
+        "layers": 6, "heads": 8, "feed_forward": 512,
+    },
+}  # fmt: skip
 DROPOUT, PROJECTION = 0.1, 128
 
 
-def peak_memory():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def more(parser):
+    parser.add_argument("--scclip", help="folder of the checkout; its own towers are run")
+    parser.add_argument("--density", type=float, default=0.05, help="share of values above 0")
+
+
+args = measure.flags(__doc__, PRESETS, more)
 
 
 class Tower(nn.Module):
@@ -121,41 +113,14 @@ rna = torch.rand(args.minibatch, args.genes) * (
     torch.rand(args.minibatch, args.genes) < args.density
 )
 
-before = peak_memory()
-seconds, loss = [], None
-used = time.process_time()
-if args.mode == "train":
-    model.train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05)
-    for _ in range(args.steps + 1):
-        start = time.perf_counter()
-        loss = model(atac, rna)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimiser.step()
-        loss = loss.item()
-        seconds.append(time.perf_counter() - start)
-else:
-    model.eval()
-    with torch.no_grad():
-        for _ in range(args.steps + 1):
-            start = time.perf_counter()
-            sum(x.sum() for x in model.embed(atac, rna)).item()
-            seconds.append(time.perf_counter() - start)
 
-# Well under 1: other work had the cores, and the times say little.
-share = (time.process_time() - used) / (sum(seconds) * args.threads)
-median = float(np.median(seconds[1:]))
-print(json.dumps({
-    "name": "scclip_step", "side": "original" if args.scclip else "torch",
-    "model": "original" if args.scclip else "equivalent", "mode": args.mode,
-    "seconds_per_step": median, "cells_per_second": args.minibatch / median,
-    "seconds_all": seconds[1:], "seconds_warm_up": seconds[0],
-    "processor_share": share,
-    "peak_memory_bytes": peak_memory(), "memory_before_steps_bytes": before,
-    "last_loss": loss, "parameters": sum(p.numel() for p in model.parameters()),
-    "cells": args.minibatch, "genes": args.genes, "peaks": args.peaks,
-    "width": args.width, "layers": args.layers, "heads": args.heads,
-    "threads": torch.get_num_threads(), "torch": torch.__version__,
-}))
+def loss():
+    return model(atac, rna)
+
+
+def embed():
+    return model.embed(atac, rna)
+
+
+kind = "original" if args.scclip else "equivalent"
+measure.run("scclip_step", model, args, loss, embed, kind, args.minibatch, density=args.density)

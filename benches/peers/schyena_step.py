@@ -9,38 +9,27 @@ squared error over hidden values.
 A step: forward pass, loss, backward pass, clipping, AdamW. Needs torch; README.md has the lines.
 """
 
-import argparse
 import importlib.util
-import json
 import math
-import resource
 import sys
-import time
 import types
 
-import numpy as np
+import measure
 import torch
 from torch import nn
 
-parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--mode", choices=["train", "embed"], default="train")
-parser.add_argument("--safari", help="folder of the checkout; its own operator is run")
-parser.add_argument("--minibatch", type=int, default=4, help="cells of a step")
-parser.add_argument("--genes", type=int, default=8000)
-parser.add_argument("--width", type=int, default=128)
-parser.add_argument("--layers", type=int, default=4)
-parser.add_argument("--feed-forward", type=int, default=512)
-parser.add_argument("--steps", type=int, default=3, help="timed steps, after one that warms up")
-parser.add_argument("--threads", type=int, default=2)
-parser.add_argument("--seed", type=int, default=0)
-args = parser.parse_args()
-torch.set_num_threads(args.threads)
-torch.manual_seed(args.seed)
+PRESETS = {
+    "small": {"minibatch": 16, "genes": 8000, "width": 128, "layers": 4, "feed_forward": 512},
+    "paper": {"minibatch": 16, "genes": 19_000, "width": 256, "layers": 4, "feed_forward": 1024},
+}
+
+
+def more(parser):
+    parser.add_argument("--safari", help="folder of the checkout; its own operator is run")
+
+
+args = measure.flags(__doc__, PRESETS, more)
 LENGTH = args.genes + 1
-
-
-def peak_memory():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def safari_operator(folder):
@@ -158,41 +147,14 @@ values = torch.rand(args.minibatch, args.genes) * 3
 values = values * (torch.rand_like(values) < 0.1)
 mask = (values > 0) & (torch.rand_like(values) < 0.15)
 
-before = peak_memory()
-seconds, loss = [], None
-used = time.process_time()
-if args.mode == "train":
-    model.train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    for _ in range(args.steps + 1):
-        start = time.perf_counter()
-        loss = (((model(values, mask) - values) * mask) ** 2).sum() / mask.sum()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        loss = loss.item()
-        seconds.append(time.perf_counter() - start)
-else:
-    model.eval()
-    with torch.no_grad():
-        for _ in range(args.steps + 1):
-            start = time.perf_counter()
-            model.embed(values, None)[:, 0].sum().item()
-            seconds.append(time.perf_counter() - start)
 
-# Well under 1: other work had the cores, and the times say little.
-share = (time.process_time() - used) / (sum(seconds) * args.threads)
-median = float(np.median(seconds[1:]))
-print(json.dumps({
-    "name": "schyena_step", "side": "torch",
-    "model": "safari" if args.safari else "two-sided", "mode": args.mode,
-    "seconds_per_step": median, "cells_per_second": args.minibatch / median,
-    "seconds_all": seconds[1:], "seconds_warm_up": seconds[0],
-    "processor_share": share,
-    "peak_memory_bytes": peak_memory(), "memory_before_steps_bytes": before,
-    "last_loss": loss, "parameters": sum(p.numel() for p in model.parameters()),
-    "cells": args.minibatch, "genes": args.genes,
-    "width": args.width, "layers": args.layers,
-    "threads": torch.get_num_threads(), "torch": torch.__version__,
-}))
+def loss():
+    return (((model(values, mask) - values) * mask) ** 2).sum() / mask.sum()
+
+
+def embed():
+    return model.embed(values, None)[:, 0]
+
+
+kind = "original operator" if args.safari else "equivalent"
+measure.run("schyena_step", model, args, loss, embed, kind, args.minibatch)

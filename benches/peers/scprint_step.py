@@ -13,7 +13,7 @@ Vectors of genes and their places are not trained.
 import measure
 import torch
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits, scaled_dot_product_attention, softplus
+from torch.nn.functional import binary_cross_entropy_with_logits, scaled_dot_product_attention
 
 PRESETS = {
     "small": {
@@ -25,16 +25,7 @@ PRESETS = {
         "classes": 6, "leaves": 100,
     },
 }  # fmt: skip
-DROPOUT, EPS, NOISE = 0.1, 1e-8, 0.66
-
-
-def zinb(x, mean, theta, logits):
-    """Negative log-likelihood of every entry, as scvi-tools has it."""
-    total = (theta + mean + EPS).log()
-    z = theta * ((theta + EPS).log() - total) - logits
-    rest = x * ((mean + EPS).log() - total) + torch.lgamma(x + theta) - torch.lgamma(theta)
-    more = z + rest - torch.lgamma(x + 1)
-    return softplus(-logits) - torch.where(x < EPS, softplus(z), more)
+DROPOUT, NOISE = 0.1, 0.66
 
 
 class Block(nn.Module):
@@ -114,7 +105,7 @@ def loss():
     stays = torch.rand_like(counts) >= NOISE / 2
     noisy = (counts - removed).clamp(min=0) * stays
     cells, *predicted = model(genes, total, noisy, total.squeeze(1))
-    sum_ = zinb(counts, *predicted).mean()
+    sum_ = measure.zinb(counts, *predicted).mean()
     if args.classes:
         unit = nn.functional.normalize(cells, dim=2)
         cos = (unit @ unit.transpose(1, 2)).abs().mean(0)
@@ -123,7 +114,7 @@ def loss():
         wanted = nn.functional.one_hot(labels[:, i], args.leaves).float()
         sum_ = sum_ + 1.5 * binary_cross_entropy_with_logits(decoder(cells[:, 2 + i]), wanted)
     _, *predicted = model(genes, total, cells=cells)
-    return sum_ + zinb(counts, *predicted).mean()
+    return sum_ + measure.zinb(counts, *predicted).mean()
 
 
 measure.run("scprint_step", model, args, loss, embed, "equivalent", args.minibatch)

@@ -95,14 +95,21 @@ fn surroundings(source: &Source, niche: &NicheConfig) -> Result<(Numbers, Vec<St
     Ok((Numbers { width, values }, types))
 }
 
-/// The columns that `spec` names, as codes of a trained model's `levels`. A column that the file
-/// lacks is left out: only training cannot do without it.
+/// The columns that `spec` names, as codes of a trained model's `levels`.
+///
+/// A column that the file lacks is left out, since only training cannot do without it; but of a model
+/// of several species every cell must say which it is of.
 pub(crate) fn observe_as(source: &Source, spec: &ModelSpec, levels: &Levels) -> Result<Obs> {
     let mut obs = Obs::default();
     for (role, column) in &spec.obs {
-        let (Some(kept), Ok((codes, names))) = (levels.get(role), source.values(column)) else {
+        let Some(kept) = levels.get(role) else {
             continue;
         };
+        let needed = *role == Role::Species && kept.len() > 1;
+        if !needed && !source.has(column) {
+            continue;
+        }
+        let (codes, names) = source.values(column)?;
         if let (Role::Species, Some(other)) = (role, names.iter().find(|n| !kept.contains(n))) {
             return Err(TrainError::Config(format!(
                 "{}: obs['{column}'] holds '{other}', but the model was trained on {}; leave these \

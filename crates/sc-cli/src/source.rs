@@ -157,6 +157,12 @@ impl Source {
         Ok(Categories::new(codes, names)?)
     }
 
+    /// Whether every file has this column of `obs`.
+    pub(crate) fn has(&self, column: &str) -> bool {
+        let in_part = |p: &Part| p.file.obs().columns().iter().any(|c| c == column);
+        self.parts.iter().all(in_part)
+    }
+
     /// A column of `obs`, its values shared by all files; a cell without a value has no name's code.
     pub(crate) fn values(&self, column: &str) -> Result<(Vec<u32>, Vec<String>)> {
         let mut each = Vec::with_capacity(self.parts.len());

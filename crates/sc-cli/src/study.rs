@@ -15,21 +15,6 @@ use std::path::Path;
 /// Cells on which variable genes are chosen, at most.
 const HVG_CELLS: usize = 20_000;
 
-/// The `n` most variable genes of the cells at `rows`, or all; positions in the file, ascending.
-pub(crate) fn variable_genes(
-    source: &Source,
-    rows: &[usize],
-    batches: &[u32],
-    n: usize,
-) -> Result<Vec<usize>> {
-    if n == 0 || n >= source.genes.len() {
-        return Ok((0..source.genes.len()).collect());
-    }
-    let rows = sample(rows, batches);
-    let values = source.log_normalized(source.counts.read(&rows)?)?;
-    most_variable(&values, &rows, batches, n)
-}
-
 /// At most so many of `rows`, evenly, from batches that keep two cells.
 pub(crate) fn sample(rows: &[usize], batches: &[u32]) -> Vec<usize> {
     let step = rows.len().div_ceil(HVG_CELLS).max(1);

@@ -5,7 +5,7 @@ use crate::folder::{Genes, ModelConfig};
 use crate::observed::observe;
 use crate::progress::Steps;
 use crate::source::Source;
-use crate::study::{sample, variable_genes};
+use crate::study::{most_variable, sample};
 use burn::tensor::Device;
 use sc_data::CsrMatrix;
 use sc_data::genes::{Across, GeneMatch, Vocabulary, match_genes};
@@ -45,8 +45,17 @@ impl Plan {
                 format!("{} cell to train on; a model needs at least 2", rows.len()),
             ));
         }
-        let wanted = spec.vocabulary.genes;
-        let chosen = variable_genes(source, &rows, &codes, wanted)?;
+        let looked_at = sample(&rows, &codes);
+        let counts = source.counts.read(&looked_at)?;
+        let chosen: Vec<usize> = match spec.vocabulary.genes {
+            n if n == 0 || n >= source.genes.len() => (0..source.genes.len()).collect(),
+            n => most_variable(
+                &source.log_normalized(counts.clone())?,
+                &looked_at,
+                &codes,
+                n,
+            )?,
+        };
         let mut seen = HashSet::new();
         let genes: Vec<String> = chosen
             .into_iter()
@@ -57,10 +66,10 @@ impl Plan {
         let matched = match_genes(&source.genes, &vocabulary, Across::Same)?;
         let (obs, levels) = observe(source, &spec, columns, &rows)?;
         let order = order(source, &spec.train.sampling, &rows)?;
-        let looked_at = matched.apply_matrix(&source.counts.read(&sample(&rows, &codes))?)?;
+        let counts = matched.apply_matrix(&counts)?;
         let genes = Genes {
-            means: expressing_means(&looked_at),
-            largest: sc_train::features::largest(&genes, &looked_at),
+            means: expressing_means(&counts),
+            largest: sc_train::features::largest(&genes, &counts),
             names: genes,
             places: Vec::new(),
         };

@@ -56,6 +56,19 @@ pub fn is_count(value: f32) -> bool {
     value.is_finite() && value >= 0.0 && value.fract() == 0.0
 }
 
+/// `ln(1 + target · x / Σ x)` of every cell; a cell without counts stays as it is.
+pub fn log_normalize(mut matrix: CsrMatrix, target: f64) -> CsrMatrix {
+    for row in 0..matrix.rows() {
+        let total: f64 = matrix.row(row).1.iter().map(|&v| f64::from(v)).sum();
+        if total > 0.0 {
+            let factor = (total / target) as f32;
+            let values = matrix.row_values_mut(row).iter_mut();
+            values.for_each(|v| *v = (*v / factor).ln_1p());
+        }
+    }
+    matrix
+}
+
 /// Values after `normalize_total` and `log1p`: `ln(1 + target · x / library size)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogNormalized(CsrMatrix);
@@ -66,18 +79,7 @@ impl LogNormalized {
     /// A cell without counts stays empty. The arithmetic is scanpy's: `normalize_total(target_sum)`
     /// then `log1p`.
     pub fn from_counts(counts: &RawCounts, target: f64) -> Self {
-        let mut matrix = counts.matrix().clone();
-        for row in 0..matrix.rows() {
-            let total: f64 = matrix.row(row).1.iter().map(|&v| f64::from(v)).sum();
-            if total > 0.0 {
-                let factor = (total / target) as f32;
-                matrix
-                    .row_values_mut(row)
-                    .iter_mut()
-                    .for_each(|v| *v = (*v / factor).ln_1p());
-            }
-        }
-        Self(matrix)
+        Self(log_normalize(counts.matrix().clone(), target))
     }
 
     /// Declares values that the user says are log-normalised already.

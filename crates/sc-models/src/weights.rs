@@ -423,11 +423,12 @@ fn to_f32(dtype: safetensors::Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     Some(match dtype {
         Dtype::F32 => each::<4>(bytes, f32::from_le_bytes),
         Dtype::F64 => each::<8>(bytes, |b| f64::from_le_bytes(b) as f32),
-        Dtype::BF16 => each::<2>(bytes, |b| {
-            f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)
-        }),
+        Dtype::F16 => each::<2>(bytes, |b| half::f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => each::<2>(bytes, |b| half::bf16::from_le_bytes(b).to_f32()),
         Dtype::I64 => each::<8>(bytes, |b| i64::from_le_bytes(b) as f32),
         Dtype::I32 => each::<4>(bytes, |b| i32::from_le_bytes(b) as f32),
+        Dtype::I16 => each::<2>(bytes, |b| f32::from(i16::from_le_bytes(b))),
+        Dtype::I8 => each::<1>(bytes, |b| f32::from(i8::from_le_bytes(b))),
         Dtype::U8 | Dtype::BOOL => bytes.iter().map(|&b| f32::from(b)).collect(),
         _ => return None,
     })

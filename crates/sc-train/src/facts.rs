@@ -15,8 +15,6 @@ pub enum Role {
     Species,
     /// How a cell was measured.
     Assay,
-    /// What a cell was treated with.
-    Perturbation,
     /// What surrounds a cell in its tissue.
     Niche,
 }
@@ -28,7 +26,6 @@ impl Role {
             Self::Label => "label",
             Self::Species => "species",
             Self::Assay => "assay",
-            Self::Perturbation => "perturbation",
             Self::Niche => "niche",
         }
     }

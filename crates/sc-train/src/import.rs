@@ -53,11 +53,18 @@ pub struct Imported {
     pub levels: BTreeMap<Role, Vec<String>>,
     /// Weights by published name.
     pub weights: Tensors,
+    /// The file they were read from.
+    pub file: PathBuf,
 }
 
 impl Imported {
-    /// A model of `architecture` with these settings.
-    pub fn new(architecture: &str, network: Value, input: Value, genes: Vec<String>) -> Self {
+    /// A model of `architecture` with these settings, its weights still to be read from `file`.
+    pub fn new(
+        architecture: &str,
+        (network, input): (Value, Value),
+        genes: Vec<String>,
+        file: PathBuf,
+    ) -> Self {
         Self {
             spec: ModelSpec {
                 architecture: architecture.into(),
@@ -76,6 +83,7 @@ impl Imported {
             batches: vec!["all".into()],
             levels: BTreeMap::new(),
             weights: Tensors::new(),
+            file,
         }
     }
 

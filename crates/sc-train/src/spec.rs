@@ -153,7 +153,7 @@ impl<T: Task> Trainable for T {
     }
 
     fn check(&self, weights: &Tensors, device: &Device) -> Result<()> {
-        let model = self.build(device)?;
+        let model = self.empty(device)?;
         Ok(weights::check(&model, weights, &self.names())?)
     }
 

@@ -10,3 +10,6 @@ pub mod schyena;
 pub mod scprint;
 pub mod uce;
 pub mod vae;
+
+#[cfg(all(test, feature = "flex"))]
+mod tests;

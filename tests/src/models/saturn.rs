@@ -6,13 +6,13 @@ use crate::case::{self, Case};
 use crate::row::Row;
 use burn::tensor::{Device, Tensor, TensorData};
 use sc_data::CsrMatrix;
+use sc_models::layers::lookup::unit;
 use sc_models::layers::observe::Record;
 use sc_models::saturn::{
     Cells, Conditioning, Latent, MacrogeneDropout, NAMES, Output, Saturn, SaturnConfig,
     SaturnMetric, Species,
 };
 use sc_models::weights;
-use sc_train::losses::expression::normalise;
 use sc_train::losses::saturn::mining::{Batch, Neighbours, Pool};
 use sc_train::losses::saturn::{self as objective, triplet_loss};
 use std::collections::BTreeSet;
@@ -216,7 +216,7 @@ pub fn triplets(case: &Case) -> Result<Vec<Row>, String> {
         species.extend(of.iter().map(|_| i as u32));
         labels.extend(of.iter().map(|&l| l as u32));
     }
-    let parts = parts.into_iter().map(|x| normalise(model.forward(x)));
+    let parts = parts.into_iter().map(|x| unit(model.forward(x)));
     let embeddings = Tensor::cat(parts.collect(), 0);
     let [_, dims] = embeddings.dims();
     let host = weights::host(embeddings.clone());

@@ -4,6 +4,7 @@ use super::{Found, add, add_gradients, load};
 use crate::case::Case;
 use crate::row::Row;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use sc_models::layers::lookup::unit;
 use sc_models::layers::norm::Phase;
 use sc_models::layers::observe::Record;
 use sc_models::scgpt::{
@@ -13,7 +14,7 @@ use sc_models::scgpt::{
 use sc_models::weights;
 use sc_train::losses::cross_entropy;
 use sc_train::losses::expression::{
-    elastic_cell_similarity, expressed_nll, masked_mse, masked_relative_error, normalise,
+    elastic_cell_similarity, expressed_nll, masked_mse, masked_relative_error,
 };
 use std::path::Path;
 
@@ -327,7 +328,7 @@ fn predictions(outputs: &Outputs, ours: &mut Found) {
     if let Some(batches) = &outputs.batches {
         add(ours, "dab_output", batches.clone());
     }
-    add(ours, "cell_emb_l2", normalise(outputs.encoded.cell.clone()));
+    add(ours, "cell_emb_l2", unit(outputs.encoded.cell.clone()));
 }
 
 fn ecs(case: &Case, outputs: &Outputs) -> Tensor<1> {

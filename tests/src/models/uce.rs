@@ -10,9 +10,14 @@ use sc_models::uce::{
 };
 use sc_train::losses::tokens::binary_cross_entropy;
 
-fn load_uce(case: &Case, device: &Device) -> Result<Uce, String> {
+/// Rows of every stored tensor, 0 of one that is not there.
+fn stored_rows(case: &Case) -> Result<impl Fn(&str) -> usize, String> {
     let weights = case::read(&case.dir.join("weights.safetensors"))?;
-    let rows = |name: &str| weights.get(name).map_or(0, |w| w.shape[0]);
+    Ok(move |name: &str| weights.get(name).map_or(0, |w| w.shape[0]))
+}
+
+fn load_uce(case: &Case, device: &Device) -> Result<Uce, String> {
+    let rows = stored_rows(case)?;
     let config = UceConfig {
         tokens: rows("pe_embedding.weight"),
         token_dim: case.usize("/token_dim", 0),
@@ -115,8 +120,7 @@ pub fn loss(case: &Case) -> Result<Vec<Row>, String> {
 /// STATE0's training step.
 pub fn state0(case: &Case) -> Result<Vec<Row>, String> {
     let device = Device::flex().autodiff();
-    let weights = case::read(&case.dir.join("weights.safetensors"))?;
-    let rows = |name: &str| weights.get(name).map_or(0, |w| w.shape[0]);
+    let rows = stored_rows(case)?;
     let config = State0Config {
         tokens: rows("pe_embedding.weight"),
         token_dim: case.usize("/token_dim", 0),

@@ -3,9 +3,10 @@
 //! A pickle is parsed, never executed: objects of unknown classes are passed over, and nothing in the
 //! file decides how much memory is asked for beyond what the file holds.
 
-use super::{NamedTensor, Tensors, read_safetensors};
+use super::{NamedTensor, Tensors, read_safetensors, to_f32};
 use crate::error::{ModelError, Result};
 use pytorch_reader::{DType, PickleValue, PytorchReader};
+use safetensors::Dtype;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -98,6 +99,43 @@ impl Checkpoint {
         }
     }
 
+    /// Takes a matrix out, of which only these rows are made numbers: a large table is held once, as
+    /// it is in the file.
+    ///
+    /// # Errors
+    /// As [`Self::take`], and when it is no matrix or has no such row.
+    pub fn take_rows(&mut self, name: &str, rows: &[usize]) -> Result<NamedTensor> {
+        let path = self.path.clone();
+        let fail = |what: String| ModelError::file(&path, format!("tensor {name} {what}"));
+        let &[total, width] = self.shape(name).ok_or_else(|| fail("is missing".into()))? else {
+            return Err(fail("is no matrix".into()));
+        };
+        if let Some(row) = rows.iter().find(|r| **r >= total) {
+            return Err(fail(format!(
+                "has {total} rows, and row {row} is asked for"
+            )));
+        }
+        let gather = |data: &[f32]| {
+            let row = |&r: &usize| &data[r * width..(r + 1) * width];
+            rows.iter().flat_map(row).copied().collect()
+        };
+        let data = match self.tensors.remove(name) {
+            Some(Stored::Torch(tensor)) => {
+                let all = bytes(&path, &tensor)?;
+                let size = all.len() / total.max(1);
+                let row = |&r: &usize| &all[r * size..(r + 1) * size];
+                let some: Vec<u8> = rows.iter().flat_map(row).copied().collect();
+                numbers(&path, &tensor, &some)?
+            }
+            Some(Stored::Read(tensor)) => gather(&tensor.data),
+            None => Vec::new(),
+        };
+        Ok(NamedTensor {
+            shape: vec![rows.len(), width],
+            data,
+        })
+    }
+
     /// All tensors that are left, under names without `prefix` where they have it.
     ///
     /// # Errors
@@ -132,56 +170,51 @@ fn torch(path: &Path) -> Result<PytorchReader> {
 }
 
 fn value(path: &Path, stored: Stored) -> Result<NamedTensor> {
-    let tensor = match stored {
-        Stored::Read(tensor) => return Ok(tensor),
-        Stored::Torch(tensor) => tensor,
-    };
-    let shape = tensor.shape().to_vec();
-    let bytes = tensor.read().map_err(|e| ModelError::file(path, e))?;
-    let data = to_f32(tensor.dtype(), bytes).ok_or_else(|| {
-        ModelError::file(
-            path,
-            format!(
-                "tensor {}: type {:?} is not read",
-                tensor.name,
-                tensor.dtype()
-            ),
-        )
-    })?;
-    Ok(NamedTensor { shape, data })
+    match stored {
+        Stored::Read(tensor) => Ok(tensor),
+        Stored::Torch(tensor) => Ok(NamedTensor {
+            shape: tensor.shape().to_vec(),
+            data: numbers(path, &tensor, &bytes(path, &tensor)?)?,
+        }),
+    }
 }
 
-/// Native-endian bytes as numbers.
-fn to_f32(dtype: DType, bytes: Vec<u8>) -> Option<Vec<f32>> {
-    fn each<const N: usize>(bytes: &[u8], f: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        bytes.as_chunks::<N>().0.iter().map(|c| f(*c)).collect()
-    }
-    Some(match dtype {
-        DType::F32 => each::<4>(&bytes, f32::from_ne_bytes),
-        DType::F64 => each::<8>(&bytes, |b| f64::from_ne_bytes(b) as f32),
-        DType::F16 => each::<2>(&bytes, |b| half(u16::from_ne_bytes(b))),
-        DType::BF16 => each::<2>(&bytes, |b| {
-            f32::from_bits(u32::from(u16::from_ne_bytes(b)) << 16)
-        }),
-        DType::I64 => each::<8>(&bytes, |b| i64::from_ne_bytes(b) as f32),
-        DType::I32 => each::<4>(&bytes, |b| i32::from_ne_bytes(b) as f32),
-        DType::I16 => each::<2>(&bytes, |b| f32::from(i16::from_ne_bytes(b))),
-        DType::I8 => each::<1>(&bytes, |b| f32::from(i8::from_ne_bytes(b))),
-        DType::U8 | DType::Bool => bytes.iter().map(|&b| f32::from(b)).collect(),
-        _ => return None,
+fn bytes(path: &Path, tensor: &pytorch_reader::Tensor) -> Result<Vec<u8>> {
+    tensor.read().map_err(|e| ModelError::file(path, e))
+}
+
+/// Bytes of `tensor`, or of some of its rows, as numbers.
+fn numbers(path: &Path, tensor: &pytorch_reader::Tensor, bytes: &[u8]) -> Result<Vec<f32>> {
+    let found = same_type(tensor.dtype()).and_then(|dtype| to_f32(dtype, bytes));
+    found.ok_or_else(|| {
+        let what = format!(
+            "tensor {}: type {:?} is not read",
+            tensor.name,
+            tensor.dtype()
+        );
+        ModelError::file(path, what)
     })
 }
 
-/// IEEE half precision.
-fn half(bits: u16) -> f32 {
-    let sign = u32::from(bits & 0x8000) << 16;
-    let (exponent, mantissa) = (u32::from(bits >> 10 & 0x1f), u32::from(bits & 0x3ff));
-    match exponent {
-        // Subnormals are multiples of 2⁻²⁴.
-        0 => f32::from_bits(sign | (mantissa as f32 * 2f32.powi(-24)).to_bits()),
-        0x1f => f32::from_bits(sign | 0x7f80_0000 | mantissa << 13),
-        e => f32::from_bits(sign | (e + 112) << 23 | mantissa << 13),
+/// The same type by the name that safetensors give it; `None` for what is no number, and on machines
+/// whose bytes are in another order than the file's.
+fn same_type(dtype: DType) -> Option<Dtype> {
+    if cfg!(target_endian = "big") {
+        return None;
     }
+    Some(match dtype {
+        DType::F32 => Dtype::F32,
+        DType::F64 => Dtype::F64,
+        DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::BF16,
+        DType::I64 => Dtype::I64,
+        DType::I32 => Dtype::I32,
+        DType::I16 => Dtype::I16,
+        DType::I8 => Dtype::I8,
+        DType::U8 => Dtype::U8,
+        DType::Bool => Dtype::BOOL,
+        _ => return None,
+    })
 }
 
 /// What a checkpoint says of how it was made, under `key` (Lightning's `hyper_parameters`); what is no
@@ -207,24 +240,5 @@ fn json(value: PickleValue) -> Value {
             Value::Object(entries.collect())
         }
         PickleValue::None | PickleValue::Bytes(_) | PickleValue::Unsupported(_) => Value::Null,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn half_precision_is_what_the_standard_says() {
-        for (bits, value) in [
-            (0x3c00, 1.0),
-            (0xc000, -2.0),
-            (0x7bff, 65504.0),
-            (0x0001, 2f32.powi(-24)),
-            (0x83ff, -1023.0 * 2f32.powi(-24)),
-            (0x0400, 2f32.powi(-14)),
-            (0x7c00, f32::INFINITY),
-        ] {
-            assert_eq!(super::half(bits), value, "{bits:x}");
-        }
-        assert!(super::half(0x7e00).is_nan());
     }
 }

@@ -4,6 +4,7 @@
 
 use super::total;
 use burn::tensor::Tensor;
+use sc_models::layers::lookup::unit;
 
 /// `Σ m (ŷ − y)² / Σ m` over the whole minibatch; all arguments `[cells, tokens]`.
 pub fn masked_mse(predicted: Tensor<2>, target: Tensor<2>, mask: Tensor<2>) -> Tensor<1> {
@@ -43,15 +44,9 @@ pub fn masked_relative_error(
 /// - cell: `[cells, d]`
 pub fn elastic_cell_similarity(cell: Tensor<2>, threshold: f64) -> Tensor<1> {
     let [n, _] = cell.dims();
-    let unit = normalise(cell);
+    let unit = unit(cell);
     let cos = unit.clone().matmul(unit.transpose());
     let off_diagonal = Tensor::<2>::eye(n, &cos.device()).neg() + 1.0;
     let positive = burn::tensor::activation::relu(cos * off_diagonal);
     ((positive - threshold).square().neg() + 1.0).mean()
-}
-
-/// Every row divided by its Euclidean norm, at least 1e-12.
-pub fn normalise(x: Tensor<2>) -> Tensor<2> {
-    let norm = x.clone().square().sum_dim(1).sqrt().clamp_min(1e-12);
-    x / norm
 }

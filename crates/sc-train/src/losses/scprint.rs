@@ -3,10 +3,10 @@
 //! Source: reference/saturn-uce-scprint-nicheformer.md C3.
 
 use super::{cross_entropy, total};
-use crate::losses::expression::normalise;
 use burn::tensor::activation::log_sigmoid;
 use burn::tensor::{Int, Tensor, TensorData};
 use sc_data::CsrMatrix;
+use sc_models::layers::lookup::unit;
 use sc_models::layers::zinb::zinb_nll;
 use sc_models::scprint::Prediction;
 use std::sync::Arc;
@@ -109,8 +109,8 @@ pub fn classification(
 /// # Shapes
 /// - `cells`: `[minibatch, tokens, d]`
 pub fn token_similarity(cells: Tensor<3>) -> Tensor<1> {
-    let [b, n, d] = cells.dims();
-    let unit = normalise(cells.reshape([b * n, d])).reshape([b, n, d]);
+    let [_, n, _] = cells.dims();
+    let unit = unit(cells);
     let cos = unit.clone().matmul(unit.swap_dims(1, 2)).abs();
     let mean = cos.mean_dim(0).reshape([n, n]);
     let off_diagonal = Tensor::<2>::eye(n, &mean.device()).neg() + 1.0;
@@ -135,7 +135,7 @@ pub enum Contrast {
 pub fn contrast(a: Tensor<2>, b: Tensor<2>, temperature: f64, by: Contrast) -> Tensor<1> {
     let [cells, _] = a.dims();
     let cosines = match by {
-        Contrast::Strict => normalise(a).matmul(normalise(b).transpose()),
+        Contrast::Strict => unit(a).matmul(unit(b).transpose()),
         Contrast::Published => {
             let along = (cells as f64).sqrt();
             let norm_a = a.clone().abs() * along;

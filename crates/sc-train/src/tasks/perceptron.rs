@@ -13,6 +13,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 use sc_data::CsrMatrix;
+use sc_data::counts::log_normalize;
 use sc_data::rng::stream;
 use sc_data::sampler;
 use sc_data::tokens::Tokenizer;
@@ -110,27 +111,6 @@ impl Default for WholeCell {
     }
 }
 
-impl WholeCell {
-    /// `ln(1 + target · x / Σ x)` of every cell; a cell without counts stays 0.
-    pub fn log_normalise(&self, counts: &CsrMatrix) -> CsrMatrix {
-        let mut out = CsrMatrix::empty(0, counts.cols());
-        let mut values = Vec::new();
-        for cell in 0..counts.rows() {
-            let (genes, row) = counts.row(cell);
-            let total: f64 = row.iter().map(|&v| f64::from(v)).sum();
-            let scale = if total > 0.0 {
-                self.target / total
-            } else {
-                0.0
-            };
-            values.clear();
-            values.extend(row.iter().map(|&v| (f64::from(v) * scale).ln_1p() as f32));
-            out.push_row(genes, &values);
-        }
-        out
-    }
-}
-
 /// A perceptron as a task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PerceptronTask {
@@ -182,7 +162,7 @@ impl Task for PerceptronTask {
         let mut partner: Vec<i64> = (0..labelled.len() as i64).collect();
         partner.shuffle(&mut rng);
         Ok(PerceptronInput {
-            cells: Arc::new(self.input.log_normalise(&cells.counts)),
+            cells: Arc::new(log_normalize(cells.counts, self.input.target)),
             labelled,
             labels,
             mixup: Mixup { share, partner },
@@ -238,7 +218,7 @@ impl Task for PerceptronTask {
     }
 
     fn embed(&self, model: &Perceptron, cells: CellBatch, _: &Device) -> Result<Tensor<2>> {
-        let cells = Arc::new(self.input.log_normalise(&cells.counts));
+        let cells = Arc::new(log_normalize(cells.counts, self.input.target));
         Ok(model.encode(&cells, Phase::Eval, &mut ()))
     }
 

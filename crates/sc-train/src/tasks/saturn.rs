@@ -10,7 +10,6 @@ use crate::corpus::{CellBatch, Corpus};
 use crate::error::{Result, TrainError};
 use crate::facts::{Facts, MISSING, Role};
 use crate::losses::Losses;
-use crate::losses::expression::normalise;
 use crate::losses::saturn::mining::{Batch, Neighbours};
 use crate::losses::saturn::{
     cell_nll, divergence, divergence_weight, gene_ranking, label_weights, lasso,
@@ -28,6 +27,7 @@ use sc_data::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::macrogenes::Score;
 use sc_models::init::initialise;
+use sc_models::layers::lookup::unit;
 use sc_models::saturn::{
     Cells, INIT, Latent, MacrogeneDropout, NAMES, Saturn, SaturnConfig, Species,
 };
@@ -301,18 +301,14 @@ impl SaturnTask {
     fn on_device(&self, part: &Part, device: &Device) -> Cells {
         let n = part.places.len();
         let matrix = |v: &Vec<f32>, width: usize| {
-            let data = TensorData::new(v.clone(), [n, width]);
-            (!v.is_empty()).then(|| Tensor::<2>::from_data(data, device))
+            (!v.is_empty()).then(|| {
+                let data = TensorData::new(v.clone(), [n, width]);
+                Tensor::<2>::from_data(data, device)
+            })
         };
         Cells {
-            noise: match part.noise.is_empty() {
-                true => None,
-                false => matrix(&part.noise, self.network.embedding),
-            },
-            keep: match part.keep.is_empty() {
-                true => None,
-                false => matrix(&part.keep, self.network.macrogenes),
-            },
+            noise: matrix(&part.noise, self.network.embedding),
+            keep: matrix(&part.keep, self.network.macrogenes),
             ..part.cells.clone()
         }
     }
@@ -388,7 +384,7 @@ impl SaturnTask {
             };
             let n = known.len();
             let known = Tensor::<1, Int>::from_data(TensorData::new(known, [n]), device);
-            vectors.push(normalise(model.encode(macrogenes.select(0, known))));
+            vectors.push(unit(model.encode(macrogenes.select(0, known))));
         }
         let zero = Tensor::<1>::zeros([1], device);
         if vectors.is_empty() {

@@ -6,7 +6,7 @@ use crate::corpus::{CellBatch, Corpus};
 use crate::error::Result;
 use crate::facts::Facts;
 use crate::losses::Losses;
-use crate::losses::expression::{elastic_cell_similarity, expressed_nll, masked_mse, normalise};
+use crate::losses::expression::{elastic_cell_similarity, expressed_nll, masked_mse};
 use crate::registry::Architecture;
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
@@ -15,6 +15,7 @@ use sc_data::rng::stream;
 use sc_data::sampler;
 use sc_data::tokens::{Ties, Tokenizer, bin_cell, bin_row_highest};
 use sc_models::init::initialise;
+use sc_models::layers::lookup::unit;
 use sc_models::layers::norm::Phase;
 use sc_models::scgpt::{INIT, InputNorm, NAMES, Prediction, ScGpt, ScGptConfig, Tokens};
 use sc_models::weights::Names;
@@ -309,7 +310,7 @@ impl Task for ScGptTask {
 
     fn embed(&self, model: &ScGpt, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
         let tokens = self.on_device(&self.arrange(cells, EMBEDDING)?, device);
-        Ok(normalise(model.encode(&tokens, Phase::Eval, &mut ()).cell))
+        Ok(unit(model.encode(&tokens, Phase::Eval, &mut ()).cell))
     }
 
     fn dims(&self) -> usize {

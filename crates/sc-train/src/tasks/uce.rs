@@ -241,6 +241,10 @@ impl Task for UceTask {
         Ok(model.with_table(Tensor::from_data(data, device)))
     }
 
+    fn empty(&self, device: &Device) -> Result<Uce> {
+        Ok(Uce::new(&self.network, device)?)
+    }
+
     fn names(&self) -> Names {
         NAMES
     }

@@ -35,11 +35,8 @@ pub(super) fn convert(args: &Convert) -> Result<()> {
         means: wanted.means.clone(),
         heads: wanted.heads,
     };
-    let hash = match args.input.file.is_file() {
-        true => hash_file(&args.input.file)?,
-        false => String::new(),
-    };
     let imported = import(&files)?;
+    let hash = hash_file(&imported.file)?;
     let device = sc_models::device::open("flex")?;
     imported
         .check(&device)

@@ -67,7 +67,7 @@ pub(super) fn import(files: &Files) -> Result<Imported> {
         },
     });
     let input = object!({ "cells": 2000, "mask_cells": float("mask_node_rate", 0.75) });
-    let mut imported = Imported::new("cellplm", network, input, genes);
+    let mut imported = Imported::new("cellplm", (network, input), genes, weights);
     imported.batches = numbered(covariate("batch"));
     imported.weights = tensors;
     Ok(imported)

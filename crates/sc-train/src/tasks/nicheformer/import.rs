@@ -52,7 +52,7 @@ pub(super) fn import(files: &Files) -> Result<Imported> {
         ));
     }
     let input = object!({ "mean": if means.is_empty() { "none" } else { "corpus" } });
-    let mut imported = Imported::new("nicheformer", network, input, genes);
+    let mut imported = Imported::new("nicheformer", (network, input), genes, weights);
     imported.means = means;
     imported.weights = found;
     Ok(imported)

@@ -1,13 +1,11 @@
 //! Tests of tasks saturn.
 
 use super::*;
-use crate::config::TrainConfig;
 use crate::corpus::Order;
 use crate::facts::Obs;
-use crate::trainer::{LossTerms, Run, read_log};
+use crate::tasks::tests::train;
 use sc_data::genes::{Across, Vocabulary, match_genes};
 use sc_data::{CsrMatrix, RawCounts};
-use std::sync::atomic::AtomicBool;
 
 /// Genes of each of two species.
 const GENES: usize = 24;
@@ -86,24 +84,6 @@ fn network() -> serde_json::Value {
     })
 }
 
-type Trained = (weights::Tensors, Vec<(u64, LossTerms)>);
-
-fn train(task: &dyn Trainable, corpus: &Corpus, config: &TrainConfig) -> Trained {
-    let folder = tempfile::tempdir().unwrap();
-    let run = Run {
-        corpus,
-        config,
-        seed: 3,
-        fingerprint: "",
-        folder: folder.path(),
-        device: &Device::flex().autodiff(),
-        stop: &AtomicBool::new(false),
-    };
-    let outcome = task.train(&run, &mut |_| {}).unwrap();
-    let log = read_log(&folder.path().join("train.jsonl")).unwrap();
-    (outcome.weights, log)
-}
-
 /// Embeddings of all cells, by row.
 fn embed(task: &dyn Trainable, weights: &weights::Tensors, corpus: &Corpus) -> Vec<Vec<f32>> {
     let mut found = vec![Vec::new(); corpus.rows.len()];
@@ -127,7 +107,7 @@ fn overfits_64_cells_of_two_species() {
         network["latent"] = latent.into();
         let spec = spec("reconstruct", network);
         let task = spec.task(&facts()).unwrap();
-        let (_, log) = train(&*task, &corpus(64), &spec.train);
+        let (_, log) = train(&*task, &corpus(64), &spec.train, 3);
         let nll = |at: usize| log[at].1["nll"];
         // What is left is the entropy of the counts themselves.
         assert!(nll(199) < 0.7 * nll(0), "{latent}: {} {}", nll(0), nll(199));
@@ -140,7 +120,7 @@ fn triplets_bring_the_same_types_of_two_species_together() {
     let spec = spec("cross-species", network());
     let task = spec.task(&facts()).unwrap();
     let corpus = corpus(96);
-    let (weights, log) = train(&*task, &corpus, &spec.train);
+    let (weights, log) = train(&*task, &corpus, &spec.train, 3);
     assert!(log[99].1.contains_key("nll") && log[100].1.contains_key("triplets"));
     let vectors = embed(&*task, &weights, &corpus);
     let cosine = |a: &[f32], b: &[f32]| {

@@ -44,7 +44,7 @@ pub(super) fn import(files: &Files) -> Result<Imported> {
         "normalize": true,
     });
     let input = object!({ "scale": "none", "leave_out": [] });
-    let mut imported = Imported::new("scclip", network, input, features);
+    let mut imported = Imported::new("scclip", (network, input), features, path);
     imported.weights = checkpoint.into_tensors("")?;
     Ok(imported)
 }

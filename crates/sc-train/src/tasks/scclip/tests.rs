@@ -1,14 +1,12 @@
 //! Tests of tasks scclip.
 
 use super::*;
-use crate::config::TrainConfig;
 use crate::corpus::Order;
-use crate::trainer::{LossTerms, Run, read_log, train};
+use crate::tasks::tests::{by_heart, mean, train};
 use sc_data::RawCounts;
 use sc_data::genes::{Across, Vocabulary, match_genes};
 use sc_models::scclip::{Temperature, TowerConfig};
-use sc_models::weights::host;
-use std::sync::atomic::AtomicBool;
+use sc_models::weights::{self, host};
 
 const GENES: usize = 24;
 const PEAKS: usize = 40;
@@ -77,35 +75,16 @@ fn task(input: PairedInput) -> ScClipTask {
 #[test]
 fn overfits_64_cells() {
     let (corpus, task) = (corpus(64), task(PairedInput::default()));
-    let folder = tempfile::tempdir().unwrap();
-    let config = TrainConfig {
-        steps: 200,
-        minibatch: 64,
-        learning_rate: 3e-3,
-        warmup: 20,
-        checkpoint_every: 1000,
-        ..TrainConfig::default()
-    };
-    let run = Run {
-        corpus: &corpus,
-        config: &config,
-        seed: 1,
-        fingerprint: "",
-        folder: folder.path(),
-        device: &Device::flex().autodiff(),
-        stop: &AtomicBool::new(false),
-    };
-    let trained = train(&task, &run, |_| {}).unwrap();
-    let log = read_log(&folder.path().join("train.jsonl")).unwrap();
-    let mean = |steps: &[(u64, LossTerms)]| {
-        steps.iter().map(|(_, l)| l["total"]).sum::<f64>() / steps.len() as f64
-    };
-    let (first, last) = (mean(&log[..3]), mean(&log[log.len() - 10..]));
+    let (weights, log) = train(&task, &corpus, &by_heart(200), 1);
+    let (first, last) = (
+        mean(&log[..3], "total"),
+        mean(&log[log.len() - 10..], "total"),
+    );
     assert!(last < 0.1 * first, "{first} {last}");
     // Every cell finds its other half.
+    let model = weights::load(task.build(&Device::flex()).unwrap(), weights, &NAMES).unwrap();
     let cells = corpus.read(&corpus.rows).unwrap();
-    let [a, r] =
-        [Modality::Atac, Modality::Rna].map(|m| host(task.embed_half(&trained.model, &cells, m)));
+    let [a, r] = [Modality::Atac, Modality::Rna].map(|m| host(task.embed_half(&model, &cells, m)));
     let like = |i: usize, j: usize| (0..16).map(|k| a[i * 16 + k] * r[j * 16 + k]).sum::<f32>();
     let found = (0..64)
         .filter(|&i| (0..64).all(|j| like(i, j) <= like(i, i)))

@@ -91,7 +91,7 @@ pub(super) fn import(files: &Files) -> Result<Imported> {
         tensors.insert(TABLE.into(), table);
     }
     let genes = kept.iter().map(|&i| vocabulary.genes[i].clone()).collect();
-    let mut imported = Imported::new("scgpt", network, input, genes);
+    let mut imported = Imported::new("scgpt", (network, input), genes, weights);
     imported.batches = numbered(domains.max(batches));
     imported.weights = tensors;
     Ok(imported)

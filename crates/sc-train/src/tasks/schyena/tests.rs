@@ -1,13 +1,11 @@
 //! Tests of tasks schyena.
 
 use super::*;
-use crate::config::TrainConfig;
 use crate::corpus::Order;
-use crate::trainer::{Run, read_log, train};
+use crate::tasks::tests::{by_heart, mean, train};
 use sc_data::genes::{Across, Vocabulary, match_genes};
 use sc_data::{CsrMatrix, RawCounts};
 use sc_models::weights::host;
-use std::sync::atomic::AtomicBool;
 
 const GENES: usize = 30;
 
@@ -51,30 +49,11 @@ fn task(permute: Option<u64>) -> ScHyenaTask {
 #[test]
 fn overfits_64_cells() {
     let (corpus, task) = (corpus(64), task(None));
-    let folder = tempfile::tempdir().unwrap();
-    let config = TrainConfig {
-        steps: 300,
-        minibatch: 64,
-        learning_rate: 3e-3,
-        warmup: 20,
-        checkpoint_every: 1000,
-        ..TrainConfig::default()
-    };
-    let run = Run {
-        corpus: &corpus,
-        config: &config,
-        seed: 1,
-        fingerprint: "",
-        folder: folder.path(),
-        device: &Device::flex().autodiff(),
-        stop: &AtomicBool::new(false),
-    };
-    train(&task, &run, |_| {}).unwrap();
-    let log = read_log(&folder.path().join("train.jsonl")).unwrap();
-    let mean = |steps: &[(u64, crate::trainer::LossTerms)]| {
-        steps.iter().map(|(_, l)| l["mse_masked"]).sum::<f64>() / steps.len() as f64
-    };
-    let (first, last) = (mean(&log[..3]), mean(&log[log.len() - 20..]));
+    let (_, log) = train(&task, &corpus, &by_heart(300), 1);
+    let (first, last) = (
+        mean(&log[..3], "mse_masked"),
+        mean(&log[log.len() - 20..], "mse_masked"),
+    );
     assert!(last < 0.05 * first, "{first} {last}");
 }
 

@@ -78,7 +78,7 @@ pub(super) fn import(files: &Files) -> Result<Imported> {
         "likelihood": if flag("zinb") == Some(false) { "mean" } else { "zinb" },
         "cell_decoder": if has("mvc_decoder.") { "inner-product" } else { "none" },
     });
-    let mut imported = Imported::new("scprint", network, object!({}), genes);
+    let mut imported = Imported::new("scprint", (network, object!({})), genes, path);
     imported.weights = weights;
     Ok(imported)
 }

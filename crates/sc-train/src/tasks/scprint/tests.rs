@@ -1,15 +1,13 @@
 //! Tests of tasks scprint.
 
 use super::*;
-use crate::config::TrainConfig;
 use crate::corpus::Order;
 use crate::facts::Obs;
-use crate::trainer::{LossTerms, Run, read_log};
+use crate::tasks::tests::train;
 use sc_data::RawCounts;
 use sc_data::genes::{Across, Vocabulary, match_genes};
 use sc_models::weights::Tensors;
 use std::io::Write as _;
-use std::sync::atomic::AtomicBool;
 
 const GENES: usize = 30;
 const LABELS: [&str; 4] = ["lymphocyte", "T cell", "B cell", "neuron"];
@@ -75,22 +73,6 @@ fn spec(objective: &str, input: serde_json::Value) -> ModelSpec {
     .unwrap()
 }
 
-fn train(spec: &ModelSpec, corpus: &Corpus, config: &TrainConfig) -> Vec<(u64, LossTerms)> {
-    let folder = tempfile::tempdir().unwrap();
-    let run = Run {
-        corpus,
-        config,
-        seed: 5,
-        fingerprint: "",
-        folder: folder.path(),
-        device: &Device::flex().autodiff(),
-        stop: &AtomicBool::new(false),
-    };
-    let task = spec.task(&facts()).unwrap();
-    task.train(&run, &mut |_| {}).unwrap();
-    read_log(&folder.path().join("train.jsonl")).unwrap()
-}
-
 fn ontology() -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let term = |id: &str, name: &str, above: &str| {
@@ -116,7 +98,8 @@ fn overfits_64_cells_with_classes_over_an_ontology() {
             "contrast": { "temperature": 0.5, "weight": 0.01 },
         }),
     );
-    let log = train(&spec, &corpus(64), &spec.train);
+    let task = spec.task(&facts()).unwrap();
+    let (_, log) = train(&*task, &corpus(64), &spec.train, 5);
     let (first, last) = (&log[0].1, &log[log.len() - 1].1);
     // What is left of counts is their entropy.
     for (term, share) in [("denoise", 0.6), ("generate", 0.6), ("classes", 0.1)] {

@@ -5,7 +5,7 @@
 
 use crate::error::{Result, TrainError};
 use crate::facts::Place;
-use crate::import::{Files, Imported, distinct, gene_list, rows, weight_file};
+use crate::import::{Files, Imported, distinct, gene_list, weight_file};
 use sc_data::genes::vocab::chromosome_rows;
 use sc_data::tokens::uce::SpeciesTable;
 use sc_models::uce::PaddingMode;
@@ -76,9 +76,7 @@ pub(super) fn import(files: &Files) -> Result<Imported> {
     let mut order: Vec<usize> = (0..FIRST_GENE as usize).collect();
     order.extend(found.iter().map(|g| g.token as usize));
     order.extend(codes.iter().map(|&c| first + c as usize));
-    // The table is three gigabytes, so it goes before the rest is read.
-    let table = checkpoint.take(TABLE)?;
-    let table = rows(&table, &order).ok_or_else(|| missing("a table of tokens"))?;
+    let table = checkpoint.take_rows(TABLE, &order)?;
 
     let rows_of = |name: &str| checkpoint.rows(name);
     let width = rows_of("encoder.0.weight");
@@ -102,7 +100,7 @@ pub(super) fn import(files: &Files) -> Result<Imported> {
         "species": files.species,
     });
     let names = kept.iter().map(|&i| genes[i].clone()).collect();
-    let mut imported = Imported::new("uce", network, input, names);
+    let mut imported = Imported::new("uce", (network, input), names, path);
     imported.places = found
         .iter()
         .map(|g| {
