@@ -8,6 +8,7 @@
 //! No file formats live here but weights; counts arrive as [`sc_data::CsrMatrix`].
 
 pub mod cellplm;
+pub mod composed;
 pub mod device;
 pub mod error;
 pub mod hyena;

@@ -14,6 +14,7 @@ pub mod facts;
 pub mod features;
 pub mod import;
 pub mod losses;
+pub mod places;
 pub mod proteins;
 pub mod registry;
 pub mod spec;

@@ -46,6 +46,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     tasks::nicheformer::NICHEFORMER,
     tasks::schyena::SCHYENA,
     tasks::scclip::SCCLIP,
+    tasks::composed::COMPOSED,
     tasks::vae::VAE,
     tasks::perceptron::AUTOENCODER,
     tasks::perceptron::MLP,

@@ -1,6 +1,7 @@
 //! The architectures as tasks: tokens, objective, embedding. One room each.
 
 pub mod cellplm;
+pub mod composed;
 pub mod nicheformer;
 pub mod perceptron;
 pub mod saturn;

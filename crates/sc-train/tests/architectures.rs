@@ -175,6 +175,10 @@ fn tiny(architecture: &str) -> Value {
                 json!({}),
             )
         }
+        "composed" => (
+            json!({ "width": 32, "layers": 1, "feed_forward": 32, "dropout": 0.0 }),
+            json!({ "tokens": { "kind": "bins", "bins": 6 } }),
+        ),
         "vae" => (
             json!({ "hidden": 32, "latent": 8, "dropout": 0.0 }),
             json!({ "kl_warmup": 1000 }),
@@ -431,6 +435,13 @@ fn scclip_learns_and_embeds_cell_by_cell() {
 }
 
 #[test]
+fn composed_learns_and_embeds_cell_by_cell() {
+    let fitted = fit(tiny("composed"), 100);
+    fitted.is_embedded_cell_by_cell();
+    fitted.fell_below("total", 0.3);
+}
+
+#[test]
 fn vae_learns_and_embeds_cell_by_cell() {
     for (objective, share) in [("nb", 0.75), ("zinb", 0.75)] {
         let fitted = fit(with_objective(tiny("vae"), objective), 200);
@@ -508,6 +519,7 @@ fn an_unknown_setting_is_told_those_that_exist() {
 fn needed(architecture: &str, objective: &str) -> Option<&'static str> {
     match (architecture, objective) {
         ("mlp" | "islander", _)
+        | ("composed", "classify")
         | ("saturn", "cross-species")
         | ("scprint", "denoise-classes")
         | ("nicheformer", "niche-label") => Some("[obs] label = \"COLUMN\""),

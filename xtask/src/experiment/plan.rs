@@ -268,11 +268,18 @@ fn integer(v: u64) -> Result<i64, Error> {
         .map_err(|_| Error::config("seeds", format!("{v} does not fit; use seeds below 2^63")))
 }
 
-/// Puts the values of `over` on top of those of `base`, table by table.
+/// Puts the values of `over` on top of those of `base`, table by table. A table of another `kind` is
+/// another thing, so it replaces the one that was there.
 fn merge(base: &mut Table, over: &Table) {
+    let other = |old: &Table, new: &Table| {
+        let kind = new.get("kind");
+        kind.is_some() && kind != old.get("kind")
+    };
     for (key, value) in over {
         match (base.get_mut(key), value) {
-            (Some(Value::Table(inner)), Value::Table(over)) => merge(inner, over),
+            (Some(Value::Table(inner)), Value::Table(over)) if !other(inner, over) => {
+                merge(inner, over);
+            }
             _ => {
                 base.insert(key.clone(), value.clone());
             }

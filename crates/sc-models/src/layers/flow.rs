@@ -6,7 +6,7 @@ use super::observe::Observer;
 use burn::module::Module;
 use burn::nn::{Gelu, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::{sigmoid, softmax};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Bool, Device, Tensor};
 
 /// Added inside every inner product, as in the original.
 const EPSILON: f64 = 1e-6;
@@ -51,11 +51,38 @@ impl FlowAttention {
     /// # Shapes
     /// - input, output: `[cells, d]`
     pub fn forward(&self, input: Tensor<2>, seen: &mut impl Observer) -> Tensor<2> {
-        let [n, d] = input.dims();
+        self.attend(input.unsqueeze_dim::<3>(0), None, seen)
+            .squeeze_dim::<2>(0)
+    }
+
+    /// Attends within every sentence; padding, true in `padding` `[sentences, n]`, is not seen, and
+    /// its own output means nothing.
+    ///
+    /// # Shapes
+    /// - input, output: `[sentences, n, d]`
+    pub fn attend(
+        &self,
+        input: Tensor<3>,
+        padding: Option<&Tensor<2, Bool>>,
+        seen: &mut impl Observer,
+    ) -> Tensor<3> {
+        let [b, n, d] = input.dims();
         let h = self.heads;
-        let split = |t: Tensor<2>| t.reshape([n, h, d / h]).swap_dims(0, 1);
-        let q = split(sigmoid(self.query_projection.forward(input.clone())));
-        let k = split(sigmoid(self.key_projection.forward(input.clone())));
+        let split = |t: Tensor<3>| {
+            let parts = t.reshape([b, n, h, d / h]).swap_dims(1, 2);
+            parts.reshape([b * h, n, d / h])
+        };
+        let padding = padding.map(|p| {
+            let heads = p.clone().reshape([b, 1, n, 1]).expand([b, h, n, 1]);
+            heads.reshape([b * h, n, 1])
+        });
+        // What is padding neither sends nor receives.
+        let shown = |t: Tensor<3>| match &padding {
+            Some(p) => t.clone().mask_fill(p.clone().expand(t.dims()), 0.0),
+            None => t,
+        };
+        let q = shown(split(sigmoid(self.query_projection.forward(input.clone()))));
+        let k = shown(split(sigmoid(self.key_projection.forward(input.clone()))));
         let v = split(self.value_projection.forward(input));
 
         let (qe, ke) = (q.clone() + EPSILON, k.clone() + EPSILON);
@@ -79,16 +106,22 @@ impl FlowAttention {
         seen.see("attn.conserved_source_unclamped", &conserved_source);
         // Queries and keys are the same cells, so the original's factor n_queries / n_keys is 1.
         let allocation = sigmoid(conserved_sink);
-        let competition = softmax(conserved_source.clamp(-1.0, 1.0), 1) * n as f64;
+        let source = conserved_source.clamp(-1.0, 1.0);
+        let competition = match &padding {
+            Some(p) => {
+                let cells = p.clone().bool_not().float().sum_dim(1);
+                softmax(source.mask_fill(p.clone(), f32::NEG_INFINITY), 1) * cells
+            }
+            None => softmax(source, 1) * n as f64,
+        };
         seen.see("attn.sink_allocation", &allocation);
         seen.see("attn.source_competition", &competition);
 
         let context = k.swap_dims(1, 2).matmul(v * competition);
         let context = (q * sink_incoming).matmul(context) * allocation;
         seen.see("attn.context", &context);
-        let context = self
-            .dropout
-            .forward(context.swap_dims(0, 1).reshape([n, d]));
+        let context = context.reshape([b, h, n, d / h]).swap_dims(1, 2);
+        let context = self.dropout.forward(context.reshape([b, n, d]));
         self.out_projection.forward(context)
     }
 }
@@ -152,3 +185,36 @@ pub const NAMES: crate::weights::Names = crate::weights::Names {
     alias: str::to_string,
     unused: &[],
 };
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::init::initialise;
+    use crate::testing::{PLAIN, bent, slopes_agree, spread};
+    use crate::weights::host;
+
+    #[test]
+    fn padding_is_not_seen_and_gradients_agree_with_differences() {
+        let device = Device::flex().autodiff();
+        let layer = initialise(FlowAttention::new(8, 2, 0.0, &device), 1, |_| None);
+        let x = spread([2, 5, 8], &device);
+        let mask = [[false; 5], [false, false, false, true, true]];
+        let padding = Tensor::<2, Bool>::from_data(mask, &device);
+        let both = layer.attend(x.clone(), Some(&padding), &mut ());
+        let alone = |i: usize, n: usize| {
+            let own = x.clone().narrow(0, i, 1).narrow(1, 0, n).reshape([n, 8]);
+            host(layer.forward(own, &mut ()))
+        };
+        for (i, n) in [(0, 5), (1, 3)] {
+            let padded = host(both.clone().narrow(0, i, 1).narrow(1, 0, n));
+            for (a, b) in padded.iter().zip(alone(i, n)) {
+                assert!((a - b).abs() < 1e-6, "{a} {b}");
+            }
+        }
+        let loss = |m: &FlowAttention| {
+            let y = m.attend(x.clone(), Some(&padding), &mut ());
+            bent(y.clone().narrow(1, 0, 3)) + bent(y.narrow(0, 0, 1))
+        };
+        slopes_agree(&layer, &PLAIN, &[], loss, 1e-3, 2e-2);
+    }
+}

@@ -7,17 +7,16 @@ use crate::error::{Result, TrainError};
 use crate::facts::Facts;
 use crate::losses::Losses;
 use crate::losses::tokens::binary_cross_entropy;
+use crate::places::{places, renumber};
 use crate::proteins::{ProteinTable, Proteins};
 use crate::registry::Architecture;
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use sc_data::genes::vocab::chromosome_rows;
 use sc_data::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::uce::{
-    Located, SpeciesTable, TrainingConfig, TrainingDraw, UceConfig as Layout, locate, sentence,
-    training_sentence,
+    Located, TrainingConfig, TrainingDraw, UceConfig as Layout, sentence, training_sentence,
 };
 use sc_models::init::initialise;
 use sc_models::uce::{INIT, NAMES, Sentences, Uce, UceConfig};
@@ -47,45 +46,13 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
     let input: SentenceInput = spec.input()?;
     let genes = facts.genes.len();
     let proteins = input.proteins.of(&facts.genes)?;
-    let mut located: Vec<Option<Located>> = match &input.chromosomes {
-        _ if facts.places.len() == genes => (FIRST_GENE..)
-            .zip(facts.places.iter())
-            .map(|(token, place)| {
-                place.map(|p| Located {
-                    token,
-                    chromosome: p.chromosome,
-                    start: p.start,
-                })
-            })
-            .collect(),
-        Some(path) => {
-            let rows = chromosome_rows(path)?;
-            let keys: Vec<String> = facts.genes.iter().map(|g| g.to_uppercase()).collect();
-            let table = SpeciesTable::new(&rows, &input.species, &keys, FIRST_GENE)?;
-            locate(&table, &facts.genes)?
-        }
-        // Without a table all genes lie on one chromosome, in the order of the vocabulary.
-        None => (0..genes as u32)
-            .map(|g| {
-                Some(Located {
-                    token: FIRST_GENE + g,
-                    chromosome: 0,
-                    start: u64::from(g),
-                })
-            })
-            .collect(),
-    };
+    let table = input.chromosomes.as_deref();
+    let mut located = places(facts, table, &input.species, FIRST_GENE)?;
     for (place, known) in located.iter_mut().zip(&proteins.known) {
         *place = place.filter(|_| *known);
     }
-    // Codes of chromosomes are numbered over all species of the table; ours begin at 0.
-    let mut codes: Vec<u32> = located.iter().flatten().map(|g| g.chromosome).collect();
-    codes.sort_unstable();
-    codes.dedup();
-    for place in located.iter_mut().flatten() {
-        place.chromosome = codes.partition_point(|c| *c < place.chromosome) as u32;
-    }
-    network.tokens = FIRST_GENE as usize + genes + codes.len();
+    let chromosomes = renumber(&mut located);
+    network.tokens = FIRST_GENE as usize + genes + chromosomes;
     network.token_dim = proteins.dim;
     network.check()?;
     let layout = Layout {
@@ -94,14 +61,12 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         chromosome_offset: FIRST_GENE + genes as u32,
         ..Layout::default()
     };
-    let longest = 1 + 2 * codes.len() + input.sample;
+    let longest = 1 + 2 * chromosomes + input.sample;
     if longest > network.max_length {
         return Err(TrainError::Config(format!(
             "uce: {} genes drawn from {} chromosomes make sentences of up to {longest} tokens, but \
              network.max_length = {}; lower input.sample or raise it",
-            input.sample,
-            codes.len(),
-            network.max_length
+            input.sample, chromosomes, network.max_length
         )));
     }
     Ok(Box::new(UceTask {

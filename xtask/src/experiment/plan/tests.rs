@@ -121,3 +121,22 @@ fn missing_files_say_how_to_name_them() {
             .contains("b.h5ad is no file")
     );
 }
+
+#[test]
+fn a_table_of_another_kind_replaces_and_one_of_the_same_is_changed() {
+    let table = |text: &str| text.parse::<Table>().expect("a table");
+    let merged = |over: &str| {
+        let mut base = table("encoder = { kind = \"attention\", heads = 4, depth = 2 }");
+        merge(&mut base, &table(over));
+        base
+    };
+    let hyena = "encoder = { kind = \"hyena\", order = 2 }";
+    assert_eq!(merged(hyena), table(hyena));
+    for over in [
+        "encoder = { kind = \"attention\", heads = 8 }",
+        "encoder = { heads = 8 }",
+    ] {
+        let expected = "encoder = { kind = \"attention\", heads = 8, depth = 2 }";
+        assert_eq!(merged(over), table(expected));
+    }
+}

@@ -1,0 +1,102 @@
+//! What is read off tokens and cells, one head an objective.
+
+use super::config::{ComposedConfig, HeadConfig};
+use crate::layers::gelu::gelu;
+use burn::module::{Module, Param};
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::activation::softmax;
+use burn::tensor::{Device, Tensor};
+
+/// Parameters of the counts' negative binomial.
+#[derive(Clone, Debug)]
+pub struct CountDistribution {
+    /// Mean, `[minibatch, genes]`.
+    pub mean: Tensor<2>,
+    /// Inverse dispersion, `[1, genes]`.
+    pub dispersion: Tensor<2>,
+}
+
+/// The head of an objective.
+#[derive(Module, Debug)]
+pub(super) enum Head {
+    Values(Perceptron),
+    ValuesFromCell(Query),
+    Genes(Perceptron),
+    Expressed(Perceptron),
+    Counts(Counts),
+    Classes(Perceptron),
+}
+
+/// `W₂ LN(gelu(W₁ x))`.
+#[derive(Module, Debug)]
+pub(super) struct Perceptron {
+    hidden: Linear,
+    norm: LayerNorm,
+    output: Linear,
+}
+
+/// `⟨W query, cell⟩ + b` with a query of every gene.
+#[derive(Module, Debug)]
+pub(super) struct Query {
+    query: Perceptron,
+}
+
+/// Shares of all genes and their dispersions, as scVI's decoder.
+#[derive(Module, Debug)]
+pub(super) struct Counts {
+    shares: Perceptron,
+    log_dispersion: Param<Tensor<1>>,
+}
+
+impl Head {
+    pub(super) fn new(config: &ComposedConfig, device: &Device) -> Option<Self> {
+        let d = config.width;
+        let to = |from, output| Perceptron::new(from, d, output, device);
+        Some(match config.head {
+            HeadConfig::None => return None,
+            HeadConfig::Values => Self::Values(to(d, 1)),
+            HeadConfig::ValuesFromCell => Self::ValuesFromCell(Query { query: to(d, d) }),
+            HeadConfig::Genes => Self::Genes(to(d, config.genes)),
+            HeadConfig::Expressed => Self::Expressed(to(2 * d, 1)),
+            HeadConfig::Counts => Self::Counts(Counts {
+                shares: to(d, config.genes),
+                log_dispersion: Param::from_tensor(Tensor::zeros([config.genes], device)),
+            }),
+            HeadConfig::Classes { labels } => Self::Classes(to(d, labels)),
+        })
+    }
+}
+
+impl Perceptron {
+    fn new(from: usize, hidden: usize, to: usize, device: &Device) -> Self {
+        Self {
+            hidden: LinearConfig::new(from, hidden).init(device),
+            norm: LayerNormConfig::new(hidden).init(device),
+            output: LinearConfig::new(hidden, to).init(device),
+        }
+    }
+
+    pub(super) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let x = self.norm.forward(gelu(self.hidden.forward(x)));
+        self.output.forward(x)
+    }
+}
+
+impl Query {
+    /// `[minibatch, n]` of cells `[minibatch, d]` and genes `[minibatch, n, d]`.
+    pub(super) fn forward(&self, cell: Tensor<2>, genes: Tensor<3>) -> Tensor<2> {
+        let query = self.query.forward(genes);
+        query.matmul(cell.unsqueeze_dim::<3>(2)).squeeze_dim::<2>(2)
+    }
+}
+
+impl Counts {
+    /// The distribution for cells `[minibatch, d]` with these totals `[minibatch]`.
+    pub(super) fn forward(&self, cell: Tensor<2>, totals: Tensor<1>) -> CountDistribution {
+        let shares = softmax(self.shares.forward(cell), 1);
+        CountDistribution {
+            mean: shares * totals.unsqueeze_dim::<2>(1),
+            dispersion: self.log_dispersion.val().exp().unsqueeze::<2>(),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Models put together of parts: which tokens, which encoder, which objective, each chosen apart.
+//!
+//! What earns its keep, the transformer, the tokens or the objective? Published models differ in all
+//! three. Here two of them are held still while the third changes.
+
+mod arrange;
+mod fits;
+mod question;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
+mod tokens;
+
+pub use fits::Objective;
+pub use tokens::TokenKind;
+
+use crate::corpus::{CellBatch, Corpus};
+use crate::error::{Result, TrainError};
+use crate::facts::{Facts, Role};
+use crate::losses::Losses;
+use crate::registry::Architecture;
+use crate::spec::{ModelSpec, Trainable};
+use crate::task::Task;
+use arrange::Arranged;
+use burn::tensor::{Device, Tensor};
+use question::Question;
+use sc_data::sampler;
+use sc_data::tokens::Tokenizer;
+use sc_models::composed::{Composed, ComposedConfig, HeadConfig, INIT, NAMES};
+use sc_models::init::initialise;
+use sc_models::weights::Names;
+use serde::{Deserialize, Serialize};
+use tokens::Tokens;
+
+/// Models of parts among the architectures.
+pub const COMPOSED: Architecture = Architecture {
+    name: "composed",
+    paper: "none: parts of the others",
+    tokens: "as input.tokens says: bins, log-values, ranks, profile, sampled, sentence",
+    objectives: Objective::WORDS,
+    weights: "none published",
+    licence: "ours",
+    needs: &[],
+    import: None,
+    task,
+};
+
+fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+    let mut network: ComposedConfig = spec.network()?;
+    let input: ComposedInput = spec.input()?;
+    input.check()?;
+    let objective = Objective::named(spec.objective()?);
+    fits::check(&network.encoder, &input.tokens, objective)?;
+    let tokens = Tokens::new(input.tokens.clone(), facts)?;
+    network.genes = facts.genes.len();
+    network.tokens = tokens.table();
+    network.length = 1 + tokens.longest();
+    network.values = input.tokens.have_values();
+    network.positions = input.tokens.are_ordered();
+    network.head = match objective {
+        Objective::MaskedValue => HeadConfig::Values,
+        Objective::MaskedValueFromCell => HeadConfig::ValuesFromCell,
+        Objective::MaskedGene => HeadConfig::Genes,
+        Objective::Expressed => HeadConfig::Expressed,
+        Objective::Denoise => HeadConfig::Counts,
+        Objective::Contrast => HeadConfig::None,
+        Objective::Classify => HeadConfig::Classes {
+            labels: labels(facts)?,
+        },
+    };
+    network.check()?;
+    Ok(Box::new(ComposedTask {
+        network,
+        input,
+        tokens,
+        objective,
+        seed: facts.seed,
+    }))
+}
+
+/// Number of labels, of which there must be two to tell apart.
+fn labels(facts: &Facts) -> Result<usize> {
+    match facts.count(Role::Label, COMPOSED.name)? {
+        n if n < 2 => Err(TrainError::Config(format!(
+            "composed: the label column has {n} value, so there is nothing to tell apart; name another \
+             column or take another objective"
+        ))),
+        n => Ok(n),
+    }
+}
+
+/// Which tokens, and how the objective asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ComposedInput {
+    /// How a cell becomes tokens.
+    pub tokens: TokenKind,
+    /// Masked objectives: share of the tokens that are hidden and asked for.
+    pub mask: f64,
+    /// `denoise`, `contrast`: share of the counts that is taken away.
+    pub noise: f64,
+    /// `expressed`: share of the expressed genes that is left out.
+    pub left_out: f64,
+    /// `expressed`: genes asked for, half of them expressed.
+    pub asked: usize,
+    /// `contrast`: what cosines are divided by.
+    pub temperature: f64,
+    /// Cells a minibatch when embedding.
+    pub embed_minibatch: usize,
+}
+
+impl Default for ComposedInput {
+    fn default() -> Self {
+        Self {
+            tokens: TokenKind::default(),
+            mask: 0.3,
+            noise: 0.3,
+            left_out: 0.2,
+            asked: 64,
+            temperature: 0.1,
+            embed_minibatch: 64,
+        }
+    }
+}
+
+impl ComposedInput {
+    fn check(&self) -> Result<()> {
+        let shares = [
+            ("mask", self.mask),
+            ("noise", self.noise),
+            ("left_out", self.left_out),
+        ];
+        for (name, share) in shares {
+            if !(0.0..1.0).contains(&share) {
+                return Err(TrainError::Config(format!(
+                    "composed: input.{name} = {share}; a share lies in [0, 1)"
+                )));
+            }
+        }
+        if self.asked < 2 || self.embed_minibatch == 0 {
+            return Err(TrainError::Config(format!(
+                "composed: input.asked = {} must be at least 2, input.embed_minibatch = {} at least 1",
+                self.asked, self.embed_minibatch
+            )));
+        }
+        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
+            return Err(TrainError::Config(format!(
+                "composed: input.temperature = {}; must be above 0",
+                self.temperature
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A model of parts as a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComposedTask {
+    network: ComposedConfig,
+    input: ComposedInput,
+    tokens: Tokens,
+    objective: Objective,
+    seed: u64,
+}
+
+/// A minibatch on the host.
+pub struct ComposedBatch {
+    shown: Arranged,
+    question: Question,
+}
+
+impl Task for ComposedTask {
+    type Model = Composed;
+    type Input = ComposedBatch;
+
+    fn build(&self, device: &Device) -> Result<Composed> {
+        let model = Composed::new(&self.network, device)?;
+        Ok(initialise(model, self.seed, INIT))
+    }
+
+    fn names(&self) -> Names {
+        NAMES
+    }
+
+    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {
+        corpus.minibatches(size, self.seed, epoch)
+    }
+
+    fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<ComposedBatch> {
+        self.ask(&cells, epoch)
+    }
+
+    fn losses(&self, model: &Composed, input: ComposedBatch, _: u64, device: &Device) -> Losses {
+        self.answer(model, input, device)
+    }
+
+    fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
+        sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
+    }
+
+    fn embed(&self, model: &Composed, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
+        /// The epoch whose draws serve embedding.
+        const EMBEDDING: u64 = u64::MAX;
+        let rows = cells.rows.iter().enumerate();
+        let tokens = rows.map(|(i, &row)| {
+            let key = [self.seed, row as u64, EMBEDDING];
+            self.tokens.of(cells.counts.row(i), key)
+        });
+        let shown = self.arrange(&tokens.collect::<Result<Vec<_>>>()?);
+        Ok(model.encode(&shown.on_device(device)).cell)
+    }
+
+    fn dims(&self) -> usize {
+        self.network.width
+    }
+
+    fn tokenizer(&self) -> Tokenizer {
+        self.tokens.description()
+    }
+}

@@ -1,0 +1,351 @@
+//! One cell to tokens, by any of the published ways.
+
+use super::COMPOSED;
+use crate::error::{Result, TrainError};
+use crate::facts::Facts;
+use crate::places::places;
+use rand::seq::index;
+use sc_data::rng::stream;
+use sc_data::tokens::profile::{self, ProfileConfig, profile};
+use sc_data::tokens::ranks::{self, FIRST_GENE, MeanMode, RankConfig, rank};
+use sc_data::tokens::sampled::{self, Normalization};
+use sc_data::tokens::uce::{Located, UceConfig as Layout, sentence};
+use sc_data::tokens::{Ties, Tokenizer, bin_cell, bin_row_highest};
+use sc_models::composed::{SPECIAL_TOKENS, special};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How a cell becomes tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum TokenKind {
+    /// Expressed genes with binned values (scGPT).
+    Bins {
+        /// Most genes of a cell; of more, a random part is shown.
+        #[serde(default = "length")]
+        length: usize,
+        /// Bins, 0 included.
+        #[serde(default = "bins")]
+        bins: usize,
+        /// How ties are broken.
+        #[serde(default)]
+        ties: Ties,
+    },
+    /// Expressed genes with log-normalised values: bins without the binning.
+    LogValues {
+        /// Most genes of a cell; of more, a random part is shown.
+        #[serde(default = "length")]
+        length: usize,
+        /// Counts a cell is scaled to before `ln(1 + x)`.
+        #[serde(default = "target")]
+        target: f64,
+    },
+    /// Expressed genes, the highest above its mean first, without values (Nicheformer).
+    Ranks {
+        /// Most genes of a cell.
+        #[serde(default = "length")]
+        length: usize,
+        /// How the mean over the training cells is used.
+        #[serde(default)]
+        mean: MeanMode,
+    },
+    /// Every gene with its log-normalised value (scHyena).
+    Profile {
+        /// Counts a cell is scaled to before `ln(1 + x)`.
+        #[serde(default = "target")]
+        target: f64,
+    },
+    /// A fixed number of genes with values, expressed ones first (scPRINT).
+    Sampled {
+        /// Genes of a cell.
+        #[serde(default = "length")]
+        length: usize,
+        /// What is shown of a count.
+        #[serde(default = "logarithm")]
+        normalization: Normalization,
+    },
+    /// Genes drawn by expression, along the chromosomes, without values (UCE).
+    Sentence {
+        /// Genes drawn.
+        #[serde(default = "length")]
+        sample: usize,
+        /// `species_chrom.csv`, or none for all genes in one row.
+        #[serde(default)]
+        chromosomes: Option<PathBuf>,
+        /// The species in that table.
+        #[serde(default = "human")]
+        species: String,
+    },
+}
+
+fn length() -> usize {
+    256
+}
+fn bins() -> usize {
+    51
+}
+fn target() -> f64 {
+    1e4
+}
+fn logarithm() -> Normalization {
+    Normalization::Log
+}
+fn human() -> String {
+    "human".into()
+}
+
+impl Default for TokenKind {
+    fn default() -> Self {
+        Self::Bins {
+            length: length(),
+            bins: bins(),
+            ties: Ties::default(),
+        }
+    }
+}
+
+impl TokenKind {
+    /// The word in configurations.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Bins { .. } => "bins",
+            Self::LogValues { .. } => "log-values",
+            Self::Ranks { .. } => "ranks",
+            Self::Profile { .. } => "profile",
+            Self::Sampled { .. } => "sampled",
+            Self::Sentence { .. } => "sentence",
+        }
+    }
+
+    /// Whether tokens have values beside their gene.
+    pub(super) fn have_values(&self) -> bool {
+        !matches!(self, Self::Ranks { .. } | Self::Sentence { .. })
+    }
+
+    /// Whether their order says something.
+    pub(super) fn are_ordered(&self) -> bool {
+        !self.have_values()
+    }
+}
+
+/// Tokens of one cell, without the cell's own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct CellTokens {
+    /// Rows of the token table.
+    pub(super) ids: Vec<u32>,
+    /// Their values, or nothing.
+    pub(super) values: Vec<f32>,
+}
+
+/// Tokens of one vocabulary.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Tokens {
+    kind: TokenKind,
+    genes: usize,
+    /// What counts are divided by before they are ranked.
+    means: Arc<Vec<f32>>,
+    located: Arc<Vec<Option<Located>>>,
+    layout: Layout,
+    /// Order of a profile.
+    order: Arc<Vec<u32>>,
+    chromosomes: usize,
+}
+
+impl Tokens {
+    pub(super) fn new(kind: TokenKind, facts: &Facts) -> Result<Self> {
+        let genes = facts.genes.len();
+        let mut tokens = Self {
+            kind,
+            genes,
+            means: Arc::default(),
+            located: Arc::default(),
+            layout: Layout::default(),
+            order: Arc::default(),
+            chromosomes: 0,
+        };
+        match &mut tokens.kind {
+            TokenKind::Ranks { mean, .. } => {
+                let mode = match facts.means.len() == genes {
+                    true => *mean,
+                    false => MeanMode::None,
+                };
+                let known = match mode {
+                    MeanMode::None => vec![1.0; genes],
+                    _ => facts.means.to_vec(),
+                };
+                tokens.means = Arc::new(ranks::means(&known, mode));
+            }
+            TokenKind::Profile { .. } => tokens.order = Arc::new(profile::order(genes, None)),
+            TokenKind::Sampled { length, .. } => *length = (*length).min(genes),
+            TokenKind::Sentence {
+                sample,
+                chromosomes,
+                species,
+            } => {
+                let located = places(facts, chromosomes.as_deref(), species, 0)?;
+                let codes = located.iter().flatten().map(|g| g.chromosome + 1).max();
+                tokens.chromosomes = codes.unwrap_or(0) as usize;
+                let at = |special: usize| (genes + special) as u32;
+                tokens.layout = Layout {
+                    sample: *sample,
+                    length: 1 + *sample + 2 * tokens.chromosomes,
+                    chromosome_offset: at(SPECIAL_TOKENS),
+                    pad: at(special::PAD),
+                    close: at(special::CLOSE),
+                    cls: at(special::CLS),
+                };
+                tokens.located = Arc::new(located);
+            }
+            TokenKind::Bins { .. } | TokenKind::LogValues { .. } => {}
+        }
+        if tokens.longest() == 0 {
+            return Err(TrainError::Config(format!(
+                "{}: input.tokens.length must be at least 1",
+                COMPOSED.name
+            )));
+        }
+        tokens.description().check()?;
+        Ok(tokens)
+    }
+
+    /// Rows of the token table: genes, special tokens, chromosomes.
+    pub(super) fn table(&self) -> usize {
+        self.genes + SPECIAL_TOKENS + self.chromosomes
+    }
+
+    /// Tokens of the longest cell, without the cell's own.
+    pub(super) fn longest(&self) -> usize {
+        match &self.kind {
+            TokenKind::Bins { length, .. }
+            | TokenKind::LogValues { length, .. }
+            | TokenKind::Ranks { length, .. }
+            | TokenKind::Sampled { length, .. } => (*length).min(self.genes),
+            TokenKind::Profile { .. } => self.genes,
+            TokenKind::Sentence { .. } => self.layout.length - 1,
+        }
+    }
+
+    /// A special token, by its place in [`special`].
+    pub(super) fn special(&self, place: usize) -> u32 {
+        (self.genes + place) as u32
+    }
+
+    /// Tokens of a cell with these counts; `key` is the seed, the cell and the epoch.
+    pub(super) fn of(
+        &self,
+        (genes, counts): (&[u32], &[f32]),
+        key: [u64; 3],
+    ) -> Result<CellTokens> {
+        let [seed, cell, epoch] = key;
+        Ok(match &self.kind {
+            TokenKind::Bins {
+                length, bins, ties, ..
+            } if !genes.is_empty() => {
+                let bins = match ties {
+                    Ties::Random => bin_cell(counts, *bins, seed, cell, epoch),
+                    Ties::Highest => bin_row_highest(counts, *bins),
+                }?;
+                let values: Vec<f32> = bins.into_iter().map(|b| b as f32).collect();
+                some(genes, &values, *length, key)
+            }
+            TokenKind::Bins { .. } => CellTokens::default(),
+            TokenKind::LogValues { length, target } => {
+                let total: f64 = counts.iter().map(|&c| f64::from(c)).sum();
+                let scale = target / total.max(f64::MIN_POSITIVE);
+                let log = |&c: &f32| (f64::from(c) * scale).ln_1p() as f32;
+                let values: Vec<f32> = counts.iter().map(log).collect();
+                some(genes, &values, *length, key)
+            }
+            TokenKind::Ranks { length, .. } => {
+                let ranked = rank(genes, counts, &self.means, *length)?;
+                CellTokens {
+                    ids: ranked.into_iter().map(|t| t - FIRST_GENE).collect(),
+                    values: Vec::new(),
+                }
+            }
+            TokenKind::Profile { target } => CellTokens {
+                ids: (0..self.genes as u32).collect(),
+                values: profile(genes, counts, *target, &self.order)?,
+            },
+            TokenKind::Sampled {
+                length,
+                normalization,
+            } => {
+                let shown = sampled::sample(genes, counts, self.genes, *length, key)?;
+                CellTokens {
+                    values: sampled::normalize(&shown.counts, *normalization),
+                    ids: shown.genes,
+                }
+            }
+            TokenKind::Sentence { .. } => {
+                let placed = |g: u32| self.located.get(g as usize).is_some_and(Option::is_some);
+                let mut pairs = genes.iter().zip(counts);
+                if !pairs.any(|(&g, &c)| c > 0.0 && placed(g)) {
+                    return Ok(CellTokens::default());
+                }
+                let made = sentence(&self.layout, &self.located, (genes, counts), key)?;
+                CellTokens {
+                    ids: made.tokens[1..made.len].to_vec(),
+                    values: Vec::new(),
+                }
+            }
+        })
+    }
+
+    /// How cells become tokens, for `tokenizer.json`.
+    pub(super) fn description(&self) -> Tokenizer {
+        match &self.kind {
+            TokenKind::Bins { length, bins, ties } => Tokenizer::Bins {
+                bins: *bins,
+                ties: *ties,
+                length: *length,
+            },
+            TokenKind::LogValues { target, .. } => Tokenizer::Log1p {
+                target: Some(*target),
+            },
+            TokenKind::Ranks { length, mean } => Tokenizer::Ranks {
+                config: RankConfig {
+                    length: *length,
+                    context_length: length + 3,
+                    mean: *mean,
+                },
+                table: None,
+            },
+            TokenKind::Profile { target } => Tokenizer::Profile {
+                config: ProfileConfig {
+                    target: *target,
+                    ..ProfileConfig::default()
+                },
+            },
+            TokenKind::Sampled {
+                length,
+                normalization,
+            } => Tokenizer::Sampled {
+                length: *length,
+                normalization: *normalization,
+            },
+            TokenKind::Sentence { .. } => Tokenizer::Uce {
+                config: self.layout,
+                table: None,
+            },
+        }
+    }
+}
+
+/// At most `length` of the genes, drawn from the stream of `(seed, "genes", cell, epoch)`, in order.
+fn some(genes: &[u32], values: &[f32], length: usize, [seed, cell, epoch]: [u64; 3]) -> CellTokens {
+    if genes.len() <= length {
+        return CellTokens {
+            ids: genes.to_vec(),
+            values: values.to_vec(),
+        };
+    }
+    let mut rng = stream(seed, "genes", cell, epoch);
+    let mut chosen = index::sample(&mut rng, genes.len(), length).into_vec();
+    chosen.sort_unstable();
+    CellTokens {
+        ids: chosen.iter().map(|&k| genes[k]).collect(),
+        values: chosen.iter().map(|&k| values[k]).collect(),
+    }
+}
