@@ -19,6 +19,8 @@ pub(crate) enum Error {
         what: String,
         source: serde_json::Error,
     },
+    #[error(transparent)]
+    Data(#[from] sc_data::DataError),
     #[error("report: {0}")]
     Report(#[from] sc_eval::report::ReportError),
 }

@@ -160,7 +160,7 @@ pub(crate) struct Columns {
     /// Column of obs with the sequencing batch; none to judge cell types only
     #[arg(long, value_name = "COLUMN", default_value = "batch")]
     pub(crate) batch: String,
-    /// Column of obs with the donor
+    /// Column of obs with the donor; 'none' holds out cells at random
     #[arg(long, value_name = "COLUMN", default_value = "donor_id")]
     pub(crate) donor: String,
     /// Share of the donors held out

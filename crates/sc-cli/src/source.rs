@@ -13,6 +13,9 @@ use std::sync::Arc;
 
 /// The name of no batch column.
 pub(crate) const NO_BATCH: &str = "none";
+
+/// The donor column of data whose donors are not known.
+pub(crate) const NO_DONOR: &str = "none";
 /// The value of a cell that has none.
 const UNKNOWN: &str = "unknown";
 /// Counts a cell is scaled to before the logarithm.

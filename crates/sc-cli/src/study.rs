@@ -2,7 +2,7 @@
 
 use crate::args::Input;
 use crate::error::{Result, at, message};
-use crate::source::{NO_BATCH, Source};
+use crate::source::{NO_BATCH, NO_DONOR, Source};
 use sc_data::hvg::{Flavor, HvgConfig, HvgInput, highly_variable_genes};
 use sc_data::split::{Split, SplitCodes, SplitConfig, SplitMethod, split_by_donor};
 use sc_data::{CsrMatrix, LogNormalized};
@@ -74,7 +74,7 @@ impl Study {
     pub(crate) fn open(input: &Input, design: &Design) -> Result<Self> {
         let source = Source::open(&input.file, &input.from)?;
         let labels = source.factor(&design.label)?;
-        let donors = source.factor(&design.donor)?;
+        let donors = donors(&source, &design.donor, &input.file)?;
         let batches = if design.batch == NO_BATCH {
             Categories::new(vec![0; source.cells()], vec!["all".into()])?
         } else {
@@ -109,6 +109,28 @@ impl Study {
     }
 }
 
+/// The donors of the cells; every cell is one where none are known.
+fn donors(source: &Source, column: &str, path: &Path) -> Result<Categories> {
+    if column == NO_DONOR {
+        let cells = 0..source.cells();
+        let names = cells.clone().map(|c| format!("cell {c}")).collect();
+        return Ok(Categories::new(cells.map(|c| c as u32).collect(), names)?);
+    }
+    let donors = source.factor(column)?;
+    if donors.distinct() > 1 {
+        return Ok(donors);
+    }
+    let only = donors.names().first().map_or("nothing", String::as_str);
+    Err(at(
+        path,
+        format!(
+            "obs['{column}'] holds one donor ('{only}'), so none can be held out; name another column, \
+             or '{NO_DONOR}' to hold out cells at random, which makes scores too good and intervals too \
+             narrow"
+        ),
+    ))
+}
+
 /// Refuses one batch under a name: half of the metrics would be undefined without a word.
 fn several_batches(batches: Categories, path: &Path, column: &str) -> Result<Categories> {
     if batches.distinct() > 1 {
@@ -131,6 +153,8 @@ fn split(
     donors: &Categories,
 ) -> Result<Split> {
     let method = match &design.test_donors {
+        // Whole labels must not go missing when every cell is drawn by itself.
+        None if design.donor == NO_DONOR => SplitMethod::StratifiedRandom,
         None => SplitMethod::Donors,
         Some(names) => {
             let code = |name: &String| {
@@ -174,6 +198,9 @@ fn card(
         counts
     };
     let names = |codes: &[u32]| {
+        if design.donor == NO_DONOR {
+            return vec!["not known; cells at random within every label".into()];
+        }
         codes
             .iter()
             .map(|&c| donors.names()[c as usize].clone())
@@ -182,6 +209,13 @@ fn card(
     let mut totals = matrix.row_sums();
     totals.sort_by(f64::total_cmp);
     let mut warnings = Vec::new();
+    if design.donor == NO_DONOR {
+        warnings.push(
+            "no donors are known: cells were held out at random, so scores are too good, and every cell \
+             counts as a sample of its own, so intervals are too narrow"
+                .into(),
+        );
+    }
     let empty = totals.iter().filter(|&&t| t == 0.0).count();
     if empty > 0 {
         warnings.push(format!("{empty} cells have no counts"));

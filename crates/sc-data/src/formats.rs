@@ -101,7 +101,7 @@ fn unknown_folder(folder: &Path) -> &'static str {
 }
 
 /// The files on disk of a path that may name a part of one, as in `pbmc.h5mu/rna`, or two files.
-pub(crate) fn files_of(path: &Path) -> Vec<PathBuf> {
+pub fn files_of(path: &Path) -> Vec<PathBuf> {
     match pair::split(path) {
         Some((first, second)) => {
             let mut files = vec![split_part(&first).0, split_part(&second).0];

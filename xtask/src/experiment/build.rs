@@ -1,9 +1,9 @@
 //! The `scfm` executable: built by cargo, told apart by its bytes.
 
 use super::Profile;
-use super::host::hash_file;
 use crate::error::Error;
 use crate::process::{cargo, failed, root};
+use sc_data::atomic::hash_file;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

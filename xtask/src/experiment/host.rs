@@ -1,10 +1,7 @@
 //! The machine, the repository and the clock.
 
-use crate::error::Error;
 use crate::process::{root, text_of};
 use serde::Serialize;
-use std::fs::File;
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What the manifest says about the machine and the sources.
@@ -41,14 +38,6 @@ fn cpu() -> Option<String> {
     let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = info.lines().find(|l| l.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
-}
-
-/// blake3 of a file, in hex.
-pub(crate) fn hash_file(path: &Path) -> Result<String, Error> {
-    let mut hasher = blake3::Hasher::new();
-    let file = File::open(path).map_err(Error::io(path))?;
-    hasher.update_reader(file).map_err(Error::io(path))?;
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// Seconds since 1970.

@@ -1,8 +1,9 @@
 //! From a matrix to cells: one fully resolved `cell.toml` for every run.
 
 use super::config::{Data, Experiment, Kind, Loaded, Method, Seeds};
-use super::host::hash_file;
 use crate::error::Error;
+use sc_data::atomic::hash_file;
+use sc_data::formats::files_of;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -129,18 +130,19 @@ fn find<'a>(loaded: &Loaded, data: &'a Data) -> Result<Found<'a>, Error> {
     })
 }
 
-/// A path of the matrix: from the folder of its file, or from the current one.
+/// A path of the matrix: from the folder of its file, or from the current one. It may name a folder, a
+/// part of a file or two files, as `scfm` takes them.
 fn locate(folder: &Path, given: &Path, key: &str) -> Result<PathBuf, Error> {
     let candidates = [folder.join(given), given.to_owned()];
-    let found = candidates.iter().find(|p| p.is_file());
-    let Some(path) = found else {
+    let there = |p: &&PathBuf| files_of(p).iter().all(|file| file.exists());
+    let Some(path) = candidates.iter().find(there) else {
         let message = format!(
-            "{} is no file, neither from the folder of the matrix nor from here; correct it or use --set {key}=FILE",
+            "{} is not there, neither from the folder of the matrix nor from here; correct it or use --set {key}=FILE",
             given.display()
         );
         return Err(Error::config(key, message));
     };
-    std::fs::canonicalize(path).map_err(Error::io(path))
+    std::path::absolute(path).map_err(Error::io(path))
 }
 
 fn choices(e: &Experiment) -> Vec<Choice<'_>> {

@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sc-train", &["sc-data", "sc-models"]),
     ("sc-eval", &["sc-data"]),
     ("sc-cli", &["sc-data", "sc-models", "sc-train", "sc-eval"]),
-    ("xtask", &["sc-eval"]),
+    ("xtask", &["sc-data", "sc-eval"]),
 ];
 
 /// Crates that must stay free of burn down to the last dependency.
@@ -169,7 +169,7 @@ mod tests {
             ("sc-train", &["sc-models", "sc-data", "burn"]),
             ("sc-eval", &["sc-data"]),
             ("sc-cli", &["sc-data", "sc-models", "sc-train", "sc-eval"]),
-            ("xtask", &["sc-eval"]),
+            ("xtask", &["sc-data", "sc-eval"]),
             ("rust-hdf5", &[]),
             ("burn", &[]),
         ]);

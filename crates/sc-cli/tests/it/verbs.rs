@@ -90,6 +90,19 @@ fn pretrain_embed_eval_and_report() {
 }
 
 #[test]
+fn cells_without_donors_are_judged_with_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, out) = (simulated(folder.path(), 120), folder.path().join("judged"));
+    let eval = ["eval", text(&file), "-o", text(&out), "--bootstrap", "20"];
+    let choice = ["--donor", "none", "--batch", "none", "--methods", "pca"];
+    succeed(&[&eval[..], &choice[..]].concat());
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    for part in ["no donors are known", "cells at random within every label"] {
+        assert!(page.contains(part), "{part}");
+    }
+}
+
+#[test]
 fn embedding_does_not_depend_on_threads() {
     let folder = tempfile::tempdir().unwrap();
     let (file, config) = (simulated(folder.path(), 100), tiny("cellplm"));

@@ -118,7 +118,7 @@ fn missing_files_say_how_to_name_them() {
     let said = planned(&MATRIX.replace("a.h5ad", "b.h5ad"), "p", &[]);
     assert!(
         said.expect_err("no such file")
-            .contains("b.h5ad is no file")
+            .contains("b.h5ad is not there")
     );
 }
 
