@@ -13,6 +13,7 @@ mod manifest;
 mod methods;
 mod observed;
 mod packing;
+mod presets;
 mod progress;
 mod settings;
 mod source;

@@ -5,6 +5,7 @@ use crate::error::{Result, at};
 use crate::folder;
 use crate::manifest::Manifest;
 use crate::packing;
+use crate::presets;
 use crate::settings;
 use crate::source::Source;
 use crate::training::Plan;
@@ -12,7 +13,7 @@ use sc_train::ModelSpec;
 use std::collections::BTreeMap;
 
 pub(crate) fn run(args: &Pretrain) -> Result<()> {
-    let table = settings::read(Some(&args.config), &args.sets)?;
+    let table = presets::read(&args.config, &args.sets)?;
     let spec: ModelSpec = settings::parse(table, &args.config.display().to_string())?;
     spec.train.check()?;
     let device = sc_models::device::open(&args.device)?;

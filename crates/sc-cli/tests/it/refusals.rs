@@ -192,6 +192,19 @@ fn an_unknown_setting() {
 }
 
 #[test]
+fn an_unknown_preset() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, out) = (simulated(folder.path(), 60), folder.path().join("model"));
+    let args = ["pretrain", text(&file), "-o", text(&out), "-c"];
+    let with = |config: &'static str| [&args[..], &[config]].concat();
+    fail(
+        &with("scgpt-huge"),
+        &["scgpt-huge", "scgpt-tiny", "vae-paper"],
+    );
+    fail(&with("nowhere/scgpt.toml"), &["nowhere/scgpt.toml"]);
+}
+
+#[test]
 fn a_diverging_run_stops_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let (file, config) = (simulated(folder.path(), 60), tiny("cellplm"));

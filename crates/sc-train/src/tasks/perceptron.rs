@@ -6,7 +6,7 @@ use crate::facts::{Facts, MISSING, Role};
 use crate::losses::supervised::{Mixup, mixup};
 use crate::losses::tokens::mean_squared_error;
 use crate::losses::{Losses, cross_entropy};
-use crate::registry::Architecture;
+use crate::registry::{Architecture, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -33,6 +33,7 @@ pub const MLP: Architecture = Architecture {
     weights: "none published",
     licence: "ours",
     needs: &[Role::Label],
+    features: Features::Genes,
     import: None,
     task,
 };
@@ -138,8 +139,11 @@ impl Task for PerceptronTask {
     type Input = PerceptronInput;
 
     fn build(&self, device: &Device) -> Result<Perceptron> {
-        let model = Perceptron::new(&self.network, device)?;
-        Ok(initialise(model, self.seed, INIT))
+        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    }
+
+    fn empty(&self, device: &Device) -> Result<Perceptron> {
+        Ok(Perceptron::new(&self.network, device)?)
     }
 
     fn names(&self) -> Names {
