@@ -15,6 +15,7 @@ mod observed;
 mod packing;
 mod presets;
 mod progress;
+mod same_size;
 mod settings;
 mod source;
 mod study;

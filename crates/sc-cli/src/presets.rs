@@ -69,13 +69,23 @@ impl Data {
     /// Data that nobody has seen: of one batch, with [`GENES`], and where a model needs them
     /// [`PEAKS`], [`LABELS`] and two species.
     pub(crate) fn assumed(features: Features) -> Self {
-        let mut names: Vec<String> = numbered(GENES);
-        if features == Features::GenesAndPeaks {
-            names.extend((0..PEAKS).map(|p| format!("chr1:{p}-{}", p + 1)));
-        }
+        Self::of(
+            GENES,
+            if features == Features::GenesAndPeaks {
+                PEAKS
+            } else {
+                0
+            },
+        )
+    }
+
+    /// The same with so many genes and peaks.
+    pub(crate) fn of(genes: usize, peaks: usize) -> Self {
+        let mut features = numbered(genes);
+        features.extend((0..peaks).map(|p| format!("chr1:{p}-{}", p + 1)));
         let species = ["human", "mouse"].map(String::from).to_vec();
         Self {
-            features: names,
+            features,
             batches: 1,
             levels: [(Role::Label, numbered(LABELS)), (Role::Species, species)].into(),
         }
@@ -100,10 +110,10 @@ pub(crate) struct Size {
     pub(crate) levels: BTreeMap<Role, usize>,
 }
 
-/// How large `spec` becomes on `data`; no weight is drawn or allocated.
+/// What a model of `spec` would know of `data`.
 ///
 /// Columns count as named when the architecture needs them or `spec` names them.
-pub(crate) fn size(spec: &ModelSpec, data: &Data) -> Result<Size> {
+pub(crate) fn facts(spec: &ModelSpec, data: &Data) -> Result<Facts> {
     let features = match spec.vocabulary.genes {
         0 => data.features.len(),
         n => n.min(data.features.len()),
@@ -111,16 +121,21 @@ pub(crate) fn size(spec: &ModelSpec, data: &Data) -> Result<Size> {
     let needs = spec.known()?.needs;
     let told = |role: &Role| needs.contains(role) || spec.obs.contains_key(role);
     let levels = data.levels.iter().filter(|(role, _)| told(role));
-    let facts = Facts {
+    Ok(Facts {
         genes: Arc::new(data.features[..features].to_vec()),
         batches: data.batches,
         levels: levels.map(|(r, l)| (*r, l.clone())).collect(),
         ..Facts::default()
-    };
+    })
+}
+
+/// How large `spec` becomes on `data`; no weight is drawn or allocated.
+pub(crate) fn size(spec: &ModelSpec, data: &Data) -> Result<Size> {
+    let facts = facts(spec, data)?;
     let device = sc_models::device::open("flex")?;
     Ok(Size {
         parameters: spec.task(&facts)?.parameters(&device)?,
-        features,
+        features: facts.genes.len(),
         batches: data.batches,
         levels: facts.levels.iter().map(|(r, l)| (*r, l.len())).collect(),
     })

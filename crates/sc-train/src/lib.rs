@@ -16,6 +16,7 @@ pub mod import;
 pub mod losses;
 pub mod proteins;
 pub mod registry;
+pub mod size;
 pub mod spec;
 pub mod task;
 pub mod tasks;

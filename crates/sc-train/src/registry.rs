@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::facts::{Facts, Role};
 use crate::import::{Files, Imported};
+use crate::size::Widen;
 use crate::spec::{ModelSpec, Trainable};
 use crate::tasks;
 use serde::Serialize;
@@ -26,6 +27,9 @@ pub struct Architecture {
     pub needs: &'static [Role],
     /// What it must be told of a cell.
     pub features: Features,
+    /// Gives the network another hidden width, for baselines that are made as large as another model.
+    #[serde(skip)]
+    pub widen: Option<Widen>,
     /// Reads published weights, if there are any.
     #[serde(skip)]
     pub import: Option<Import>,

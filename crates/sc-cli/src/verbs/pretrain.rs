@@ -36,6 +36,9 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
             "model       {} ({parameters} parameters)",
             spec.architecture
         );
+        if let Some(same) = &plan.config.same_size {
+            println!("size        {same}");
+        }
         println!(
             "vocabulary  {} of the file's {} genes",
             plan.genes.names.len(),
@@ -57,6 +60,9 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
             parameters as f64 * 16.0 / 1e6
         );
         return Ok(());
+    }
+    if let Some(same) = &plan.config.same_size {
+        eprintln!("{}: {same}", plan.config.spec.architecture);
     }
     std::fs::create_dir_all(&args.output).map_err(|e| at(&args.output, e))?;
     let hash = one_hash(&hashes);

@@ -223,6 +223,36 @@ fn a_preset_is_named_without_its_path() {
 }
 
 #[test]
+fn a_baseline_takes_the_size_of_another_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, model) = (simulated(folder.path(), 60), folder.path().join("model"));
+    let mut args = vec![
+        "pretrain",
+        text(&file),
+        "-c",
+        "vae-tiny",
+        "-o",
+        text(&model),
+    ];
+    args.extend(["--set", "same_size_as=scgpt-tiny", "--set", "train.steps=2"]);
+    succeed(&args);
+    let config = fs::read_to_string(model.join("config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let same = &config["same_size"];
+    assert_eq!(same["model"], "scgpt-tiny");
+    assert_eq!(config["spec"]["network"]["hidden"], same["width"]);
+    let [ours, theirs] = ["parameters", "its_parameters"].map(|k| same[k].as_f64().unwrap());
+    assert!((ours / theirs - 1.0).abs() < 0.01, "{ours} and {theirs}");
+    // The folder is a model like any other.
+    succeed(&["embed", text(&file), "-m", text(&model), "--in-place"]);
+    let weights = fs::metadata(model.join("model.safetensors")).unwrap().len() as f64;
+    assert!(
+        (weights / (4.0 * ours) - 1.0).abs() < 0.02,
+        "{weights} bytes"
+    );
+}
+
+#[test]
 fn completions_name_the_program() {
     assert!(succeed(&["completions", "bash"]).contains("scfm"));
 }

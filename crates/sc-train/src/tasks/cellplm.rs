@@ -62,6 +62,7 @@ pub const CELLPLM: Architecture = Architecture {
     licence: "BSD-2-Clause",
     needs: &[],
     features: Features::Genes,
+    widen: None,
     import: Some(import::import),
     task,
 };

@@ -39,6 +39,7 @@ pub const NICHEFORMER: Architecture = Architecture {
     licence: "MIT",
     needs: &[],
     features: Features::Genes,
+    widen: None,
     import: Some(import::import),
     task,
 };

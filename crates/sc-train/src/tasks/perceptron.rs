@@ -34,6 +34,7 @@ pub const MLP: Architecture = Architecture {
     licence: "ours",
     needs: &[Role::Label],
     features: Features::Genes,
+    widen: Some(widen),
     import: None,
     task,
 };
@@ -77,6 +78,15 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         goal,
         seed: facts.seed,
     }))
+}
+
+/// The first hidden layer gets the width, the others keep their share of it.
+fn widen(spec: &ModelSpec, width: usize) -> Result<serde_json::Value> {
+    let network: PerceptronConfig = spec.network()?;
+    let first = network.hidden.first().map_or(1.0, |&h| h as f64);
+    let share = |&h: &usize| (width as f64 * h as f64 / first).round().max(1.0) as usize;
+    let hidden: Vec<usize> = network.hidden.iter().map(share).collect();
+    Ok(spec.network_with("hidden", hidden.into()))
 }
 
 /// What a perceptron learns.

@@ -46,6 +46,7 @@ pub const SATURN: Architecture = Architecture {
     licence: "MIT",
     needs: &[],
     features: Features::Genes,
+    widen: None,
     import: None,
     task,
 };

@@ -36,6 +36,7 @@ pub const SCCLIP: Architecture = Architecture {
     licence: "none published",
     needs: &[],
     features: Features::GenesAndPeaks,
+    widen: None,
     import: Some(import::import),
     task,
 };

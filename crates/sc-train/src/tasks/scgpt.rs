@@ -72,6 +72,7 @@ pub const SCGPT: Architecture = Architecture {
     licence: "MIT",
     needs: &[],
     features: Features::Genes,
+    widen: None,
     import: Some(import::import),
     task,
 };

@@ -28,6 +28,7 @@ pub const SCHYENA: Architecture = Architecture {
     licence: "ours (safari, HyenaDNA: Apache-2.0)",
     needs: &[],
     features: Features::Genes,
+    widen: None,
     import: None,
     task,
 };

@@ -49,6 +49,7 @@ pub const SCPRINT: Architecture = Architecture {
     licence: "GPL-3.0 (its package says MIT)",
     needs: &[],
     features: Features::Genes,
+    widen: None,
     import: Some(import::import),
     task,
 };

@@ -36,6 +36,7 @@ pub const UCE: Architecture = Architecture {
     licence: "MIT",
     needs: &[],
     features: Features::Genes,
+    widen: None,
     import: Some(import::import),
     task,
 };

@@ -32,6 +32,7 @@ pub const VAE: Architecture = Architecture {
     licence: "ours (scvi-tools: BSD-3-Clause)",
     needs: &[],
     features: Features::Genes,
+    widen: Some(widen),
     import: None,
     task,
 };
@@ -47,6 +48,10 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         input: spec.input()?,
         seed: facts.seed,
     }))
+}
+
+fn widen(spec: &ModelSpec, width: usize) -> Result<serde_json::Value> {
+    Ok(spec.network_with("hidden", width.into()))
 }
 
 /// Settings of the objective.
