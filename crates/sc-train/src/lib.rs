@@ -20,6 +20,7 @@ pub mod size;
 pub mod spec;
 pub mod task;
 pub mod tasks;
+pub mod timing;
 pub mod trainer;
 
 pub use config::TrainConfig;

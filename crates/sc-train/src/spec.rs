@@ -6,6 +6,7 @@ use crate::error::{Result, TrainError};
 use crate::facts::{Facts, Role};
 use crate::registry::{self, ARCHITECTURES, Architecture};
 use crate::task::Task;
+use crate::timing::{self, Timed, Timing, Work};
 use crate::trainer::{self, Run, StepReport};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -134,6 +135,12 @@ pub trait Trainable: Send + Sync {
     /// # Errors
     /// When the configuration cannot be built.
     fn parameters(&self, device: &Device) -> Result<usize>;
+
+    /// Times steps on a minibatch; see [`timing::time`].
+    ///
+    /// # Errors
+    /// Those of [`timing::time`].
+    fn time(&self, work: Work, timing: &Timing<'_>) -> Result<Timed>;
 }
 
 /// How training ended.
@@ -193,6 +200,10 @@ impl<T: Task> Trainable for T {
 
     fn parameters(&self, device: &Device) -> Result<usize> {
         Ok(self.empty(device)?.num_params())
+    }
+
+    fn time(&self, work: Work, timing: &Timing<'_>) -> Result<Timed> {
+        timing::time(self, work, timing)
     }
 }
 
