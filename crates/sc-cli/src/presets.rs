@@ -35,7 +35,8 @@ pub(crate) fn of(architecture: &str, size: &str) -> Result<Option<ModelSpec>> {
 pub(crate) fn read(named: &Path, sets: &[String]) -> Result<Table> {
     let name = named.to_str().unwrap_or_default();
     match text(name) {
-        Some(text) if !named.exists() => settings::change(text.parse()?, sets),
+        // A folder of that name may well be the model that was trained from it.
+        Some(text) if !named.is_file() => settings::change(text.parse()?, sets),
         None if !named.exists() && named.extension().is_none() => {
             let names: Vec<&str> = PRESETS.iter().map(|(n, _)| *n).collect();
             Err(at(
@@ -167,6 +168,7 @@ mod tests {
         let architecture = |named: &Path| read(named, &[]).unwrap()["architecture"].to_string();
         assert_eq!(architecture(&file), "\"vae\"");
         assert_eq!(architecture(Path::new("scgpt-tiny")), "\"scgpt\"");
+        assert!(read(folder.path(), &[]).is_err());
     }
 
     #[test]

@@ -203,7 +203,10 @@ fn table_row(name: &str, ours: Option<&Line>, theirs: Option<&Line>) -> String {
         &of(theirs, |l| three(l.cells_per_second)),
         &ratio.map_or("–".into(), |r| format!("{r:.2}")),
         &both(|l| format!("{:.2}", l.peak_memory_bytes as f64 / 1e9)),
-        &both(|l| l.parameters.to_string()),
+        &both(|l| match l.parameters {
+            0 => "–".into(),
+            n => n.to_string(),
+        }),
         &remarks.join("; "),
     ])
 }

@@ -128,4 +128,24 @@ mod tests {
         let rows = [cells(["a", "–", "c"]), cells(["long", "12", "c"])];
         assert_eq!(aligned(&rows), ["a     –   c", "long  12  c"]);
     }
+
+    #[test]
+    fn the_book_tells_the_same_sizes() {
+        let book = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/src/models.md");
+        let book = std::fs::read_to_string(book).unwrap();
+        let (_, table) = book
+            .split_once("| tiny | small | paper |\n|---|---|---|---|\n")
+            .unwrap();
+        let mut told = 0;
+        for line in table.lines().take_while(|l| l.starts_with('|')) {
+            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+            let name = cells[0].to_lowercase();
+            let known = sc_train::registry::find(&name).unwrap();
+            let row = row(known).unwrap();
+            let sizes = SIZES.map(|s| millions(row.presets[s].as_ref()));
+            assert_eq!(cells[1..], sizes, "{name}");
+            told += 1;
+        }
+        assert!(told > 12, "{told}");
+    }
 }
