@@ -21,7 +21,7 @@ from torch import nn
 
 PRESETS = {
     "small": {
-        "minibatch": 32, "tokens": 520, "rows": 8004, "token_width": 512, "width": 256, "layers": 4,
+        "minibatch": 32, "tokens": 515, "rows": 8004, "token_width": 512, "width": 256, "layers": 4,
         "heads": 8, "feed_forward": 1024, "output": 256, "decoder_hidden": 256,
         "binary_hidden": [512, 256, 128], "asked": 256,
     },

@@ -1,19 +1,59 @@
 //! `cargo xtask bench`: our side and its peers one after the other, with ratios.
 
 use crate::error::Error;
+use crate::experiment::build::built;
+use crate::process::{cargo, failed, root};
 use clap::Subcommand;
-use std::process::ExitCode;
+use serde::de::DeserializeOwned;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
 
 mod loader;
+mod step;
 
 #[derive(Subcommand)]
 pub(crate) enum Bench {
     /// Minibatches and scans of a large file, beside annbatch, anndata and h5py.
     Loader(loader::Args),
+    /// Training steps of every architecture, beside its original or the same network in torch.
+    Step(step::Args),
 }
 
 pub(crate) fn run(bench: &Bench) -> Result<ExitCode, Error> {
     match bench {
         Bench::Loader(args) => loader::run(args),
+        Bench::Step(args) => step::run(args),
     }
+}
+
+/// Builds one of the programs of `benches`.
+fn program(name: &str) -> Result<PathBuf, Error> {
+    let mut command = cargo();
+    command.current_dir(root()).args([
+        "build",
+        // The selection of packages that tests use as well: another would build burn once more.
+        "--workspace",
+        "--bins",
+        "--message-format=json-render-diagnostics",
+    ]);
+    built(&mut command, name)
+}
+
+/// Standard output of a command that must succeed.
+fn finish(command: &mut Command) -> Result<String, Error> {
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|e| failed(command, &e))?;
+    if !output.status.success() {
+        return Err(failed(command, &output.status));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// What a side prints as its last line.
+fn measured<T: DeserializeOwned>(command: &mut Command) -> Result<T, Error> {
+    let text = finish(command)?;
+    let last = text.lines().last().unwrap_or_default();
+    serde_json::from_str(last).map_err(|e| failed(command, &format!("printed no result: {e}")))
 }

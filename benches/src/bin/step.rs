@@ -1,257 +1,116 @@
-//! `step cellplm|scgpt|schyena|scclip train|embed [key=value …]`: seconds of a step.
+//! `step ARCHITECTURE train|embed [--preset tiny|small|paper] [key=value …]`: seconds of a step.
 //!
-//! Prints one JSON line with the same fields as its peers in `benches/peers/`. Sizes: cellplm
-//! `cells genes density hidden layers latent`; scgpt `minibatch tokens vocabulary width layers`;
-//! schyena `minibatch genes width layers`; scclip `minibatch genes peaks density patches width layers`;
-//! all `steps threads`. The first two default to the published size, the others to `small`.
+//! Prints one JSON line with the same fields as its peers in `benches/peers/`. The model is the preset
+//! of `configs/models`; a key with a dot changes one of its settings (`network.width=64`,
+//! `train.minibatch=8`), one without the data or the run: [`Sizes`]. Without `--preset`, CellPLM and
+//! scGPT have the published size of `docs/src/benchmarks.md`, the others that of `small`. `step list`
+//! prints the names of the architectures.
 
 // Figures on standard output are what this program is for.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::tensor::Device;
+use sc_data::RawCounts;
 use sc_data::genes::{Across, Vocabulary, match_genes};
-use sc_data::{CsrMatrix, RawCounts};
-use sc_models::cellplm::{CellPlmConfig, HeadConfig, LatentConfig, NormConfig, Objective};
-use sc_models::hyena::ScHyenaConfig;
-use sc_models::scclip::{ScClipConfig, Temperature, TowerConfig};
-use sc_models::scgpt::{CellEmbedding, InputNorm, MvcStyle, ScGptConfig, ValueEncoderConfig};
-use sc_train::adamw::AdamW;
-use sc_train::task::Task;
-use sc_train::tasks::cellplm::{CellPlmTask, SentenceConfig};
-use sc_train::tasks::scclip::{PairedInput, ScClipTask};
-use sc_train::tasks::scgpt::{SPECIAL_TOKENS, ScGptTask, TokenConfig};
-use sc_train::tasks::schyena::{ProfileInput, ScHyenaTask};
-use sc_train::{Corpus, Facts, TrainConfig};
-use serde_json::json;
-use std::collections::HashMap;
+use sc_train::corpus::Order;
+use sc_train::registry::{ARCHITECTURES, Architecture, Features};
+use sc_train::timing::{Timed, Timing, Work};
+use sc_train::{Corpus, Facts, ModelSpec, Obs, Role};
+use serde_json::{Value, json};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// What the data are like, and how they are run.
+struct Sizes {
+    /// Genes of the data, where the preset takes all.
+    genes: usize,
+    /// Peaks beside them, for models that take peaks.
+    peaks: usize,
+    /// Share of the counts above 0.
+    density: f64,
+    /// Sequencing batches.
+    batches: usize,
+    /// Labels, for models that learn them.
+    labels: usize,
+    /// Timed steps, after one that warms up.
+    steps: u64,
+    /// Threads.
+    threads: usize,
+}
+
+/// The published sizes that `docs/src/benchmarks.md` speaks of.
+fn published(architecture: &str) -> Option<&'static [&'static str]> {
+    match architecture {
+        "cellplm" => Some(&["genes=19374", "density=0.08"]),
+        "scgpt" => Some(&["genes=20000", "train.minibatch=8"]),
+        _ => None,
+    }
+}
+
+fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let sizes: HashMap<&str, f64> = args
-        .iter()
-        .filter_map(|a| a.split_once('='))
-        .filter_map(|(k, v)| Some((k, v.parse().ok()?)))
-        .collect();
-    let size = |key: &str, default: usize| sizes.get(key).map_or(default, |&v| v as usize);
-    let threads = size("threads", 2);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["list"] => {
+            ARCHITECTURES.iter().for_each(|a| println!("{}", a.name));
+            Ok(())
+        }
+        [name, work @ ("train" | "embed"), rest @ ..] => {
+            let known = sc_train::registry::find(name);
+            let known = known.ok_or_else(|| format!("there is no {name}; see `step list`"))?;
+            let (preset, rest) = match (rest, published(name)) {
+                (["--preset", preset, rest @ ..], _) => (*preset, rest.to_vec()),
+                (rest, Some(sizes)) => ("paper", [sizes, rest].concat()),
+                (rest, None) => ("small", rest.to_vec()),
+            };
+            let work = match *work {
+                "train" => Work::Train,
+                _ => Work::Embed,
+            };
+            step(known, work, preset, &rest)
+        }
+        _ => Err(
+            "usage: step list | ARCHITECTURE train|embed [--preset NAME] [key=value ...]".into(),
+        ),
+    }
+}
+
+fn step(known: &Architecture, work: Work, preset: &str, changes: &[&str]) -> Result<()> {
+    let (spec, sizes) = read(known, preset, changes)?;
     rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
+        .num_threads(sizes.threads)
         .build_global()?;
-    let mode = args.get(1).map_or("train", String::as_str);
-    let steps = size("steps", 3);
-    match args.first().map(String::as_str) {
-        Some("cellplm") => {
-            let (cells, genes) = (size("cells", 2000), size("genes", 19_374));
-            let density = sizes.get("density").copied().unwrap_or(0.08);
-            let hidden = size("hidden", 1024);
-            let task = CellPlmTask {
-                network: CellPlmConfig {
-                    genes,
-                    hidden,
-                    layers: size("layers", 4),
-                    heads: 8,
-                    norm: NormConfig::Group,
-                    dropout: 0.2,
-                    latent_dim: size("latent", 512),
-                    latent: LatentConfig::default(),
-                    head: HeadConfig::Decode {
-                        hidden,
-                        layers: 2,
-                        batches: 8,
-                        datasets: 0,
-                        objective: Objective::Denoise,
-                    },
-                },
-                input: SentenceConfig::default(),
-                seed: 0,
-            };
-            run(
-                "cellplm_step",
-                &task,
-                scfm_benches::counts(cells, genes, density),
-                &gene_names(genes),
-                mode,
-                steps,
-            )
-        }
-        Some("scgpt") => {
-            let (cells, genes) = (size("minibatch", 8), size("vocabulary", 20_000));
-            let (length, width) = (size("tokens", 1200), size("width", 512));
-            let task = ScGptTask {
-                network: ScGptConfig {
-                    tokens: genes + SPECIAL_TOKENS,
-                    pad: genes,
-                    width,
-                    layers: size("layers", 12),
-                    heads: 8,
-                    feed_forward: width,
-                    dropout: 0.2,
-                    value_encoder: ValueEncoderConfig::Continuous,
-                    input_norm: InputNorm::None,
-                    cell_embedding: CellEmbedding::Cls,
-                    explicit_zero_probability: false,
-                    mvc: Some(MvcStyle::InnerProduct),
-                    classes: 0,
-                    class_layers: 3,
-                    batch_labels: 0,
-                    generative: false,
-                    adversary_batches: 0,
-                },
-                input: TokenConfig {
-                    length,
-                    embed_minibatch: cells,
-                    ..Default::default()
-                },
-                genes,
-                seed: 0,
-            };
-            // Dense enough that every cell fills all its tokens.
-            let density = (1.3 * length as f64 / genes as f64).min(1.0);
-            run(
-                "scgpt_step",
-                &task,
-                scfm_benches::counts(cells, genes, density),
-                &gene_names(genes),
-                mode,
-                steps,
-            )
-        }
-        Some("schyena") => {
-            let (cells, genes) = (size("minibatch", 4), size("genes", 8000));
-            let width = size("width", 128);
-            let network = ScHyenaConfig {
-                genes,
-                width,
-                layers: size("layers", 4),
-                feed_forward: size("feed_forward", 4 * width),
-                embedding_dropout: 0.0,
-                ..ScHyenaConfig::default()
-            };
-            let task = ScHyenaTask::new(network, ProfileInput::default(), 0);
-            let counts = scfm_benches::counts(cells, genes, 0.1);
-            run(
-                "schyena_step",
-                &task,
-                counts,
-                &gene_names(genes),
-                mode,
-                steps,
-            )
-        }
-        Some("scclip") => {
-            let (cells, genes, peaks) = (
-                size("minibatch", 64),
-                size("genes", 20_000),
-                size("peaks", 100_000),
-            );
-            let width = size("width", 128);
-            let tower = TowerConfig {
-                patches: size("patches", 128),
-                width,
-                layers: size("layers", 4),
-                feed_forward: size("feed_forward", 2 * width),
-                ..TowerConfig::default()
-            };
-            let network = ScClipConfig {
-                atac: tower.clone(),
-                rna: tower,
-                temperature: Temperature::Learned {
-                    log_scale: 2.6592,
-                    largest: None,
-                },
-                ..ScClipConfig::default()
-            };
-            let mut names = gene_names(genes);
-            names.extend((0..peaks).map(|p| format!("chr1:{p}-{}", p + 1)));
-            let facts = Facts {
-                genes: Arc::new(names.clone()),
-                ..Facts::default()
-            };
-            let task = ScClipTask::new(network, PairedInput::default(), &facts)?;
-            let density = sizes.get("density").copied().unwrap_or(0.05);
-            let counts = scfm_benches::counts(cells, names.len(), density);
-            run("scclip_step", &task, counts, &names, mode, steps)
-        }
-        _ => Err("usage: step cellplm|scgpt|schyena|scclip train|embed [key=value ...]".into()),
-    }
-}
-
-fn gene_names(genes: usize) -> Vec<String> {
-    (0..genes).map(|g| format!("GENE{g}")).collect()
-}
-
-fn run<T: Task>(
-    name: &str,
-    task: &T,
-    counts: CsrMatrix,
-    names: &[String],
-    mode: &str,
-    steps: usize,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let (cells, genes) = (counts.rows(), counts.cols());
-    let rows: Vec<usize> = (0..cells).collect();
-    let corpus = Corpus {
-        order: sc_train::corpus::Order::Shuffled,
-        counts: Arc::new(RawCounts::new(counts)?),
-        genes: Arc::new(match_genes(
-            names,
-            &Vocabulary::new(names.to_vec())?,
-            Across::Same,
-        )?),
-        batches: Arc::new(vec![0; cells]),
-        rows: Arc::new(rows.clone()),
-        obs: Arc::default(),
+    let (corpus, facts) = data(known, &spec, &sizes)?;
+    let task = spec.task(&facts)?;
+    let device = Device::flex();
+    let timing = Timing {
+        corpus: &corpus,
+        config: &spec.train,
+        steps: sizes.steps + 1,
+        device: &device,
     };
-    let config = TrainConfig {
-        warmup: 1,
-        ..Default::default()
-    };
-    let mut seconds = Vec::new();
-    let plain = Device::flex();
-    let device = plain.clone().autodiff();
-    let mut parameters = 0;
-    if mode == "embed" {
-        let model = task.build(&plain)?;
-        for _ in 0..steps + 1 {
-            let batch = corpus.read(&rows)?;
-            let started = Instant::now();
-            let z = task.embed(&model, batch, &plain)?;
-            let _ = sc_models::weights::host(z);
-            seconds.push(started.elapsed().as_secs_f64());
-        }
-    } else {
-        let mut model = task.build(&device)?;
-        parameters = model.num_params();
-        let mut optimiser = AdamW::default();
-        for step in 1..=steps as u64 + 1 {
-            // Reading and masking run beside the step in training; only the step is timed.
-            let input = task.prepare(corpus.read(&rows)?, step)?;
-            let started = Instant::now();
-            let losses = task.losses(&model, input, step, &device);
-            let forward = started.elapsed().as_secs_f64();
-            let grads = GradientsParams::from_grads(losses.total.backward(), &model);
-            let backward = started.elapsed().as_secs_f64() - forward;
-            (model, _) = optimiser.step(model, grads, &config, step);
-            seconds.push(started.elapsed().as_secs_f64());
-            let rest = started.elapsed().as_secs_f64() - forward - backward;
-            eprintln!("step {step}: forward {forward:.3} backward {backward:.3} update {rest:.3}");
-        }
+    let Timed { trained, steps } = task.time(work, &timing)?;
+    for (i, s) in steps.iter().enumerate() {
+        eprintln!(
+            "step {i}: forward {:.3} backward {:.3} update {:.3}",
+            s.forward, s.backward, s.update
+        );
     }
-    // The first pass warms caches and allocators.
-    let mut timed = seconds.split_off(1);
-    timed.sort_by(f64::total_cmp);
-    let median = timed[timed.len() / 2];
+    let mut seconds: Vec<f64> = steps.iter().skip(1).map(|s| s.total()).collect();
+    seconds.sort_by(f64::total_cmp);
+    let median = seconds[seconds.len() / 2];
+    let cells = corpus.rows.len();
     let line = json!({
-        "name": name,
+        "name": format!("{}_step", known.name),
         "side": "scfm",
-        "mode": mode,
+        "mode": if work == Work::Train { "train" } else { "embed" },
+        "preset": preset,
         "cells": cells,
-        "genes": genes,
-        "parameters": parameters,
+        "genes": facts.genes.len(),
+        "parameters": trained,
+        "all_parameters": task.parameters(&device)?,
         "seconds_per_step": median,
         "cells_per_second": cells as f64 / median,
         "peak_memory_bytes": scfm_benches::peak_memory(),
@@ -259,4 +118,95 @@ fn run<T: Task>(
     });
     println!("{line}");
     Ok(())
+}
+
+/// The preset with its changes, and the sizes.
+fn read(known: &Architecture, preset: &str, changes: &[&str]) -> Result<(ModelSpec, Sizes)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/models");
+    let file = folder.join(format!("{}-{preset}.toml", known.name));
+    let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let mut spec = serde_json::to_value(text.parse::<toml::Table>()?)?;
+    let mut sizes = Sizes {
+        genes: 20_000,
+        peaks: 100_000,
+        density: 0.1,
+        batches: 8,
+        labels: 40,
+        steps: 3,
+        threads: 2,
+    };
+    for change in changes {
+        let (key, text) = change.split_once('=').ok_or("write key=value")?;
+        if key.contains('.') {
+            let value = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+            put(&mut spec, key, value);
+            continue;
+        }
+        match key {
+            "genes" => sizes.genes = text.parse()?,
+            "peaks" => sizes.peaks = text.parse()?,
+            "density" => sizes.density = text.parse()?,
+            "batches" => sizes.batches = text.parse()?,
+            "labels" => sizes.labels = text.parse()?,
+            "steps" => sizes.steps = text.parse()?,
+            "threads" => sizes.threads = text.parse()?,
+            _ => {
+                return Err(
+                    format!("{key} is no size of the data, and a setting has a dot").into(),
+                );
+            }
+        }
+    }
+    if sizes.steps == 0 {
+        return Err("steps=0 times nothing".into());
+    }
+    Ok((serde_json::from_value(spec)?, sizes))
+}
+
+/// Puts `value` at `key`, the names of tables on the way apart by dots.
+fn put(spec: &mut Value, key: &str, value: Value) {
+    let pointer = key.split('.').fold(spec, |at, name| &mut at[name]);
+    *pointer = value;
+}
+
+/// A minibatch for the model, and what is known of its cells.
+fn data(known: &Architecture, spec: &ModelSpec, sizes: &Sizes) -> Result<(Corpus, Facts)> {
+    let numbered = |word: &str, n: usize| (0..n).map(|i| format!("{word}{i}")).collect();
+    let genes = match spec.vocabulary.genes {
+        0 => sizes.genes,
+        n => n,
+    };
+    let mut names: Vec<String> = numbered("GENE", genes);
+    if known.features == Features::GenesAndPeaks {
+        names.extend((0..sizes.peaks).map(|p| format!("chr1:{p}-{}", p + 1)));
+    }
+    let cells = spec.train.minibatch;
+    let mut obs = Obs::default();
+    let mut facts = Facts {
+        genes: Arc::new(names.clone()),
+        batches: sizes.batches,
+        ..Facts::default()
+    };
+    let species = vec!["human".to_string(), "mouse".into()];
+    for (role, levels) in [
+        (Role::Label, numbered("label", sizes.labels)),
+        (Role::Species, species),
+    ] {
+        if known.needs.contains(&role) || spec.obs.contains_key(&role) {
+            let n = levels.len();
+            obs.set(role, (0..cells).map(|c| (c % n) as u32).collect());
+            facts.levels.insert(role, levels);
+        }
+    }
+    let counts = scfm_benches::counts(cells, names.len(), sizes.density);
+    let vocabulary = Vocabulary::new(names.clone())?;
+    let corpus = Corpus {
+        counts: Arc::new(RawCounts::new(counts)?),
+        genes: Arc::new(match_genes(&names, &vocabulary, Across::Same)?),
+        batches: Arc::new((0..cells).map(|c| (c % sizes.batches) as u32).collect()),
+        rows: Arc::new((0..cells).collect()),
+        obs: Arc::new(obs),
+        order: Order::Shuffled,
+    };
+    Ok((corpus, facts))
 }

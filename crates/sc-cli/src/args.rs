@@ -94,8 +94,8 @@ pub(crate) struct Pretrain {
     /// Folder for the model; a run that was stopped goes on from its checkpoints
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
-    /// The model and how to train it (see configs/models)
-    #[arg(short, long, value_name = "TOML")]
+    /// The model and how to train it: a file, or the name of a preset such as scgpt-tiny
+    #[arg(short, long, value_name = "TOML|PRESET")]
     pub(crate) config: PathBuf,
     /// Change a setting, as in --set train.steps=500
     #[arg(long = "set", value_name = "KEY=VALUE")]

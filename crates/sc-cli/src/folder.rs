@@ -3,6 +3,7 @@
 
 use crate::error::{Result, at};
 use crate::observed::Levels;
+use crate::same_size::SameSize;
 use sc_data::atomic::write_bytes_atomic;
 use sc_data::tokens::Tokenizer;
 use sc_models::weights::{Tensors, read_safetensors, to_safetensors};
@@ -24,6 +25,9 @@ pub(crate) struct ModelConfig {
     /// Values of the columns of `obs` it was trained with, in the order of their codes.
     #[serde(default)]
     pub(crate) levels: Levels,
+    /// The model whose size it has, where it was asked to have one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) same_size: Option<SameSize>,
     /// Seed it was trained with.
     pub(crate) seed: u64,
 }
@@ -31,7 +35,12 @@ pub(crate) struct ModelConfig {
 impl ModelConfig {
     /// The task, for a vocabulary of `genes`.
     pub(crate) fn task(&self, genes: &Genes) -> Result<Box<dyn Trainable>> {
-        Ok(self.spec.task(&Facts {
+        Ok(self.spec.task(&self.facts(genes))?)
+    }
+
+    /// What is known of the data, for a vocabulary of `genes`.
+    pub(crate) fn facts(&self, genes: &Genes) -> Facts {
+        Facts {
             genes: Arc::new(genes.names.clone()),
             means: Arc::new(genes.means.clone()),
             largest: Arc::new(genes.largest.clone()),
@@ -39,7 +48,7 @@ impl ModelConfig {
             batches: self.batches.len(),
             levels: self.levels.clone(),
             seed: self.seed,
-        })?)
+        }
     }
 }
 

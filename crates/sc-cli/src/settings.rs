@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 /// Reads a TOML file and applies the overrides.
 pub(crate) fn read(path: Option<&Path>, sets: &[String]) -> Result<Table> {
-    let mut table = match path {
+    let table = match path {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|e| at(path, e))?;
             text.parse::<Table>()
@@ -15,6 +15,11 @@ pub(crate) fn read(path: Option<&Path>, sets: &[String]) -> Result<Table> {
         }
         None => Table::new(),
     };
+    change(table, sets)
+}
+
+/// Applies overrides.
+pub(crate) fn change(mut table: Table, sets: &[String]) -> Result<Table> {
     for set in sets {
         apply(&mut table, set)?;
     }

@@ -4,6 +4,7 @@ use crate::error::{Result, at, message};
 use crate::folder::{Genes, ModelConfig};
 use crate::observed::observe;
 use crate::progress::Steps;
+use crate::same_size;
 use crate::source::Source;
 use crate::study::{most_variable, sample};
 use burn::tensor::Device;
@@ -29,11 +30,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Chooses the vocabulary on the cells at `rows` and builds the task. `columns` of obs serve what
+    /// Chooses the vocabulary on the cells at `rows`, finds the size where another model's is asked for,
+    /// and builds the task. `columns` of obs serve what
     /// the architecture needs and its configuration does not name.
     pub(crate) fn new(
         source: &Source,
-        spec: ModelSpec,
+        mut spec: ModelSpec,
         rows: Vec<usize>,
         (codes, names): (Vec<u32>, Vec<String>),
         columns: &BTreeMap<Role, String>,
@@ -45,6 +47,7 @@ impl Plan {
                 format!("{} cell to train on; a model needs at least 2", rows.len()),
             ));
         }
+        let other = same_size::other(&mut spec)?;
         let looked_at = sample(&rows, &codes);
         let counts = source.counts.read(&looked_at)?;
         let chosen: Vec<usize> = match spec.vocabulary.genes {
@@ -65,6 +68,10 @@ impl Plan {
         let vocabulary = Vocabulary::new(genes.clone())?;
         let matched = match_genes(&source.genes, &vocabulary, Across::Same)?;
         let (obs, levels) = observe(source, &spec, columns, &rows)?;
+        let other = match other {
+            Some(other) => Some((observe(source, &other.spec, columns, &rows)?.1, other)),
+            None => None,
+        };
         let order = order(source, &spec.train.sampling, &rows)?;
         let counts = matched.apply_matrix(&counts)?;
         let genes = Genes {
@@ -76,13 +83,17 @@ impl Plan {
         let mut corpus = corpus(source, matched, codes, rows);
         corpus.obs = Arc::new(obs);
         corpus.order = order;
-        let config = ModelConfig {
+        let mut config = ModelConfig {
             schema: 1,
             spec,
             batches: names,
             levels,
+            same_size: None,
             seed,
         };
+        if let Some((levels, other)) = other {
+            config = same_size::find(config, &genes, other, levels)?;
+        }
         let task = config.task(&genes)?;
         Ok(Self {
             task,

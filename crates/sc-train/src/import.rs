@@ -72,6 +72,7 @@ impl Imported {
                 objective: None,
                 vocabulary: Default::default(),
                 obs: BTreeMap::new(),
+                same_size_as: None,
                 niche: None,
                 network,
                 input,

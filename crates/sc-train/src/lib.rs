@@ -17,9 +17,11 @@ pub mod losses;
 pub mod places;
 pub mod proteins;
 pub mod registry;
+pub mod size;
 pub mod spec;
 pub mod task;
 pub mod tasks;
+pub mod timing;
 pub mod trainer;
 
 pub use config::TrainConfig;

@@ -6,6 +6,7 @@ use rand_distr::StandardNormal;
 use sc_data::rng::stream;
 use sc_models::weights;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 /// Where the vectors of genes come from.
@@ -35,10 +36,42 @@ impl Default for Proteins {
 pub struct ProteinTable {
     /// Numbers a gene.
     pub dim: usize,
-    /// `[genes, dim]`, row-major; zeros where a gene has no vector.
-    pub values: Vec<f32>,
     /// Whether each gene has a vector.
     pub known: Vec<bool>,
+    vectors: Vectors,
+}
+
+/// Vectors of all genes, or what they are drawn from.
+#[derive(Clone, Debug, PartialEq)]
+enum Vectors {
+    /// `[genes, dim]`, row-major; zeros where a gene has no vector.
+    Read(Vec<f32>),
+    /// Names of the genes: a vector is drawn when it is asked for, so that a network whose weights
+    /// nobody looks at costs nothing.
+    Drawn(Vec<String>),
+}
+
+impl ProteinTable {
+    /// The vector of one gene, `dim` numbers; zeros where it has none.
+    pub fn vector(&self, gene: usize) -> Cow<'_, [f32]> {
+        match &self.vectors {
+            Vectors::Read(values) => Cow::Borrowed(&values[gene * self.dim..(gene + 1) * self.dim]),
+            Vectors::Drawn(names) => {
+                let name = format!("protein:{}", names[gene].to_uppercase());
+                let mut rng = stream(0, &name, 0, 0);
+                let draw = |_| rng.sample::<f32, _>(StandardNormal);
+                Cow::Owned((0..self.dim).map(draw).collect())
+            }
+        }
+    }
+
+    /// The vectors of `genes` one after the other, `[genes, dim]` row-major.
+    pub fn vectors(&self, genes: impl IntoIterator<Item = usize>) -> Vec<f32> {
+        let genes = genes.into_iter();
+        let mut values = Vec::with_capacity(genes.size_hint().0 * self.dim);
+        genes.for_each(|g| values.extend_from_slice(&self.vector(g)));
+        values
+    }
 }
 
 impl Proteins {
@@ -48,19 +81,11 @@ impl Proteins {
     /// A file that cannot be read, vectors of different lengths, or no gene that has one.
     pub fn of(&self, genes: &[String]) -> Result<ProteinTable> {
         match self {
-            Self::Random { dim } => {
-                let draw = |gene: &String| {
-                    let mut rng = stream(0, &format!("protein:{}", gene.to_uppercase()), 0, 0);
-                    (0..*dim)
-                        .map(|_| rng.sample::<f32, _>(StandardNormal))
-                        .collect::<Vec<_>>()
-                };
-                Ok(ProteinTable {
-                    dim: *dim,
-                    values: genes.iter().flat_map(draw).collect(),
-                    known: vec![true; genes.len()],
-                })
-            }
+            Self::Random { dim } => Ok(ProteinTable {
+                dim: *dim,
+                known: vec![true; genes.len()],
+                vectors: Vectors::Drawn(genes.to_vec()),
+            }),
             Self::File { path } => {
                 let tensors = weights::read(path)?;
                 let fail = |what: String| TrainError::file(path, what);
@@ -95,8 +120,8 @@ impl Proteins {
                 }
                 Ok(ProteinTable {
                     dim,
-                    values,
                     known: found.iter().map(Option::is_some).collect(),
+                    vectors: Vectors::Read(values),
                 })
             }
         }

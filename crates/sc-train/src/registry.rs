@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::facts::{Facts, Role};
 use crate::import::{Files, Imported};
+use crate::size::Widen;
 use crate::spec::{ModelSpec, Trainable};
 use crate::tasks;
 use serde::Serialize;
@@ -24,12 +25,27 @@ pub struct Architecture {
     pub licence: &'static str,
     /// What of `obs` training cannot do without.
     pub needs: &'static [Role],
+    /// What it must be told of a cell.
+    pub features: Features,
+    /// Gives the network another hidden width, for baselines that are made as large as another model.
+    #[serde(skip)]
+    pub widen: Option<Widen>,
     /// Reads published weights, if there are any.
     #[serde(skip)]
     pub import: Option<Import>,
     /// Builds the task.
     #[serde(skip)]
     pub task: fn(&ModelSpec, &Facts) -> Result<Box<dyn Trainable>>,
+}
+
+/// What a cell is described by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Features {
+    /// Counts of genes.
+    Genes,
+    /// Counts of genes and open peaks of the same cell.
+    GenesAndPeaks,
 }
 
 /// Makes a model of a publisher's files.

@@ -6,6 +6,7 @@ use crate::error::{Result, TrainError};
 use crate::facts::{Facts, Role};
 use crate::registry::{self, ARCHITECTURES, Architecture};
 use crate::task::Task;
+use crate::timing::{self, Timed, Timing, Work};
 use crate::trainer::{self, Run, StepReport};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -34,6 +35,11 @@ pub struct ModelSpec {
     /// Columns of `obs` by what they are to the model.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub obs: BTreeMap<Role, String>,
+    /// Another model, by the name of its preset, by its file, or as a whole: this one takes its
+    /// vocabulary and is made as wide as it takes to have as many parameters. Who reads files sees to
+    /// it, with [`crate::size::fit`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_size_as: Option<serde_json::Value>,
     /// What surrounds a cell, for objectives on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub niche: Option<NicheConfig>,
@@ -129,6 +135,12 @@ pub trait Trainable: Send + Sync {
     /// # Errors
     /// When the configuration cannot be built.
     fn parameters(&self, device: &Device) -> Result<usize>;
+
+    /// Times steps on a minibatch; see [`timing::time`].
+    ///
+    /// # Errors
+    /// Those of [`timing::time`].
+    fn time(&self, work: Work, timing: &Timing<'_>) -> Result<Timed>;
 }
 
 /// How training ended.
@@ -189,6 +201,10 @@ impl<T: Task> Trainable for T {
     fn parameters(&self, device: &Device) -> Result<usize> {
         Ok(self.empty(device)?.num_params())
     }
+
+    fn time(&self, work: Work, timing: &Timing<'_>) -> Result<Timed> {
+        timing::time(self, work, timing)
+    }
 }
 
 /// Cells read at once for an embedding; they come in file order.
@@ -230,9 +246,15 @@ impl ModelSpec {
     /// The task this describes, for data with `facts`.
     ///
     /// # Errors
-    /// [`TrainError::Config`] for an unknown architecture, objective or setting.
+    /// [`TrainError::Config`] for an unknown architecture, objective or setting, or for a size that is
+    /// still to be found.
     pub fn task(&self, facts: &Facts) -> Result<Box<dyn Trainable>> {
         self.objective()?;
+        if let Some(other) = &self.same_size_as {
+            return Err(TrainError::Config(format!(
+                "same_size_as = {other} does not fit here: the size must be found before a model is built"
+            )));
+        }
         (self.known()?.task)(self, facts)
     }
 
@@ -250,6 +272,13 @@ impl ModelSpec {
     /// [`TrainError::Config`] for an unknown setting or an unusable value.
     pub fn input<C: DeserializeOwned>(&self) -> Result<C> {
         self.part("input", &self.input)
+    }
+
+    /// The network's settings with one of them changed.
+    pub fn network_with(&self, key: &str, value: serde_json::Value) -> serde_json::Value {
+        let mut network = self.network.as_object().cloned().unwrap_or_default();
+        network.insert(key.to_string(), value);
+        network.into()
     }
 
     fn part<C: DeserializeOwned>(&self, name: &str, value: &serde_json::Value) -> Result<C> {

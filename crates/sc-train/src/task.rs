@@ -21,14 +21,12 @@ pub trait Task: Send + Sync {
     /// When the configuration cannot be built.
     fn build(&self, device: &Device) -> Result<Self::Model>;
 
-    /// The network to load weights into, or to count; for tasks whose first weights cost something
-    /// to compute.
+    /// The network to load weights into, or to count: its weights are not drawn, and as far as the
+    /// layers allow not even allocated, so that the largest network can be counted anywhere.
     ///
     /// # Errors
     /// When the configuration cannot be built.
-    fn empty(&self, device: &Device) -> Result<Self::Model> {
-        self.build(device)
-    }
+    fn empty(&self, device: &Device) -> Result<Self::Model>;
 
     /// Published names of its tensors.
     fn names(&self) -> Names;

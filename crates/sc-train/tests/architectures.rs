@@ -12,6 +12,7 @@ use sc_models::weights::Tensors;
 use sc_train::corpus::Order;
 use sc_train::facts::Numbers;
 use sc_train::registry::ARCHITECTURES;
+use sc_train::timing::{Timing, Work};
 use sc_train::trainer::{LossTerms, Run};
 use sc_train::{Corpus, Facts, ModelSpec, Obs, Role, TrainConfig, Trainable, features};
 use serde_json::{Value, json};
@@ -619,4 +620,34 @@ fn every_objective_of_a_cell_without_counts_is_finite() {
             );
         }
     }
+}
+
+#[test]
+fn timing_takes_every_step_and_counts_what_is_trained() {
+    let (corpus, facts) = data();
+    let task = spec(tiny("vae")).task(&facts).unwrap();
+    let timing = Timing {
+        corpus: &corpus,
+        config: &TrainConfig::default(),
+        steps: 2,
+        device: &Device::flex(),
+    };
+    let timed = task.time(Work::Train, &timing).unwrap();
+    assert_eq!(timed.steps.len(), 2);
+    assert!(
+        timed
+            .steps
+            .iter()
+            .all(|s| s.forward > 0.0 && s.update > 0.0)
+    );
+    // Encoder and decoder have a batch norm each: 32 running means, as many variances, a counter.
+    let all = task.parameters(&Device::flex()).unwrap();
+    assert_eq!(all - timed.trained, 2 * (2 * 32 + 1));
+    let timed = task.time(Work::Embed, &timing).unwrap();
+    assert!(
+        timed
+            .steps
+            .iter()
+            .all(|s| s.forward > 0.0 && s.backward == 0.0)
+    );
 }

@@ -1,13 +1,14 @@
 //! `cargo xtask bench loader`.
 
+use super::{finish, measured, program};
 use crate::error::Error;
 use crate::experiment::Profile;
-use crate::experiment::build::{built, scfm};
-use crate::process::{cargo, failed, root};
+use crate::experiment::build::scfm;
+use crate::process::root;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -124,16 +125,8 @@ const RATIOS: [(&str, &str, f64); 7] = [
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     std::fs::create_dir_all(&args.dir).map_err(Error::io(&args.dir))?;
-    let mut command = cargo();
-    command.current_dir(root()).args([
-        "build",
-        // The selection of packages that tests use as well: another would build burn once more.
-        "--workspace",
-        "--bins",
-        "--message-format=json-render-diagnostics",
-    ]);
     let bench = Sides {
-        ours: built(&mut command, "loader")?,
+        ours: program("loader")?,
         python: args.python.clone(),
         script: root().join("benches/peers/loader.py"),
         dir: std::path::absolute(&args.dir).map_err(Error::io(&args.dir))?,
@@ -231,22 +224,8 @@ impl Sides {
             .current_dir(&self.dir)
             .args(arguments)
             .args(["--threads", &self.threads]);
-        let text = finish(&mut command)?;
-        let last = text.lines().last().unwrap_or_default();
-        serde_json::from_str(last).map_err(|e| failed(&command, &format!("printed no result: {e}")))
+        measured(&mut command)
     }
-}
-
-/// Standard output of a command that must succeed.
-fn finish(command: &mut Command) -> Result<String, Error> {
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|e| failed(command, &e))?;
-    if !output.status.success() {
-        return Err(failed(command, &output.status));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Asks the system to forget what it holds of a file, or of every file in a folder.

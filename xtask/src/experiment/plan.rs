@@ -233,13 +233,7 @@ fn method_table(loaded: &Loaded, choice: &Choice<'_>) -> Result<Table, Error> {
     };
     let key = format!("methods.{}.model", method.name);
     let path = locate(&loaded.folder, given, &key)?;
-    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-    let mut model: Table = toml::from_str(&text).map_err(|e| {
-        Error::config(
-            path.display().to_string(),
-            e.to_string().trim_end().to_owned(),
-        )
-    })?;
+    let mut model = self::table(&path)?;
     let mut train = match model.remove("train") {
         Some(Value::Table(train)) => train,
         Some(_) => {
@@ -249,6 +243,7 @@ fn method_table(loaded: &Loaded, choice: &Choice<'_>) -> Result<Table, Error> {
         None => Table::new(),
     };
     merge(&mut model, &method.config);
+    inline_other(loaded, &mut model)?;
     merge(&mut train, &loaded.experiment.train);
     merge(&mut train, &method.train);
     let preset = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -259,6 +254,29 @@ fn method_table(loaded: &Loaded, choice: &Choice<'_>) -> Result<Table, Error> {
     put(&mut table, "model", model);
     put(&mut table, "train", train);
     Ok(table)
+}
+
+/// A model whose size is taken is inlined like a preset, where it is a file: its text is then part of
+/// the cell's hash. Names of presets are those of `scfm`, which is part of the hash itself.
+fn inline_other(loaded: &Loaded, model: &mut Table) -> Result<(), Error> {
+    let Some(Value::String(named)) = model.get("same_size_as") else {
+        return Ok(());
+    };
+    let Ok(path) = locate(&loaded.folder, Path::new(named), "same_size_as") else {
+        return Ok(());
+    };
+    let other = table(&path)?;
+    put(model, "same_size_as", other);
+    Ok(())
+}
+
+/// The table in a file.
+fn table(path: &Path) -> Result<Table, Error> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    toml::from_str(&text).map_err(|e| {
+        let message = e.to_string().trim_end().to_owned();
+        Error::config(path.display().to_string(), message)
+    })
 }
 
 fn put(table: &mut Table, key: &str, value: impl Into<Value>) {

@@ -3,14 +3,15 @@
 use crate::args::{Doctor, Format};
 use crate::error::Result;
 use crate::folder;
-use crate::settings;
+use crate::presets::{self, Data, SIZES, Size, numbered};
 use sc_data::doctor::{Coverage, LevelsReport, Report, coverage, examine};
 use sc_data::genes::{Vocabulary, vocab};
-use sc_train::{Facts, ModelSpec};
+use sc_data::h5ad::{H5ad, MatrixSlot};
+use sc_train::Role;
+use sc_train::registry::ARCHITECTURES;
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 pub(crate) fn run(args: &Doctor) -> Result<ExitCode> {
     let report = examine(&args.file)?;
@@ -49,56 +50,57 @@ fn genes_of(model: &Path) -> Result<Vocabulary> {
 /// What a model of `scfm models list` would take of the file, at its smallest preset.
 #[derive(Debug, Serialize)]
 struct Preset {
-    name: &'static str,
-    genes: usize,
-    parameters: usize,
-    /// Weights, gradients and both moments of the optimiser.
-    training_bytes: usize,
+    name: String,
+    #[serde(flatten)]
+    fit: Fit,
+}
+
+/// Whether a model can be built for a file.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Fit {
+    /// It can.
+    Fits {
+        #[serde(flatten)]
+        size: Size,
+        /// Weights, gradients and both moments of the optimiser.
+        training_bytes: usize,
+    },
+    /// It cannot before something is named or added.
+    Lacks { needs: String },
 }
 
 fn presets(report: &Report) -> Result<Vec<Preset>> {
-    let device = sc_models::device::open("flex")?;
-    let each = |&(name, text): &(&'static str, &str)| -> Result<Preset> {
-        let spec: ModelSpec = settings::parse(text.parse()?, name)?;
-        let genes = match spec.vocabulary.genes {
-            0 => report.genes,
-            n => n.min(report.genes),
-        };
-        let batches = report.batch_columns.first().map_or(1, |b| b.levels.max(1));
-        let facts = Facts {
-            genes: Arc::new((0..genes).map(|g| g.to_string()).collect()),
-            batches,
-            ..Facts::default()
-        };
-        let parameters = spec.task(&facts)?.parameters(&device)?;
-        Ok(Preset {
-            name,
-            genes,
-            parameters,
-            training_bytes: 16 * parameters,
-        })
-    };
     if report.genes == 0 {
         return Ok(Vec::new());
     }
-    PRESETS.iter().map(each).collect()
+    let labels = report.label_columns.first().map(|c| numbered(c.levels));
+    let slot = report.counts_slot.clone().unwrap_or(MatrixSlot::X);
+    let data = Data {
+        features: H5ad::open(Path::new(&report.path))?.gene_names(&slot)?,
+        batches: report.batch_columns.first().map_or(1, |b| b.levels.max(1)),
+        levels: labels.map(|l| (Role::Label, l)).into_iter().collect(),
+    };
+    let mut found = Vec::new();
+    for a in ARCHITECTURES {
+        let Some(spec) = presets::of(a.name, SIZES[0])? else {
+            continue;
+        };
+        found.push(Preset {
+            name: format!("{}-{}", a.name, SIZES[0]),
+            fit: match presets::size(&spec, &data) {
+                Ok(size) => Fit::Fits {
+                    training_bytes: 16 * size.parameters,
+                    size,
+                },
+                Err(e) => Fit::Lacks {
+                    needs: e.to_string(),
+                },
+            },
+        });
+    }
+    Ok(found)
 }
-
-/// The smallest preset of every architecture.
-const PRESETS: [(&str, &str); 3] = [
-    (
-        "cellplm-tiny",
-        include_str!("../../../../configs/models/cellplm-tiny.toml"),
-    ),
-    (
-        "scgpt-tiny",
-        include_str!("../../../../configs/models/scgpt-tiny.toml"),
-    ),
-    (
-        "scformer-tiny",
-        include_str!("../../../../configs/models/scformer-tiny.toml"),
-    ),
-];
 
 fn print(report: &Report, covered: &[Coverage], presets: &[Preset]) -> Result<()> {
     let line = |name: &str, value: String| println!("{name:<16} {value}");
@@ -165,15 +167,19 @@ fn print(report: &Report, covered: &[Coverage], presets: &[Preset]) -> Result<()
         ),
     );
     for p in presets {
-        line(
-            p.name,
-            format!(
+        let told = match &p.fit {
+            Fit::Fits {
+                size,
+                training_bytes,
+            } => format!(
                 "keeps {} genes; {} parameters, {:.0} MB to train besides a minibatch",
-                p.genes,
-                p.parameters,
-                p.training_bytes as f64 / 1e6
+                size.features,
+                size.parameters,
+                *training_bytes as f64 / 1e6
             ),
-        );
+            Fit::Lacks { needs } => needs.clone(),
+        };
+        line(&p.name, told);
     }
     for c in covered {
         line("model", c.model.clone());

@@ -5,6 +5,7 @@ use crate::error::{Result, at};
 use crate::folder;
 use crate::manifest::Manifest;
 use crate::packing;
+use crate::presets;
 use crate::settings;
 use crate::source::Source;
 use crate::training::Plan;
@@ -12,7 +13,7 @@ use sc_train::ModelSpec;
 use std::collections::BTreeMap;
 
 pub(crate) fn run(args: &Pretrain) -> Result<()> {
-    let table = settings::read(Some(&args.config), &args.sets)?;
+    let table = presets::read(&args.config, &args.sets)?;
     let spec: ModelSpec = settings::parse(table, &args.config.display().to_string())?;
     spec.train.check()?;
     let device = sc_models::device::open(&args.device)?;
@@ -35,6 +36,9 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
             "model       {} ({parameters} parameters)",
             spec.architecture
         );
+        if let Some(same) = &plan.config.same_size {
+            println!("size        {same}");
+        }
         println!(
             "vocabulary  {} of the file's {} genes",
             plan.genes.names.len(),
@@ -56,6 +60,9 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
             parameters as f64 * 16.0 / 1e6
         );
         return Ok(());
+    }
+    if let Some(same) = &plan.config.same_size {
+        eprintln!("{}: {same}", plan.config.spec.architecture);
     }
     std::fs::create_dir_all(&args.output).map_err(|e| at(&args.output, e))?;
     let hash = one_hash(&hashes);

@@ -211,6 +211,13 @@ fn model(
         &[(Role::Label, config.data.label.clone())].into(),
         config.seed,
     )?;
+    let sized = match &plan.config.same_size {
+        Some(same) => {
+            eprintln!("{}: {same}", method.name);
+            format!(" of the size of {} ({same})", same.model)
+        }
+        None => String::new(),
+    };
     let started = Instant::now();
     let trained = method.kind == Kind::Model;
     let (weights, steps) = if trained {
@@ -242,12 +249,12 @@ fn model(
     let (family, description) = if trained {
         (
             Family::Model,
-            format!("{preset}, trained on the training donors for {steps} steps"),
+            format!("{preset}{sized}, trained on the training donors for {steps} steps"),
         )
     } else {
         (
             Family::Control,
-            format!("{preset} with its initial weights, never trained"),
+            format!("{preset}{sized} with its initial weights, never trained"),
         )
     };
     let mut who = who(config, family, description);

@@ -26,6 +26,11 @@ pub(crate) fn succeed(args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Runs the program and reads what it prints.
+pub(crate) fn json(args: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&succeed(args)).expect("the program prints JSON")
+}
+
 /// Runs the program and wants exit code 2 and one line that holds every part of `parts`.
 pub(crate) fn fail(args: &[&str], parts: &[&str]) {
     let output = run(args);

@@ -192,6 +192,45 @@ fn an_unknown_setting() {
 }
 
 #[test]
+fn an_unknown_preset() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, out) = (simulated(folder.path(), 60), folder.path().join("model"));
+    let args = ["pretrain", text(&file), "-o", text(&out), "-c"];
+    let with = |config: &'static str| [&args[..], &[config]].concat();
+    fail(
+        &with("scgpt-huge"),
+        &["scgpt-huge", "scgpt-tiny", "vae-paper"],
+    );
+    fail(&with("nowhere/scgpt.toml"), &["nowhere/scgpt.toml"]);
+}
+
+#[test]
+fn a_size_that_cannot_be_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, out) = (simulated(folder.path(), 60), folder.path().join("model"));
+    let refuse = |config: &str, size: &str, parts: &[&str]| {
+        let set = format!("same_size_as={size}");
+        let args = ["pretrain", text(&file), "-o", text(&out), "-c", config];
+        fail(&[&args[..], &["--set", &set]].concat(), parts);
+    };
+    refuse(
+        "vae-tiny",
+        "scgpt-huge",
+        &["same_size_as", "scgpt-huge", "scgpt-tiny"],
+    );
+    refuse(
+        "vae-tiny",
+        "scclip-tiny",
+        &["same_size_as scclip-tiny", "0 peaks"],
+    );
+    refuse(
+        "scgpt-tiny",
+        "cellplm-tiny",
+        &["scgpt has no width", "vae, autoencoder"],
+    );
+}
+
+#[test]
 fn a_diverging_run_stops_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let (file, config) = (simulated(folder.path(), 60), tiny("cellplm"));

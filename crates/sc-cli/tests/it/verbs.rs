@@ -1,6 +1,6 @@
 //! What every verb does when all is well.
 
-use crate::common::{SMALL_CELLPLM, SMALL_SCGPT, run, simulated, succeed, text, tiny};
+use crate::common::{SMALL_CELLPLM, SMALL_SCGPT, json, run, simulated, succeed, text, tiny};
 use sc_data::h5ad::H5ad;
 use std::fs;
 
@@ -13,9 +13,24 @@ fn doctor_tells_what_is_in_a_file() {
         table.contains("60 × 120") && table.contains("donor_id"),
         "{table}"
     );
-    let json = succeed(&["doctor", text(&file), "--format", "json"]);
-    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let report = json(&["doctor", text(&file), "--format", "json"]);
     assert_eq!(report["cells"], 60);
+}
+
+#[test]
+fn doctor_tells_what_every_architecture_would_take_or_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = simulated(folder.path(), 60);
+    let report = json(&["doctor", text(&file), "--format", "json"]);
+    let listed = json(&["models", "list", "--format", "json"]);
+    let presets = report["presets"].as_array().unwrap();
+    assert_eq!(presets.len(), listed.as_array().unwrap().len());
+    let of = |name: &str| presets.iter().find(|p| p["name"] == name).unwrap();
+    assert_eq!(of("scgpt-tiny")["features"], 120);
+    // Three cell types, which the file names.
+    assert_eq!(of("mlp-tiny")["levels"]["label"], 3);
+    let needs = of("scclip-tiny")["needs"].as_str().unwrap();
+    assert!(needs.contains("0 peaks"), "{needs}");
 }
 
 #[test]
@@ -188,13 +203,69 @@ fn simulation_is_seeded() {
 }
 
 #[test]
-fn lists_and_completions() {
-    assert!(succeed(&["models", "list"]).contains("cellplm"));
-    let json = succeed(&["models", "list", "--format", "json"]);
+fn every_architecture_is_listed_with_its_sizes() {
+    let table = succeed(&["models", "list"]);
+    let listed = json(&["models", "list", "--format", "json"]);
+    for model in listed.as_array().unwrap() {
+        let name = model["name"].as_str().unwrap();
+        let row = table.lines().find(|l| l.starts_with(&format!("{name} ")));
+        let row = row.unwrap();
+        for key in ["paper", "tokens", "weights", "licence"] {
+            assert!(row.contains(model[key].as_str().unwrap()), "{name}: {key}");
+        }
+        assert!(row.contains(model["objectives"][0].as_str().unwrap()));
+        assert!(model["presets"]["tiny"]["parameters"].as_u64().unwrap() > 10_000);
+    }
+    // The released scGPT has 12 layers of width 512: 18.9 million numbers, and 512 a gene.
+    let scgpt = &listed[1]["presets"]["paper"];
+    let layers = scgpt["parameters"].as_u64().unwrap() - 512 * (20_000 + 3);
+    assert_eq!(scgpt["features"], 20_000);
+    assert!((18_900_000..21_000_000).contains(&layers), "{layers}");
+}
+
+#[test]
+fn a_preset_is_named_without_its_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = simulated(folder.path(), 60);
+    let out = folder.path().join("model");
+    let plan = |config: &str| {
+        let args = ["pretrain", text(&file), "-c", config, "-o", text(&out)];
+        succeed(&[&args[..], &["--dry-run"]].concat())
+    };
+    assert_eq!(plan("scgpt-tiny"), plan(text(&tiny("scgpt"))));
+}
+
+#[test]
+fn a_baseline_takes_the_size_of_another_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, model) = (simulated(folder.path(), 60), folder.path().join("model"));
+    let mut args = vec![
+        "pretrain",
+        text(&file),
+        "-c",
+        "vae-tiny",
+        "-o",
+        text(&model),
+    ];
+    args.extend(["--set", "same_size_as=scgpt-tiny", "--set", "train.steps=2"]);
+    succeed(&args);
+    let config = fs::read_to_string(model.join("config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let same = &config["same_size"];
+    assert_eq!(same["model"], "scgpt-tiny");
+    assert_eq!(config["spec"]["network"]["hidden"], same["width"]);
+    let [ours, theirs] = ["parameters", "its_parameters"].map(|k| same[k].as_f64().unwrap());
+    assert!((ours / theirs - 1.0).abs() < 0.01, "{ours} and {theirs}");
+    // The folder is a model like any other.
+    succeed(&["embed", text(&file), "-m", text(&model), "--in-place"]);
+    let weights = fs::metadata(model.join("model.safetensors")).unwrap().len() as f64;
     assert!(
-        serde_json::from_str::<serde_json::Value>(&json)
-            .unwrap()
-            .is_array()
+        (weights / (4.0 * ours) - 1.0).abs() < 0.02,
+        "{weights} bytes"
     );
+}
+
+#[test]
+fn completions_name_the_program() {
     assert!(succeed(&["completions", "bash"]).contains("scfm"));
 }

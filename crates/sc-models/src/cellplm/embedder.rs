@@ -6,7 +6,7 @@ use crate::layers::dropout::Dropout;
 use crate::layers::observe::Observer;
 use crate::layers::sparse::sparse_linear;
 use burn::module::{Module, Param};
-use burn::nn::{Linear, LinearConfig};
+use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sc_data::CsrMatrix;
@@ -37,7 +37,7 @@ impl Embedder {
     ) -> Self {
         Self {
             feat_enc: GeneEmbedding {
-                emb: Param::from_tensor(Tensor::zeros([genes, d], device)),
+                emb: Initializer::Zeros.init([genes, d], device),
             },
             linear: LinearConfig::new(d, d).init(device),
             norm: CellNorm::new(norm, d, device),

@@ -10,7 +10,7 @@ use crate::layers::observe::Observer;
 use crate::layers::sparse::sparse_linear;
 use crate::weights::{Names, replace};
 use burn::module::{Module, Param};
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
 use sc_data::CsrMatrix;
@@ -85,7 +85,7 @@ impl Saturn {
         let told = config.embedding + config.species.len() + config.batches;
         let filler = Param::from_tensor(Tensor::zeros([config.genes()], device));
         Ok(Self {
-            p_weights: Param::from_tensor(Tensor::zeros([m, config.genes()], device)),
+            p_weights: Initializer::Zeros.init([m, config.genes()], device),
             expr_filler: filler.set_require_grad(false),
             cl_layer_norm: LayerNormConfig::new(m).init(device),
             encoder: encoder(config, device),

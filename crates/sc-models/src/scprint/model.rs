@@ -12,7 +12,7 @@ use crate::layers::named::Named;
 use crate::layers::observe::Observer;
 use crate::weights::{Names, host, replace};
 use burn::module::{Module, ModuleMapper, Param};
-use burn::nn::{Embedding, EmbeddingConfig};
+use burn::nn::{Embedding, EmbeddingConfig, Initializer};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 /// Values above this are clamped, as in the original.
@@ -114,7 +114,7 @@ impl ScPrint {
         };
         let genes = table(config.genes);
         let positions = (config.positions == Positions::Genome).then(|| {
-            let pe = Param::from_tensor(Tensor::zeros([config.genes, 1, d], device));
+            let pe: Param<Tensor<3>> = Initializer::Zeros.init([config.genes, 1, d], device);
             PositionTable {
                 pe: pe.set_require_grad(false),
             }

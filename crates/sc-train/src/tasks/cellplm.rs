@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::facts::Facts;
 use crate::losses::Losses;
 use crate::losses::cellplm::{Masked, denoise};
-use crate::registry::Architecture;
+use crate::registry::{Architecture, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -61,6 +61,8 @@ pub const CELLPLM: Architecture = Architecture {
     weights: "CellPLM .best.ckpt with its config.json",
     licence: "BSD-2-Clause",
     needs: &[],
+    features: Features::Genes,
+    widen: None,
     import: Some(import::import),
     task,
 };
@@ -145,11 +147,11 @@ impl Task for CellPlmTask {
     type Input = SentenceInput;
 
     fn build(&self, device: &Device) -> Result<CellPlm> {
-        Ok(initialise(
-            CellPlm::new(&self.network, device)?,
-            self.seed,
-            INIT,
-        ))
+        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    }
+
+    fn empty(&self, device: &Device) -> Result<CellPlm> {
+        Ok(CellPlm::new(&self.network, device)?)
     }
 
     fn names(&self) -> Names {

@@ -9,7 +9,7 @@ use crate::corpus::{CellBatch, Corpus};
 use crate::error::{Result, TrainError};
 use crate::facts::{Facts, MISSING, Role};
 use crate::losses::{Losses, cross_entropy};
-use crate::registry::Architecture;
+use crate::registry::{Architecture, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
@@ -38,6 +38,8 @@ pub const NICHEFORMER: Architecture = Architecture {
     weights: "Nicheformer model.safetensors or .ckpt",
     licence: "MIT",
     needs: &[],
+    features: Features::Genes,
+    widen: None,
     import: Some(import::import),
     task,
 };
@@ -230,8 +232,11 @@ impl Task for NicheformerTask {
     type Input = RankedTokens;
 
     fn build(&self, device: &Device) -> Result<Nicheformer> {
-        let model = Nicheformer::new(&self.network, device)?;
-        Ok(initialise(model, self.seed, INIT))
+        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    }
+
+    fn empty(&self, device: &Device) -> Result<Nicheformer> {
+        Ok(Nicheformer::new(&self.network, device)?)
     }
 
     fn names(&self) -> Names {

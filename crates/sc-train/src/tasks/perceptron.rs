@@ -6,7 +6,7 @@ use crate::facts::{Facts, MISSING, Role};
 use crate::losses::supervised::{Mixup, mixup};
 use crate::losses::tokens::mean_squared_error;
 use crate::losses::{Losses, cross_entropy};
-use crate::registry::Architecture;
+use crate::registry::{Architecture, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -33,6 +33,8 @@ pub const MLP: Architecture = Architecture {
     weights: "none published",
     licence: "ours",
     needs: &[Role::Label],
+    features: Features::Genes,
+    widen: Some(widen),
     import: None,
     task,
 };
@@ -76,6 +78,15 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         goal,
         seed: facts.seed,
     }))
+}
+
+/// The first hidden layer gets the width, the others keep their share of it.
+fn widen(spec: &ModelSpec, width: usize) -> Result<serde_json::Value> {
+    let network: PerceptronConfig = spec.network()?;
+    let first = network.hidden.first().map_or(1.0, |&h| h as f64);
+    let share = |&h: &usize| (width as f64 * h as f64 / first).round().max(1.0) as usize;
+    let hidden: Vec<usize> = network.hidden.iter().map(share).collect();
+    Ok(spec.network_with("hidden", hidden.into()))
 }
 
 /// What a perceptron learns.
@@ -138,8 +149,11 @@ impl Task for PerceptronTask {
     type Input = PerceptronInput;
 
     fn build(&self, device: &Device) -> Result<Perceptron> {
-        let model = Perceptron::new(&self.network, device)?;
-        Ok(initialise(model, self.seed, INIT))
+        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    }
+
+    fn empty(&self, device: &Device) -> Result<Perceptron> {
+        Ok(Perceptron::new(&self.network, device)?)
     }
 
     fn names(&self) -> Names {

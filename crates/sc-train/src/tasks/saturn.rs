@@ -16,7 +16,7 @@ use crate::losses::saturn::{
     protein_similarity, species_loss, triplet_loss,
 };
 use crate::proteins::Proteins;
-use crate::registry::Architecture;
+use crate::registry::{Architecture, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -45,6 +45,8 @@ pub const SATURN: Architecture = Architecture {
     weights: "none published",
     licence: "MIT",
     needs: &[],
+    features: Features::Genes,
+    widen: None,
     import: None,
     task,
 };
@@ -352,8 +354,7 @@ impl SaturnTask {
             let genes = self.network.genes();
             let mut rng = stream(self.seed, "gene pairs", 0, step);
             let others: Vec<usize> = (0..genes).map(|_| rng.random_range(0..genes)).collect();
-            let table = &self.genes.proteins;
-            let similar = protein_similarity(&table.values, table.dim, &others);
+            let similar = protein_similarity(self.genes.proteins(), self.genes.dim, &others);
             let rank = gene_ranking(model.gene_embeddings(gene_weights), similar, &others);
             terms.push(("proteins", rank, self.input.protein_similarity));
         }
@@ -420,7 +421,7 @@ impl Task for SaturnTask {
                 self.start.get_or_init(|| Arc::new(start)).clone()
             }
         };
-        let model = initialise(Saturn::new(&self.network, device)?, self.seed, INIT);
+        let model = initialise(self.empty(device)?, self.seed, INIT);
         Ok(model.with_macrogenes(start.to_vec())?)
     }
 

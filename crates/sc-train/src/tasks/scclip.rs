@@ -8,7 +8,7 @@ use crate::facts::Facts;
 use crate::features::{self, Kind};
 use crate::losses::Losses;
 use crate::losses::contrastive::contrast;
-use crate::registry::Architecture;
+use crate::registry::{Architecture, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -35,6 +35,8 @@ pub const SCCLIP: Architecture = Architecture {
     weights: "scCLIP .ckpt",
     licence: "none published",
     needs: &[],
+    features: Features::GenesAndPeaks,
+    widen: None,
     import: Some(import::import),
     task,
 };
@@ -247,8 +249,11 @@ impl Task for ScClipTask {
     type Input = Paired;
 
     fn build(&self, device: &Device) -> Result<ScClip> {
-        let model = ScClip::new(&self.network, device)?;
-        Ok(initialise(model, self.seed, INIT))
+        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    }
+
+    fn empty(&self, device: &Device) -> Result<ScClip> {
+        Ok(ScClip::new(&self.network, device)?)
     }
 
     fn names(&self) -> Names {

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::facts::Facts;
 use crate::losses::Losses;
 use crate::losses::expression::{elastic_cell_similarity, expressed_nll, masked_mse};
-use crate::registry::Architecture;
+use crate::registry::{Architecture, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
@@ -71,6 +71,8 @@ pub const SCGPT: Architecture = Architecture {
     weights: "scGPT args.json, vocab.json and best_model.pt",
     licence: "MIT",
     needs: &[],
+    features: Features::Genes,
+    widen: None,
     import: Some(import::import),
     task,
 };
@@ -239,11 +241,11 @@ impl Task for ScGptTask {
     type Input = TokenInput;
 
     fn build(&self, device: &Device) -> Result<ScGpt> {
-        Ok(initialise(
-            ScGpt::new(&self.network, device)?,
-            self.seed,
-            INIT,
-        ))
+        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    }
+
+    fn empty(&self, device: &Device) -> Result<ScGpt> {
+        Ok(ScGpt::new(&self.network, device)?)
     }
 
     fn names(&self) -> Names {

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::facts::Facts;
 use crate::losses::expression::masked_mse;
 use crate::losses::{Losses, total};
-use crate::registry::Architecture;
+use crate::registry::{Architecture, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -27,6 +27,8 @@ pub const SCHYENA: Architecture = Architecture {
     weights: "none published",
     licence: "ours (safari, HyenaDNA: Apache-2.0)",
     needs: &[],
+    features: Features::Genes,
+    widen: None,
     import: None,
     task,
 };
@@ -148,8 +150,11 @@ impl Task for ScHyenaTask {
     type Input = ProfileBatch;
 
     fn build(&self, device: &Device) -> Result<ScHyena> {
-        let model = ScHyena::new(&self.network, device)?;
-        Ok(initialise(model, self.seed, INIT))
+        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    }
+
+    fn empty(&self, device: &Device) -> Result<ScHyena> {
+        Ok(ScHyena::new(&self.network, device)?)
     }
 
     fn names(&self) -> Names {

@@ -19,7 +19,7 @@ use crate::losses::scprint::{
     Contrast, classification, contrast, downsample, expression, noise_share, token_similarity,
 };
 use crate::proteins::{ProteinTable, Proteins};
-use crate::registry::Architecture;
+use crate::registry::{Architecture, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -48,6 +48,8 @@ pub const SCPRINT: Architecture = Architecture {
     weights: "scPRINT v1 .ckpt",
     licence: "GPL-3.0 (its package says MIT)",
     needs: &[],
+    features: Features::Genes,
+    widen: None,
     import: Some(import::import),
     task,
 };
@@ -334,19 +336,19 @@ impl Task for ScPrintTask {
 
     fn build(&self, device: &Device) -> Result<ScPrint> {
         let width = self.network.width;
-        let model = initialise(ScPrint::new(&self.network, device)?, self.seed, INIT);
-        let dim = self.proteins.dim;
-        let rows = self.known.iter();
-        let table: Vec<f32> = rows
-            .flat_map(|&g| self.proteins.values[g * dim..(g + 1) * dim].iter().copied())
-            .collect();
+        let model = initialise(self.empty(device)?, self.seed, INIT);
+        let table = self.proteins.vectors(self.known.iter().copied());
         let model = model
-            .with_genes(pool_embeddings(&table, dim, width))?
+            .with_genes(pool_embeddings(&table, self.proteins.dim, width))?
             .with_small_residuals();
         Ok(match self.network.positions {
             Positions::None => model,
             Positions::Genome => model.with_positions(genome_positions(&self.places, width))?,
         })
+    }
+
+    fn empty(&self, device: &Device) -> Result<ScPrint> {
+        Ok(ScPrint::new(&self.network, device)?)
     }
 
     fn names(&self) -> Names {

@@ -9,7 +9,7 @@ use crate::losses::Losses;
 use crate::losses::tokens::binary_cross_entropy;
 use crate::places::{places, renumber};
 use crate::proteins::{ProteinTable, Proteins};
-use crate::registry::Architecture;
+use crate::registry::{Architecture, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
@@ -34,6 +34,8 @@ pub const UCE: Architecture = Architecture {
     weights: "UCE 4- and 33-layer .torch",
     licence: "MIT",
     needs: &[],
+    features: Features::Genes,
+    widen: None,
     import: Some(import::import),
     task,
 };
@@ -170,18 +172,19 @@ impl UceTask {
         let genes = self.located.len();
         let drawn = |names: Vec<String>| -> Vec<f32> {
             let random = Proteins::Random { dim };
-            random.of(&names).map(|t| t.values).unwrap_or_default()
+            let table = random.of(&names);
+            table.map_or(Vec::new(), |t| t.vectors(0..names.len()))
         };
         let mut table = vec![0.0; dim];
         table.extend(drawn(names(1, FIRST_GENE as usize - 1).collect()));
-        table.extend(&self.proteins.values);
+        table.extend(self.proteins.vectors(0..genes));
         let first = FIRST_GENE as usize + genes;
         table.extend(drawn(names(first, self.network.tokens - first).collect()));
         table
     }
 
     /// A cell that has counts in no gene with a place is its `CLS` alone.
-    fn empty(&self) -> sc_data::tokens::uce::Sentence {
+    fn cls_alone(&self) -> sc_data::tokens::uce::Sentence {
         let mut tokens = vec![self.layout.pad; self.layout.length];
         tokens[0] = self.layout.cls;
         sc_data::tokens::uce::Sentence { tokens, len: 1 }
@@ -201,7 +204,7 @@ impl Task for UceTask {
     type Input = UceInput;
 
     fn build(&self, device: &Device) -> Result<Uce> {
-        let model = initialise(Uce::new(&self.network, device)?, self.seed, INIT);
+        let model = initialise(self.empty(device)?, self.seed, INIT);
         let data = TensorData::new(self.table(), [self.network.tokens, self.proteins.dim]);
         Ok(model.with_table(Tensor::from_data(data, device)))
     }
@@ -270,7 +273,7 @@ impl Task for UceTask {
         let each = |(i, &row): (usize, &usize)| {
             let cell = cells.counts.row(i);
             if !self.has_counts(cell.0, cell.1) {
-                return Ok(self.empty());
+                return Ok(self.cls_alone());
             }
             let key = [self.seed, row as u64, EMBEDDING];
             sentence(&self.layout, &self.located, cell, key)

@@ -4,7 +4,7 @@ use crate::corpus::{CellBatch, Corpus};
 use crate::error::Result;
 use crate::facts::Facts;
 use crate::losses::Losses;
-use crate::registry::Architecture;
+use crate::registry::{Architecture, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -31,6 +31,8 @@ pub const VAE: Architecture = Architecture {
     weights: "none",
     licence: "ours (scvi-tools: BSD-3-Clause)",
     needs: &[],
+    features: Features::Genes,
+    widen: Some(widen),
     import: None,
     task,
 };
@@ -46,6 +48,10 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         input: spec.input()?,
         seed: facts.seed,
     }))
+}
+
+fn widen(spec: &ModelSpec, width: usize) -> Result<serde_json::Value> {
+    Ok(spec.network_with("hidden", width.into()))
 }
 
 /// Settings of the objective.
@@ -92,8 +98,11 @@ impl Task for VaeTask {
     type Input = VaeBatch;
 
     fn build(&self, device: &Device) -> Result<Vae> {
-        let model = Vae::new(&self.network, device)?;
-        Ok(initialise(model, self.seed, INIT))
+        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    }
+
+    fn empty(&self, device: &Device) -> Result<Vae> {
+        Ok(Vae::new(&self.network, device)?)
     }
 
     fn names(&self) -> Names {

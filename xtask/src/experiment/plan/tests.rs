@@ -32,6 +32,31 @@ name = "shuffled-labels"
 kind = "control"
 "#;
 
+/// A baseline of the size of other models: one is a file, the other a preset of `scfm`.
+const SIZES: &str = r#"
+name = "sizes"
+[data]
+path = "a.h5ad"
+[[methods]]
+name = "a"
+kind = "random-init"
+model = "tiny.toml"
+config = { same_size_as = "tiny.toml" }
+[[methods]]
+name = "b"
+kind = "random-init"
+model = "tiny.toml"
+config = { same_size_as = "scgpt-tiny" }
+"#;
+
+#[test]
+fn a_model_whose_size_is_taken_is_inlined_where_it_is_a_file() {
+    let cells = planned(SIZES, "p", &[]).expect("cells");
+    let size = |cell: &Cell| cell.config["method"]["model"]["same_size_as"].clone();
+    assert_eq!(size(&cells[0])["layers"]["width"], Value::Integer(8));
+    assert_eq!(size(&cells[1]), Value::String("scgpt-tiny".to_owned()));
+}
+
 fn planned(matrix: &str, program: &str, set: &[String]) -> Result<Vec<Cell>, String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let write = |name: &str, text: &str| {

@@ -46,6 +46,7 @@ pub(super) fn convert(args: &Convert) -> Result<()> {
         spec: imported.spec,
         batches: imported.batches,
         levels: imported.levels,
+        same_size: None,
         seed: 0,
     };
     let genes = Genes {

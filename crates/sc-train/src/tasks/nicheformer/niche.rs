@@ -80,11 +80,14 @@ impl Task for NicheTask {
     type Input = NicheInput;
 
     fn build(&self, device: &Device) -> Result<NicheHead> {
+        Ok(initialise(self.empty(device)?, self.ranked.seed, INIT))
+    }
+
+    fn empty(&self, device: &Device) -> Result<NicheHead> {
         let network = &self.ranked.network;
         let backbone = Nicheformer::new(network, device)?;
         let sizes = (network.width, network.layers);
-        let model = NicheHead::new(backbone, sizes, &self.head, device)?;
-        Ok(initialise(model, self.ranked.seed, INIT))
+        Ok(NicheHead::new(backbone, sizes, &self.head, device)?)
     }
 
     fn names(&self) -> Names {

@@ -8,6 +8,7 @@ use sc_data::tokens::macrogenes::{self, Score};
 use sc_models::saturn::SaturnConfig;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 /// Which genes of the file are whose.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,8 +38,12 @@ pub struct SpeciesGenes {
     pub names: Vec<String>,
     /// For every species and gene of the vocabulary the gene's number within the species.
     pub columns: Vec<Vec<Option<u32>>>,
-    /// Vectors of the genes of all species, one after the other.
-    pub proteins: ProteinTable,
+    /// Numbers of a gene's vector.
+    pub dim: usize,
+    /// Vectors of the genes of every species, those without one among them.
+    tables: Vec<ProteinTable>,
+    /// What [`Self::proteins`] gives, once it was asked for.
+    proteins: OnceLock<Vec<f32>>,
     /// For every code of the species' column its place in `names`.
     codes: Vec<usize>,
 }
@@ -63,11 +68,7 @@ impl SpeciesGenes {
             )));
         }
         let mut columns = Vec::new();
-        let mut proteins = ProteinTable {
-            dim: 0,
-            values: Vec::new(),
-            known: Vec::new(),
-        };
+        let (mut dim, mut tables) = (0, Vec::new());
         let owners = owners(&names, &facts.genes, &input.genes)?;
         for (species, name) in names.iter().enumerate() {
             let own: Vec<(usize, String)> = owners
@@ -85,35 +86,37 @@ impl SpeciesGenes {
             }
             let source = input.species_proteins.get(name).unwrap_or(&input.proteins);
             let table = source.of(&symbols)?;
-            if proteins.dim != 0 && proteins.dim != table.dim {
+            if dim != 0 && dim != table.dim {
                 return Err(TrainError::Config(format!(
                     "saturn: proteins of {name} have {} numbers, those of the species before {}; all \
                      must come from one protein model",
-                    table.dim, proteins.dim
+                    table.dim, dim
                 )));
             }
-            proteins.dim = table.dim;
+            dim = table.dim;
             let mut column = vec![None; facts.genes.len()];
-            let mut next = 0;
-            for ((gene, _), (vector, known)) in own
-                .iter()
-                .zip(table.values.chunks_exact(table.dim).zip(&table.known))
-            {
-                if *known {
-                    column[*gene] = Some(next);
-                    next += 1;
-                    proteins.values.extend_from_slice(vector);
-                    proteins.known.push(true);
-                }
+            let known = own.iter().zip(&table.known).filter(|(_, k)| **k);
+            for (next, ((gene, _), _)) in (0..).zip(known) {
+                column[*gene] = Some(next);
             }
             columns.push(column);
+            tables.push(table);
         }
         Ok(Self {
             names,
             columns,
-            proteins,
+            dim,
+            tables,
+            proteins: OnceLock::new(),
             codes,
         })
+    }
+
+    /// Vectors of the genes that have one, species by species, `[genes, dim]` row-major.
+    pub fn proteins(&self) -> &[f32] {
+        let known = |t: &ProteinTable| t.vectors((0..t.known.len()).filter(|&g| t.known[g]));
+        self.proteins
+            .get_or_init(|| self.tables.iter().flat_map(known).collect())
     }
 
     /// The species of a cell of the file.
@@ -139,8 +142,8 @@ impl SpeciesGenes {
     /// # Errors
     /// Vectors that are not finite.
     pub fn weights(&self, network: &SaturnConfig, score: Score, seed: u64) -> Result<Vec<f32>> {
-        let (values, dim) = (&self.proteins.values, self.proteins.dim);
-        let start = macrogenes::start(values, dim, network.macrogenes, score, seed);
+        let proteins = self.proteins();
+        let start = macrogenes::start(proteins, self.dim, network.macrogenes, score, seed);
         Ok(start?)
     }
 }

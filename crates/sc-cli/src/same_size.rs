@@ -1,0 +1,145 @@
+//! `same_size_as`: a baseline with the vocabulary and as many parameters as another model.
+
+use crate::error::{Result, message};
+use crate::folder::{Genes, ModelConfig};
+use crate::observed::Levels;
+use crate::presets;
+use crate::settings;
+use sc_train::ModelSpec;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fmt;
+use std::path::Path;
+
+/// How a model was made as large as another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SameSize {
+    /// The other model.
+    pub(crate) model: String,
+    /// Its parameters on these data.
+    pub(crate) its_parameters: usize,
+    /// Parameters of this one.
+    pub(crate) parameters: usize,
+    /// The width of the hidden layer that was found.
+    pub(crate) width: usize,
+}
+
+impl fmt::Display for SameSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} parameters with a hidden width of {}; {} has {}",
+            self.parameters, self.width, self.model, self.its_parameters
+        )
+    }
+}
+
+/// The model that [`ModelSpec::same_size_as`] speaks of.
+pub(crate) struct Other {
+    name: String,
+    pub(crate) spec: ModelSpec,
+}
+
+/// Takes the other model out of `spec`, which gets its vocabulary; none where no size is asked for.
+pub(crate) fn other(spec: &mut ModelSpec) -> Result<Option<Other>> {
+    let Some(asked) = spec.same_size_as.take() else {
+        return Ok(None);
+    };
+    let (name, other): (_, ModelSpec) = match asked {
+        Value::String(named) => {
+            let path = Path::new(&named);
+            let about = |e| message(format!("same_size_as: {e}"));
+            let table = presets::read(path, &[]).map_err(about)?;
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            (name.into_owned(), settings::parse(table, &named)?)
+        }
+        whole => {
+            let parsed = serde_json::from_value::<ModelSpec>(whole);
+            let other = parsed.map_err(|e| message(format!("same_size_as: {e}")))?;
+            (other.architecture.clone(), other)
+        }
+    };
+    spec.vocabulary = other.vocabulary;
+    Ok(Some(Other { name, spec: other }))
+}
+
+/// Gives the model of `config` the width with which it is as large as `other`, whose columns of `obs`
+/// have these `levels`.
+pub(crate) fn find(
+    config: ModelConfig,
+    genes: &Genes,
+    other: Other,
+    levels: Levels,
+) -> Result<ModelConfig> {
+    let device = sc_models::device::open("flex")?;
+    let theirs = ModelConfig {
+        spec: other.spec,
+        levels,
+        ..config.clone()
+    };
+    let counted = theirs.task(genes).and_then(|t| Ok(t.parameters(&device)?));
+    let wanted = counted.map_err(|e| message(format!("same_size_as {}: {e}", other.name)))?;
+    let found = sc_train::size::fit(&config.spec, &config.facts(genes), wanted, &device)?;
+    Ok(ModelConfig {
+        spec: found.spec,
+        same_size: Some(SameSize {
+            model: other.name,
+            its_parameters: wanted,
+            parameters: found.parameters,
+            width: found.width,
+        }),
+        ..config
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presets::{Data, facts, of, size};
+    use sc_train::registry::{ARCHITECTURES, Architecture, Features};
+    use sc_train::size::Fitted;
+
+    /// The tiny preset of `baseline` at the size of that of `model`, on `data`, and the size it was
+    /// to have.
+    fn fitted(baseline: &str, model: &str, data: &Data) -> (sc_train::Result<Fitted>, usize) {
+        let tiny = |name| of(name, "tiny").unwrap().unwrap();
+        let mut ours = tiny(baseline);
+        ours.same_size_as = Some(format!("{model}-tiny").into());
+        let theirs = other(&mut ours).unwrap().unwrap();
+        assert_eq!(theirs.spec, tiny(model));
+        let wanted = size(&theirs.spec, data).unwrap().parameters;
+        let device = sc_models::device::open("flex").unwrap();
+        let facts = facts(&ours, data).unwrap();
+        (sc_train::size::fit(&ours, &facts, wanted, &device), wanted)
+    }
+
+    /// A unit of width is one parameter a gene in the MLP and two in the others, and half of that is as
+    /// near as they can come: below 1 % of most tiny models, and 1.1 % of scHyena, whose 72,141
+    /// parameters are the fewest, and of scCLIP on 2,000 features.
+    #[test]
+    fn every_baseline_takes_the_size_of_every_foundation_model() {
+        let (baselines, models): (Vec<&Architecture>, Vec<&Architecture>) =
+            ARCHITECTURES.iter().partition(|a| a.widen.is_some());
+        assert_eq!(baselines.len(), 4);
+        for model in models {
+            let data = match model.features {
+                Features::Genes => Data::assumed(model.features),
+                Features::GenesAndPeaks => Data::of(1000, 1000),
+            };
+            for baseline in &baselines {
+                let (found, wanted) = fitted(baseline.name, model.name, &data);
+                let off = found.unwrap().parameters.abs_diff(wanted) as f64 / wanted as f64;
+                assert!(off < 0.011, "{} as {}: {off}", baseline.name, model.name);
+            }
+        }
+    }
+
+    #[test]
+    fn fewer_parameters_than_features_are_out_of_reach() {
+        // scCLIP reads patches; the others have a weight for every one of 120,000 features.
+        let data = Data::assumed(Features::GenesAndPeaks);
+        let (refused, wanted) = fitted("vae", "scclip", &data);
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains(&wanted.to_string()), "{said}");
+    }
+}

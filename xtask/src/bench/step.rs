@@ -1,0 +1,268 @@
+//! `cargo xtask bench step`: both sides of every architecture at its `small` preset.
+
+use super::{finish, measured, program};
+use crate::error::Error;
+use crate::process::root;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A Python with torch and the packages that benches/peers/README.md names; `none` measures our
+    /// side only.
+    #[arg(long, default_value = "python3")]
+    python: String,
+    /// Only these architectures.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Embedding passes instead of training steps.
+    #[arg(long)]
+    embed: bool,
+    /// Timed steps, after one that warms up.
+    #[arg(long, default_value_t = 3)]
+    steps: usize,
+    /// Threads of both sides.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+}
+
+/// The other side of an architecture, with what both need to have the same sizes.
+struct Peer {
+    architecture: &'static str,
+    script: &'static str,
+    theirs: &'static [&'static str],
+    ours: &'static [&'static str],
+}
+
+/// Peers at the sizes of `configs/models/*-small.toml`, which most of them have of their own accord.
+/// An architecture that is not here is measured alone.
+const PEERS: [Peer; 12] = [
+    Peer {
+        architecture: "cellplm",
+        script: "cellplm_step.py",
+        theirs: &[
+            "--cells=512",
+            "--genes=8000",
+            "--hidden=256",
+            "--latent=128",
+        ],
+        ours: &["density=0.08"],
+    },
+    Peer {
+        architecture: "scgpt",
+        script: "scgpt_step.py",
+        theirs: &[
+            "--minibatch=32",
+            "--tokens=512",
+            "--vocabulary=8000",
+            "--width=256",
+            "--layers=4",
+        ],
+        ours: &[],
+    },
+    peer("uce", "uce_step.py"),
+    peer("saturn", "saturn_step.py"),
+    peer("scprint", "scprint_step.py"),
+    peer("nicheformer", "nicheformer_step.py"),
+    peer("schyena", "schyena_step.py"),
+    Peer {
+        ours: &["density=0.05"],
+        ..peer("scclip", "scclip_step.py")
+    },
+    Peer {
+        ours: &["density=0.08"],
+        ..peer("vae", "vae_step.py")
+    },
+    Peer {
+        theirs: &["autoencoder", "--preset=deep"],
+        ours: &["density=0.08"],
+        ..peer("autoencoder", "perceptron_step.py")
+    },
+    Peer {
+        theirs: &["mlp", "--preset=deep"],
+        ours: &["density=0.08"],
+        ..peer("mlp", "perceptron_step.py")
+    },
+    Peer {
+        theirs: &["islander"],
+        ours: &["density=0.08"],
+        ..peer("islander", "perceptron_step.py")
+    },
+];
+
+/// A peer whose defaults are ours.
+const fn peer(architecture: &'static str, script: &'static str) -> Peer {
+    Peer {
+        architecture,
+        script,
+        theirs: &[],
+        ours: &[],
+    }
+}
+
+/// What either side prints.
+#[derive(Clone, Debug, Deserialize)]
+struct Line {
+    cells_per_second: f64,
+    peak_memory_bytes: u64,
+    /// Parameters that are trained; our embedding passes do not count them.
+    parameters: u64,
+    /// Peers: the part of the processors that they had.
+    #[serde(default)]
+    processor_share: Option<f64>,
+    /// Peers: whether the network is the original's.
+    #[serde(default)]
+    model: Option<String>,
+}
+
+/// Below this share of the processors, other work had the cores.
+const BUSY: f64 = 0.8;
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
+    let ours = program("step")?;
+    let listed = finish(Command::new(&ours).arg("list"))?;
+    if let Some(other) = args.only.iter().find(|o| !listed.lines().any(|l| l == *o)) {
+        let names = listed.trim_end().replace('\n', ", ");
+        let message = format!("there is no {other}; architectures are {names}");
+        return Err(Error::config("--only", message));
+    }
+    let wanted = |name: &&str| args.only.is_empty() || args.only.iter().any(|o| o == name);
+    println!(
+        "{}",
+        row(["", "scfm", "peer", "ratio", "memory", "parameters", ""])
+    );
+    let mut code = ExitCode::SUCCESS;
+    for name in listed.lines().filter(wanted) {
+        let peer = PEERS.iter().find(|p| p.architecture == name);
+        let told = peer.map_or(&[][..], |p| p.ours);
+        let mine = measured::<Line>(&mut ours_of(&ours, name, told, args));
+        let theirs = peer.filter(|_| args.python != "none");
+        let theirs = theirs.map(|p| measured::<Line>(&mut theirs_of(p, args)));
+        // One side that fails does not cost the other lines their time.
+        let failed = [
+            mine.as_ref().err(),
+            theirs.as_ref().and_then(|t| t.as_ref().err()),
+        ];
+        for e in failed.into_iter().flatten() {
+            eprintln!("{name}: {e}");
+            code = ExitCode::FAILURE;
+        }
+        let theirs = theirs.and_then(Result::ok);
+        println!("{}", table_row(name, mine.ok().as_ref(), theirs.as_ref()));
+    }
+    println!(
+        "\ncells/s, GB and trained parameters at the preset `small`, {} threads, {} after one to warm up",
+        args.threads, args.steps
+    );
+    Ok(code)
+}
+
+fn ours_of(program: &Path, name: &str, told: &[&str], args: &Args) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args([name, work(args), "--preset", "small"])
+        .args(told)
+        .arg(format!("steps={}", args.steps))
+        .arg(format!("threads={}", args.threads));
+    command
+}
+
+fn theirs_of(peer: &Peer, args: &Args) -> Command {
+    let script: PathBuf = root().join("benches/peers").join(peer.script);
+    let mut command = Command::new(&args.python);
+    command
+        .arg(script)
+        .args(peer.theirs)
+        .args(["--mode", work(args)])
+        .arg(format!("--steps={}", args.steps))
+        .arg(format!("--threads={}", args.threads));
+    command
+}
+
+fn work(args: &Args) -> &'static str {
+    if args.embed { "embed" } else { "train" }
+}
+
+fn table_row(name: &str, ours: Option<&Line>, theirs: Option<&Line>) -> String {
+    let of = |line: Option<&Line>, tell: fn(&Line) -> String| line.map_or("–".into(), tell);
+    let both = |tell: fn(&Line) -> String| format!("{} of {}", of(ours, tell), of(theirs, tell));
+    let ratio = ours
+        .zip(theirs)
+        .map(|(o, t)| o.cells_per_second / t.cells_per_second);
+    let mut remarks: Vec<String> = theirs.and_then(|t| t.model.clone()).into_iter().collect();
+    if theirs
+        .and_then(|t| t.processor_share)
+        .is_some_and(|s| s < BUSY)
+    {
+        remarks.push("other work had the cores".into());
+    }
+    row([
+        name,
+        &of(ours, |l| three(l.cells_per_second)),
+        &of(theirs, |l| three(l.cells_per_second)),
+        &ratio.map_or("–".into(), |r| format!("{r:.2}")),
+        &both(|l| format!("{:.2}", l.peak_memory_bytes as f64 / 1e9)),
+        &both(|l| match l.parameters {
+            0 => "–".into(),
+            n => n.to_string(),
+        }),
+        &remarks.join("; "),
+    ])
+}
+
+/// Three figures.
+fn three(v: f64) -> String {
+    let decimals = (2 - v.max(1e-9).log10().floor() as i32).max(0) as usize;
+    format!("{v:.decimals$}")
+}
+
+fn row(cells: [&str; 7]) -> String {
+    let [name, ours, theirs, ratio, memory, parameters, remarks] = cells;
+    let line = format!(
+        "{name:<12} {ours:>8} {theirs:>8} {ratio:>6}  {memory:<14} {parameters:<20} {remarks}"
+    );
+    line.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(cells_per_second: f64, processor_share: Option<f64>) -> Line {
+        Line {
+            cells_per_second,
+            peak_memory_bytes: 1_500_000_000,
+            parameters: 7,
+            processor_share,
+            model: None,
+        }
+    }
+
+    #[test]
+    fn a_line_has_the_ratio_and_a_side_that_failed_a_dash() {
+        let (ours, theirs) = (line(30.0, None), line(12.34, Some(0.5)));
+        let both = table_row("m", Some(&ours), Some(&theirs));
+        for part in [
+            "30.0",
+            "12.3",
+            "2.43",
+            "1.50 of 1.50",
+            "7 of 7",
+            "other work",
+        ] {
+            assert!(both.contains(part), "{part}: {both}");
+        }
+        let alone = table_row("m", Some(&ours), None);
+        assert!(alone.contains("1.50 of –"), "{alone}");
+        assert_eq!([0.4326, 7037.0].map(three), ["0.433", "7037"]);
+    }
+
+    #[test]
+    fn the_scripts_of_the_peers_are_there() {
+        for peer in PEERS {
+            let script = root().join("benches/peers").join(peer.script);
+            assert!(script.is_file(), "{}", script.display());
+        }
+    }
+}
