@@ -74,12 +74,12 @@ impl Study {
     pub(crate) fn open(input: &Input, design: &Design) -> Result<Self> {
         let source = Source::open(&input.file, &input.from)?;
         let labels = source.factor(&design.label)?;
-        let donors = donors(&source, &design.donor, &input.file)?;
         let batches = if design.batch == NO_BATCH {
             Categories::new(vec![0; source.cells()], vec!["all".into()])?
         } else {
             several_batches(source.factor(&design.batch)?, &input.file, &design.batch)?
         };
+        let donors = donors(&source, &design.donor, &input.file)?;
         let split = split(design, &labels, &batches, &donors)?;
         let all: Vec<usize> = (0..source.cells()).collect();
         let matrix = source.counts.read(&all)?;

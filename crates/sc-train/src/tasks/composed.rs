@@ -17,7 +17,7 @@ use crate::corpus::{CellBatch, Corpus};
 use crate::error::{Result, TrainError};
 use crate::facts::{Facts, Role};
 use crate::losses::Losses;
-use crate::registry::Architecture;
+use crate::registry::{Architecture, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use arrange::Arranged;
@@ -35,11 +35,13 @@ use tokens::Tokens;
 pub const COMPOSED: Architecture = Architecture {
     name: "composed",
     paper: "none: parts of the others",
-    tokens: "as input.tokens says: bins, log-values, ranks, profile, sampled, sentence",
+    tokens: "any of the others', as input.tokens says",
     objectives: Objective::WORDS,
     weights: "none published",
     licence: "ours",
     needs: &[],
+    features: Features::Genes,
+    widen: None,
     import: None,
     task,
 };
@@ -173,8 +175,11 @@ impl Task for ComposedTask {
     type Input = ComposedBatch;
 
     fn build(&self, device: &Device) -> Result<Composed> {
-        let model = Composed::new(&self.network, device)?;
-        Ok(initialise(model, self.seed, INIT))
+        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    }
+
+    fn empty(&self, device: &Device) -> Result<Composed> {
+        Ok(Composed::new(&self.network, device)?)
     }
 
     fn names(&self) -> Names {
