@@ -21,7 +21,7 @@ use sc_train::adamw::AdamW;
 use sc_train::task::Task;
 use sc_train::tasks::cellplm::{CellPlmTask, SentenceConfig};
 use sc_train::tasks::scclip::{PairedInput, ScClipTask};
-use sc_train::tasks::scgpt::{SPECIAL_TOKENS, ScGptTask, TokenConfig};
+use sc_train::tasks::scgpt::{Goal, SPECIAL_TOKENS, ScGptTask, TokenConfig};
 use sc_train::tasks::schyena::{ProfileInput, ScHyenaTask};
 use sc_train::{Corpus, Facts, TrainConfig};
 use serde_json::json;
@@ -98,6 +98,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     classes: 0,
                     class_layers: 3,
                     batch_labels: 0,
+                    modalities: 0,
                     generative: false,
                     adversary_batches: 0,
                 },
@@ -107,6 +108,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     ..Default::default()
                 },
                 genes,
+                modalities: Default::default(),
+                goal: Goal::Values,
                 seed: 0,
             };
             // Dense enough that every cell fills all its tokens.
