@@ -3,7 +3,7 @@
 //!
 //! Two questions. Cells: a quarter of the cells of every condition is held out. Genes: one perturbation
 //! is held out whole, each in turn. Asked for is the mean of the held-out perturbed cells; given are
-//! held-out controls. Baselines are the mean control, the mean of all perturbed cells in training, and
+//! held-out controls. Cells whose perturbed gene is not in the file take no part. Baselines are the mean control, the mean of all perturbed cells in training, and
 //! for held-out cells the mean of the same condition in training, which no model can beat by much.
 //!
 //! Prints one JSON line a question: mean squared error over genes, and Pearson's correlation of the
@@ -49,8 +49,13 @@ fn main() -> Result<(), Failure> {
         "{}",
         json!({ "question": "cells", "steps": steps, "scores": cells })
     );
+    // Of one perturbation alone nothing is left to train on.
+    let left_out = screen.perturbations();
+    if left_out.len() < 2 {
+        return Ok(());
+    }
     let mut all = Vec::new();
-    for left_out in screen.perturbations() {
+    for left_out in left_out {
         let train = screen.part(|code, held| !held && code != left_out);
         let model = screen.fit(&train, steps)?;
         all.push(screen.measure(&model, &train, |code| code == left_out)?);

@@ -363,7 +363,7 @@ fn scgpt_brings_batches_together_cell_by_cell() {
         };
         value["input"]["shown"] = json!("all");
         value["input"]["ecs_threshold"] = json!(0.8);
-        let fitted = fit(value, 100);
+        let fitted = fit(value, 150);
         fitted.is_embedded_cell_by_cell();
         for (term, share) in [("gep", 0.4), ("gepc", 0.5), ("zero_log_prob", 0.7)] {
             fitted.fell_below(term, share);

@@ -98,7 +98,7 @@ pub(super) fn read(
         });
     }
     let some = |names: &[String]| {
-        let first: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
+        let first: Vec<&str> = names.iter().take(12).map(String::as_str).collect();
         let rest = names.len() - first.len();
         match rest {
             0 => first.join(", "),
