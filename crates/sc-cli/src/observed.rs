@@ -124,6 +124,16 @@ pub(crate) fn observe_as(source: &Source, spec: &ModelSpec, levels: &Levels) -> 
     Ok(obs)
 }
 
+/// Sequencing batches by the codes of a trained model's; those it does not know follow them.
+pub(crate) fn batches_as(codes: &[u32], names: &[String], known: &[String]) -> Vec<u32> {
+    let mut all: Vec<&String> = known.iter().collect();
+    let unknown = names.iter().filter(|name| !known.contains(name));
+    all.extend(unknown);
+    let place = |name: &String| all.iter().position(|k| *k == name).unwrap_or(0) as u32;
+    let new: Vec<u32> = names.iter().map(place).collect();
+    codes.iter().map(|&c| new[c as usize]).collect()
+}
+
 fn recode(codes: &[u32], names: &[String], kept: &[String]) -> Vec<u32> {
     let new: Vec<u32> = names
         .iter()
@@ -137,4 +147,17 @@ fn recode(codes: &[u32], names: &[String], kept: &[String]) -> Vec<u32> {
         .iter()
         .map(|&c| new.get(c as usize).copied().unwrap_or(MISSING))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_known_by_name() {
+        let names = |of: &[&str]| of.iter().map(|n| n.to_string()).collect::<Vec<_>>();
+        let file = names(&["new", "second", "first"]);
+        let codes = batches_as(&[0, 1, 2, 1], &file, &names(&["first", "second"]));
+        assert_eq!(codes, [2, 1, 0, 1]);
+    }
 }

@@ -9,13 +9,14 @@ mod config;
 mod embedding;
 mod generative;
 mod heads;
+mod known;
 mod model;
 mod perturb;
 
 pub use config::{CellEmbedding, InputNorm, MvcStyle, ScGptConfig, ValueEncoderConfig};
 pub use generative::{Asked, Generated};
 pub use heads::Prediction;
-pub use model::{INIT, NAMES, Output, Outputs, ScGpt, Tokens};
+pub use model::{INIT, NAMES, Output, Outputs, SPECIAL_MODALITIES, ScGpt, Tokens};
 pub use perturb::{PERTURB_NAMES, Perturb};
 
 #[cfg(all(test, feature = "flex"))]

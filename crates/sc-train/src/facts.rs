@@ -15,6 +15,8 @@ pub enum Role {
     Species,
     /// How a cell was measured.
     Assay,
+    /// Which genes of a cell were perturbed.
+    Perturbation,
     /// What surrounds a cell in its tissue.
     Niche,
 }
@@ -26,6 +28,7 @@ impl Role {
             Self::Label => "label",
             Self::Species => "species",
             Self::Assay => "assay",
+            Self::Perturbation => "perturbation",
             Self::Niche => "niche",
         }
     }

@@ -73,6 +73,10 @@ fn data() -> (Corpus, Facts) {
     );
     obs.set(Role::Label, cells.cell_type);
     obs.set(Role::Species, cells.donor.iter().map(|d| d % 2).collect());
+    obs.set(
+        Role::Perturbation,
+        (0..CELLS as u32).map(|c| c % 4).collect(),
+    );
 
     let levels = |names: &[&str]| names.iter().map(|n| n.to_string()).collect::<Vec<_>>();
     let kinds = levels(&["B", "NK", "T"]);
@@ -86,6 +90,10 @@ fn data() -> (Corpus, Facts) {
             (Role::Label, kinds.clone()),
             (Role::Niche, kinds),
             (Role::Species, levels(&["human", "mouse"])),
+            (
+                Role::Perturbation,
+                levels(&["ctrl", "GENE0", "GENE1+ctrl", "GENE2+GENE3"]),
+            ),
         ]),
         seed: 1,
         ..Facts::default()
@@ -350,6 +358,65 @@ fn scgpt_learns_and_embeds_cell_by_cell() {
 }
 
 #[test]
+fn scgpt_brings_batches_together_cell_by_cell() {
+    for norm in ["none", "domain-specific"] {
+        let mut value = with_objective(tiny("scgpt"), "integration");
+        value["network"]["explicit_zero_probability"] = json!(true);
+        value["network"]["input_norm"] = match norm {
+            "none" => json!({ "kind": norm }),
+            _ => json!({ "kind": norm, "epsilon": 6.1e-5 }),
+        };
+        value["input"]["shown"] = json!("all");
+        value["input"]["ecs_threshold"] = json!(0.8);
+        let fitted = fit(value, 150);
+        fitted.is_embedded_cell_by_cell();
+        for (term, share) in [("gep", 0.4), ("gepc", 0.5), ("zero_log_prob", 0.7)] {
+            fitted.fell_below(term, share);
+        }
+        assert!(fitted.log[0].1.contains_key("dab"));
+    }
+}
+
+#[test]
+fn scgpt_learns_genes_and_peaks_together() {
+    let fitted = fit(with_objective(tiny("scgpt"), "multiomic"), 100);
+    fitted.is_embedded_cell_by_cell();
+    fitted.fell_below("gep", 0.2);
+    fitted.fell_below("gepc", 0.4);
+    let (_, mut facts) = data();
+    facts.genes = Arc::new(names().into_iter().take(GENES - PEAKS).collect());
+    let error = refusal(with_objective(tiny("scgpt"), "multiomic"), &facts);
+    assert!(error.contains("rna.h5ad+atac.h5ad"), "{error}");
+}
+
+#[test]
+fn scgpt_learns_perturbations() {
+    let fitted = fit(with_objective(tiny("scgpt"), "perturbation"), 100);
+    fitted.is_embedded_cell_by_cell();
+    fitted.fell_below("mse", 0.5);
+}
+
+#[test]
+fn scgpt_learns_labels() {
+    let fitted = fit(with_objective(tiny("scgpt"), "annotation"), 50);
+    fitted.is_embedded_cell_by_cell();
+    fitted.fell_below("cls", 0.05);
+}
+
+#[test]
+fn scgpt_learns_to_generate() {
+    let mut value = with_objective(tiny("scgpt"), "generative");
+    value["input"]["cls_value"] = json!(-2.0);
+    value["input"]["generative"] = json!({ "prompt_after": 10 });
+    let fitted = fit(value, 100);
+    fitted.is_embedded_cell_by_cell();
+    fitted.fell_below("gep", 0.3);
+    fitted.fell_below("gepc", 0.3);
+    let prompted = |(_, terms): &(u64, LossTerms)| terms.contains_key("prompted");
+    assert!(!prompted(&fitted.log[9]) && prompted(&fitted.log[10]));
+}
+
+#[test]
 fn scformer_learns_and_embeds_cell_by_cell() {
     let fitted = fit(tiny("scformer"), 100);
     fitted.is_embedded_cell_by_cell();
@@ -521,9 +588,11 @@ fn needed(architecture: &str, objective: &str) -> Option<&'static str> {
     match (architecture, objective) {
         ("mlp" | "islander", _)
         | ("composed", "classify")
+        | ("scgpt" | "scformer", "annotation")
         | ("saturn", "cross-species")
         | ("scprint", "denoise-classes")
         | ("nicheformer", "niche-label") => Some("[obs] label = \"COLUMN\""),
+        ("scgpt", "perturbation") => Some("[obs] perturbation = \"COLUMN\""),
         ("nicheformer", "niche-composition" | "niche-density") => Some("within = { nearest = 20 }"),
         _ => None,
     }
@@ -569,6 +638,9 @@ fn one_species_or_one_label_is_refused_with_the_way_out() {
     assert!(error.contains("[obs] species = \"COLUMN\""), "{error}");
     let error = refusal(tiny("mlp"), &with_one(Role::Label, "T"));
     assert!(error.contains("nothing to tell apart"), "{error}");
+    let annotation = with_objective(tiny("scgpt"), "annotation");
+    let error = refusal(annotation, &with_one(Role::Label, "T"));
+    assert!(error.contains("nothing to tell apart"), "{error}");
     let error = refusal(tiny("nicheformer"), &with_one(Role::Species, "frog"));
     assert!(error.contains("there are human and mouse"), "{error}");
 }
@@ -579,6 +651,10 @@ fn cells_without_what_the_model_was_built_for_stop_training_with_the_way_out() {
     corpus.obs = Arc::default();
     for (value, way_out) in [
         (tiny("saturn"), "the column of obs that tells them apart"),
+        (
+            with_objective(tiny("scgpt"), "perturbation"),
+            "[obs] perturbation = \"COLUMN\"",
+        ),
         (
             with_objective(tiny("nicheformer"), "niche-density"),
             "within = { nearest = 20 }",

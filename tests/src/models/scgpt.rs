@@ -102,6 +102,7 @@ fn config(case: &Case) -> Result<ScGptConfig, String> {
             n => n,
         },
         class_layers: case.usize(&ctor("nlayers_cls"), 3),
+        modalities: 0,
         generative: case.flag(&ctor("use_generative_training")),
         batch_labels: if case.flag(&ctor("use_batch_labels")) {
             batches
@@ -196,6 +197,7 @@ fn tokens(case: &Case, config: &ScGptConfig, device: &Device) -> Result<Tokens, 
             .as_ref()
             .and_then(|b| b.first())
             .map_or(0, |&b| b as usize),
+        modalities: None,
         batches: batches.map(|b| {
             let n = b.len();
             Tensor::<1, Int>::from_data(TensorData::new(b, [n]), device)
@@ -252,6 +254,7 @@ fn generative(case: &Case, config: &ScGptConfig) -> Result<Vec<Row>, String> {
         values: matrix(case, "pcpt_expr", &device)?,
         padding: Some(mask("pcpt_key_padding_mask")?),
         batches: None,
+        modalities: None,
         domain: 0,
     };
     let genes = whole(case, "gen_gene", &device)?;

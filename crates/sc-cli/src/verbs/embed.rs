@@ -3,7 +3,7 @@
 use crate::args::Embed;
 use crate::error::{Result, at, message};
 use crate::folder;
-use crate::observed::observe_as;
+use crate::observed::{batches_as, observe_as};
 use crate::progress::Cells;
 use crate::source::Source;
 use crate::training::corpus;
@@ -34,8 +34,9 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
     genes
         .require(args.min_overlap)
         .map_err(|e| at(source.file().path(), e))?;
-    let (codes, _) = source.batches(args.batch.as_deref())?;
     let config = &model.config;
+    let (codes, names) = source.batches(args.batch.as_deref())?;
+    let codes = batches_as(&codes, &names, &config.batches);
     let task = config.task(&model.genes)?;
     let key = args
         .key

@@ -52,6 +52,9 @@ pub struct ScGptConfig {
     /// Sequencing batches known to the decoders; 0 for none.
     #[serde(default)]
     pub batch_labels: usize,
+    /// Modalities of the tokens known to the decoders; 0 for none.
+    #[serde(default)]
+    pub modalities: usize,
     /// Whether it has the flag of genes that are asked for (generative pretraining).
     #[serde(default)]
     pub generative: bool,
@@ -114,6 +117,7 @@ pub enum InputNorm {
     /// One batch norm a sequencing batch, without learned scale; a minibatch holds one batch.
     DomainSpecific {
         /// Sequencing batches.
+        #[serde(default)]
         domains: usize,
         /// Added to the variance.
         epsilon: f64,

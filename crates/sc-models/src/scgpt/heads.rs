@@ -69,16 +69,23 @@ pub(super) struct CellDecoder {
 }
 
 impl CellDecoder {
-    pub(super) fn new(style: MvcStyle, d: usize, cell: usize, zero: bool, device: &Device) -> Self {
+    pub(super) fn new(
+        style: MvcStyle,
+        genes: usize,
+        cell: usize,
+        zero: bool,
+        device: &Device,
+    ) -> Self {
+        let linear = LinearConfig::new;
         Self {
-            gene2query: LinearConfig::new(d, d).init(device),
-            w: LinearConfig::new(d, cell).with_bias(false).init(device),
-            w_zero_logit: zero.then(|| LinearConfig::new(d, cell).init(device)),
+            gene2query: linear(genes, genes).init(device),
+            w: linear(genes, cell).with_bias(false).init(device),
+            w_zero_logit: zero.then(|| linear(genes, cell).init(device)),
             detach: style == MvcStyle::InnerProductDetach,
         }
     }
 
-    /// `cell` `[minibatch, cell_width]`, `genes` `[minibatch, length, d]`.
+    /// `cell` `[minibatch, cell]`, `genes` `[minibatch, length, genes]`.
     pub(super) fn forward(&self, cell: Tensor<2>, genes: Tensor<3>) -> Prediction {
         let genes = if self.detach { genes.detach() } else { genes };
         let query = sigmoid(self.gene2query.forward(genes));

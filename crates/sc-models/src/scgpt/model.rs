@@ -16,6 +16,9 @@ use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
+/// Rows that follow the modalities: padding, `<cls>`, `<eoc>`.
+pub const SPECIAL_MODALITIES: usize = 3;
+
 /// Tokens of a minibatch of cells.
 #[derive(Clone, Debug)]
 pub struct Tokens {
@@ -29,6 +32,9 @@ pub struct Tokens {
     pub frozen: Option<Tensor<2, Bool>>,
     /// Sequencing batch of every cell, `[minibatch]`, for models that use it.
     pub batches: Option<Tensor<1, Int>>,
+    /// Modality of every token, `[minibatch, length]`, for models of several; padding and `<cls>`
+    /// follow the modalities.
+    pub modalities: Option<Tensor<2, Int>>,
     /// The domain of the minibatch, for domain-specific norms.
     pub domain: usize,
 }
@@ -41,7 +47,7 @@ pub struct Output {
     /// The cell, `[minibatch, d]`.
     pub cell: Tensor<2>,
     /// Normed gene embeddings of the input, `[minibatch, length, d]`.
-    genes: Tensor<3>,
+    pub(super) genes: Tensor<3>,
 }
 
 /// Everything the heads predict.
@@ -65,7 +71,8 @@ pub struct ScGpt {
     encoder: NormedEmbedding,
     value_encoder: Option<ValueEncoder>,
     flag_encoder: Option<Embedding>,
-    batch_encoder: Option<NormedEmbedding>,
+    pub(super) batch_encoder: Option<NormedEmbedding>,
+    pub(super) mod_encoder: Option<NormedEmbedding>,
     norm: Option<SumNorm>,
     transformer_encoder: Encoder,
     decoder: ExpressionDecoder,
@@ -86,8 +93,10 @@ impl ScGpt {
         let d = config.width;
         let some = |n: usize| (n > 0).then_some(n);
         let zero = config.explicit_zero_probability;
-        // Known batches widen what the decoders see.
-        let input = if config.batch_labels > 0 { 2 * d } else { d };
+        // What is known of batches and modalities widens what the decoders see.
+        let double = |known: bool| if known { 2 * d } else { d };
+        let queries = double(config.modalities > 0);
+        let input = double(config.batch_labels > 0 || config.modalities > 0);
         Ok(Self {
             encoder: NormedEmbedding::new(config.tokens, d, device),
             value_encoder: ValueEncoder::new(config, device),
@@ -95,6 +104,8 @@ impl ScGpt {
                 .generative
                 .then(|| EmbeddingConfig::new(2, d).init(device)),
             batch_encoder: some(config.batch_labels).map(|n| NormedEmbedding::new(n, d, device)),
+            mod_encoder: some(config.modalities)
+                .map(|n| NormedEmbedding::new(n + SPECIAL_MODALITIES, d, device)),
             norm: SumNorm::new(config, device),
             transformer_encoder: Encoder::new(&encoder_config(config), device),
             decoder: ExpressionDecoder::new(input, d, zero, device),
@@ -102,7 +113,7 @@ impl ScGpt {
                 .map(|n| Classifier::new(d, n, config.class_layers, Activation::Relu, device)),
             mvc_decoder: config
                 .mvc
-                .map(|style| CellDecoder::new(style, d, input, zero, device)),
+                .map(|style| CellDecoder::new(style, queries, input, zero, device)),
             grad_reverse_discriminator: some(config.adversary_batches)
                 .map(|n| Classifier::new(d, n, 3, Activation::LeakyRelu, device)),
             weighted_pool: config.cell_embedding == CellEmbedding::WeightedPool,
@@ -191,37 +202,26 @@ impl ScGpt {
         x.clone().narrow(1, 0, 1).squeeze_dim::<2>(1)
     }
 
+    /// Class logits of cells `[minibatch, d]`, `[minibatch, classes]`, where there is a classifier.
+    pub fn classify(&self, cell: Tensor<2>) -> Option<Tensor<2>> {
+        self.cls_decoder.as_ref().map(|d| d.forward(cell))
+    }
+
+    /// The adversary's batch logits of cells `[minibatch, d]`, `[minibatch, batches]`, where there is
+    /// one; its gradient is turned round on the way to the cell.
+    pub fn guess_batches(&self, cell: Tensor<2>) -> Option<Tensor<2>> {
+        let adversary = self.grad_reverse_discriminator.as_ref()?;
+        Some(adversary.forward(reverse_gradient(cell)))
+    }
+
     /// Tokens to everything the configured heads predict.
     pub fn forward(&self, tokens: &Tokens, phase: Phase, seen: &mut impl Observer) -> Outputs {
         let encoded = self.encode(tokens, phase, seen);
-        let batch = match (&self.batch_encoder, &tokens.batches) {
-            (Some(encoder), Some(batches)) => Some(encoder.forward_flat(batches.clone())),
-            _ => None,
-        };
-        let (token_input, cell_input) = match batch {
-            Some(batch) => {
-                let [b, l, d] = encoded.tokens.dims();
-                let spread = batch.clone().unsqueeze_dim::<3>(1).expand([b, l, d]);
-                (
-                    Tensor::cat(vec![encoded.tokens.clone(), spread], 2),
-                    Tensor::cat(vec![encoded.cell.clone(), batch], 1),
-                )
-            }
-            None => (encoded.tokens.clone(), encoded.cell.clone()),
-        };
-        let expression = self.decoder.forward(token_input);
-        let from_cell = self
-            .mvc_decoder
-            .as_ref()
-            .map(|d| d.forward(cell_input, encoded.genes.clone()));
-        let classes = self
-            .cls_decoder
-            .as_ref()
-            .map(|d| d.forward(encoded.cell.clone()));
-        let batches = self
-            .grad_reverse_discriminator
-            .as_ref()
-            .map(|d| d.forward(reverse_gradient(encoded.cell.clone())));
+        let seen = self.with_known(&encoded, tokens);
+        let expression = self.decoder.forward(seen.tokens);
+        let from_cell = (self.mvc_decoder.as_ref()).map(|d| d.forward(seen.cell, seen.genes));
+        let classes = self.classify(encoded.cell.clone());
+        let batches = self.guess_batches(encoded.cell.clone());
         Outputs {
             encoded,
             expression,

@@ -12,7 +12,7 @@ use crate::layers::attention::Padding;
 use crate::layers::encoder::Encoder;
 use crate::layers::lookup::lookup;
 use crate::layers::observe::Observer;
-use crate::weights::Names;
+use crate::weights::{Names, replace};
 use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{Device, Int, Tensor};
@@ -59,6 +59,18 @@ impl Perturb {
             },
             pert_pad,
         })
+    }
+
+    /// With 0 for the vector of the flag that is not trained, as PyTorch begins with.
+    pub fn without_padding_vector(mut self) -> Self {
+        let pad = self.pert_pad;
+        self.pert_encoder.weight = self.pert_encoder.weight.map(|w| {
+            let [_, d] = w.dims();
+            let zero = Tensor::zeros([1, d], &w.device());
+            let without = w.clone().detach().slice_assign([pad..pad + 1, 0..d], zero);
+            replace(&w, without)
+        });
+        self
     }
 
     /// Predicted values, `[minibatch, length]`; `flags` `[minibatch, length]` say which genes are

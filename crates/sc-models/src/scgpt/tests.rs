@@ -4,6 +4,7 @@ use super::*;
 use crate::init::initialise;
 use crate::layers::norm::Phase;
 use crate::testing::{bent, slopes_agree, spread};
+use crate::weights::{host, tensors};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
 /// `<cls>` and `<pad>` among the tokens.
@@ -27,6 +28,7 @@ fn config() -> ScGptConfig {
         classes: 0,
         class_layers: 3,
         batch_labels: 0,
+        modalities: 0,
         generative: false,
         adversary_batches: 0,
     }
@@ -42,6 +44,7 @@ fn tokens(device: &Device) -> Tokens {
         frozen: Some(padding.clone()),
         padding: Some(padding),
         batches: Some(Tensor::from_data([0, 1], device)),
+        modalities: None,
         domain: 0,
     }
 }
@@ -83,7 +86,22 @@ fn gradients_agree_with_differences() {
         ..tokens.clone()
     };
     let all = kept.ones_like();
-    for (config, tokens, kept) in [(heads, &tokens, &kept), (normed, &whole, &all)] {
+    let several = |batch_labels| ScGptConfig {
+        modalities: 2,
+        batch_labels,
+        ..config()
+    };
+    // Modalities 0 and 1, padding 2, <cls> 3.
+    let modal = Tokens {
+        modalities: Some(Tensor::from_data([[3, 0, 1, 1], [3, 0, 2, 2]], &device)),
+        ..tokens.clone()
+    };
+    for (config, tokens, kept) in [
+        (heads, &tokens, &kept),
+        (normed, &whole, &all),
+        (several(0), &modal, &kept),
+        (several(2), &modal, &kept),
+    ] {
         let model = initialise(ScGpt::new(&config, &device).unwrap(), 1, INIT);
         let loss = |m: &ScGpt| {
             let found = m.forward(tokens, Phase::Train, &mut ());
@@ -152,5 +170,51 @@ fn gradients_of_perturbations_agree_with_differences() {
         let model = initialise(model, 1, INIT);
         let loss = |m: &Perturb| bent(m.forward(&tokens, flags.clone(), &mut ()) * kept.clone());
         slopes_agree(&model, &PERTURB_NAMES, &[], loss, 1e-3, 2e-2);
+    }
+}
+
+#[test]
+fn decoders_know_the_modality_and_cells_do_not() {
+    let device = Device::flex();
+    let config = ScGptConfig {
+        modalities: 2,
+        ..config()
+    };
+    let model = initialise(ScGpt::new(&config, &device).unwrap(), 1, INIT);
+    let names: Vec<String> = tensors(&model, &NAMES).into_keys().collect();
+    assert!(names.contains(&"mod_encoder.embedding.weight".to_string()));
+    let outputs = |second: i32| {
+        let of = Tensor::from_data([[3, 0, 1, second], [3, 0, 2, 2]], &device);
+        let tokens = Tokens {
+            modalities: Some(of),
+            ..tokens(&device)
+        };
+        let found = model.forward(&tokens, Phase::Eval, &mut ());
+        let from_cell = found.from_cell.unwrap().value;
+        [found.encoded.cell, found.expression.value, from_cell].map(host)
+    };
+    let [cell, tokens, from_cell] = outputs(0);
+    let [same_cell, other_tokens, other_from_cell] = outputs(1);
+    assert_eq!(cell, same_cell);
+    for (a, b) in [(tokens, other_tokens), (from_cell, other_from_cell)] {
+        let changed: Vec<usize> = (0..8).filter(|&i| a[i] != b[i]).collect();
+        assert_eq!(changed, [3]);
+    }
+}
+
+#[test]
+fn a_gene_that_is_not_perturbed_has_no_vector() {
+    for device in [Device::flex(), Device::flex().autodiff()] {
+        let model = initialise(Perturb::new(&config(), 0, &device).unwrap(), 1, INIT);
+        let table = |m: &Perturb| {
+            tensors(m, &PERTURB_NAMES)["pert_encoder.weight"]
+                .data
+                .clone()
+        };
+        let before = table(&model);
+        let after = table(&model.without_padding_vector());
+        assert!(before[..8].iter().any(|v| *v != 0.0));
+        assert_eq!(after[..8], [0.0; 8]);
+        assert_eq!(after[8..], before[8..]);
     }
 }

@@ -6,10 +6,16 @@ use super::total;
 use burn::tensor::Tensor;
 use sc_models::layers::lookup::unit;
 
-/// `Σ m (ŷ − y)² / Σ m` over the whole minibatch; all arguments `[cells, tokens]`.
+/// `Σ m (ŷ − y)² / Σ m` over the whole minibatch; all arguments `[cells, tokens]`. 0 where nothing
+/// is masked.
 pub fn masked_mse(predicted: Tensor<2>, target: Tensor<2>, mask: Tensor<2>) -> Tensor<1> {
     let error = (predicted - target) * mask.clone();
-    total(error.square()) / total(mask)
+    total(error.square()) / masked(mask)
+}
+
+/// How many are masked, 1 at least: cells of very few genes have none, and that is no error.
+fn masked(mask: Tensor<2>) -> Tensor<1> {
+    total(mask).clamp_min(1.0)
 }
 
 /// Negative log-likelihood of "is the gene expressed": `−Σ m log P(1[y>0]) / Σ m`.
@@ -21,7 +27,7 @@ pub fn expressed_nll(expressed: Tensor<2>, target: Tensor<2>, mask: Tensor<2>) -
     let p = expressed.clamp(eps, 1.0 - eps);
     let y = target.greater_scalar(0.0).float();
     let log_p = y.clone() * p.clone().log() + (y.neg() + 1.0) * (p.neg() + 1.0).log();
-    (total(log_p * mask.clone()) / total(mask)).neg()
+    (total(log_p * mask.clone()) / masked(mask)).neg()
 }
 
 /// `mean m |ŷ − y| / (y + 1e-6)`; reported by the original, never trained on.
@@ -33,7 +39,7 @@ pub fn masked_relative_error(
     mask: Tensor<2>,
 ) -> Tensor<1> {
     let error = (predicted - target.clone()).abs() / (target + 1e-6);
-    total(error * mask.clone()) / total(mask)
+    total(error * mask.clone()) / masked(mask)
 }
 
 /// Elastic cell similarity: `mean over all pairs of 1 − (relu(cos_ij) · [i≠j] − β)²`.

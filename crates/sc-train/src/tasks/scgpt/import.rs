@@ -34,6 +34,7 @@ pub(super) fn import(files: &Files) -> Result<Imported> {
         .count();
     let batches = count("batch_encoder.embedding.weight");
     let classes = count("cls_decoder.out_layer.weight");
+    let guessed = count("grad_reverse_discriminator.out_layer.weight");
     let network = object!({
         "width": int("embsize")?,
         "layers": int("nlayers")?,
@@ -55,7 +56,7 @@ pub(super) fn import(files: &Files) -> Result<Imported> {
         "classes": classes,
         "class_layers": int("n_layers_cls").or_else(|_| int("nlayers_cls")).unwrap_or(3),
         "batch_labels": batches,
-        "adversary_batches": count("grad_reverse_discriminator.out_layer.weight"),
+        "adversary_batches": guessed,
     });
     let input = object!({
         "length": int("max_seq_len").unwrap_or(1200),
@@ -92,7 +93,7 @@ pub(super) fn import(files: &Files) -> Result<Imported> {
     }
     let genes = kept.iter().map(|&i| vocabulary.genes[i].clone()).collect();
     let mut imported = Imported::new("scgpt", (network, input), genes, weights);
-    imported.batches = numbered(domains.max(batches));
+    imported.batches = numbered(domains.max(batches).max(guessed));
     imported.weights = tensors;
     Ok(imported)
 }

@@ -1,0 +1,188 @@
+//! The pretraining of the published weights: values of genes that are asked for, from the known ones,
+//! from the cell, and again with the cell as the prompt.
+//!
+//! Source: reference/scformer-scgpt-cellplm.md A3.
+
+use super::tokens::{Padded, Token, TokenInput};
+use super::{Place, ScGptTask};
+use crate::corpus::{CellBatch, Corpus};
+use crate::error::Result;
+use crate::losses::Losses;
+use crate::losses::expression::masked_mse;
+use crate::task::Task;
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::RngExt as _;
+use sc_data::rng::stream;
+use sc_data::tokens::Tokenizer;
+use sc_models::scgpt::{Asked, InputNorm, ScGpt};
+use sc_models::weights::Names;
+use serde::{Deserialize, Serialize};
+
+/// What is asked for in generative pretraining.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GenerativeConfig {
+    /// Shares of a cell's genes that are asked for; every minibatch draws one.
+    pub asked: Vec<f64>,
+    /// Steps before the cell is used as a prompt. The published code means 1,000 and by its counting
+    /// starts at once.
+    pub prompt_after: u64,
+}
+
+impl Default for GenerativeConfig {
+    fn default() -> Self {
+        Self {
+            asked: vec![0.25, 0.5, 0.75],
+            prompt_after: 0,
+        }
+    }
+}
+
+/// scGPT in two streams as a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerativeTask {
+    scgpt: ScGptTask,
+}
+
+impl GenerativeTask {
+    /// The task, with the flag of genes that are asked for.
+    pub(super) fn new(mut scgpt: ScGptTask, place: Place<'_>) -> Result<Self> {
+        let (network, input) = (&scgpt.network, &scgpt.input);
+        let misfits = [
+            (network.input_norm != InputNorm::None, "network.input_norm"),
+            (
+                network.explicit_zero_probability,
+                "network.explicit_zero_probability",
+            ),
+            (network.batch_labels > 0, "network.batch_labels"),
+            (network.adversary_batches > 0, "network.adversary_batches"),
+            (input.ecs_threshold.is_some(), "input.ecs_threshold"),
+            (
+                input.contrast_temperature.is_some(),
+                "input.contrast_temperature",
+            ),
+        ];
+        if let Some((_, setting)) = misfits.iter().find(|(set, _)| *set) {
+            return place.refuse(format!(
+                "its two streams have no place for {setting}; leave it out, or take objective = 'masked'"
+            ));
+        }
+        scgpt.network.generative = true;
+        Ok(Self { scgpt })
+    }
+
+    /// A cell's tokens in two: those that stay known, and those that are asked for.
+    fn split(&self, tokens: Vec<Token>, share: f64, cell: u64, epoch: u64) -> [Vec<Token>; 2] {
+        let mut rng = stream(self.scgpt.seed, "asked", cell, epoch);
+        let count = (tokens.len() as f64 * share) as usize;
+        let mut asked = vec![false; tokens.len()];
+        let drawn = rand::seq::index::sample(&mut rng, tokens.len(), count);
+        drawn.into_iter().for_each(|k| asked[k] = true);
+        let part = |wanted: bool| {
+            let both = tokens.iter().zip(&asked);
+            both.filter(|(_, a)| **a == wanted)
+                .map(|(t, _)| *t)
+                .collect()
+        };
+        [part(false), part(true)]
+    }
+}
+
+/// Both streams of a minibatch on the host.
+pub struct GenerativeInput {
+    pub(super) known: TokenInput,
+    pub(super) asked: Padded,
+}
+
+impl Task for GenerativeTask {
+    type Model = ScGpt;
+    type Input = GenerativeInput;
+
+    fn build(&self, device: &Device) -> Result<ScGpt> {
+        self.scgpt.build(device)
+    }
+
+    fn empty(&self, device: &Device) -> Result<ScGpt> {
+        self.scgpt.empty(device)
+    }
+
+    fn names(&self) -> Names {
+        self.scgpt.names()
+    }
+
+    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {
+        self.scgpt.minibatches(corpus, size, epoch)
+    }
+
+    fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<GenerativeInput> {
+        // One share a minibatch, as published, named by its first cell.
+        let first = cells.rows.first().map_or(0, |&r| r as u64);
+        let shares = &self.scgpt.input.generative.asked;
+        let mut rng = stream(self.scgpt.seed, "share", first, epoch);
+        let share = shares[rng.random_range(0..shares.len())];
+        let rows = self.scgpt.rows(&cells, epoch)?;
+        let parts = rows.into_iter().zip(&cells.rows);
+        let (known, asked): (Vec<_>, Vec<_>) = parts
+            .map(|(tokens, &row)| {
+                let [known, asked] = self.split(tokens, share, row as u64, epoch);
+                (known, asked)
+            })
+            .unzip();
+        Ok(GenerativeInput {
+            known: self.scgpt.unmasked(&cells, known),
+            asked: Padded::new(&asked, self.scgpt.pad()),
+        })
+    }
+
+    fn losses(&self, model: &ScGpt, input: GenerativeInput, step: u64, device: &Device) -> Losses {
+        let known = input.known.on_device(device);
+        let shape = input.asked.shape();
+        let padding = input.asked.padding_on(device);
+        let kept: Vec<f32> = (input.asked.padding.iter())
+            .map(|&p| f32::from(u8::from(!p)))
+            .collect();
+        let asked = Asked {
+            genes: input.asked.genes_on(device),
+            frozen: padding.clone(),
+            padding,
+        };
+        let matrix = |v: Vec<f32>| Tensor::<2>::from_data(TensorData::new(v, shape), device);
+        let (target, kept) = (matrix(input.asked.values), matrix(kept));
+        let mut terms: Vec<(&'static str, Tensor<1>, f64)> = Vec::new();
+        let mut term = |name: &'static str, values: Option<Tensor<2>>| {
+            if let Some(values) = values {
+                let mse = masked_mse(values, target.clone(), kept.clone());
+                terms.push((name, mse, 1.0));
+            }
+        };
+        let first = model.generate(&known, Some(&asked), None, &mut ());
+        let prompt = first.cell.detach();
+        term("gep", first.asked.map(|p| p.value));
+        let from_cell = first.from_cell.map(|p| {
+            let [_, all] = p.value.dims();
+            p.value.narrow(1, all - shape[1], shape[1])
+        });
+        term("gepc", from_cell);
+        if step > self.scgpt.input.generative.prompt_after {
+            let second = model.generate(&known, Some(&asked), Some(prompt), &mut ());
+            term("prompted", second.asked.map(|p| p.value));
+        }
+        Losses::weighted(Tensor::zeros([1], device), terms)
+    }
+
+    fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
+        self.scgpt.embed_minibatches(corpus)
+    }
+
+    fn embed(&self, model: &ScGpt, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
+        self.scgpt.embed(model, cells, device)
+    }
+
+    fn dims(&self) -> usize {
+        Task::dims(&self.scgpt)
+    }
+
+    fn tokenizer(&self) -> Tokenizer {
+        Task::tokenizer(&self.scgpt)
+    }
+}

@@ -1,0 +1,74 @@
+//! Several modalities in one cell: genes with peaks or with proteins, each binned on its own, and
+//! decoders that know which a token is of.
+//!
+//! Source: reference/scformer-scgpt-cellplm.md A2.2, A5; the published `MultiOmicTransformerModel`.
+
+use super::integration::use_batches;
+use super::{Place, ScGptTask};
+use crate::error::Result;
+use crate::facts::Facts;
+use crate::features;
+use std::sync::Arc;
+
+/// What a feature counts, in the order of the modalities' codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Modality {
+    Gene,
+    Peak,
+    Protein,
+}
+
+/// Told by the name: proteins begin or end as the settings say, peaks are stretches of chromosomes.
+fn modality(name: &str, proteins: &[String]) -> Modality {
+    let mut affixes = proteins.iter().filter(|a| !a.is_empty());
+    match features::kind(name) {
+        _ if affixes.any(|a| name.starts_with(a) || name.ends_with(a)) => Modality::Protein,
+        features::Kind::Peak => Modality::Peak,
+        features::Kind::Gene => Modality::Gene,
+    }
+}
+
+/// The task for the modalities of the data; where these have several batches, these too come in as
+/// the settings say.
+pub(super) fn multiomic(mut task: ScGptTask, facts: &Facts, place: Place<'_>) -> Result<ScGptTask> {
+    let of = |name: &String| modality(name, &task.input.proteins);
+    let modalities: Vec<Modality> = facts.genes.iter().map(of).collect();
+    let mut present = modalities.clone();
+    present.sort_unstable();
+    present.dedup();
+    if present.len() < 2 {
+        return place.refuse(format!(
+            "it needs two modalities, and all {} features are of one. Peaks are told by names such as \
+             chr1:100-200, proteins by how their names begin or end: input.proteins = [\"p_\"] or \
+             [\"_TotalSeqB\"]. Give a file that holds both, or two joined by a plus: \
+             rna.h5ad+atac.h5ad; keep all features: vocabulary.genes = 0; or take objective = 'masked'",
+            modalities.len()
+        ));
+    }
+    let code = |m: &Modality| present.iter().position(|p| p == m).unwrap_or(0) as u8;
+    task.modalities = Arc::new(modalities.iter().map(code).collect());
+    task.network.modalities = present.len();
+    if facts.batches > 1 {
+        use_batches(&mut task, facts);
+    }
+    Ok(task)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modalities_are_told_by_names() {
+        let proteins = ["p_".to_string(), "_TotalSeqB".to_string()];
+        for (name, expected) in [
+            ("CD3E", Modality::Gene),
+            ("p_CD3", Modality::Protein),
+            ("CD3_TotalSeqB", Modality::Protein),
+            ("chr2:5-900", Modality::Peak),
+        ] {
+            assert_eq!(modality(name, &proteins), expected, "{name}");
+        }
+        assert_eq!(modality("p_CD3", &[String::new()]), Modality::Gene);
+    }
+}

@@ -1,0 +1,291 @@
+//! Perturbed cells from control cells: values of a control and flags of the perturbed genes in, values
+//! of a perturbed cell out.
+//!
+//! Source: reference/scformer-scgpt-cellplm.md A2.3, A5.
+
+mod conditions;
+
+pub use conditions::{Condition, PerturbationConfig, Unknown};
+
+use super::tokens::EMBEDDING;
+use super::{Place, ScGptTask};
+use crate::corpus::{CellBatch, Corpus, Order};
+use crate::error::{Result, TrainError};
+use crate::facts::{Facts, Role};
+use crate::losses::Losses;
+use crate::losses::tokens::mean_squared_error;
+use crate::spec::ModelSpec;
+use crate::task::Task;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use conditions::WAY_OUT;
+use rand::RngExt as _;
+use sc_data::CsrMatrix;
+use sc_data::counts::log_normalize;
+use sc_data::rng::stream;
+use sc_data::sampler;
+use sc_data::tokens::Tokenizer;
+use sc_models::init::initialise;
+use sc_models::layers::lookup::unit;
+use sc_models::scgpt::{INIT, InputNorm, PERTURB_NAMES, Perturb, Tokens};
+use sc_models::weights::Names;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Flag of a gene that is not perturbed; its vector is 0 and stays so.
+const NOT_PERTURBED: usize = 0;
+/// Flag of a gene that is perturbed.
+const PERTURBED: i64 = 1;
+
+/// `TransformerGenerator` as a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PerturbationTask {
+    scgpt: ScGptTask,
+    /// What every value of the column means.
+    conditions: Arc<Vec<Condition>>,
+}
+
+impl PerturbationTask {
+    /// The task that a configuration describes, for who wants its predictions.
+    ///
+    /// # Errors
+    /// A setting that misfits, or data without controls or perturbations.
+    pub fn of(spec: &ModelSpec, facts: &Facts) -> Result<Self> {
+        let place = Place {
+            architecture: &spec.architecture,
+            objective: "perturbation",
+        };
+        Self::new(super::base(spec, facts)?, facts, place)
+    }
+
+    /// The task for the perturbations of the data.
+    pub(super) fn new(scgpt: ScGptTask, facts: &Facts, place: Place<'_>) -> Result<Self> {
+        facts.count(Role::Perturbation, &place.name())?;
+        if scgpt.network.input_norm != InputNorm::None {
+            return place.refuse("it has no place for network.input_norm; leave it out".into());
+        }
+        let levels = &facts.levels[&Role::Perturbation];
+        let config = &scgpt.input.perturbation;
+        let conditions = conditions::read(levels, &facts.genes, config, place)?;
+        Ok(Self {
+            scgpt,
+            conditions: Arc::new(conditions),
+        })
+    }
+
+    /// What every value of the column means, in the order of its codes.
+    pub fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    /// What cells with these codes are.
+    fn told(&self, codes: Vec<u32>) -> impl Iterator<Item = Option<&Condition>> {
+        (codes.into_iter()).map(|code| self.conditions.get(code as usize))
+    }
+
+    /// Genes that are shown, ascending: those of `wanted`, and of the others as many as there is room
+    /// for.
+    ///
+    /// The original draws all alike, so that a perturbed gene may be missing from its own cell.
+    pub fn shown(&self, wanted: &BTreeSet<u32>, cell: u64, epoch: u64) -> Vec<u32> {
+        let others: Vec<u32> = (0..self.scgpt.genes as u32)
+            .filter(|g| !wanted.contains(g))
+            .collect();
+        let room = self.scgpt.input.length.saturating_sub(wanted.len());
+        let mut rng = stream(self.scgpt.seed, "genes", cell, epoch);
+        let drawn = rand::seq::index::sample(&mut rng, others.len(), room.min(others.len()));
+        let mut shown: Vec<u32> = wanted.iter().copied().collect();
+        shown.extend(drawn.into_iter().map(|i| others[i]));
+        shown.sort_unstable();
+        shown
+    }
+
+    /// `ln(1 + x)` of counts scaled to the settings' total, of the genes that are shown, `[cells,
+    /// shown]` row-major.
+    ///
+    /// # Shapes
+    /// - counts: `[cells, genes]`
+    pub fn values(&self, counts: CsrMatrix, shown: &[u32]) -> Vec<f32> {
+        let values = log_normalize(counts, self.scgpt.input.perturbation.total);
+        let mut out = Vec::with_capacity(values.rows() * shown.len());
+        let mut dense = vec![0.0; values.cols()];
+        for (genes, found) in values.iter_rows() {
+            dense.fill(0.0);
+            (genes.iter().zip(found)).for_each(|(&g, &v)| dense[g as usize] = v);
+            out.extend(shown.iter().map(|&g| dense[g as usize]));
+        }
+        out
+    }
+
+    /// Values of `controls` after a perturbation, `[cells, shown]`.
+    pub fn predict(&self, model: &Perturb, controls: &Controls, device: &Device) -> Tensor<2> {
+        let (tokens, flags) = controls.on_device(device);
+        model.forward(&tokens, flags, &mut ())
+    }
+}
+
+/// Control cells and what is done to them, on the host.
+#[derive(Clone, Debug)]
+pub struct Controls {
+    /// The genes that are shown.
+    pub genes: Vec<u32>,
+    /// Values of control cells, `[cells, genes]` row-major.
+    pub values: Vec<f32>,
+    /// Perturbed genes of every cell.
+    pub perturbed: Vec<Vec<u32>>,
+}
+
+impl Controls {
+    fn on_device(&self, device: &Device) -> (Tokens, Tensor<2, Int>) {
+        let cells = self.perturbed.len();
+        let shape = [cells, self.genes.len()];
+        let genes: Vec<i64> = self.genes.iter().map(|&g| i64::from(g)).collect();
+        let flag = |of: &[u32], gene: &u32| match of.contains(gene) {
+            true => PERTURBED,
+            false => NOT_PERTURBED as i64,
+        };
+        let flags: Vec<i64> = (self.perturbed.iter())
+            .flat_map(|of| self.genes.iter().map(move |g| flag(of, g)))
+            .collect();
+        let whole = |v: Vec<i64>| Tensor::<2, Int>::from_data(TensorData::new(v, shape), device);
+        let tokens = Tokens {
+            genes: whole(genes.repeat(cells)),
+            values: Tensor::from_data(TensorData::new(self.values.clone(), shape), device),
+            padding: None,
+            frozen: None,
+            batches: None,
+            modalities: None,
+            domain: 0,
+        };
+        (tokens, whole(flags))
+    }
+}
+
+/// Perturbed cells and a control for each, on the host.
+pub struct PerturbationInput {
+    controls: Controls,
+    targets: Vec<f32>,
+}
+
+impl Task for PerturbationTask {
+    type Model = Perturb;
+    type Input = PerturbationInput;
+
+    fn build(&self, device: &Device) -> Result<Perturb> {
+        let model = self.empty(device)?;
+        Ok(initialise(model, self.scgpt.seed, INIT).without_padding_vector())
+    }
+
+    fn empty(&self, device: &Device) -> Result<Perturb> {
+        Ok(Perturb::new(&self.scgpt.network, NOT_PERTURBED, device)?)
+    }
+
+    fn names(&self) -> Names {
+        PERTURB_NAMES
+    }
+
+    /// Every perturbed cell once, and behind them a control for each, drawn anew in every epoch.
+    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {
+        let codes = corpus.obs.codes(Role::Perturbation, &corpus.rows);
+        let (mut controls, mut perturbed) = (Vec::new(), Vec::new());
+        for (at, condition) in self.told(codes).enumerate() {
+            match condition {
+                Some(Condition::Control) => controls.push(corpus.rows[at]),
+                Some(Condition::Perturbed(_)) => perturbed.push(at),
+                Some(Condition::LeftOut) | None => {}
+            }
+        }
+        if controls.is_empty() || perturbed.is_empty() {
+            return Err(TrainError::Config(format!(
+                "among the {} cells to train on are {} controls and {} perturbed cells, and both are \
+                 needed: {WAY_OUT}",
+                corpus.rows.len(),
+                controls.len(),
+                perturbed.len()
+            )));
+        }
+        let order = match &corpus.order {
+            Order::Weighted(weights) => {
+                Order::Weighted(Arc::new(perturbed.iter().map(|&at| weights[at]).collect()))
+            }
+            other => other.clone(),
+        };
+        let targets = Corpus {
+            rows: Arc::new(perturbed.iter().map(|&at| corpus.rows[at]).collect()),
+            order,
+            ..corpus.clone()
+        };
+        let mut minibatches = targets.minibatches(size, self.scgpt.seed, epoch)?;
+        for rows in &mut minibatches {
+            let drawn = rows.iter().map(|&row| {
+                let mut rng = stream(self.scgpt.seed, "control", row as u64, epoch);
+                controls[rng.random_range(0..controls.len())]
+            });
+            let drawn: Vec<usize> = drawn.collect();
+            rows.extend(drawn);
+        }
+        Ok(minibatches)
+    }
+
+    fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<PerturbationInput> {
+        let pairs = cells.rows.len() / 2;
+        let codes = cells.obs.codes(Role::Perturbation, &cells.rows[..pairs]);
+        let perturbed: Vec<Vec<u32>> = (self.told(codes))
+            .map(|condition| match condition {
+                Some(Condition::Perturbed(genes)) => genes.clone(),
+                _ => Vec::new(),
+            })
+            .collect();
+        // One choice a minibatch, as published, named by its first cell.
+        let first = cells.rows.first().map_or(0, |&r| r as u64);
+        let wanted = perturbed.iter().flatten().copied().collect();
+        let genes = self.shown(&wanted, first, epoch);
+        let mut targets = self.values(cells.counts, &genes);
+        let values = targets.split_off(pairs * genes.len());
+        Ok(PerturbationInput {
+            targets,
+            controls: Controls {
+                genes,
+                values,
+                perturbed,
+            },
+        })
+    }
+
+    fn losses(&self, model: &Perturb, input: PerturbationInput, _: u64, device: &Device) -> Losses {
+        let predicted = self.predict(model, &input.controls, device);
+        let target = TensorData::new(input.targets, predicted.dims());
+        let mse = mean_squared_error(predicted, Tensor::from_data(target, device));
+        Losses::weighted(Tensor::zeros([1], device), vec![("mse", mse, 1.0)])
+    }
+
+    fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
+        sampler::sequential(&corpus.rows, |_| 0, self.scgpt.input.embed_minibatch)
+    }
+
+    /// The mean of the outputs of the genes that are shown, the same for all cells, none flagged.
+    fn embed(&self, model: &Perturb, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
+        let count = cells.rows.len();
+        let genes = self.shown(&BTreeSet::new(), 0, EMBEDDING);
+        let controls = Controls {
+            values: self.values(cells.counts, &genes),
+            genes,
+            perturbed: vec![Vec::new(); count],
+        };
+        let (tokens, flags) = controls.on_device(device);
+        let outputs = model.encode(&tokens, flags, &mut ());
+        Ok(unit(outputs.mean_dim(1).squeeze_dim::<2>(1)))
+    }
+
+    fn dims(&self) -> usize {
+        self.scgpt.network.width
+    }
+
+    fn tokenizer(&self) -> Tokenizer {
+        Tokenizer::Log1p {
+            target: Some(self.scgpt.input.perturbation.total),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests;

@@ -1,0 +1,334 @@
+//! From counts to tokens: which genes of a cell are shown, their bins, and which bins are hidden.
+
+use super::ScGptTask;
+use super::generative::GenerativeConfig;
+use super::integration::BatchUse;
+use super::perturbation::PerturbationConfig;
+use crate::corpus::CellBatch;
+use crate::error::{Result, TrainError};
+use crate::facts::{MISSING, Role};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use sc_data::rng::stream;
+use sc_data::tokens::{Ties, bin_cell, bin_row_highest};
+use sc_models::scgpt::Tokens;
+use serde::{Deserialize, Serialize};
+
+/// Value of a masked token.
+const MASKED: f32 = -1.0;
+/// Value of padding.
+const PADDING: f32 = -2.0;
+/// The epoch whose draws serve embedding.
+pub(super) const EMBEDDING: u64 = u64::MAX;
+
+/// How a cell becomes tokens, and what is asked of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenConfig {
+    /// Most tokens of a cell, `<cls>` included; a cell with more genes shows a random part.
+    pub length: usize,
+    /// Which genes of a cell are tokens.
+    pub shown: Shown,
+    /// Value of `<cls>`.
+    pub cls_value: f32,
+    /// Bins of the values, 0 included.
+    pub bins: usize,
+    /// How ties are broken.
+    pub ties: Ties,
+    /// Share of the tokens that are masked.
+    pub mask: f64,
+    /// Threshold of the elastic cell similarity loss, if it is used.
+    pub ecs_threshold: Option<f64>,
+    /// What similarities of two passes of dropout are divided by (0.5 as published), if cells are to
+    /// be told apart by them.
+    pub contrast_temperature: Option<f64>,
+    /// Where the sequencing batch comes in, for `integration` and `multiomic`; a norm per batch is the
+    /// network's `input_norm`.
+    pub batch: Vec<BatchUse>,
+    /// How names of proteins begin or end, for `multiomic`.
+    pub proteins: Vec<String>,
+    /// For `generative`.
+    pub generative: GenerativeConfig,
+    /// For `perturbation`.
+    pub perturbation: PerturbationConfig,
+    /// Cells a minibatch when embedding.
+    pub embed_minibatch: usize,
+}
+
+/// Which genes of a cell are tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shown {
+    /// Those it expresses.
+    #[default]
+    Expressed,
+    /// All of the vocabulary, zeros as bin 0; what the probability of zero is learnt from.
+    All,
+}
+
+impl Default for TokenConfig {
+    fn default() -> Self {
+        Self {
+            length: 1200,
+            shown: Shown::Expressed,
+            cls_value: 0.0,
+            bins: 51,
+            ties: Ties::Random,
+            mask: 0.4,
+            ecs_threshold: None,
+            contrast_temperature: None,
+            batch: vec![BatchUse::Decoders, BatchUse::Adversary],
+            proteins: vec!["p_".into()],
+            generative: GenerativeConfig::default(),
+            perturbation: PerturbationConfig::default(),
+            embed_minibatch: 64,
+        }
+    }
+}
+
+impl TokenConfig {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] names the setting, its value and what would be right.
+    pub fn check(&self, architecture: &str) -> Result<()> {
+        let fail = |what: String| Err(TrainError::Config(format!("{architecture}: input: {what}")));
+        if self.length < 2 {
+            let length = self.length;
+            return fail(format!(
+                "length = {length}; must be 2 or more, for <cls> and a gene"
+            ));
+        }
+        if !(0.0..=1.0).contains(&self.mask) {
+            return fail(format!("mask = {}; must lie in [0, 1]", self.mask));
+        }
+        if let Some(t) = self
+            .contrast_temperature
+            .filter(|t| t.is_nan() || *t <= 0.0)
+        {
+            return fail(format!("contrast_temperature = {t}; must be above 0"));
+        }
+        if let Some(s) = (self.generative.asked.iter()).find(|s| !(**s > 0.0 && **s < 1.0)) {
+            return fail(format!(
+                "generative.asked holds {s}; shares lie between 0 and 1"
+            ));
+        }
+        if self.generative.asked.is_empty() {
+            return fail("generative.asked is empty; name shares such as 0.25, 0.5, 0.75".into());
+        }
+        let total = self.perturbation.total;
+        if !(total.is_finite() && total > 0.0) {
+            return fail(format!("perturbation.total = {total}; must be above 0"));
+        }
+        Ok(())
+    }
+}
+
+/// A token of a cell: its gene and its bin.
+pub(super) type Token = (i64, f32);
+
+/// Tokens of a minibatch on the host.
+pub struct TokenInput {
+    pub(super) tokens: Padded,
+    /// Values before masking, `[cells, length]` row-major.
+    pub(super) targets: Vec<f32>,
+    /// 1 where a value is masked, `[cells, length]` row-major.
+    pub(super) masked: Vec<f32>,
+    pub(super) batches: Vec<i64>,
+    /// Modality of every token, `[cells, length]` row-major, of models of several.
+    modalities: Option<Vec<i64>>,
+    /// Places of the labelled cells in the minibatch, and their labels.
+    pub(super) labelled: Vec<i64>,
+    pub(super) labels: Vec<i64>,
+}
+
+/// Rows of tokens made equally long, `[cells, length]` row-major.
+pub(super) struct Padded {
+    pub(super) cells: usize,
+    pub(super) length: usize,
+    pub(super) genes: Vec<i64>,
+    pub(super) values: Vec<f32>,
+    pub(super) padding: Vec<bool>,
+}
+
+impl Padded {
+    /// As long as the longest row, 1 at least.
+    pub(super) fn new(rows: &[Vec<Token>], pad: i64) -> Self {
+        let cells = rows.len();
+        let length = rows.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        let mut out = Self {
+            cells,
+            length,
+            genes: vec![pad; cells * length],
+            values: vec![PADDING; cells * length],
+            padding: vec![true; cells * length],
+        };
+        for (i, row) in rows.iter().enumerate() {
+            for (k, &(gene, value)) in row.iter().enumerate() {
+                let at = i * length + k;
+                out.genes[at] = gene;
+                out.values[at] = value;
+                out.padding[at] = false;
+            }
+        }
+        out
+    }
+
+    pub(super) fn shape(&self) -> [usize; 2] {
+        [self.cells, self.length]
+    }
+
+    pub(super) fn genes_on(&self, device: &Device) -> Tensor<2, Int> {
+        Tensor::from_data(TensorData::new(self.genes.clone(), self.shape()), device)
+    }
+
+    /// True at padding; `None` without any.
+    pub(super) fn padding_on(&self, device: &Device) -> Option<Tensor<2, Bool>> {
+        self.padding
+            .iter()
+            .any(|&p| p)
+            .then(|| Tensor::from_data(TensorData::new(self.padding.clone(), self.shape()), device))
+    }
+}
+
+impl TokenInput {
+    pub(super) fn on_device(&self, device: &Device) -> Tokens {
+        let tokens = &self.tokens;
+        let padding = tokens.padding_on(device);
+        let values = TensorData::new(tokens.values.clone(), tokens.shape());
+        let modalities = (self.modalities.clone())
+            .map(|m| Tensor::from_data(TensorData::new(m, tokens.shape()), device));
+        Tokens {
+            genes: tokens.genes_on(device),
+            values: Tensor::from_data(values, device),
+            // Padding and the padding token are the same positions here.
+            frozen: padding.clone(),
+            padding,
+            batches: Some(whole(self.batches.clone(), device)),
+            modalities,
+            domain: self.batches.first().map_or(0, |&b| b as usize),
+        }
+    }
+}
+
+/// A vector of whole numbers on the device.
+pub(super) fn whole(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
+    let n = values.len();
+    Tensor::from_data(TensorData::new(values, [n]), device)
+}
+
+impl ScGptTask {
+    pub(super) fn pad(&self) -> i64 {
+        self.genes as i64
+    }
+
+    fn cls(&self) -> Token {
+        (self.genes as i64 + 1, self.input.cls_value)
+    }
+
+    /// Genes and bins of every cell, without `<cls>`.
+    pub(super) fn rows(&self, cells: &CellBatch, epoch: u64) -> Result<Vec<Vec<Token>>> {
+        let of = |(i, &row): (usize, &usize)| {
+            let (genes, counts) = cells.counts.row(i);
+            self.row(row as u64, genes, counts, epoch)
+        };
+        cells.rows.iter().enumerate().map(of).collect()
+    }
+
+    fn row(&self, cell: u64, genes: &[u32], counts: &[f32], epoch: u64) -> Result<Vec<Token>> {
+        let bins = self.bins(cell, genes, counts, epoch)?;
+        let expressed = genes.iter().zip(bins);
+        let expressed = expressed.map(|(&g, b)| (i64::from(g), b as f32));
+        let mut tokens: Vec<Token> = match self.input.shown {
+            Shown::Expressed => expressed.collect(),
+            Shown::All => {
+                let mut all: Vec<Token> = (0..self.genes as i64).map(|g| (g, 0.0)).collect();
+                expressed.for_each(|token| all[token.0 as usize] = token);
+                all
+            }
+        };
+        let room = self.input.length.saturating_sub(1);
+        if tokens.len() > room {
+            let mut rng = stream(self.seed, "genes", cell, epoch);
+            let mut chosen = rand::seq::index::sample(&mut rng, tokens.len(), room).into_vec();
+            chosen.sort_unstable();
+            tokens = chosen.into_iter().map(|i| tokens[i]).collect();
+        }
+        Ok(tokens)
+    }
+
+    /// Bins of the values of a cell, those of every modality among themselves.
+    fn bins(&self, cell: u64, genes: &[u32], counts: &[f32], epoch: u64) -> Result<Vec<u32>> {
+        let mut out = vec![0; counts.len()];
+        for modality in 0..self.network.modalities.max(1) {
+            let own = |g: u32| {
+                self.modalities
+                    .get(g as usize)
+                    .map_or(0, |&m| usize::from(m))
+            };
+            let at: Vec<usize> = (0..genes.len())
+                .filter(|&k| own(genes[k]) == modality)
+                .collect();
+            if at.is_empty() {
+                continue;
+            }
+            let values: Vec<f32> = at.iter().map(|&k| counts[k]).collect();
+            let seed = self.seed.wrapping_add(modality as u64);
+            let bins = match self.input.ties {
+                Ties::Random => bin_cell(&values, self.input.bins, seed, cell, epoch),
+                Ties::Highest => bin_row_highest(&values, self.input.bins),
+            }?;
+            at.into_iter().zip(bins).for_each(|(k, bin)| out[k] = bin);
+        }
+        Ok(out)
+    }
+
+    /// Modalities of tokens; those of padding and `<cls>` follow the data's.
+    fn modalities(&self, genes: &[i64]) -> Option<Vec<i64>> {
+        let special = self.network.modalities as i64 - self.genes as i64;
+        let of = |&gene: &i64| match self.modalities.get(gene as usize) {
+            Some(&modality) => i64::from(modality),
+            None => gene + special,
+        };
+        (self.network.modalities > 0).then(|| genes.iter().map(of).collect())
+    }
+
+    /// Tokens of cells behind their `<cls>`, as long as the longest of them; the share of the
+    /// settings is masked, except for embedding.
+    pub(super) fn arrange(&self, cells: &CellBatch, epoch: u64) -> Result<TokenInput> {
+        let mut input = self.unmasked(cells, self.rows(cells, epoch)?);
+        if epoch == EMBEDDING {
+            return Ok(input);
+        }
+        let length = input.tokens.length;
+        for (i, &row) in cells.rows.iter().enumerate() {
+            let at = i * length + 1;
+            let rest = &input.tokens.padding[at..at + length - 1];
+            let tokens = rest.iter().filter(|p| !**p).count();
+            let mut rng = stream(self.seed, "mask", row as u64, epoch);
+            let count = (tokens as f64 * self.input.mask) as usize;
+            for k in rand::seq::index::sample(&mut rng, tokens, count) {
+                input.tokens.values[at + k] = MASKED;
+                input.masked[at + k] = 1.0;
+            }
+        }
+        Ok(input)
+    }
+
+    /// `rows` of tokens behind their `<cls>`, none masked.
+    pub(super) fn unmasked(&self, cells: &CellBatch, mut rows: Vec<Vec<Token>>) -> TokenInput {
+        rows.iter_mut().for_each(|row| row.insert(0, self.cls()));
+        let tokens = Padded::new(&rows, self.pad());
+        let labels = (0i64..).zip(cells.codes(Role::Label));
+        let known = labels.filter(|(_, code)| *code != MISSING);
+        let (labelled, labels) = known.map(|(i, code)| (i, i64::from(code))).unzip();
+        TokenInput {
+            targets: tokens.values.clone(),
+            masked: vec![0.0; tokens.values.len()],
+            modalities: self.modalities(&tokens.genes),
+            tokens,
+            batches: cells.batches.iter().map(|&b| i64::from(b)).collect(),
+            labelled,
+            labels,
+        }
+    }
+}
