@@ -26,6 +26,8 @@ pub(crate) enum Verb {
     Pretrain(Pretrain),
     /// Embed the cells of a file with a trained model
     Embed(Embed),
+    /// Write which genes a trained model makes attend to which
+    Network(Network),
     /// Judge embeddings against simple baselines and controls
     Eval(Eval),
     /// Run one cell of an experiment matrix: train, embed, judge
@@ -149,6 +151,48 @@ pub(crate) struct Embed {
     /// Print the plan and what it needs, and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// What is made of the attention of a model's heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Heads {
+    /// The mean of all
+    Mean,
+    /// The strongest of all, pair by pair
+    Max,
+    /// Every head apart
+    Each,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Network {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// Folder of a trained model that attends from genes to genes (scprint)
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// The table to write (.tsv): gene, the gene it attends to, weight
+    #[arg(short, long, value_name = "TSV")]
+    pub(crate) output: PathBuf,
+    /// Which heads
+    #[arg(long, value_enum, default_value = "mean", conflicts_with = "known")]
+    pub(crate) heads: Heads,
+    /// Known edges (.tsv: regulator, target): heads are chosen that see those of half the regulators,
+    /// and judged on those of the other half
+    #[arg(long, value_name = "TSV")]
+    pub(crate) known: Option<PathBuf>,
+    /// Strongest edges kept of every gene; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) top: usize,
+    /// Column of obs with the sequencing batch, where the model groups cells by it
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) batch: Option<String>,
+    /// Refuse when fewer genes match, as a share of those that could (the smaller of both sides)
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    pub(crate) min_overlap: f64,
+    /// Device: flex, wgpu, vulkan, metal, cuda or cuda:1, as far as built in
+    #[arg(long, default_value = "flex")]
+    pub(crate) device: String,
 }
 
 /// Columns and split of an evaluation.

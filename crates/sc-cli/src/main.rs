@@ -6,6 +6,7 @@
 // Printing is this crate's part; the libraries never do.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod applied;
 mod args;
 mod error;
 mod folder;
@@ -54,6 +55,7 @@ fn run(args: Args) -> Result<ExitCode> {
         Verb::Doctor(v) => return verbs::doctor::run(&v),
         Verb::Pretrain(v) => verbs::pretrain::run(&v),
         Verb::Embed(v) => verbs::embed::run(&v),
+        Verb::Network(v) => verbs::network::run(&v),
         Verb::Eval(v) => verbs::eval::run(&v),
         Verb::Run(v) => verbs::run::run(&v),
         Verb::Report(v) => verbs::report::run(&v),

@@ -6,6 +6,7 @@
 //! and a killed run ends with the weights of one that was not.
 
 pub mod adamw;
+pub mod attention;
 pub mod checkpoint;
 pub mod config;
 pub mod corpus;

@@ -1,5 +1,6 @@
 //! A model as its configuration file describes it.
 
+use crate::attention::AverageAttention;
 use crate::config::TrainConfig;
 use crate::corpus::Corpus;
 use crate::error::{Result, TrainError};
@@ -124,6 +125,17 @@ pub trait Trainable: Send + Sync {
         sink: &mut Sink<'_>,
     ) -> Result<()>;
 
+    /// What genes attend to, over the cells of `corpus`; `None` for networks that do not say.
+    ///
+    /// # Errors
+    /// Weights that do not fit, or unreadable data.
+    fn attention(
+        &self,
+        weights: Tensors,
+        corpus: &Corpus,
+        device: &Device,
+    ) -> Result<Option<AverageAttention>>;
+
     /// Width of the embedding.
     fn dims(&self) -> usize;
 
@@ -188,6 +200,16 @@ impl<T: Task> Trainable for T {
             sink(rows, &weights::host(vectors))?;
         }
         Ok(())
+    }
+
+    fn attention(
+        &self,
+        weights: Tensors,
+        corpus: &Corpus,
+        device: &Device,
+    ) -> Result<Option<AverageAttention>> {
+        let model = weights::load(self.empty(device)?, weights, &self.names())?;
+        Task::attention(self, &model, corpus, device)
     }
 
     fn dims(&self) -> usize {

@@ -1,5 +1,6 @@
 //! The joint between an architecture and the step loop.
 
+use crate::attention::AverageAttention;
 use crate::corpus::{CellBatch, Corpus};
 use crate::error::Result;
 use crate::losses::Losses;
@@ -55,6 +56,19 @@ pub trait Task: Send + Sync {
     /// # Errors
     /// When the counts cannot be tokenised.
     fn embed(&self, model: &Self::Model, cells: CellBatch, device: &Device) -> Result<Tensor<2>>;
+
+    /// What genes attend to, over the cells of `corpus`; `None` for networks that do not say.
+    ///
+    /// # Errors
+    /// Unreadable data.
+    fn attention(
+        &self,
+        _model: &Self::Model,
+        _corpus: &Corpus,
+        _device: &Device,
+    ) -> Result<Option<AverageAttention>> {
+        Ok(None)
+    }
 
     /// Width of the embedding.
     fn dims(&self) -> usize;

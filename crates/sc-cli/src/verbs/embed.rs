@@ -1,56 +1,50 @@
 //! `scfm embed`.
 
+use crate::applied::{Applied, Matching};
 use crate::args::Embed;
 use crate::error::{Result, at, message};
-use crate::folder;
-use crate::observed::{batches_as, observe_as};
 use crate::progress::Cells;
 use crate::source::Source;
-use crate::training::corpus;
 use sc_data::export::{NpyWriter, ParquetWriter, VectorWriter};
-use sc_data::genes::{Across, Vocabulary, match_file};
+use sc_data::genes::Across;
 use sc_data::h5ad::{ObsmWriter, WriteTarget, to_h5ad};
 use sc_train::TrainError;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::Arc;
 
 /// Rows read back from the spool at a time.
 const ROWS: usize = 4096;
 
 pub(crate) fn run(args: &Embed) -> Result<()> {
-    let model = folder::read(&args.model)?;
     let device = sc_models::device::open(&args.device)?;
-    let source = Source::open(&args.input.file, &args.input.from)?;
-    let vocabulary = Vocabulary::new(model.genes.names.clone())?;
-    let slot = source.slot();
-    let across = if args.orthologs {
-        Across::Orthologs
-    } else {
-        Across::Same
+    let how = Matching {
+        across: if args.orthologs {
+            Across::Orthologs
+        } else {
+            Across::Same
+        },
+        min_overlap: args.min_overlap,
+        batch: args.batch.as_deref(),
     };
-    let genes = match_file(source.file(), slot, &vocabulary, across)?;
-    genes
-        .require(args.min_overlap)
-        .map_err(|e| at(source.file().path(), e))?;
-    let config = &model.config;
-    let (codes, names) = source.batches(args.batch.as_deref())?;
-    let codes = batches_as(&codes, &names, &config.batches);
-    let task = config.task(&model.genes)?;
+    let applied = Applied::open(&args.model, &args.input, &how)?;
+    let provenance = applied.provenance(&args.device);
+    let Applied {
+        model,
+        task,
+        source,
+        corpus,
+    } = applied;
+    let architecture = &model.config.spec.architecture;
     let key = args
         .key
         .clone()
-        .unwrap_or_else(|| format!("X_{}", config.spec.architecture));
+        .unwrap_or_else(|| format!("X_{architecture}"));
     if args.dry_run {
-        println!(
-            "model   {} ({} dimensions)",
-            config.spec.architecture,
-            task.dims()
-        );
+        println!("model   {architecture} ({} dimensions)", task.dims());
         println!(
             "genes   {} of the model's {} are in the file",
-            genes.matched, genes.vocabulary
+            corpus.genes.matched, corpus.genes.vocabulary
         );
         println!("cells   {}, counts from {}", source.cells(), source.slot());
         match &args.output {
@@ -59,23 +53,8 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
         }
         return Ok(());
     }
-    let provenance = serde_json::json!({
-        "model": config.spec,
-        "weights_blake3": model.hash,
-        "genes_matched": genes.matched,
-        "genes_of_model": genes.vocabulary,
-        "genes_by": genes.found,
-        "seed": config.seed,
-        "device": args.device,
-        "counts": source.slot().to_string(),
-        "version": env!("CARGO_PKG_VERSION"),
-        "revision": env!("SCFM_REVISION"),
-    });
     // Opened before any work is done, so that a read-only folder is told at once.
     let mut writer = writer(args, &source, &key, task.dims(), &provenance)?;
-    let rows: Vec<usize> = (0..source.cells()).collect();
-    let mut corpus = corpus(&source, genes, codes, rows);
-    corpus.obs = Arc::new(observe_as(&source, &config.spec, &config.levels)?);
     let mut spool = Spool::new(task.dims())?;
     let bar = Cells::new(source.cells(), "embedding");
     let embedded = task.embed(model.weights, &corpus, &device, &mut |rows, values| {

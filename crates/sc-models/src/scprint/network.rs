@@ -147,10 +147,15 @@ impl Averages {
         self.shape.layers * self.shape.heads
     }
 
+    /// Layer of head `index`, and its number there.
+    pub fn place(&self, index: usize) -> [usize; 2] {
+        [index / self.shape.heads, index % self.shape.heads]
+    }
+
     /// Attention of head `index`, numbered layer by layer.
     pub fn head(&self, index: usize, scores: Scores) -> Network {
         let (n, shape) = (self.tokens(), self.shape);
-        let (layer, head) = (index / shape.heads, index % shape.heads);
+        let [layer, head] = self.place(index);
         let part = |which: usize| -> Vec<f32> {
             let of = |token: usize| {
                 let at = (layer * n + token) * shape.width();

@@ -8,8 +8,8 @@ mod networks;
 mod tests;
 
 pub use labels::{ClassTokens, Labels};
-pub use networks::AverageAttention;
 
+use crate::attention::AverageAttention;
 use crate::corpus::{CellBatch, Corpus};
 use crate::error::{Result, TrainError};
 use crate::facts::{Facts, Role};
@@ -440,6 +440,15 @@ impl Task for ScPrintTask {
             true => model.embedding(&output, &[]),
             false => model.embedding(&output, &[0]),
         })
+    }
+
+    fn attention(
+        &self,
+        model: &ScPrint,
+        corpus: &Corpus,
+        device: &Device,
+    ) -> Result<Option<AverageAttention>> {
+        self.average_attention(model, corpus, device).map(Some)
     }
 
     fn dims(&self) -> usize {

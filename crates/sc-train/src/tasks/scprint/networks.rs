@@ -1,23 +1,15 @@
 //! Gene networks of a trained model: averages of queries and keys over the cells of a corpus.
 
 use super::{EMBEDDING, ScPrintTask};
+use crate::attention::AverageAttention;
 use crate::corpus::Corpus;
 use crate::error::Result;
 use crate::task::Task;
 use burn::tensor::{Device, Tensor};
 use sc_models::layers::observe::Observer;
 use sc_models::scprint::ScPrint;
-use sc_models::scprint::network::{Averages, QueriesKeys, Shape};
+use sc_models::scprint::network::{QueriesKeys, Shape};
 use sc_models::weights::host;
-
-/// Averages, and which genes of the task's vocabulary they are of.
-#[derive(Clone, Debug)]
-pub struct AverageAttention {
-    /// Averages; their genes are numbered as in `genes`.
-    pub averages: Averages,
-    /// For every gene of the averages its place in the vocabulary.
-    pub genes: Vec<usize>,
-}
 
 /// Keeps queries and keys of every layer.
 #[derive(Default)]
