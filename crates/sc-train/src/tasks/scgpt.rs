@@ -30,7 +30,7 @@ use sc_data::tokens::Tokenizer;
 use sc_models::init::initialise;
 use sc_models::layers::lookup::unit;
 use sc_models::layers::norm::Phase;
-use sc_models::scgpt::{INIT, InputNorm, NAMES, ScGpt, ScGptConfig};
+use sc_models::scgpt::{INIT, InputNorm, NAMES, ScGpt, ScGptConfig, ValueEncoderConfig};
 use sc_models::weights::Names;
 use std::sync::Arc;
 use tokens::EMBEDDING;
@@ -102,6 +102,18 @@ fn base(spec: &ModelSpec, facts: &Facts) -> Result<ScGptTask> {
             *count = batches;
         }
     }
+    if let ValueEncoderConfig::Category { bins, pad } = &mut network.value_encoder {
+        *pad = input.bins as i64;
+        let least = input.bins + SPECIAL_VALUES;
+        if *bins < least || !(0.0..*bins as f32).contains(&input.cls_value) {
+            return Err(TrainError::Config(format!(
+                "{}: network.value_encoder = {{ kind = \"category\", bins = {bins} }}; it needs bins = \
+                 {least} or more, the input's and one each for padding and mask, and input.cls_value = \
+                 {} must be one of them",
+                spec.architecture, input.cls_value
+            )));
+        }
+    }
     // Only data of several has any to tell apart.
     network.modalities = 0;
     network.check()?;
@@ -163,6 +175,9 @@ pub struct ScGptTask {
 
 /// Special tokens that follow the genes: `<pad>`, `<cls>`, `<eoc>`.
 pub const SPECIAL_TOKENS: usize = 3;
+
+/// Bins behind those of values, where these are rows of a table: of padding, and of masked tokens.
+const SPECIAL_VALUES: usize = 2;
 
 impl Task for ScGptTask {
     type Model = ScGpt;

@@ -26,7 +26,7 @@ use sc_data::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_models::init::initialise;
 use sc_models::layers::lookup::unit;
-use sc_models::scgpt::{INIT, InputNorm, PERTURB_NAMES, Perturb, Tokens};
+use sc_models::scgpt::{INIT, InputNorm, PERTURB_NAMES, Perturb, Tokens, ValueEncoderConfig};
 use sc_models::weights::Names;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -62,6 +62,16 @@ impl PerturbationTask {
         facts.count(Role::Perturbation, &place.name())?;
         if scgpt.network.input_norm != InputNorm::None {
             return place.refuse("it has no place for network.input_norm; leave it out".into());
+        }
+        if matches!(
+            scgpt.network.value_encoder,
+            ValueEncoderConfig::Category { .. }
+        ) {
+            return place.refuse(
+                "its values are no bins, so they cannot be rows of a table; leave network.value_encoder \
+                 out"
+                .into(),
+            );
         }
         let levels = &facts.levels[&Role::Perturbation];
         let config = &scgpt.input.perturbation;

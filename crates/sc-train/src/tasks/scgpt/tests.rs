@@ -280,6 +280,9 @@ fn what_misfits_is_refused_with_the_way_out() {
         let error = refusal("generative", json!({ "network": network }), &full);
         assert!(error.contains("leave it out"), "{error}");
     }
+    let table = json!({ "value_encoder": { "kind": "category", "bins": 51 } });
+    let error = refusal("masked", json!({ "network": table }), &full);
+    assert!(error.contains("bins = 53 or more"), "{error}");
     for (setting, value) in [
         ("length", json!(1)),
         ("mask", json!(1.5)),
@@ -295,4 +298,16 @@ fn what_misfits_is_refused_with_the_way_out() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn bins_that_are_rows_of_a_table_have_rows_for_padding_and_mask() {
+    let mut task = scgpt("masked", json!({ "bins": 5 }));
+    task.network.value_encoder = ValueEncoderConfig::Category { bins: 7, pad: 5 };
+    let input = task.arrange(&cells(), 0).unwrap();
+    // Three of eight genes are masked, and the last cell is padding behind <cls>.
+    let masked = input.tokens.values[..9].iter().filter(|v| **v == 6.0);
+    assert_eq!(masked.count(), 3);
+    assert_eq!(input.tokens.values[19..], [5.0; 8]);
+    assert!(terms(&task)["total"].is_finite());
 }

@@ -10,12 +10,12 @@ use crate::facts::{MISSING, Role};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use sc_data::rng::stream;
 use sc_data::tokens::{Ties, bin_cell, bin_row_highest};
-use sc_models::scgpt::Tokens;
+use sc_models::scgpt::{Tokens, ValueEncoderConfig};
 use serde::{Deserialize, Serialize};
 
-/// Value of a masked token.
+/// Value of a masked token, where values are numbers.
 const MASKED: f32 = -1.0;
-/// Value of padding.
+/// Value of padding, where values are numbers.
 const PADDING: f32 = -2.0;
 /// The epoch whose draws serve embedding.
 pub(super) const EMBEDDING: u64 = u64::MAX;
@@ -151,15 +151,15 @@ pub(super) struct Padded {
 }
 
 impl Padded {
-    /// As long as the longest row, 1 at least.
-    pub(super) fn new(rows: &[Vec<Token>], pad: i64) -> Self {
+    /// As long as the longest row, 1 at least, filled up with `pad`.
+    pub(super) fn new(rows: &[Vec<Token>], pad: Token) -> Self {
         let cells = rows.len();
         let length = rows.iter().map(Vec::len).max().unwrap_or(0).max(1);
         let mut out = Self {
             cells,
             length,
-            genes: vec![pad; cells * length],
-            values: vec![PADDING; cells * length],
+            genes: vec![pad.0; cells * length],
+            values: vec![pad.1; cells * length],
             padding: vec![true; cells * length],
         };
         for (i, row) in rows.iter().enumerate() {
@@ -217,8 +217,16 @@ pub(super) fn whole(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
 }
 
 impl ScGptTask {
-    pub(super) fn pad(&self) -> i64 {
-        self.genes as i64
+    pub(super) fn pad(&self) -> Token {
+        (self.genes as i64, self.special_values()[0])
+    }
+
+    /// Values of padding and of masked tokens: behind the bins, where these are rows of a table.
+    fn special_values(&self) -> [f32; 2] {
+        match self.network.value_encoder {
+            ValueEncoderConfig::Category { .. } => [0, 1].map(|k| (self.input.bins + k) as f32),
+            _ => [PADDING, MASKED],
+        }
     }
 
     fn cls(&self) -> Token {
@@ -299,6 +307,7 @@ impl ScGptTask {
         if epoch == EMBEDDING {
             return Ok(input);
         }
+        let [_, masked] = self.special_values();
         let length = input.tokens.length;
         for (i, &row) in cells.rows.iter().enumerate() {
             let at = i * length + 1;
@@ -307,7 +316,7 @@ impl ScGptTask {
             let mut rng = stream(self.seed, "mask", row as u64, epoch);
             let count = (tokens as f64 * self.input.mask) as usize;
             for k in rand::seq::index::sample(&mut rng, tokens, count) {
-                input.tokens.values[at + k] = MASKED;
+                input.tokens.values[at + k] = masked;
                 input.masked[at + k] = 1.0;
             }
         }
