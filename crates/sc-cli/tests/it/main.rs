@@ -1,6 +1,7 @@
 //! The program from the outside: what it does, what it refuses, what survives a kill.
 
 mod common;
+mod network;
 mod objectives;
 mod packing;
 mod refusals;

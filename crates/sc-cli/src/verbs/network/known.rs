@@ -1,6 +1,7 @@
 //! Known edges: heads that see them, and what those heads are worth on edges they were not chosen by.
 
 use crate::error::{Result, at, message};
+use sc_data::genes::{Across, Vocabulary, match_genes};
 use sc_models::scprint::network::{Averages, Network, PairSplit, Scores, select_heads};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
@@ -9,8 +10,6 @@ use std::path::{Path, PathBuf};
 
 /// Share of the regulators that choose heads; the others judge.
 const CHOOSE: f64 = 0.5;
-/// Weight of an edge against that of a pair without one, as in the original.
-const EDGE_WEIGHT: f64 = 10.0;
 
 /// Edges of a file, from regulator to target.
 pub(super) struct Known {
@@ -64,6 +63,24 @@ impl Known {
         })
     }
 
+    /// Where the names of the edges are among `genes`, found as the genes of a file are.
+    fn places(&self, genes: &[String]) -> Result<HashMap<String, usize>> {
+        let mut names: Vec<String> = self
+            .edges
+            .iter()
+            .flat_map(|(from, to)| [from.clone(), to.clone()])
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let vocabulary = Vocabulary::new(genes.to_vec())?;
+        let found = match_genes(&names, &vocabulary, Across::Same);
+        let found = found.map_err(|e| at(&self.path, e))?;
+        let places = names.into_iter().zip(found.map);
+        Ok(places
+            .filter_map(|(name, place)| Some((name, place? as usize)))
+            .collect())
+    }
+
     /// Chooses heads by the edges of half the regulators among `genes`, and judges by the others.
     pub(super) fn choose(
         &self,
@@ -71,8 +88,8 @@ impl Known {
         genes: &[String],
         seed: u64,
     ) -> Result<Choice> {
-        let places: HashMap<&str, usize> = genes.iter().map(String::as_str).zip(0..).collect();
-        let place = |name: &String| places.get(name.as_str()).copied();
+        let places = self.places(genes)?;
+        let place = |name: &String| places.get(name).copied();
         let edges: HashSet<(usize, usize)> = self
             .edges
             .iter()
@@ -99,7 +116,11 @@ impl Known {
         let turned = |n: Network| n.without_first(averages.cell_tokens).transpose();
         let head = |h: usize| turned(averages.head(h, Scores::Softmax));
         let known = |from: usize, to: usize| edges.contains(&(from, to));
-        let selection = select_heads(averages.heads(), head, known, &split.choose, EDGE_WEIGHT);
+        let seen = edges.iter().filter(|e| split.choose.contains(&e.0)).count();
+        let pairs = split.choose.len() * genes.len().saturating_sub(1);
+        // Edges weigh as much as all pairs that are none; the original has 800 for any network.
+        let weight = (pairs - seen) as f64 / seen.max(1) as f64;
+        let selection = select_heads(averages.heads(), head, known, &split.choose, weight);
         if selection.heads.is_empty() {
             return Err(message(format!(
                 "{}: no head sees its edges; leave --known out to take the mean of all heads",

@@ -1,0 +1,86 @@
+//! `scfm network`: tables of edges, heads chosen by known ones, and refusals.
+
+use crate::common::{SMALL_CELLPLM, fail, simulated, succeed, text, tiny};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A trained model and the file it was trained on.
+fn trained(folder: &Path, architecture: &str, small: &[&str]) -> (PathBuf, PathBuf) {
+    let (file, model) = (simulated(folder, 60), folder.join(architecture));
+    let config = tiny(architecture);
+    let mut args = vec!["pretrain", text(&file), "-o", text(&model)];
+    args.extend_from_slice(&["-c", text(&config)]);
+    args.extend_from_slice(small);
+    succeed(&args);
+    (file, model)
+}
+
+const SMALL: &[&str] = &[
+    "--set",
+    "network.width=16",
+    "--set",
+    "network.layers=2",
+    "--set",
+    "network.heads=2",
+    "--set",
+    "input.proteins.dim=16",
+    "--set",
+    "train.steps=2",
+];
+
+#[test]
+fn edges_are_written_strongest_first_and_known_ones_choose_heads() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, model) = trained(folder.path(), "scprint", SMALL);
+    let out = folder.path().join("edges.tsv");
+    let args = ["network", text(&file), "-m", text(&model), "-o", text(&out)];
+    succeed(&[&args[..], &["--top", "3"]].concat());
+    let table = fs::read_to_string(&out).unwrap();
+    let mut lines = table.lines();
+    assert_eq!(lines.next(), Some("gene\tattends_to\tweight"));
+    let edges: Vec<Vec<&str>> = lines.map(|l| l.split('\t').collect()).collect();
+    assert_eq!(edges.len(), 3 * 120);
+    let weight = |e: &[&str]| e[2].parse::<f32>().unwrap();
+    for pair in edges.windows(2).filter(|p| p[0][0] == p[1][0]) {
+        assert!(weight(&pair[0]) >= weight(&pair[1]));
+    }
+    assert!(edges.iter().all(|e| e[0] != e[1]));
+    let beside = fs::read_to_string(folder.path().join("edges.tsv.json")).unwrap();
+    assert!(beside.contains("weights_blake3"), "{beside}");
+
+    succeed(&[&args[..], &["--heads", "each", "--top", "1"]].concat());
+    let table = fs::read_to_string(&out).unwrap();
+    assert_eq!(table.lines().count(), 1 + 4 * 120);
+    assert!(table.contains("\n1.1\t"), "{table}");
+
+    let known = folder.path().join("known.tsv");
+    let pairs: Vec<String> = edges
+        .iter()
+        .map(|e| format!("{}\t{}\n", e[1], e[0]))
+        .collect();
+    fs::write(&known, pairs.concat()).unwrap();
+    let told = succeed(&[&args[..], &["--known", text(&known)]].concat());
+    assert!(told.contains("early precision"), "{told}");
+}
+
+#[test]
+fn what_cannot_be_a_network_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, model) = trained(folder.path(), "scprint", SMALL);
+    let (out, known) = (
+        folder.path().join("edges.tsv"),
+        folder.path().join("known.tsv"),
+    );
+    let args = ["network", text(&file), "-m", text(&model), "-o", text(&out)];
+    for (edges, parts) in [
+        ("A\tB\nonly\n", vec!["known.tsv", "line 2", "'only'"]),
+        ("A\tB\n", vec!["known.tsv", "(A, B)"]),
+    ] {
+        fs::write(&known, edges).unwrap();
+        fail(&[&args[..], &["--known", text(&known)]].concat(), &parts);
+    }
+    let (file, model) = trained(folder.path(), "cellplm", SMALL_CELLPLM);
+    let args = ["network", text(&file), "-m", text(&model), "-o", text(&out)];
+    fail(&args, &["cellplm", "take a model of scprint"]);
+    assert!(!out.exists());
+}
