@@ -46,9 +46,79 @@ pub(crate) fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { p * power }
 }
 
+/// `eˣ` for `x ≤ 0` in double precision, to 1e-15 of it; 0 below −708, NaN for NaN.
+#[inline(always)]
+pub(crate) fn exp64(x: f64) -> f64 {
+    /// 1.5 · 2⁵², which rounds to a whole number what is added to it.
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    let clamped = x.max(-708.0);
+    let shifted = clamped * std::f64::consts::LOG2_E + ROUND;
+    let k = shifted - ROUND;
+    let r = (clamped - k * 0.693_147_180_369_123_8) - k * 1.908_214_929_270_587_7e-10;
+    // Taylor's series from the twelfth term down; |r| is below 0.35.
+    let mut p = 1.0 / 479_001_600.0;
+    for factorial in [
+        39_916_800.0,
+        3_628_800.0,
+        362_880.0,
+        40_320.0,
+        5_040.0,
+        720.0,
+        120.0,
+        24.0,
+        6.0,
+        2.0,
+        1.0,
+        1.0,
+    ] {
+        p = p * r + 1.0 / factorial;
+    }
+    let power = f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52);
+    let y = if x < -708.0 { 0.0 } else { p * power };
+    if x.is_nan() { x } else { y }
+}
+
+/// `ln x` for normal `x > 0` in double precision, to 1e-15; infinity and NaN as they are.
+#[inline(always)]
+pub(crate) fn ln64(x: f64) -> f64 {
+    /// √½: mantissas are taken between it and √2.
+    const LEAST: u64 = 0x3fe6_a09e_667f_3bcd;
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    let bits = x.to_bits();
+    let exponent = (bits.wrapping_sub(LEAST) as i64) >> 52;
+    let mantissa = f64::from_bits(bits.wrapping_sub((exponent as u64) << 52));
+    // As a number, without a conversion.
+    let exponent = f64::from_bits(ROUND.to_bits().wrapping_add(exponent as u64)) - ROUND;
+    let f = (mantissa - 1.0) / (mantissa + 1.0);
+    let s = f * f;
+    let mut p = 1.0 / 19.0;
+    for odd in [17.0, 15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0] {
+        p = p * s + 1.0 / odd;
+    }
+    let high = exponent * 0.693_147_180_369_123_8;
+    let y = high + (2.0 * f * p + exponent * 1.908_214_929_270_587_7e-10);
+    if x < f64::INFINITY { y } else { x }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::exp;
+    use super::{exp, exp64, ln64};
+
+    #[test]
+    fn double_precision_is_kept_and_nan_is_not_hidden() {
+        for i in 0..200_000 {
+            let x = -709.0 * f64::from(i) / 200_000.0;
+            let (ours, exact) = (exp64(x), x.exp());
+            let error = (ours - exact).abs() / exact.max(1e-300);
+            assert!(error < 1e-15 || x < -708.0, "exp({x}): {error:e}");
+            let y = x.exp().max(1e-300) * (1.0 + f64::from(i));
+            let error = (ln64(y) - y.ln()).abs() / y.ln().abs().max(1.0);
+            assert!(error < 1e-15, "ln({y}): {error:e}");
+        }
+        assert!(exp64(f64::NAN).is_nan() && ln64(f64::NAN).is_nan());
+        assert_eq!(ln64(f64::INFINITY), f64::INFINITY);
+        assert_eq!(exp64(f64::NEG_INFINITY), 0.0);
+    }
 
     #[test]
     fn exp_is_accurate_on_what_a_softmax_asks() {

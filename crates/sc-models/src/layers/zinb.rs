@@ -103,6 +103,7 @@ mod kernel {
     use super::EPS;
     use crate::layers::gamma::{digamma_difference, ln_gamma};
     use crate::layers::host::HostOp;
+    use crate::layers::simd::{Body, exp64, ln64, vectorised};
     use rayon::prelude::*;
     use sc_data::CsrMatrix;
     use std::sync::Arc;
@@ -168,16 +169,6 @@ mod kernel {
         &values[first..first + genes]
     }
 
-    /// Counts of a cell, zeros included.
-    fn dense(counts: &CsrMatrix, cell: usize) -> Vec<f32> {
-        let mut out = vec![0f32; counts.cols()];
-        let (indices, values) = counts.row(cell);
-        for (&j, &v) in indices.iter().zip(values) {
-            out[j as usize] = v;
-        }
-        out
-    }
-
     fn softplus(x: f64) -> f64 {
         x.max(0.0) + (-x.abs()).exp().ln_1p()
     }
@@ -191,34 +182,69 @@ mod kernel {
         let shared = theta.len() == genes;
         mean.par_chunks(genes.max(1))
             .enumerate()
-            .map(|(cell, mean)| {
-                let theta = row(theta, shared, cell, genes);
-                let pi = pi.map(|p| row(p, false, cell, genes));
-                let counts = dense(counts, cell);
-                let entry = |g: usize| {
-                    let (x, m, t) = (
-                        f64::from(counts[g]),
-                        f64::from(mean[g]),
-                        f64::from(theta[g]),
-                    );
-                    nll(x, m, t, pi.map(|p| f64::from(p[g])))
-                };
-                (0..genes).map(entry).sum::<f64>() as f32
-            })
+            .map_init(
+                || vec![0f64; genes],
+                |zeros, (cell, mean)| {
+                    let theta = row(theta, shared, cell, genes);
+                    let pi = pi.map(|p| row(p, false, cell, genes));
+                    // Most counts are 0: all are taken to be, and the others put right after.
+                    vectorised(Zeros {
+                        mean,
+                        theta,
+                        pi,
+                        out: zeros,
+                    });
+                    let (indices, values) = counts.row(cell);
+                    let cell: f64 = zeros.iter().sum();
+                    let rest = indices.iter().zip(values).filter(|(_, x)| **x != 0.0);
+                    let more = rest.map(|(&g, &x)| {
+                        let g = g as usize;
+                        let [x, m, t] = [x, mean[g], theta[g]].map(f64::from);
+                        nll(x, m, t, pi.map(|p| f64::from(p[g]))) - zeros[g]
+                    });
+                    (cell + more.sum::<f64>()) as f32
+                },
+            )
             .collect()
     }
 
+    /// [`nll`] of counts that are 0.
+    struct Zeros<'a> {
+        mean: &'a [f32],
+        theta: &'a [f32],
+        pi: Option<&'a [f32]>,
+        out: &'a mut [f64],
+    }
+
+    impl Body for Zeros<'_> {
+        #[inline(always)]
+        fn run(self) {
+            let binomial = |m: f32, t: f32| {
+                let (m, t) = (f64::from(m), f64::from(t));
+                t * (ln64(t + m + EPS) - ln64(t + EPS))
+            };
+            let entries = self.out.iter_mut().zip(self.mean).zip(self.theta);
+            match self.pi {
+                None => entries.for_each(|((out, &m), &t)| *out = binomial(m, t)),
+                Some(pi) => entries.zip(pi).for_each(|(((out, &m), &t), &pi)| {
+                    let pi = f64::from(pi);
+                    let z = -binomial(m, t) - pi;
+                    // softplus(−π) − softplus(z), of which both logarithms are one.
+                    let ratio = (1.0 + exp64(-pi.abs())) / (1.0 + exp64(-z.abs()));
+                    *out = (-pi).max(0.0) - z.max(0.0) + ln64(ratio);
+                }),
+            }
+        }
+    }
+
+    /// The likelihood of a count that is not 0.
     fn nll(x: f64, m: f64, t: f64, pi: Option<f64>) -> f64 {
         let total = (t + m + EPS).ln();
         let stay = t * ((t + EPS).ln() - total);
         let zero = match pi {
-            Some(pi) if x == 0.0 => return softplus(-pi) - softplus(stay - pi),
             Some(pi) => softplus(-pi) + pi - stay,
             None => -stay,
         };
-        if x == 0.0 {
-            return zero;
-        }
         zero - x * ((m + EPS).ln() - total) - ln_gamma(x + t) + ln_gamma(t) + ln_gamma(x + 1.0)
     }
 
@@ -232,21 +258,59 @@ mod kernel {
     /// Derivatives of [`nll`] by `m`, `t` and `pi`.
     fn slopes(x: f64, m: f64, t: f64, pi: Option<f64>) -> [f64; 3] {
         let (te, all) = (t + EPS, t + m + EPS);
-        let stay = te.ln() - all.ln();
-        let d_stay = stay + t * (1.0 / te - 1.0 / all);
-        // What a change of the binomial's part counts for: all of it, but for zeros that may be
-        // inflated ones.
-        let share = match pi {
-            Some(pi) if x == 0.0 => sigmoid(t * stay - pi),
-            _ => 1.0,
-        };
-        let d_pi = pi.map_or(0.0, |pi| share - sigmoid(-pi));
-        let (mut d_m, mut d_t) = (share * t / all, -share * d_stay);
-        if x != 0.0 {
-            d_m -= x * (1.0 / (m + EPS) - 1.0 / all);
-            d_t += x / all + digamma_difference(t, x);
+        let d_stay = te.ln() - all.ln() + t * (1.0 / te - 1.0 / all);
+        let d_m = t / all - x * (1.0 / (m + EPS) - 1.0 / all);
+        let d_t = x / all + digamma_difference(t, x) - d_stay;
+        [d_m, d_t, pi.map_or(0.0, |pi| 1.0 - sigmoid(-pi))]
+    }
+
+    /// The same for counts that are 0, times the weight of the cell.
+    struct ZeroSlopes<'a> {
+        mean: &'a [f32],
+        theta: &'a [f32],
+        pi: Option<&'a [f32]>,
+        weight: f64,
+        d_mean: &'a mut [f32],
+        d_theta: &'a mut [f64],
+        d_pi: &'a mut [f32],
+    }
+
+    impl Body for ZeroSlopes<'_> {
+        #[inline(always)]
+        fn run(self) {
+            let sigmoid = |x: f64| {
+                let e = exp64(-x.abs());
+                let above = 1.0 / (1.0 + e);
+                if x < 0.0 { e * above } else { above }
+            };
+            let weight = self.weight;
+            let binomial = |m: f32, t: f32| {
+                let (m, t) = (f64::from(m), f64::from(t));
+                let (te, all) = (t + EPS, t + m + EPS);
+                let stay = ln64(te) - ln64(all);
+                (t * stay, t / all, stay + t * (1.0 / te - 1.0 / all))
+            };
+            let out = self.d_mean.iter_mut().zip(self.d_theta.iter_mut());
+            let entries = out.zip(self.mean.iter().zip(self.theta));
+            match self.pi {
+                None => entries.for_each(|((d_m, d_t), (&m, &t))| {
+                    let (_, by_mean, by_theta) = binomial(m, t);
+                    *d_m = (by_mean * weight) as f32;
+                    *d_t = -by_theta * weight;
+                }),
+                Some(pi) => entries.zip(pi.iter().zip(self.d_pi.iter_mut())).for_each(
+                    |(((d_m, d_t), (&m, &t)), (&pi, d_pi))| {
+                        let pi = f64::from(pi);
+                        let (stay, by_mean, by_theta) = binomial(m, t);
+                        // A zero may be an inflated one; the binomial's part counts for its share.
+                        let share = sigmoid(stay - pi);
+                        *d_m = (share * by_mean * weight) as f32;
+                        *d_t = -share * by_theta * weight;
+                        *d_pi = ((share - sigmoid(-pi)) * weight) as f32;
+                    },
+                ),
+            }
         }
-        [d_m, d_t, d_pi]
     }
 
     fn backward(
@@ -281,27 +345,42 @@ mod kernel {
             .enumerate()
             .map(|(chunk, ((d_mean, d_theta), d_pi))| {
                 let mut sums = vec![0f64; if shared { genes } else { 0 }];
+                let mut d_t = vec![0f64; genes];
                 for k in 0..d_mean.len() / genes.max(1) {
                     let cell = chunk * CHUNK + k;
-                    let x = dense(counts, cell);
+                    let here = k * genes..(k + 1) * genes;
+                    let mean = row(mean, false, cell, genes);
+                    let theta = row(theta, shared, cell, genes);
+                    let pi = pi.map(|p| row(p, false, cell, genes));
                     let weight = f64::from(grad[cell]);
-                    for g in 0..genes {
-                        let (here, at) = (k * genes + g, cell * genes + g);
-                        let t = theta[if shared { g } else { at }];
-                        let [m, t, p] = slopes(
-                            f64::from(x[g]),
-                            f64::from(mean[at]),
-                            f64::from(t),
-                            pi.map(|p| f64::from(p[at])),
-                        )
-                        .map(|d| d * weight);
-                        d_mean[here] = m as f32;
-                        match shared {
-                            true => sums[g] += t,
-                            false => d_theta[here] = t as f32,
-                        }
-                        if let Some(slot) = d_pi.get_mut(here) {
+                    let d_m = &mut d_mean[here.clone()];
+                    let d_p = d_pi.get_mut(here.clone()).unwrap_or_default();
+                    vectorised(ZeroSlopes {
+                        mean,
+                        theta,
+                        pi,
+                        weight,
+                        d_mean: &mut *d_m,
+                        d_theta: &mut d_t,
+                        d_pi: &mut *d_p,
+                    });
+                    let (indices, values) = counts.row(cell);
+                    for (&g, &x) in indices.iter().zip(values).filter(|(_, x)| **x != 0.0) {
+                        let g = g as usize;
+                        let [x, m, t] = [x, mean[g], theta[g]].map(f64::from);
+                        let [m, t, p] =
+                            slopes(x, m, t, pi.map(|p| f64::from(p[g]))).map(|d| d * weight);
+                        d_m[g] = m as f32;
+                        d_t[g] = t;
+                        if let Some(slot) = d_p.get_mut(g) {
                             *slot = p as f32;
+                        }
+                    }
+                    match shared {
+                        true => sums.iter_mut().zip(&d_t).for_each(|(s, d)| *s += d),
+                        false => {
+                            let slots = d_theta[here].iter_mut().zip(&d_t);
+                            slots.for_each(|(s, d)| *s = *d as f32);
                         }
                     }
                 }
