@@ -39,6 +39,8 @@ pub struct SimConfig {
     pub cells: usize,
     /// Number of genes.
     pub genes: usize,
+    /// Open peaks behind the genes, drawn as they are.
+    pub peaks: usize,
     /// Number of cell types.
     pub cell_types: usize,
     /// Number of batches; donors are dealt to batches in turn.
@@ -91,6 +93,7 @@ impl Default for SimConfig {
         Self {
             cells: 2_000,
             genes: 2_000,
+            peaks: 0,
             cell_types: 8,
             batches: 2,
             donors: 8,
@@ -109,6 +112,13 @@ impl Default for SimConfig {
             gene_names: GeneNaming::Ensembl,
             seed: 0,
         }
+    }
+}
+
+impl SimConfig {
+    /// Genes and peaks.
+    pub fn features(&self) -> usize {
+        self.genes.saturating_add(self.peaks)
     }
 }
 
@@ -167,25 +177,28 @@ impl Simulator {
         let rows: Vec<(Vec<u32>, Vec<f32>)> = cells
             .into_par_iter()
             .map_init(
-                || draw::Scratch::new(self.config.genes),
+                || draw::Scratch::new(self.config.features()),
                 |scratch, cell| draw::cell(&self.config, &self.profiles, cell, scratch),
             )
             .collect();
-        let mut matrix = CsrMatrix::empty(0, self.config.genes);
+        let mut matrix = CsrMatrix::empty(0, self.config.features());
         for (indices, values) in &rows {
             matrix.push_row(indices, values);
         }
         matrix
     }
 
-    /// Names of the genes.
+    /// Names of the genes, then those of the peaks, as `chromosome:start-end`.
     pub fn gene_names(&self) -> Vec<String> {
-        (1..=self.config.genes)
-            .map(|g| match self.config.gene_names {
-                GeneNaming::Ensembl => format!("ENSG{g:011}"),
-                GeneNaming::Symbols => format!("GENE{g}"),
-            })
-            .collect()
+        let genes = (1..=self.config.genes).map(|g| match self.config.gene_names {
+            GeneNaming::Ensembl => format!("ENSG{g:011}"),
+            GeneNaming::Symbols => format!("GENE{g}"),
+        });
+        let peak = |p: usize| {
+            let (chromosome, start) = (1 + p % 22, 10_000 * (1 + p / 22));
+            format!("chr{chromosome}:{start}-{}", start + 500)
+        };
+        genes.chain((0..self.config.peaks).map(peak)).collect()
     }
 }
 
@@ -292,7 +305,7 @@ fn check(config: &SimConfig) -> Result<()> {
             config.donors, config.batches
         )));
     }
-    if config.genes > i32::MAX as usize || !config.dropout_midpoint.is_finite() {
+    if config.features() > i32::MAX as usize || !config.dropout_midpoint.is_finite() {
         return Err(DataError::invalid(
             "simulation: genes or dropout_midpoint out of range",
         ));
@@ -321,6 +334,30 @@ mod tests {
         parts.append(&simulator.cells(7..300)).unwrap();
         assert_eq!(whole, parts);
         assert!(whole.values().iter().all(|v| *v >= 1.0 && v.fract() == 0.0));
+    }
+
+    #[test]
+    fn peaks_stand_behind_the_genes_under_names_of_their_own() {
+        let config = SimConfig {
+            peaks: 50,
+            ..small()
+        };
+        let simulator = Simulator::new(&config).unwrap();
+        let names = simulator.gene_names();
+        let kinds: Vec<_> = names.iter().map(|n| crate::features::kind(n)).collect();
+        assert!(
+            kinds[..400]
+                .iter()
+                .all(|k| *k == crate::features::Kind::Gene)
+        );
+        assert!(
+            kinds[400..]
+                .iter()
+                .all(|k| *k == crate::features::Kind::Peak)
+        );
+        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), 450);
+        assert_eq!(simulator.cells(0..3).cols(), 450);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::overrides;
 use crate::error::Error;
+use sc_data::simulate::SimConfig;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize as Derive, Serialize};
 use std::fmt;
@@ -36,8 +37,14 @@ pub(crate) struct Experiment {
 #[derive(Clone, Debug, Derive, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Data {
+    /// How methods speak of it.
+    #[serde(default, skip_serializing)]
+    pub(crate) name: Option<String>,
     #[serde(default)]
     pub(crate) path: Option<PathBuf>,
+    /// Cells to simulate, where no path is given.
+    #[serde(default, skip_serializing)]
+    pub(crate) simulate: Option<SimConfig>,
     #[serde(default = "label_column")]
     pub(crate) label: String,
     #[serde(default = "batch_column")]
@@ -111,6 +118,9 @@ pub(crate) struct Method {
     pub(crate) model: Option<PathBuf>,
     #[serde(default)]
     pub(crate) objective: Option<OneOrMany<String>>,
+    /// Data sets it runs on, by name; all of them by default.
+    #[serde(default)]
+    pub(crate) data: Option<OneOrMany<String>>,
     /// Changes to the preset.
     #[serde(default)]
     pub(crate) config: toml::Table,
@@ -242,7 +252,33 @@ fn check(e: &Experiment) -> Result<(), String> {
     repeated("seeds", e.seeds.iter())?;
     repeated("devices", e.devices.iter())?;
     repeated("methods: name", e.methods.iter().map(|m| &m.name))?;
+    let names: Vec<&String> = e.data.0.iter().filter_map(|d| d.name.as_ref()).collect();
+    for name in &names {
+        plain("data: name", name)?;
+    }
+    repeated("data: name", names.iter())?;
+    for method in &e.methods {
+        let asked = method.data.iter().flat_map(|d| &d.0);
+        for data in asked.filter(|d| !names.contains(d)) {
+            return Err(format!(
+                "method `{}` runs on data `{data}`, but named are: {}; give that `[[data]]` a `name`",
+                method.name,
+                listed(&names)
+            ));
+        }
+    }
     e.methods.iter().try_for_each(check_method)
+}
+
+fn listed(names: &[&String]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        _ => names
+            .iter()
+            .map(|n| n.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
 }
 
 fn check_method(m: &Method) -> Result<(), String> {

@@ -4,6 +4,7 @@ use super::config::{Data, Experiment, Kind, Loaded, Method, Seeds};
 use crate::error::Error;
 use sc_data::atomic::hash_file;
 use sc_data::formats::files_of;
+use sc_data::simulate::{SimConfig, simulate_to_file};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -78,8 +79,13 @@ pub(crate) fn cells(loaded: &Loaded, program: &str, out: &Path) -> Result<Vec<Ce
     let out = std::path::absolute(out).map_err(Error::io(out))?;
     let mut cells = Vec::new();
     for data in &loaded.experiment.data.0 {
-        let found = find(loaded, data)?;
-        for choice in choices(&loaded.experiment) {
+        let found = find(loaded, data, &out)?;
+        let on = |m: &Method| match (&m.data, &data.name) {
+            (Some(wanted), Some(name)) => wanted.0.contains(name),
+            (wanted, _) => wanted.is_none(),
+        };
+        let chosen = choices(&loaded.experiment).into_iter();
+        for choice in chosen.filter(|c| on(c.method)) {
             let config = resolve(loaded, &found, &choice)?;
             let hash = key(&config, program)?;
             let Choice {
@@ -108,14 +114,17 @@ pub(crate) fn cells(loaded: &Loaded, program: &str, out: &Path) -> Result<Vec<Ce
     Ok(cells)
 }
 
-fn find<'a>(loaded: &Loaded, data: &'a Data) -> Result<Found<'a>, Error> {
-    let given = data.path.as_ref().ok_or_else(|| {
-        Error::config(
-            &loaded.experiment.name,
-            "data.path is not set; add --set data.path=FILE.h5ad",
-        )
-    })?;
-    let path = locate(&loaded.folder, given, "data.path")?;
+fn find<'a>(loaded: &Loaded, data: &'a Data, out: &Path) -> Result<Found<'a>, Error> {
+    let path = match (&data.path, &data.simulate) {
+        (Some(given), _) => locate(&loaded.folder, given, "data.path")?,
+        (None, Some(simulation)) => simulated(simulation, out)?,
+        (None, None) => {
+            return Err(Error::config(
+                &loaded.experiment.name,
+                "data.path is not set; add --set data.path=FILE.h5ad",
+            ));
+        }
+    };
     let name = path
         .file_name()
         .unwrap_or_default()
@@ -128,6 +137,18 @@ fn find<'a>(loaded: &Loaded, data: &'a Data) -> Result<Found<'a>, Error> {
         name,
         hash,
     })
+}
+
+/// The file of a simulation, written where it is not there yet.
+fn simulated(config: &SimConfig, out: &Path) -> Result<PathBuf, Error> {
+    let settings = serde_json::to_vec(config).map_err(Error::json("simulate"))?;
+    let hash = blake3::hash(&settings).to_hex();
+    let path = out.join(format!("simulated-{}.h5ad", &hash[..12]));
+    if !path.is_file() {
+        std::fs::create_dir_all(out).map_err(Error::io(out))?;
+        simulate_to_file(config, &path, |_| ())?;
+    }
+    Ok(path)
 }
 
 /// A path of the matrix: from the folder of its file, or from the current one. It may name a folder, a

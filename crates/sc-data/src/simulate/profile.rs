@@ -37,7 +37,7 @@ impl Profiles {
     pub(super) fn draw(config: &SimConfig) -> Self {
         let normal = |purpose: &str, k: usize, sd: f64| -> Vec<f32> {
             let mut stream = rng::stream(config.seed, purpose, k as u64, 0);
-            (0..config.genes)
+            (0..config.features())
                 .map(|_| {
                     let z: f64 = StandardNormal.sample(&mut stream);
                     (z * sd) as f32
@@ -48,7 +48,7 @@ impl Profiles {
         let fold = (0..config.cell_types)
             .map(|t| {
                 let mut stream = rng::stream(config.seed, "simulate-markers", t as u64, 0);
-                (0..config.genes)
+                (0..config.features())
                     .map(|_| {
                         let marker = stream.random::<f64>() < config.marker_fraction;
                         if marker {

@@ -165,3 +165,40 @@ fn a_table_of_another_kind_replaces_and_one_of_the_same_is_changed() {
         assert_eq!(merged(over), table(expected));
     }
 }
+
+#[test]
+fn data_are_simulated_and_methods_run_on_those_they_name() {
+    let matrix = r#"
+name = "two"
+[[data]]
+name = "cells"
+simulate = { cells = 20, genes = 10, donors = 2 }
+[[data]]
+name = "both"
+simulate = { cells = 20, genes = 10, peaks = 5, donors = 2 }
+[[methods]]
+name = "pca"
+kind = "baseline"
+[[methods]]
+name = "hvg"
+kind = "baseline"
+data = "both"
+"#;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = folder.path().join("out");
+    let write = |text: &str| {
+        let path = folder.path().join("x.toml");
+        std::fs::write(&path, text).expect("a file");
+        load(&path, &[]).map_err(|e| e.to_string())
+    };
+    let loaded = write(matrix).expect("a matrix");
+    let found = cells(&loaded, "p", &out).expect("cells");
+    let methods: Vec<&str> = found.iter().map(|c| c.method.as_str()).collect();
+    assert_eq!(methods, ["pca", "pca", "hvg"]);
+    assert_eq!(found[1].data, found[2].data);
+    assert_ne!(found[0].data, found[1].data);
+    assert!(out.join(&found[0].data).is_file());
+    let error = write(&matrix.replace("data = \"both\"", "data = \"b\"")).err();
+    let error = error.expect("a refusal");
+    assert!(error.contains("named are: cells, both"), "{error}");
+}
