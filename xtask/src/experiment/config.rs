@@ -258,8 +258,8 @@ fn check(e: &Experiment) -> Result<(), String> {
     }
     repeated("data: name", names.iter())?;
     for method in &e.methods {
-        let asked = method.data.iter().flat_map(|d| &d.0);
-        for data in asked.filter(|d| !names.contains(d)) {
+        let mut asked = method.data.iter().flat_map(|d| &d.0);
+        if let Some(data) = asked.find(|d| !names.contains(d)) {
             return Err(format!(
                 "method `{}` runs on data `{data}`, but named are: {}; give that `[[data]]` a `name`",
                 method.name,
