@@ -20,16 +20,10 @@ pub(crate) fn cargo() -> Command {
 
 /// `cargo xtask golden`.
 pub(crate) fn golden(args: &[OsString]) -> Result<ExitCode, Error> {
+    // Without a package: features are then those of the workspace, for which all is compiled already.
     let mut command = cargo();
-    command.args([
-        "run",
-        "--quiet",
-        "--package",
-        "scfm-tests",
-        "--bin",
-        "golden",
-        "--",
-    ]);
+    command.args(["run", "--quiet", "--bin", "golden", "--manifest-path"]);
+    command.arg(root().join("Cargo.toml")).arg("--");
     hand_on(command.args(args))
 }
 
