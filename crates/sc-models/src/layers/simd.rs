@@ -55,24 +55,13 @@ pub(crate) fn exp64(x: f64) -> f64 {
     let shifted = clamped * std::f64::consts::LOG2_E + ROUND;
     let k = shifted - ROUND;
     let r = (clamped - k * 0.693_147_180_369_123_8) - k * 1.908_214_929_270_587_7e-10;
-    // Taylor's series from the twelfth term down; |r| is below 0.35.
-    let mut p = 1.0 / 479_001_600.0;
-    for factorial in [
-        39_916_800.0,
-        3_628_800.0,
-        362_880.0,
-        40_320.0,
-        5_040.0,
-        720.0,
-        120.0,
-        24.0,
-        6.0,
-        2.0,
-        1.0,
-        1.0,
-    ] {
-        p = p * r + 1.0 / factorial;
-    }
+    // Taylor's series to the twelfth term; |r| is below 0.35.
+    let p = 1.0 / 39_916_800.0 + r * (1.0 / 479_001_600.0);
+    let p = 1.0 / 362_880.0 + r * (1.0 / 3_628_800.0 + r * p);
+    let p = 1.0 / 5_040.0 + r * (1.0 / 40_320.0 + r * p);
+    let p = 1.0 / 120.0 + r * (1.0 / 720.0 + r * p);
+    let p = 1.0 / 6.0 + r * (1.0 / 24.0 + r * p);
+    let p = 1.0 + r * (1.0 + r * (0.5 + r * p));
     let power = f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52);
     let y = if x < -708.0 { 0.0 } else { p * power };
     if x.is_nan() { x } else { y }
@@ -91,10 +80,11 @@ pub(crate) fn ln64(x: f64) -> f64 {
     let exponent = f64::from_bits(ROUND.to_bits().wrapping_add(exponent as u64)) - ROUND;
     let f = (mantissa - 1.0) / (mantissa + 1.0);
     let s = f * f;
-    let mut p = 1.0 / 19.0;
-    for odd in [17.0, 15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0] {
-        p = p * s + 1.0 / odd;
-    }
+    let p = 1.0 / 17.0 + s * (1.0 / 19.0);
+    let p = 1.0 / 13.0 + s * (1.0 / 15.0 + s * p);
+    let p = 1.0 / 9.0 + s * (1.0 / 11.0 + s * p);
+    let p = 1.0 / 5.0 + s * (1.0 / 7.0 + s * p);
+    let p = 1.0 + s * (1.0 / 3.0 + s * p);
     let high = exponent * 0.693_147_180_369_123_8;
     let y = high + (2.0 * f * p + exponent * 1.908_214_929_270_587_7e-10);
     if x < f64::INFINITY { y } else { x }

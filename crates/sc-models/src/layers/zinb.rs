@@ -219,22 +219,42 @@ mod kernel {
     impl Body for Zeros<'_> {
         #[inline(always)]
         fn run(self) {
-            let binomial = |m: f32, t: f32| {
-                let (m, t) = (f64::from(m), f64::from(t));
-                t * (ln64(t + m + EPS) - ln64(t + EPS))
-            };
-            let entries = self.out.iter_mut().zip(self.mean).zip(self.theta);
+            let n = self.out.len();
+            let (mean, theta) = (&self.mean[..n], &self.theta[..n]);
+            // Loops over places, not `for_each`, which would not be inlined.
             match self.pi {
-                None => entries.for_each(|((out, &m), &t)| *out = binomial(m, t)),
-                Some(pi) => entries.zip(pi).for_each(|(((out, &m), &t), &pi)| {
-                    let pi = f64::from(pi);
-                    let z = -binomial(m, t) - pi;
-                    // softplus(−π) − softplus(z), of which both logarithms are one.
-                    let ratio = (1.0 + exp64(-pi.abs())) / (1.0 + exp64(-z.abs()));
-                    *out = (-pi).max(0.0) - z.max(0.0) + ln64(ratio);
-                }),
+                None => {
+                    for g in 0..n {
+                        self.out[g] = -stay(mean[g], theta[g]);
+                    }
+                }
+                Some(pi) => {
+                    let pi = &pi[..n];
+                    for g in 0..n {
+                        let pi = f64::from(pi[g]);
+                        let z = stay(mean[g], theta[g]) - pi;
+                        // softplus(−π) − softplus(z), of which both logarithms are one.
+                        let ratio = (1.0 + exp64(-pi.abs())) / (1.0 + exp64(-z.abs()));
+                        self.out[g] = (-pi).max(0.0) - z.max(0.0) + ln64(ratio);
+                    }
+                }
             }
         }
+    }
+
+    /// `t ln(t / (t + m))`: the logarithm of the binomial's share of zeros.
+    #[inline(always)]
+    fn stay(m: f32, t: f32) -> f64 {
+        let (m, t) = (f64::from(m), f64::from(t));
+        t * (ln64(t + EPS) - ln64(t + m + EPS))
+    }
+
+    /// The logistic function.
+    #[inline(always)]
+    fn logistic(x: f64) -> f64 {
+        let e = exp64(-x.abs());
+        let above = 1.0 / (1.0 + e);
+        if x < 0.0 { e * above } else { above }
     }
 
     /// The likelihood of a count that is not 0.
@@ -278,39 +298,38 @@ mod kernel {
     impl Body for ZeroSlopes<'_> {
         #[inline(always)]
         fn run(self) {
-            let sigmoid = |x: f64| {
-                let e = exp64(-x.abs());
-                let above = 1.0 / (1.0 + e);
-                if x < 0.0 { e * above } else { above }
-            };
+            let n = self.d_mean.len();
+            let (mean, theta) = (&self.mean[..n], &self.theta[..n]);
+            let (d_mean, d_theta) = (&mut self.d_mean[..n], &mut self.d_theta[..n]);
             let weight = self.weight;
-            let binomial = |m: f32, t: f32| {
-                let (m, t) = (f64::from(m), f64::from(t));
-                let (te, all) = (t + EPS, t + m + EPS);
-                let stay = ln64(te) - ln64(all);
-                (t * stay, t / all, stay + t * (1.0 / te - 1.0 / all))
+            let Some(pi) = self.pi else {
+                for g in 0..n {
+                    let (_, by_mean, by_theta) = binomial(mean[g], theta[g]);
+                    d_mean[g] = (by_mean * weight) as f32;
+                    d_theta[g] = -by_theta * weight;
+                }
+                return;
             };
-            let out = self.d_mean.iter_mut().zip(self.d_theta.iter_mut());
-            let entries = out.zip(self.mean.iter().zip(self.theta));
-            match self.pi {
-                None => entries.for_each(|((d_m, d_t), (&m, &t))| {
-                    let (_, by_mean, by_theta) = binomial(m, t);
-                    *d_m = (by_mean * weight) as f32;
-                    *d_t = -by_theta * weight;
-                }),
-                Some(pi) => entries.zip(pi.iter().zip(self.d_pi.iter_mut())).for_each(
-                    |(((d_m, d_t), (&m, &t)), (&pi, d_pi))| {
-                        let pi = f64::from(pi);
-                        let (stay, by_mean, by_theta) = binomial(m, t);
-                        // A zero may be an inflated one; the binomial's part counts for its share.
-                        let share = sigmoid(stay - pi);
-                        *d_m = (share * by_mean * weight) as f32;
-                        *d_t = -share * by_theta * weight;
-                        *d_pi = ((share - sigmoid(-pi)) * weight) as f32;
-                    },
-                ),
+            let (pi, d_pi) = (&pi[..n], &mut self.d_pi[..n]);
+            for g in 0..n {
+                let pi = f64::from(pi[g]);
+                let (stay, by_mean, by_theta) = binomial(mean[g], theta[g]);
+                // A zero may be an inflated one; the binomial's part counts for its share.
+                let share = logistic(stay - pi);
+                d_mean[g] = (share * by_mean * weight) as f32;
+                d_theta[g] = -share * by_theta * weight;
+                d_pi[g] = ((share - logistic(-pi)) * weight) as f32;
             }
         }
+    }
+
+    /// [`stay`], the negative of its derivative by `m`, and its derivative by `t`.
+    #[inline(always)]
+    fn binomial(m: f32, t: f32) -> (f64, f64, f64) {
+        let (m, t) = (f64::from(m), f64::from(t));
+        let (te, all) = (t + EPS, t + m + EPS);
+        let log = ln64(te) - ln64(all);
+        (t * log, t / all, log + t * (1.0 / te - 1.0 / all))
     }
 
     fn backward(
