@@ -17,3 +17,14 @@ pub mod uce;
 
 pub use bins::{Admissible, MAX_BINS, admissible, bin_cell, bin_row, bin_row_highest};
 pub use config::{Ties, Tokenizer};
+
+/// Which of `n` tokens are shown where there is room for `room`, ascending, drawn from the stream of
+/// `(seed, "genes", cell, epoch)`; `None` where all are.
+pub fn part(n: usize, room: usize, [seed, cell, epoch]: [u64; 3]) -> Option<Vec<usize>> {
+    (n > room).then(|| {
+        let mut rng = crate::rng::stream(seed, "genes", cell, epoch);
+        let mut chosen = rand::seq::index::sample(&mut rng, n, room).into_vec();
+        chosen.sort_unstable();
+        chosen
+    })
+}

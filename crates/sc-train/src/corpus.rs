@@ -1,7 +1,7 @@
 //! The cells a model sees: rows of a store, in the columns of its vocabulary.
 
 use crate::error::{Result, TrainError};
-use crate::facts::{Obs, Role};
+use crate::facts::{MISSING, Obs, Role};
 use sc_data::genes::GeneMatch;
 use sc_data::loader::Windows;
 use sc_data::sampler::{self, Blocks};
@@ -82,7 +82,14 @@ pub struct CellBatch {
 }
 
 impl CellBatch {
-    /// Codes of the cells; [`MISSING`](crate::facts::MISSING) where there is none.
+    /// Places of the labelled cells in the minibatch, and their labels.
+    pub fn labelled(&self) -> (Vec<i64>, Vec<i64>) {
+        let labels = (0i64..).zip(self.codes(Role::Label));
+        let known = labels.filter(|(_, code)| *code != MISSING);
+        known.map(|(i, code)| (i, i64::from(code))).unzip()
+    }
+
+    /// Codes of the cells; [`MISSING`] where there is none.
     pub fn codes(&self, role: Role) -> Vec<u32> {
         self.obs.codes(role, &self.rows)
     }

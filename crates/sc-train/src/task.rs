@@ -5,9 +5,15 @@ use crate::corpus::{CellBatch, Corpus};
 use crate::error::Result;
 use crate::losses::Losses;
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use sc_data::tokens::Tokenizer;
 use sc_models::weights::Names;
+
+/// A vector of whole numbers on the device.
+pub(crate) fn whole(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
+    let n = values.len();
+    Tensor::from_data(TensorData::new(values, [n]), device)
+}
 
 /// An architecture with its tokens and its objective: all that the step loop asks of it.
 pub trait Task: Send + Sync {

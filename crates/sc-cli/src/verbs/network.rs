@@ -6,15 +6,16 @@ use crate::applied::{Applied, Matching};
 use crate::args::{Heads, Network};
 use crate::error::{Result, at};
 use known::Known;
+use sc_data::DataError;
 use sc_data::atomic::{write_atomic, write_bytes_atomic};
 use sc_data::genes::Across;
-use sc_models::scprint::network::{Averages, Network as Weights, Scores};
+use sc_models::scprint::network::{Network as Weights, Scores};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
-/// A network and the head it is of, if it is one head's.
-type Named = (Option<String>, Weights);
+/// A network, and what its rows begin with: its head as `layer.head`, both counted from 0, or nothing.
+type Named = (String, Weights);
 
 pub(crate) fn run(args: &Network) -> Result<()> {
     let device = sc_models::device::open(&args.device)?;
@@ -47,70 +48,58 @@ pub(crate) fn run(args: &Network) -> Result<()> {
     let genes: Vec<String> = found.genes.iter().map(names).collect();
     let averages = &found.averages;
     let only_genes = |n: Weights| n.without_first(averages.cell_tokens);
-    let networks: Box<dyn Iterator<Item = Named>> = match (&known, args.heads) {
+    let one = |n: Weights| -> Box<dyn Iterator<Item = Named>> {
+        Box::new(std::iter::once((String::new(), only_genes(n))))
+    };
+    let mut columns = "gene\tattends_to\tweight";
+    let networks = match (&known, args.heads) {
         (Some(known), _) => {
             let choice = known.choose(averages, &genes, model.config.seed)?;
             println!("{choice}");
-            provenance["heads"] = serde_json::json!(choice.heads);
             provenance["judged"] = serde_json::to_value(&choice)?;
-            let heads = Some(choice.heads.as_slice());
-            let mean = averages.mean(heads, Scores::Softmax);
-            Box::new(std::iter::once((None, only_genes(mean))))
+            one(averages.mean(Some(&choice.heads), Scores::Softmax))
         }
-        (None, Heads::Mean) => {
-            let mean = averages.mean(None, Scores::Softmax);
-            Box::new(std::iter::once((None, only_genes(mean))))
+        (None, Heads::Mean) => one(averages.mean(None, Scores::Softmax)),
+        (None, Heads::Max) => one(averages.max(Scores::Softmax)),
+        (None, Heads::Each) => {
+            columns = "head\tgene\tattends_to\tweight";
+            Box::new((0..averages.heads()).map(|h| {
+                let [layer, head] = averages.place(h);
+                let network = averages.head(h, Scores::Softmax);
+                (format!("{layer}.{head}\t"), only_genes(network))
+            }))
         }
-        (None, Heads::Max) => {
-            let max = averages.max(Scores::Softmax);
-            Box::new(std::iter::once((None, only_genes(max))))
-        }
-        (None, Heads::Each) => Box::new((0..averages.heads()).map(|h| {
-            let one = averages.head(h, Scores::Softmax);
-            (Some(name(averages, h)), only_genes(one))
-        })),
     };
-    write_atomic(&args.output, |file| table(file, networks, &genes, args.top))?;
+    write_atomic(&args.output, |file| {
+        let written = table(file, columns, networks, &genes, args.top);
+        written.map_err(|e| DataError::io(&args.output, e))
+    })?;
     let mut beside = args.output.clone().into_os_string();
     beside.push(".json");
     let json = serde_json::to_vec_pretty(&provenance)?;
     Ok(write_bytes_atomic(&PathBuf::from(beside), &json)?)
 }
 
-/// A head as `layer.head`, both counted from 0.
-fn name(averages: &Averages, head: usize) -> String {
-    let [layer, head] = averages.place(head);
-    format!("{layer}.{head}")
-}
-
 /// Edges, the strongest of every gene first; an edge of a gene to itself is none.
 fn table(
     file: &mut File,
+    columns: &str,
     networks: impl Iterator<Item = Named>,
     genes: &[String],
     top: usize,
-) -> sc_data::error::Result<()> {
-    let fault = |e| sc_data::DataError::io("the table", e);
+) -> std::io::Result<()> {
     let mut out = BufWriter::new(file);
-    let mut header = Some(());
+    writeln!(out, "{columns}")?;
+    let kept = if top == 0 { genes.len() } else { top };
     for (head, network) in networks {
-        let of_one = head.is_some();
-        if header.take().is_some() {
-            let column = if of_one { "head\t" } else { "" };
-            writeln!(out, "{column}gene\tattends_to\tweight").map_err(fault)?;
-        }
-        let n = network.size;
-        for (i, row) in network.weights.chunks(n.max(1)).enumerate() {
-            let mut order: Vec<usize> = (0..n).filter(|&j| j != i).collect();
+        let rows = network.weights.chunks(network.size.max(1));
+        for (i, row) in rows.enumerate() {
+            let mut order: Vec<usize> = (0..row.len()).filter(|&j| j != i).collect();
             order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
-            let kept = if top == 0 { n } else { top };
             for j in order.into_iter().take(kept) {
-                if let Some(head) = &head {
-                    write!(out, "{head}\t").map_err(fault)?;
-                }
-                writeln!(out, "{}\t{}\t{}", genes[i], genes[j], row[j]).map_err(fault)?;
+                writeln!(out, "{head}{}\t{}\t{}", genes[i], genes[j], row[j])?;
             }
         }
     }
-    out.flush().map_err(fault)
+    out.flush()
 }

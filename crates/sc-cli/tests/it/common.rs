@@ -133,6 +133,12 @@ pub(crate) const SMALL_SCGPT: &[&str] = &[
     "train.warmup=4",
 ];
 
+/// The words that train the model of `config` on `file` into `model`.
+pub(crate) fn pretraining<'a>(file: &'a Path, config: &'a Path, model: &'a Path) -> Vec<&'a str> {
+    let paths = [file, config, model].map(text);
+    vec!["pretrain", paths[0], "-c", paths[1], "-o", paths[2]]
+}
+
 /// Paths as text.
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("test paths are UTF-8")

@@ -1,6 +1,6 @@
 //! `scfm network`: tables of edges, heads chosen by known ones, and refusals.
 
-use crate::common::{SMALL_CELLPLM, fail, simulated, succeed, text, tiny};
+use crate::common::{SMALL_CELLPLM, fail, pretraining, simulated, succeed, text, tiny};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 fn trained(folder: &Path, architecture: &str, small: &[&str]) -> (PathBuf, PathBuf) {
     let (file, model) = (simulated(folder, 60), folder.join(architecture));
     let config = tiny(architecture);
-    let mut args = vec!["pretrain", text(&file), "-o", text(&model)];
-    args.extend_from_slice(&["-c", text(&config)]);
+    let mut args = pretraining(&file, &config, &model);
     args.extend_from_slice(small);
     succeed(&args);
     (file, model)

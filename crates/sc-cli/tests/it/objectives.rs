@@ -1,6 +1,6 @@
 //! scGPT trained by each of its objectives from files and settings, as users do it.
 
-use crate::common::{SMALL_SCGPT, fail, succeed, text, tiny};
+use crate::common::{SMALL_SCGPT, fail, pretraining, succeed, text, tiny};
 use sc_data::CsrMatrix;
 use sc_data::h5ad::{Column, NewFrame, write_h5ad};
 use std::fs;
@@ -56,14 +56,7 @@ fn scgpt_trains_by_every_objective() {
     ] {
         let (config, model) = (tiny(preset), folder.path().join(objective));
         let objective = format!("objective={objective}");
-        let mut args = vec![
-            "pretrain",
-            text(&file),
-            "-c",
-            text(&config),
-            "-o",
-            text(&model),
-        ];
+        let mut args = pretraining(&file, &config, &model);
         args.extend_from_slice(&["--set", &objective]);
         args.extend_from_slice(more);
         args.extend_from_slice(SMALL_SCGPT);

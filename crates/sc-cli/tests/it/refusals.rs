@@ -1,6 +1,6 @@
 //! Bad input: one clear line, exit code 2, nothing written half.
 
-use crate::common::{SMALL_CELLPLM, dense, fail, simulated, succeed, text, tiny};
+use crate::common::{SMALL_CELLPLM, dense, fail, pretraining, simulated, succeed, text, tiny};
 use std::fs;
 use std::path::Path;
 
@@ -14,14 +14,7 @@ fn eval(file: &Path, folder: &Path, more: &[&str], parts: &[&str]) {
 
 fn pretrain(file: &Path, folder: &Path, parts: &[&str]) {
     let (out, config) = (folder.join("model"), tiny("cellplm"));
-    let mut args = vec![
-        "pretrain",
-        text(file),
-        "-c",
-        text(&config),
-        "-o",
-        text(&out),
-    ];
+    let mut args = pretraining(file, &config, &out);
     args.extend_from_slice(SMALL_CELLPLM);
     fail(&args, parts);
     assert!(!out.join("model.safetensors").exists());
@@ -116,14 +109,7 @@ fn no_gene_the_model_knows() {
     let folder = tempfile::tempdir().unwrap();
     let (file, config) = (simulated(folder.path(), 60), tiny("cellplm"));
     let model = folder.path().join("model");
-    let mut args = vec![
-        "pretrain",
-        text(&file),
-        "-c",
-        text(&config),
-        "-o",
-        text(&model),
-    ];
+    let mut args = pretraining(&file, &config, &model);
     args.extend_from_slice(SMALL_CELLPLM);
     succeed(&args);
     let other = dense(folder.path(), "other.h5ad", 2, &[1.0, 0.0, 3.0, 2.0]);
@@ -235,14 +221,7 @@ fn a_diverging_run_stops_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let (file, config) = (simulated(folder.path(), 60), tiny("cellplm"));
     let out = folder.path().join("model");
-    let mut args = vec![
-        "pretrain",
-        text(&file),
-        "-c",
-        text(&config),
-        "-o",
-        text(&out),
-    ];
+    let mut args = pretraining(&file, &config, &out);
     args.extend_from_slice(SMALL_CELLPLM);
     args.extend_from_slice(&["--set", "train.learning_rate=1e30"]);
     fail(&args, &["diverged at step", "learning_rate"]);

@@ -1,6 +1,8 @@
 //! What every verb does when all is well.
 
-use crate::common::{SMALL_CELLPLM, SMALL_SCGPT, json, run, simulated, succeed, text, tiny};
+use crate::common::{
+    SMALL_CELLPLM, SMALL_SCGPT, json, pretraining, run, simulated, succeed, text, tiny,
+};
 use sc_data::h5ad::H5ad;
 use std::fs;
 
@@ -50,14 +52,7 @@ fn pretrain_embed_eval_and_report() {
         ("scformer", SMALL_SCGPT),
     ] {
         let (config, model) = (tiny(architecture), folder.path().join(architecture));
-        let mut args = vec![
-            "pretrain",
-            text(&file),
-            "-c",
-            text(&config),
-            "-o",
-            text(&model),
-        ];
+        let mut args = pretraining(&file, &config, &model);
         args.extend_from_slice(&["--batch", "batch"]);
         args.extend_from_slice(small);
         succeed(&args);
@@ -122,14 +117,7 @@ fn embedding_does_not_depend_on_threads() {
     let folder = tempfile::tempdir().unwrap();
     let (file, config) = (simulated(folder.path(), 100), tiny("cellplm"));
     let model = folder.path().join("model");
-    let mut args = vec![
-        "pretrain",
-        text(&file),
-        "-c",
-        text(&config),
-        "-o",
-        text(&model),
-    ];
+    let mut args = pretraining(&file, &config, &model);
     args.extend_from_slice(SMALL_CELLPLM);
     succeed(&args);
     let mut found = Vec::new();
@@ -157,14 +145,7 @@ fn log_normalised_values_are_taken_on_request() {
     let logged: Vec<f32> = counts.iter().map(|v| (v * 1.7).ln_1p()).collect();
     let file = crate::common::dense(folder.path(), "logged.h5ad", 6, &logged);
     let (config, model) = (tiny("cellplm"), folder.path().join("model"));
-    let mut args = vec![
-        "pretrain",
-        text(&file),
-        "-c",
-        text(&config),
-        "-o",
-        text(&model),
-    ];
+    let mut args = pretraining(&file, &config, &model);
     args.extend_from_slice(SMALL_CELLPLM);
     args.push("--assume-normalized");
     succeed(&args);

@@ -20,7 +20,8 @@ pub struct CountDistribution {
 #[derive(Module, Debug)]
 pub(super) enum Head {
     Values(Perceptron),
-    ValuesFromCell(Query),
+    /// What a gene asks of the cell: the value is its product with the cell.
+    ValuesFromCell(Perceptron),
     Genes(Perceptron),
     Expressed(Perceptron),
     Counts(Counts),
@@ -33,12 +34,6 @@ pub(super) struct Perceptron {
     hidden: Linear,
     norm: LayerNorm,
     output: Linear,
-}
-
-/// `⟨W query, cell⟩ + b` with a query of every gene.
-#[derive(Module, Debug)]
-pub(super) struct Query {
-    query: Perceptron,
 }
 
 /// Shares of all genes and their dispersions, as scVI's decoder.
@@ -55,7 +50,7 @@ impl Head {
         Some(match config.head {
             HeadConfig::None => return None,
             HeadConfig::Values => Self::Values(to(d, 1)),
-            HeadConfig::ValuesFromCell => Self::ValuesFromCell(Query { query: to(d, d) }),
+            HeadConfig::ValuesFromCell => Self::ValuesFromCell(to(d, d)),
             HeadConfig::Genes => Self::Genes(to(d, config.genes)),
             HeadConfig::Expressed => Self::Expressed(to(2 * d, 1)),
             HeadConfig::Counts => Self::Counts(Counts {
@@ -79,14 +74,6 @@ impl Perceptron {
     pub(super) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let x = self.norm.forward(gelu(self.hidden.forward(x)));
         self.output.forward(x)
-    }
-}
-
-impl Query {
-    /// `[minibatch, n]` of cells `[minibatch, d]` and genes `[minibatch, n, d]`.
-    pub(super) fn forward(&self, cell: Tensor<2>, genes: Tensor<3>) -> Tensor<2> {
-        let query = self.query.forward(genes);
-        query.matmul(cell.unsqueeze_dim::<3>(2)).squeeze_dim::<2>(2)
     }
 }
 

@@ -89,7 +89,9 @@ impl Composed {
                 Some(head.forward(states.tokens.clone()).squeeze_dim::<2>(2))
             }
             Some(Head::ValuesFromCell(head)) => {
-                Some(head.forward(states.cell.clone(), self.embedding.genes(ids)))
+                let questions = head.forward(self.embedding.genes(ids));
+                let cell = states.cell.clone().unsqueeze_dim::<3>(2);
+                Some(questions.matmul(cell).squeeze_dim::<2>(2))
             }
             _ => None,
         }

@@ -173,10 +173,6 @@ mod kernel {
         x.max(0.0) + (-x.abs()).exp().ln_1p()
     }
 
-    fn sigmoid(x: f64) -> f64 {
-        1.0 / (1.0 + (-x).exp())
-    }
-
     fn forward(counts: &CsrMatrix, mean: &[f32], theta: &[f32], pi: Option<&[f32]>) -> Vec<f32> {
         let genes = counts.cols();
         let shared = theta.len() == genes;
@@ -281,7 +277,7 @@ mod kernel {
         let d_stay = te.ln() - all.ln() + t * (1.0 / te - 1.0 / all);
         let d_m = t / all - x * (1.0 / (m + EPS) - 1.0 / all);
         let d_t = x / all + digamma_difference(t, x) - d_stay;
-        [d_m, d_t, pi.map_or(0.0, |pi| 1.0 - sigmoid(-pi))]
+        [d_m, d_t, pi.map_or(0.0, |pi| 1.0 - logistic(-pi))]
     }
 
     /// The same for counts that are 0, times the weight of the cell.

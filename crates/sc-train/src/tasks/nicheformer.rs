@@ -11,8 +11,8 @@ use crate::facts::{Facts, MISSING, Role};
 use crate::losses::{Losses, cross_entropy};
 use crate::registry::{Architecture, Features};
 use crate::spec::{ModelSpec, Trainable};
-use crate::task::Task;
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use crate::task::{Task, whole};
+use burn::tensor::{Bool, Device, Tensor, TensorData};
 use sc_data::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::ranks::{self, FIRST_GENE, MaskDraws, MeanMode, RankConfig};
@@ -220,11 +220,6 @@ impl RankedTokens {
             }),
         }
     }
-}
-
-fn whole(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
-    let n = values.len();
-    Tensor::from_data(TensorData::new(values, [n]), device)
 }
 
 impl Task for NicheformerTask {

@@ -2,14 +2,14 @@
 
 use crate::corpus::{CellBatch, Corpus};
 use crate::error::Result;
-use crate::facts::{Facts, MISSING, Role};
+use crate::facts::{Facts, Role};
 use crate::losses::supervised::{Mixup, mixup};
 use crate::losses::tokens::mean_squared_error;
 use crate::losses::{Losses, cross_entropy};
 use crate::registry::{Architecture, Features};
 use crate::spec::{ModelSpec, Trainable};
-use crate::task::Task;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use crate::task::{Task, whole};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 use sc_data::CsrMatrix;
@@ -165,10 +165,7 @@ impl Task for PerceptronTask {
     }
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<PerceptronInput> {
-        let codes = cells.codes(Role::Label);
-        let known = (0i64..).zip(&codes).filter(|(_, c)| **c != MISSING);
-        let (labelled, labels): (Vec<i64>, Vec<i64>) =
-            known.map(|(i, &c)| (i, i64::from(c))).unzip();
+        let (labelled, labels) = cells.labelled();
         // One draw a minibatch, named by its first cell.
         let first = cells.rows.first().map_or(0, |&r| r as u64);
         let mut rng = stream(self.seed, "mixup", first, epoch);
@@ -205,13 +202,9 @@ impl Task for PerceptronTask {
             let mse = mean_squared_error(decoded, Tensor::from_data(truth, device));
             terms.push(("reconstruction", mse, weight));
         }
-        let whole = |v: Vec<i64>| {
-            let n = v.len();
-            Tensor::<1, Int>::from_data(TensorData::new(v, [n]), device)
-        };
         if self.goal != Goal::Reconstruct && !input.labelled.is_empty() {
-            let latent = latent.clone().select(0, whole(input.labelled));
-            let labels = whole(input.labels);
+            let latent = latent.clone().select(0, whole(input.labelled, device));
+            let labels = whole(input.labels, device);
             let classify = |z: Tensor<2>| model.classify(z.clone()).unwrap_or(z);
             match self.goal {
                 Goal::Mixup { .. } => {

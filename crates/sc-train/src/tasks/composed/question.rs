@@ -5,11 +5,11 @@ use super::tokens::CellTokens;
 use super::{ComposedBatch, ComposedTask, Objective};
 use crate::corpus::CellBatch;
 use crate::error::{Result, TrainError};
-use crate::facts::{MISSING, Role};
 use crate::losses::contrastive::contrast;
 use crate::losses::expression::masked_mse;
 use crate::losses::tokens::binary_cross_entropy;
 use crate::losses::{Losses, cross_entropy, total};
+use crate::task::whole;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::seq::index;
 use rand::{Rng, RngExt as _};
@@ -55,7 +55,7 @@ impl ComposedTask {
             };
             each.clone().map(tokens).collect()
         };
-        let whole = |i: usize| {
+        let complete = |i: usize| {
             let (genes, counts) = cells.counts.row(i);
             Ok((genes.to_vec(), counts.to_vec()))
         };
@@ -65,7 +65,7 @@ impl ComposedTask {
         };
         let (shown, question) = match self.objective {
             Objective::MaskedValue | Objective::MaskedValueFromCell => {
-                let mut shown = self.arrange(&shown(&whole)?);
+                let mut shown = self.arrange(&shown(&complete)?);
                 let truth = shown.values.clone().unwrap_or_default();
                 let mut hidden = vec![0.0; truth.len()];
                 for i in each {
@@ -78,7 +78,7 @@ impl ComposedTask {
                 (shown, Question::Values(truth))
             }
             Objective::MaskedGene => {
-                let tokens = shown(&whole)?;
+                let tokens = shown(&complete)?;
                 let mut shown = self.arrange(&tokens);
                 let mask = i64::from(self.tokens.special(special::MASK));
                 let (mut at, mut truth) = (Vec::new(), Vec::new());
@@ -116,10 +116,8 @@ impl ComposedTask {
                 (self.arrange(&a), Question::Again(self.arrange(&b)))
             }
             Objective::Classify => {
-                let codes = cells.codes(Role::Label);
-                let known = (0i64..).zip(&codes).filter(|(_, c)| **c != MISSING);
-                let (at, truth) = known.map(|(i, &c)| (i, i64::from(c))).unzip();
-                let shown = self.arrange(&shown(&whole)?);
+                let (at, truth) = cells.labelled();
+                let shown = self.arrange(&shown(&complete)?);
                 (shown, Question::Labels { at, truth })
             }
         };
@@ -171,10 +169,7 @@ impl ComposedTask {
         let ComposedBatch { shown, question } = input;
         let states = model.encode(&shown.on_device(device));
         let cell = states.cell.clone();
-        let whole = |v: Vec<i64>| {
-            let n = v.len();
-            Tensor::<1, Int>::from_data(TensorData::new(v, [n]), device)
-        };
+        let whole = |v| whole(v, device);
         // A minibatch that has nothing to ask for teaches nothing, but is no error.
         let zero = total(cell.clone()) * 0.0;
         let (name, loss) = match question {

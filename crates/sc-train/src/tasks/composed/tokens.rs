@@ -4,13 +4,11 @@ use super::COMPOSED;
 use crate::error::{Result, TrainError};
 use crate::facts::Facts;
 use crate::places::places;
-use rand::seq::index;
-use sc_data::rng::stream;
 use sc_data::tokens::profile::{self, ProfileConfig, profile};
 use sc_data::tokens::ranks::{self, FIRST_GENE, MeanMode, RankConfig, rank};
 use sc_data::tokens::sampled::{self, Normalization};
 use sc_data::tokens::uce::{Located, UceConfig as Layout, sentence};
-use sc_data::tokens::{Ties, Tokenizer, bin_cell, bin_row_highest};
+use sc_data::tokens::{Ties, Tokenizer, bin_cell, bin_row_highest, part};
 use sc_models::composed::{SPECIAL_TOKENS, special};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -333,19 +331,16 @@ impl Tokens {
     }
 }
 
-/// At most `length` of the genes, drawn from the stream of `(seed, "genes", cell, epoch)`, in order.
-fn some(genes: &[u32], values: &[f32], length: usize, [seed, cell, epoch]: [u64; 3]) -> CellTokens {
-    if genes.len() <= length {
-        return CellTokens {
+/// At most `length` of the genes, in order.
+fn some(genes: &[u32], values: &[f32], length: usize, key: [u64; 3]) -> CellTokens {
+    match part(genes.len(), length, key) {
+        None => CellTokens {
             ids: genes.to_vec(),
             values: values.to_vec(),
-        };
-    }
-    let mut rng = stream(seed, "genes", cell, epoch);
-    let mut chosen = index::sample(&mut rng, genes.len(), length).into_vec();
-    chosen.sort_unstable();
-    CellTokens {
-        ids: chosen.iter().map(|&k| genes[k]).collect(),
-        values: chosen.iter().map(|&k| values[k]).collect(),
+        },
+        Some(chosen) => CellTokens {
+            ids: chosen.iter().map(|&k| genes[k]).collect(),
+            values: chosen.iter().map(|&k| values[k]).collect(),
+        },
     }
 }

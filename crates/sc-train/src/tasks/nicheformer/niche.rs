@@ -1,12 +1,12 @@
 //! Nicheformer with a head: what surrounds a cell, from its genes alone.
 
-use super::{Hide, NicheformerTask, RankedTokens, whole};
+use super::{Hide, NicheformerTask, RankedTokens};
 use crate::corpus::{CellBatch, Corpus};
 use crate::error::{Result, TrainError};
-use crate::facts::{Facts, MISSING, Role};
+use crate::facts::{Facts, Role};
 use crate::losses::tokens::{Composition, composition_mse, mean_squared_error};
 use crate::losses::{Losses, cross_entropy};
-use crate::task::Task;
+use crate::task::{Task, whole};
 use burn::tensor::{Device, Tensor, TensorData};
 use sc_data::tokens::Tokenizer;
 use sc_models::init::initialise;
@@ -108,9 +108,7 @@ impl Task for NicheTask {
                 "the data says nothing of what surrounds its cells: {WAY_OUT}"
             )));
         }
-        let codes = cells.codes(Role::Label);
-        let known = (0i64..).zip(codes).filter(|(_, c)| *c != MISSING);
-        let (labelled, labels) = known.map(|(i, c)| (i, i64::from(c))).unzip();
+        let (labelled, labels) = cells.labelled();
         Ok(NicheInput {
             tokens: self.ranked.arrange(&cells, Hide::Nothing)?,
             numbers: numbers.unwrap_or_default(),

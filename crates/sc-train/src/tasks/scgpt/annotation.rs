@@ -3,11 +3,12 @@
 //! Source: reference/scformer-scgpt-cellplm.md A5: nothing is masked, and the cross entropy is the
 //! only loss.
 
-use super::tokens::{TokenInput, whole};
+use super::tokens::TokenInput;
 use super::{Goal, Place, ScGptTask};
 use crate::error::Result;
 use crate::facts::{Facts, Role};
 use crate::losses::{Losses, cross_entropy, total};
+use crate::task::whole;
 use burn::tensor::{Device, Tensor};
 use sc_models::layers::norm::Phase;
 use sc_models::scgpt::ScGpt;

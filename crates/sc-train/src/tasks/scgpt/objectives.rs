@@ -3,10 +3,11 @@
 //! Source: reference/scformer-scgpt-cellplm.md A3.
 
 use super::ScGptTask;
-use super::tokens::{TokenInput, whole};
+use super::tokens::TokenInput;
 use crate::losses::contrastive::contrast;
 use crate::losses::expression::{elastic_cell_similarity, expressed_nll, masked_mse};
 use crate::losses::{Losses, cross_entropy};
+use crate::task::whole;
 use burn::tensor::{Device, Tensor, TensorData};
 use sc_models::layers::lookup::unit;
 use sc_models::layers::norm::Phase;

@@ -136,7 +136,7 @@ fn cells_learn_to_give_the_adversary_nothing_to_go_by() {
     let tokens = input.on_device(&device);
     let cell = model.encode(&tokens, Phase::Train, &mut ()).cell;
     let cell = cell.detach().require_grad();
-    let batches = tokens::whole(input.batches, &device);
+    let batches = crate::task::whole(input.batches, &device);
     let guess = |cell: Tensor<2>| {
         let logits = model.guess_batches(cell).unwrap();
         crate::losses::cross_entropy(logits, batches.clone())

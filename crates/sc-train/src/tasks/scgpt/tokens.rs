@@ -6,10 +6,10 @@ use super::integration::BatchUse;
 use super::perturbation::PerturbationConfig;
 use crate::corpus::CellBatch;
 use crate::error::{Result, TrainError};
-use crate::facts::{MISSING, Role};
+use crate::task::whole;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use sc_data::rng::stream;
-use sc_data::tokens::{Ties, bin_cell, bin_row_highest};
+use sc_data::tokens::{Ties, bin_cell, bin_row_highest, part};
 use sc_models::scgpt::{Tokens, ValueEncoderConfig};
 use serde::{Deserialize, Serialize};
 
@@ -210,12 +210,6 @@ impl TokenInput {
     }
 }
 
-/// A vector of whole numbers on the device.
-pub(super) fn whole(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
-    let n = values.len();
-    Tensor::from_data(TensorData::new(values, [n]), device)
-}
-
 impl ScGptTask {
     pub(super) fn pad(&self) -> Token {
         (self.genes as i64, self.special_values()[0])
@@ -255,10 +249,7 @@ impl ScGptTask {
             }
         };
         let room = self.input.length.saturating_sub(1);
-        if tokens.len() > room {
-            let mut rng = stream(self.seed, "genes", cell, epoch);
-            let mut chosen = rand::seq::index::sample(&mut rng, tokens.len(), room).into_vec();
-            chosen.sort_unstable();
+        if let Some(chosen) = part(tokens.len(), room, [self.seed, cell, epoch]) {
             tokens = chosen.into_iter().map(|i| tokens[i]).collect();
         }
         Ok(tokens)
@@ -327,9 +318,7 @@ impl ScGptTask {
     pub(super) fn unmasked(&self, cells: &CellBatch, mut rows: Vec<Vec<Token>>) -> TokenInput {
         rows.iter_mut().for_each(|row| row.insert(0, self.cls()));
         let tokens = Padded::new(&rows, self.pad());
-        let labels = (0i64..).zip(cells.codes(Role::Label));
-        let known = labels.filter(|(_, code)| *code != MISSING);
-        let (labelled, labels) = known.map(|(i, code)| (i, i64::from(code))).unzip();
+        let (labelled, labels) = cells.labelled();
         TokenInput {
             targets: tokens.values.clone(),
             masked: vec![0.0; tokens.values.len()],
