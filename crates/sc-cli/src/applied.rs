@@ -1,13 +1,13 @@
 //! A trained model and a file it is shown.
 
 use crate::args::Input;
-use crate::error::{Result, at};
+use crate::error::{Error, Result, at, message};
 use crate::folder::{self, Model};
 use crate::observed::{batches_as, observe_as};
 use crate::source::Source;
 use crate::training::corpus;
 use sc_data::genes::{Across, Vocabulary, match_file};
-use sc_train::{Corpus, Trainable};
+use sc_train::{Corpus, TrainError, Trainable};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,6 +27,8 @@ pub(crate) struct Applied {
     pub(crate) task: Box<dyn Trainable>,
     pub(crate) source: Source,
     pub(crate) corpus: Corpus,
+    /// Sequencing batches of the file that the model was not trained on.
+    pub(crate) unknown_batches: Vec<String>,
 }
 
 impl Applied {
@@ -40,6 +42,9 @@ impl Applied {
             .map_err(|e| at(source.file().path(), e))?;
         let config = &model.config;
         let (codes, names) = source.batches(how.batch)?;
+        let names = source.names_in(names, how.batch, &config.batches);
+        let unknown_batches = names.iter().filter(|n| !config.batches.contains(n));
+        let unknown_batches = unknown_batches.cloned().collect();
         let codes = batches_as(&codes, &names, &config.batches);
         let task = config.task(&model.genes)?;
         let rows: Vec<usize> = (0..source.cells()).collect();
@@ -50,6 +55,7 @@ impl Applied {
             task,
             source,
             corpus,
+            unknown_batches,
         })
     }
 
@@ -66,8 +72,22 @@ impl Applied {
             "seed": config.seed,
             "device": device,
             "counts": self.source.slot().to_string(),
+            "assumed": self.source.assumption(),
             "version": env!("CARGO_PKG_VERSION"),
             "revision": env!("SCFM_REVISION"),
         })
+    }
+}
+
+/// A failure of a model on the cells of a file, told with the batches it does not know.
+pub(crate) fn failed(error: TrainError, unknown: &[String], known: &[String]) -> Error {
+    match unknown {
+        [] => error.into(),
+        _ if !matches!(error, TrainError::Config(_)) => error.into(),
+        _ => message(format!(
+            "{error} (the model does not know {}; it knows {})",
+            unknown.join(", "),
+            known.join(", ")
+        )),
     }
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::outputs::Replace;
 use crate::packing::Keep;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::num::NonZeroUsize;
@@ -69,7 +70,8 @@ pub(crate) struct CountsFrom {
     /// Matrix with the counts: X, raw/X or layers/NAME [default: layers/counts, raw/X, X]
     #[arg(long, value_name = "MATRIX")]
     pub(crate) counts: Option<String>,
-    /// Take log-normalised values where there are no counts; they are turned back with exp(x) - 1
+    /// Take ln(1 + scaled counts) where there are no counts, or of --counts; values that were never
+    /// logged are refused
     #[arg(long)]
     pub(crate) assume_normalized: bool,
 }
@@ -133,6 +135,8 @@ pub(crate) struct Embed {
     /// Write the embedding into the file itself
     #[arg(long, conflicts_with = "output")]
     pub(crate) in_place: bool,
+    #[command(flatten)]
+    pub(crate) replace: Replace,
     /// Name in obsm; X_ and the architecture unless given
     #[arg(long, value_name = "NAME")]
     pub(crate) key: Option<String>,
@@ -174,6 +178,8 @@ pub(crate) struct Network {
     /// The table to write (.tsv): gene, the gene it attends to, weight
     #[arg(short, long, value_name = "TSV")]
     pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) replace: Replace,
     /// Which heads
     #[arg(long, value_enum, default_value = "mean", conflicts_with = "known")]
     pub(crate) heads: Heads,
@@ -255,9 +261,11 @@ pub(crate) struct Report {
     /// result.json files, or folders with them
     #[arg(required = true)]
     pub(crate) results: Vec<PathBuf>,
-    /// The page to write
+    /// The page to write (.html)
     #[arg(short, long, value_name = "HTML")]
     pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) replace: Replace,
     /// Heading of the page
     #[arg(long, default_value = "Evaluation of cell embeddings")]
     pub(crate) title: String,
@@ -268,7 +276,7 @@ pub(crate) struct Report {
 pub(crate) enum ConvertTo {
     /// Row-packed counts (.rows): what training reads fastest
     Store,
-    /// A new .h5ad of a file of any format
+    /// A new .h5ad with everything a file of another format holds
     H5ad,
     /// A model folder of published weights
     Model,
@@ -281,9 +289,11 @@ pub(crate) struct Convert {
     /// What to write [default: a model, when --from is given]
     #[arg(long, value_enum, required_unless_present = "from")]
     pub(crate) to: Option<ConvertTo>,
-    /// The file or folder to write
+    /// The file (.h5ad, .rows) or folder (a model) to write
     #[arg(short, long, value_name = "PATH")]
     pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) replace: Replace,
     #[command(flatten)]
     pub(crate) weights: Weights,
 }
@@ -323,6 +333,8 @@ pub(crate) struct Simulate {
     /// The file to write (.h5ad)
     #[arg(short, long, value_name = "H5AD")]
     pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) replace: Replace,
     /// Settings of the simulation (TOML); every setting has a default
     #[arg(short, long, value_name = "TOML")]
     pub(crate) config: Option<PathBuf>,

@@ -3,18 +3,28 @@
 //! Verbs and wiring only; what they do lives in the crates below. Exit code 0 is success, 1 a check
 //! that failed, 2 an error, which is one line on standard error.
 
-// Printing is this crate's part; the libraries never do.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+/// As in std, but a closed pipe is no panic.
+macro_rules! println {
+    ($($text:tt)*) => { $crate::printing::line(format_args!($($text)*)) };
+}
+
+/// As in std, but never a panic.
+macro_rules! eprintln {
+    ($($text:tt)*) => { $crate::printing::told(format_args!($($text)*)) };
+}
 
 mod applied;
 mod args;
 mod error;
 mod folder;
+mod interrupt;
 mod manifest;
 mod methods;
 mod observed;
+mod outputs;
 mod packing;
 mod presets;
+mod printing;
 mod progress;
 mod same_size;
 mod settings;
@@ -36,6 +46,7 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
+    interrupt::handle();
     match run(args) {
         Ok(code) => code,
         Err(e) => {

@@ -76,7 +76,9 @@ fn fast(part: &Part, hash: &str, keep: &Keep) -> Result<Arc<dyn Counts>> {
         _ => cache_folder().join("rows"),
     };
     let path = folder.join(file_name(hash, &part.slot.to_string()));
-    let packed = match open(&path, hash, &part.slot.to_string()) {
+    let shape = [reader.cells(), reader.genes()];
+    let earlier = open(&path, hash, &part.slot.to_string());
+    let packed = match earlier.filter(|p| [p.rows(), p.cols()] == shape) {
         Some(packed) => packed,
         None => {
             let made = std::fs::create_dir_all(&folder)

@@ -73,3 +73,23 @@ impl Cells {
         self.0.finish_and_clear();
     }
 }
+
+/// A bar for the parts of a file.
+pub(crate) struct Parts(ProgressBar);
+
+impl Parts {
+    pub(crate) fn new(what: &str) -> Self {
+        let bar = bar(1, "{msg} {bar:24} {pos}/{len} · {elapsed}");
+        bar.set_message(what.to_string());
+        Self(bar)
+    }
+
+    pub(crate) fn show(&self, done: usize, of: usize) {
+        self.0.set_length(of as u64);
+        self.0.set_position(done as u64);
+    }
+
+    pub(crate) fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -3,6 +3,7 @@
 use crate::args::Input;
 use crate::error::{Result, at, message};
 use crate::source::{NO_BATCH, NO_DONOR, Source};
+use sc_data::doctor::{MANY_LABELS, is_no_label};
 use sc_data::hvg::{Flavor, HvgConfig, HvgInput, highly_variable_genes};
 use sc_data::split::{Split, SplitCodes, SplitConfig, SplitMethod, split_by_donor};
 use sc_data::{CsrMatrix, LogNormalized};
@@ -73,7 +74,7 @@ pub(crate) struct Study {
 impl Study {
     pub(crate) fn open(input: &Input, design: &Design) -> Result<Self> {
         let source = Source::open(&input.file, &input.from)?;
-        let labels = source.factor(&design.label)?;
+        let labels = source.labels(&design.label)?;
         let batches = if design.batch == NO_BATCH {
             Categories::new(vec![0; source.cells()], vec!["all".into()])?
         } else {
@@ -206,8 +207,7 @@ fn card(
             .map(|&c| donors.names()[c as usize].clone())
             .collect()
     };
-    let mut totals = matrix.row_sums();
-    totals.sort_by(f64::total_cmp);
+    let totals = matrix.row_sums();
     let mut warnings = Vec::new();
     if design.donor == NO_DONOR {
         warnings.push(
@@ -216,9 +216,22 @@ fn card(
                 .into(),
         );
     }
+    warnings.extend(source.assumption().map(str::to_owned));
     let empty = totals.iter().filter(|&&t| t == 0.0).count();
     if empty > 0 {
         warnings.push(format!("{empty} cells have no counts"));
+    }
+    for (label, cells) in count(labels).iter().filter(|(l, _)| is_no_label(l)) {
+        warnings.push(format!(
+            "{cells} cells are labelled '{label}', which was scored as a cell type; drop them first"
+        ));
+    }
+    if labels.distinct() > MANY_LABELS {
+        warnings.push(format!(
+            "obs['{}'] holds {} values; are these cell types?",
+            design.label,
+            labels.distinct()
+        ));
     }
     let held: std::collections::BTreeSet<u32> =
         split.train.iter().map(|&r| labels.codes()[r]).collect();
@@ -243,7 +256,7 @@ fn card(
         genes: source.genes.len(),
         counts: source.slot().to_string(),
         density: matrix.nnz() as f64 / (cells * source.genes.len()).max(1) as f64,
-        median_counts: totals.get(totals.len() / 2).copied().unwrap_or(0.0),
+        median_counts: sc_data::qc::median(totals),
         label_column: design.label.clone(),
         batch_column: design.batch.clone(),
         donor_column: design.donor.clone(),

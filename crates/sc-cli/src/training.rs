@@ -2,6 +2,7 @@
 
 use crate::error::{Result, at, message};
 use crate::folder::{Genes, ModelConfig};
+use crate::interrupt;
 use crate::observed::observe;
 use crate::progress::Steps;
 use crate::same_size;
@@ -19,7 +20,6 @@ use sc_train::{Corpus, ModelSpec, Role, Trainable};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A model and the cells it is to be trained on.
 pub(crate) struct Plan {
@@ -124,7 +124,7 @@ impl Plan {
         data_hash: &str,
         device: &Device,
     ) -> Result<(Tensors, u64)> {
-        let stop = stop_on_interrupt();
+        let stop = interrupt::stop_flag();
         let fingerprint = self.fingerprint(data_hash)?;
         let train = &self.config.spec.train;
         let device = device.clone().autodiff();
@@ -194,16 +194,4 @@ pub(crate) fn corpus(
         obs: Arc::default(),
         order: Order::Shuffled,
     }
-}
-
-/// A flag that Ctrl-C and SIGTERM set; a second Ctrl-C ends the process as usual.
-fn stop_on_interrupt() -> &'static AtomicBool {
-    static STOP: AtomicBool = AtomicBool::new(false);
-    // An error means a handler is set already, which is this one.
-    let _ = ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    });
-    &STOP
 }

@@ -8,10 +8,16 @@ use tempfile::NamedTempFile;
 
 use crate::error::{DataError, Result};
 
+mod lock;
+mod unfinished;
+
+pub use lock::{Lock, lock_file, lock_folder};
+pub use unfinished::{Unfinished, remove_unfinished};
+
 /// Writes `path` so that it is never seen half-written.
 ///
 /// `write` fills a temporary file in the same folder; only when it succeeds is the file flushed to
-/// the disk and renamed onto `path`. On any failure, and when the process dies, `path` keeps what it
+/// the disk and renamed onto `path`; where that is a link, onto what it leads to. On any failure, and when the process dies, `path` keeps what it
 /// held before (a killed process may leave a file named `.scfm-…` behind).
 ///
 /// # Errors
@@ -98,6 +104,7 @@ fn hash_bytes(path: &Path, hasher: &mut blake3::Hasher) -> Result<()> {
 /// A temporary file beside its final place; dropped without [`Temporary::publish`] it is removed.
 pub(crate) struct Temporary {
     file: NamedTempFile,
+    listed: Unfinished,
     target: PathBuf,
 }
 
@@ -107,6 +114,7 @@ impl Temporary {
         if target.is_dir() {
             return Err(DataError::file(target, "is a folder; name a file to write"));
         }
+        let target = follow(target);
         let folder = match target.parent() {
             Some(p) if !p.as_os_str().is_empty() => p,
             _ => Path::new("."),
@@ -121,8 +129,9 @@ impl Temporary {
             .tempfile_in(folder)
             .map_err(|e| DataError::io(folder, plain(e)))?;
         Ok(Self {
+            listed: Unfinished::at(file.path()),
             file,
-            target: target.to_path_buf(),
+            target,
         })
     }
 
@@ -136,12 +145,17 @@ impl Temporary {
 
     /// Flushes the file and its folder to the disk and moves it to its final place.
     pub(crate) fn publish(self) -> Result<()> {
-        let Self { file, target } = self;
+        let Self {
+            file,
+            listed,
+            target,
+        } = self;
         file.as_file()
             .sync_all()
             .map_err(|e| DataError::io(&target, e))?;
         file.persist(&target)
             .map_err(|e| DataError::io(&target, e.error))?;
+        drop(listed);
         #[cfg(unix)]
         if let Some(folder) = target.parent().filter(|p| !p.as_os_str().is_empty()) {
             // The rename itself is durable only once the folder is; some systems refuse to sync one.
@@ -169,12 +183,27 @@ impl std::io::Seek for Temporary {
     }
 }
 
+/// Where a link leads, else the path itself: replacing a file must not replace the link to it.
+fn follow(path: &Path) -> PathBuf {
+    if !path.is_symlink() {
+        return path.to_path_buf();
+    }
+    path.canonicalize().unwrap_or_else(|_| {
+        // To a file that is not there yet.
+        let link = std::fs::read_link(path).unwrap_or_default();
+        path.parent().unwrap_or(Path::new("")).join(link)
+    })
+}
+
 /// `tempfile` appends the random path to its errors; the folder is what the user can act on.
 fn plain(error: std::io::Error) -> std::io::Error {
-    match error.raw_os_error() {
-        Some(code) => std::io::Error::from_raw_os_error(code),
-        None => std::io::Error::from(error.kind()),
-    }
+    // What the system said lies below the wrapper.
+    let below = error.get_ref().and_then(|e| e.source());
+    let below = below.and_then(|e| e.downcast_ref::<std::io::Error>());
+    let code = error
+        .raw_os_error()
+        .or(below.and_then(|e| e.raw_os_error()));
+    code.map_or(error, std::io::Error::from_raw_os_error)
 }
 
 #[cfg(test)]
@@ -193,6 +222,31 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_and_what_it_leads_to_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("a.txt"), dir.path().join("link"));
+        std::os::unix::fs::symlink("a.txt", &link).unwrap();
+        for text in ["new", "newer"] {
+            write_bytes_atomic(&link, text.as_bytes()).unwrap();
+            assert!(link.is_symlink());
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_unfinished_can_be_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let temp = Temporary::beside(&dir.path().join("a.txt")).unwrap();
+        let path = temp.path().to_path_buf();
+        assert!(path.exists());
+        std::fs::write(dir.path().join("other"), "").unwrap();
+        remove_unfinished();
+        assert!(!path.exists() && dir.path().join("other").exists());
+        drop(temp);
     }
 
     #[test]
@@ -215,5 +269,10 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.starts_with(&folder.display().to_string()), "{error}");
+        // In the system's words, without the name that was drawn.
+        assert!(
+            !error.contains(".scfm-") && !error.contains("entity not found"),
+            "{error}"
+        );
     }
 }

@@ -1,23 +1,25 @@
 //! What an `.h5ad` holds, and what would go wrong with it later.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use serde::Serialize;
 
-use crate::counts::is_count;
-use crate::error::Result;
+use crate::error::{DataError, Result};
 use crate::genes::{IdKind, Organism, guess};
-use crate::h5ad::{Column, H5ad, Layout, MatrixSlot, Missing};
-use crate::store::{CellStore, CountsPolicy, ValueKind, find_counts, sample, value_kind};
+use crate::h5ad::{H5ad, Layout, MatrixSlot};
+use crate::store::{CellStore, CountsPolicy, Looks, SAMPLE_ROWS, ValueKind, find_counts, sample};
+use columns::Groups;
 
+mod columns;
 mod coverage;
 mod transformation;
+mod values;
+mod verdict;
 
+pub use columns::{LevelsReport, MANY_LABELS, check_labels, is_no_label};
 pub use coverage::{Coverage, coverage};
-
-/// Bytes of values held while a file is read through.
-const CHUNK_BYTES: usize = 32 << 20;
+pub use values::ValuesReport;
 
 /// The state of one file.
 #[derive(Clone, Debug, Serialize)]
@@ -28,7 +30,7 @@ pub struct Report {
     pub bytes: u64,
     /// Number of cells.
     pub cells: usize,
-    /// Number of genes of `X`.
+    /// Number of genes of the counts, or of `X` where there are none.
     pub genes: usize,
     /// Every matrix of the file.
     pub matrices: Vec<MatrixReport>,
@@ -48,17 +50,26 @@ pub struct Report {
     pub donor_columns: Vec<LevelsReport>,
     /// Columns of `obs` that could be cell types.
     pub label_columns: Vec<LevelsReport>,
-    /// Names of the embeddings.
+    /// Columns of `obs` that are named as labels but hold something else, and what.
+    pub odd_columns: Vec<String>,
+    /// Names of the embeddings: `X_…` of more than two dimensions.
     pub embeddings: Vec<String>,
+    /// Names of what else is in `obsm`: pictures, coordinates, scores.
+    pub other_obsm: Vec<String>,
+    /// How many features of which types are no genes and left out.
+    pub left_out: BTreeMap<String, usize>,
+    /// Where no matrix that is looked at holds counts: others that hold integers.
+    pub counts_in: Vec<MatrixSlot>,
+    /// Where no matrix holds counts: those that hold log-normalised values.
+    pub logged_in: Vec<MatrixSlot>,
     /// Bytes the counts take in memory as CSR.
     pub memory_bytes: u64,
     /// Bytes a row-packed store of the counts would take, roughly.
     pub store_bytes: u64,
-    /// Sum of every gene.
-    #[serde(skip)]
-    pub gene_totals: Vec<f64>,
     /// Things to know, worst first; each says what to do.
     pub warnings: Vec<String>,
+    /// What an evaluation lacks; training needs none of it.
+    pub lacks: Vec<String>,
     /// Things that stop training and evaluation.
     pub problems: Vec<String>,
 }
@@ -76,44 +87,10 @@ pub struct MatrixReport {
     pub cols: usize,
     /// What a sample of it holds.
     pub kind: ValueKind,
-    /// Largest value of the sample.
+    /// Largest value.
     pub largest: f32,
     /// What was done to the counts, where the cells' sums give it away.
     pub transformation: Option<String>,
-}
-
-/// Sums over one matrix, read once from end to end.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct ValuesReport {
-    /// Share of non-zero values.
-    pub density: f64,
-    /// Median sum of a cell.
-    pub median_counts: f64,
-    /// Median number of genes of a cell.
-    pub median_genes: f64,
-    /// Cells without any value.
-    pub empty_cells: usize,
-    /// Genes without any value.
-    pub empty_genes: usize,
-    /// Values that are NaN or infinite.
-    pub not_finite: u64,
-    /// Values below 0.
-    pub negative: u64,
-    /// Values that are no counts.
-    pub not_counts: u64,
-}
-
-/// A column of `obs` that names groups.
-#[derive(Clone, Debug, Serialize)]
-pub struct LevelsReport {
-    /// Its name.
-    pub column: String,
-    /// Number of groups.
-    pub levels: usize,
-    /// Cells of the smallest group.
-    pub smallest: usize,
-    /// Cells without a value.
-    pub missing: usize,
 }
 
 /// Reads a file through once, in bounded memory (a CSC matrix excepted), and reports.
@@ -123,78 +100,102 @@ pub struct LevelsReport {
 pub fn examine(path: &Path) -> Result<Report> {
     let file = H5ad::open(path)?;
     let mut problems = Vec::new();
-    let mut warnings = Vec::new();
-    let mut matrices = Vec::new();
-    for slot in file.slots() {
-        match matrix_report(&file, &slot) {
-            Ok(report) => matrices.push(report),
-            Err(e) => problems.push(e.to_string()),
-        }
-    }
-    let found = find_counts(&file, &CountsPolicy::RequireCounts);
-    let counts_slot = match found {
+    let (mut counts_in, mut logged_in) = (Vec::new(), Vec::new());
+    let counts_slot = match find_counts(&file, &CountsPolicy::RequireCounts) {
         Ok(found) => Some(found.slot),
         Err(e) => {
             problems.push(e.to_string());
+            if let DataError::NoCounts {
+                counts_in: integers,
+                logged_in: logged,
+                ..
+            } = e
+            {
+                (counts_in, logged_in) = (integers, logged);
+            }
             None
         }
     };
-    let read = counts_slot
-        .clone()
-        .or_else(|| matrices.first().map(|m| m.slot.clone()));
-    let (mut values, mut memory_bytes, mut store_bytes) = (None, 0, 0);
-    let mut gene_totals = Vec::new();
-    if let Some(slot) = &read {
-        let store = CellStore::of(&file, slot.clone())?;
-        match values_report(&store, &mut gene_totals) {
-            Ok((report, stored)) => {
-                memory_bytes = 8 * stored + 8 * store.rows() as u64;
-                // A byte for the gene, half a one or more for the count, and the table.
-                store_bytes = stored * 7 / 4 + 21 * store.rows() as u64;
-                values = Some(report);
+    let slots = file.slots();
+    let read = counts_slot.clone().or_else(|| slots.first().cloned());
+    let mut matrices = Vec::new();
+    let mut values = None;
+    for slot in slots {
+        match matrix_report(&file, &slot, read.as_ref() == Some(&slot)) {
+            Ok((report, sums)) => {
+                matrices.push(report);
+                values = values.or(sums);
             }
+            // That of the counts is told already.
+            Err(e) if problems.contains(&e.to_string()) => {}
             Err(e) => problems.push(e.to_string()),
         }
     }
+    let cells = file.n_obs();
+    let (memory_bytes, store_bytes) = values.as_ref().map_or((0, 0), |v| {
+        // As CSR; and a byte for the gene, half a one or more for the count, and the table.
+        let (stored, cells) = (v.stored, cells as u64);
+        (8 * stored + 8 * cells, stored * 7 / 4 + 21 * cells)
+    });
     let slot = read.unwrap_or(MatrixSlot::X);
     let names = file.gene_names(&slot)?;
     let (gene_ids, organism) = guess(&names);
-    let duplicate_genes = duplicates(&names);
     let groups = Groups::of(&file);
-    let report = Report {
+    let is_embedding =
+        |key: &&String| key.starts_with("X_") && file.obsm_dims(key).is_some_and(|d| d > 2);
+    let (embeddings, other_obsm) = file.obsm_keys().iter().partition(is_embedding);
+    let [embeddings, other_obsm]: [Vec<&String>; 2] = [embeddings, other_obsm];
+    let mut report = Report {
         path: path.display().to_string(),
         bytes: file.source().size(),
-        cells: file.n_obs(),
-        genes: file.n_vars(),
+        cells,
+        genes: names.len(),
         matrices,
         counts_slot,
         values,
         gene_ids,
         organism,
-        duplicate_genes,
+        duplicate_genes: duplicates(&names),
         batch_columns: groups.batches,
         donor_columns: groups.donors,
         label_columns: groups.labels,
-        embeddings: file.obsm_keys().to_vec(),
+        odd_columns: groups.odd,
+        embeddings: embeddings.into_iter().cloned().collect(),
+        other_obsm: other_obsm.into_iter().cloned().collect(),
+        left_out: file
+            .kept(&slot)
+            .map(|k| k.left_out.clone())
+            .unwrap_or_default(),
+        counts_in,
+        logged_in,
         memory_bytes,
         store_bytes,
-        gene_totals,
         warnings: Vec::new(),
-        problems: Vec::new(),
-    };
-    judge(&report, &mut warnings, &mut problems);
-    Ok(Report {
-        warnings,
+        lacks: Vec::new(),
         problems,
-        ..report
-    })
+    };
+    verdict::judge(&mut report);
+    Ok(report)
 }
 
-fn matrix_report(file: &H5ad, slot: &MatrixSlot) -> Result<MatrixReport> {
+/// Looks at a sample of a matrix and reads it through; with its sums where it `is_main`.
+fn matrix_report(
+    file: &H5ad,
+    slot: &MatrixSlot,
+    is_main: bool,
+) -> Result<(MatrixReport, Option<ValuesReport>)> {
     let store = CellStore::of(file, slot.clone())?;
-    let sampled = sample(&store, 256)?;
-    let (kind, largest, _) = value_kind(sampled.values().iter().copied());
-    Ok(MatrixReport {
+    let sampled = sample(&store, SAMPLE_ROWS)?;
+    let Looks { kind, .. } = Looks::at(&sampled);
+    let sums = match is_main {
+        true => Some(values::read(&store)?),
+        false => None,
+    };
+    let largest = match &sums {
+        Some(sums) => sums.largest,
+        None => values::largest(&store)?,
+    };
+    let report = MatrixReport {
         transformation: transformation::guess(&sampled, kind),
         slot: slot.clone(),
         layout: store.info().layout,
@@ -202,47 +203,8 @@ fn matrix_report(file: &H5ad, slot: &MatrixSlot) -> Result<MatrixReport> {
         cols: store.cols(),
         kind,
         largest,
-    })
-}
-
-fn values_report(store: &CellStore, totals: &mut Vec<f64>) -> Result<(ValuesReport, u64)> {
-    *totals = vec![0.0; store.cols()];
-    let mut report = ValuesReport::default();
-    let mut sums = Vec::with_capacity(store.rows());
-    let mut genes = Vec::with_capacity(store.rows());
-    let mut seen = vec![false; store.cols()];
-    let mut stored = 0u64;
-    for chunk in store.chunks(store.rows_for_bytes(CHUNK_BYTES)) {
-        let (_, matrix) = chunk?;
-        for (indices, values) in matrix.iter_rows() {
-            sums.push(values.iter().map(|&v| f64::from(v)).sum::<f64>());
-            genes.push(values.len() as f64);
-            stored += values.len() as u64;
-            report.empty_cells += usize::from(values.is_empty());
-            for (&j, &v) in indices.iter().zip(values) {
-                seen[j as usize] = true;
-                totals[j as usize] += f64::from(v);
-                report.not_finite += u64::from(!v.is_finite());
-                report.negative += u64::from(v < 0.0);
-                report.not_counts += u64::from(!is_count(v));
-            }
-        }
-    }
-    let all = (store.rows() as f64 * store.cols() as f64).max(1.0);
-    report.density = stored as f64 / all;
-    report.median_counts = median(sums);
-    report.median_genes = median(genes);
-    report.empty_genes = seen.iter().filter(|s| !**s).count();
-    Ok((report, stored))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    match values.len() {
-        0 => 0.0,
-        n if n % 2 == 1 => values[n / 2],
-        n => (values[n / 2 - 1] + values[n / 2]) / 2.0,
-    }
+    };
+    Ok((report, sums))
 }
 
 fn duplicates(names: &[String]) -> Vec<String> {
@@ -256,158 +218,4 @@ fn duplicates(names: &[String]) -> Vec<String> {
     twice.dedup();
     twice.truncate(20);
     twice
-}
-
-/// Columns of `obs` sorted by what their names say.
-#[derive(Default)]
-struct Groups {
-    batches: Vec<LevelsReport>,
-    donors: Vec<LevelsReport>,
-    labels: Vec<LevelsReport>,
-}
-
-impl Groups {
-    fn of(file: &H5ad) -> Self {
-        let donors = ["donor", "patient", "individual", "subject"];
-        let batches = [
-            "batch", "study", "dataset", "sample", "library", "assay", "platform", "tech",
-        ];
-        let labels = [
-            "cell_type",
-            "celltype",
-            "annotation",
-            "label",
-            "louvain",
-            "leiden",
-            "cluster",
-        ];
-        let mut groups = Self::default();
-        for column in file.obs().columns() {
-            let name = column.to_lowercase();
-            let says = |words: &[&str]| words.iter().any(|w| name.contains(w));
-            let list = if name.contains("ontology") {
-                continue;
-            } else if says(&donors) {
-                &mut groups.donors
-            } else if says(&labels) {
-                &mut groups.labels
-            } else if says(&batches) {
-                &mut groups.batches
-            } else {
-                continue;
-            };
-            if let Some(report) = file
-                .obs_column(column)
-                .ok()
-                .and_then(|c| levels(column, &c))
-            {
-                list.push(report);
-            }
-        }
-        groups
-    }
-}
-
-/// Groups of a column; `None` for numbers and for columns where nearly every cell is its own group.
-fn levels(name: &str, column: &Column) -> Option<LevelsReport> {
-    if matches!(column, Column::Floats(_)) || column.is_empty() {
-        return None;
-    }
-    let missing = (0..column.len())
-        .filter(|&i| column.text(i).is_none())
-        .count();
-    let factor = column
-        .to_factor(&Missing::Level("\u{10ffff}".into()))
-        .ok()?;
-    let mut sizes = vec![0usize; factor.names.len()];
-    for &code in &factor.codes {
-        sizes[code as usize] += 1;
-    }
-    if missing > 0 {
-        sizes.pop();
-    }
-    let smallest = sizes.iter().copied().min()?;
-    (sizes.len() * 2 <= column.len() || sizes.len() == 1).then(|| LevelsReport {
-        column: name.to_owned(),
-        levels: sizes.len(),
-        smallest,
-        missing,
-    })
-}
-
-fn judge(report: &Report, warnings: &mut Vec<String>, problems: &mut Vec<String>) {
-    if report.cells < 2 {
-        problems.push(format!(
-            "{} cell: nothing can be compared or split",
-            report.cells
-        ));
-    }
-    if let Some(values) = &report.values {
-        let counted = report.counts_slot.is_some();
-        if values.not_finite > 0 {
-            problems.push(format!(
-                "{} values are NaN or infinite: replace them before use",
-                values.not_finite
-            ));
-        }
-        if counted && values.not_counts > 0 {
-            problems.push(format!(
-                "{} values are no counts although a sample was ({} negative): the matrix is mixed",
-                values.not_counts, values.negative
-            ));
-        }
-        if values.empty_cells > 0 {
-            warnings.push(format!(
-                "{} cells have no counts: filter them (scanpy.pp.filter_cells)",
-                values.empty_cells
-            ));
-        }
-        if values.empty_genes * 2 > report.genes {
-            warnings.push(format!("{} genes are seen in no cell", values.empty_genes));
-        }
-    }
-    if !report.duplicate_genes.is_empty() {
-        warnings.push(format!(
-            "gene names come more than once ({}): their counts will be summed",
-            report
-                .duplicate_genes
-                .iter()
-                .take(5)
-                .cloned()
-                .collect::<Vec<_>>()
-                .join(", ")
-        ));
-    }
-    match report.gene_ids {
-        IdKind::Number => problems.push(
-            "the genes are numbered, not named: set var_names to symbols or Ensembl ids".into(),
-        ),
-        IdKind::Peak => warnings.push("the features are genomic intervals, not genes".into()),
-        _ => {}
-    }
-    if report.organism == Organism::HumanAndMouse {
-        warnings.push("human and mouse genes side by side: split the file by organism".into());
-    }
-    if report.genes < 1000 {
-        warnings.push(format!(
-            "{} genes only: models trained on whole transcriptomes will see little",
-            report.genes
-        ));
-    }
-    if report.donor_columns.iter().all(|d| d.levels < 2) {
-        warnings.push(
-            "no obs column names two or more donors: held-out donors cannot be formed".into(),
-        );
-    }
-    if report.label_columns.is_empty() {
-        warnings.push("no obs column looks like cell types: name one to evaluate".into());
-    }
-    for column in report.batch_columns.iter().chain(&report.label_columns) {
-        if column.missing > 0 {
-            warnings.push(format!(
-                "obs['{}'] misses {} values: those cells need a level of their own",
-                column.column, column.missing
-            ));
-        }
-    }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::h5ad::MatrixSlot;
+
 /// Anything that can be wrong with the user's data or files.
 ///
 /// Messages are lower case, name the file, the place and the value, and say what to do.
@@ -23,6 +25,18 @@ pub enum DataError {
         path: PathBuf,
         /// What is wrong, where, and what to do.
         message: String,
+    },
+    /// No matrix of the file holds the values that were asked for.
+    #[error("{}: {message}", path.display())]
+    NoCounts {
+        /// The file.
+        path: PathBuf,
+        /// What its matrices hold instead, and what to do.
+        message: String,
+        /// Matrices that were not looked for and hold integers.
+        counts_in: Vec<MatrixSlot>,
+        /// Matrices that hold log-normalised values.
+        logged_in: Vec<MatrixSlot>,
     },
     /// The values are not what the operation needs.
     #[error("{0}")]

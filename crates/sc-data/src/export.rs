@@ -15,8 +15,8 @@ pub trait VectorWriter {
     /// Appends whole rows, row-major.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] when the values make no whole rows or there are more rows than cells;
-    /// [`DataError::Io`] when they cannot be written.
+    /// [`DataError::Invalid`] when the values make no whole rows, there are more rows than cells, or a
+    /// value is NaN or infinite; [`DataError::Io`] when they cannot be written.
     fn push(&mut self, values: &[f32]) -> Result<()>;
 
     /// Completes the file and moves it to its name; before that nothing is seen there.
@@ -36,6 +36,29 @@ impl VectorWriter for crate::h5ad::ObsmWriter {
     }
 }
 
+/// The error for the first of `values`, rows of `dims` that begin with cell `first`, that is NaN or
+/// infinite. A vector that is not finite is no result, and nothing that reads it later would say so.
+pub(crate) fn require_finite(
+    what: &str,
+    values: &[f32],
+    dims: usize,
+    first: usize,
+    cell_name: impl Fn(usize) -> Option<String>,
+) -> Result<()> {
+    let Some(at) = values.iter().position(|v| !v.is_finite()) else {
+        return Ok(());
+    };
+    let dims = dims.max(1);
+    let cell = first + at / dims;
+    let name = cell_name(cell).map_or(String::new(), |n| format!(" ('{n}')"));
+    Err(DataError::invalid(format!(
+        "{what}: cell {cell}{name}, dimension {}: {} is not finite, so nothing was written; look for \
+         extreme values of this cell, and for weights that are not finite",
+        at % dims,
+        values[at]
+    )))
+}
+
 /// Counts rows and refuses what does not fit.
 #[derive(Debug)]
 struct Rows {
@@ -45,7 +68,12 @@ struct Rows {
 }
 
 impl Rows {
-    fn add(&mut self, path: &Path, values: &[f32]) -> Result<usize> {
+    fn add(
+        &mut self,
+        path: &Path,
+        values: &[f32],
+        cell_name: impl Fn(usize) -> Option<String>,
+    ) -> Result<usize> {
         if self.dims == 0 || !values.len().is_multiple_of(self.dims) {
             return Err(DataError::invalid(format!(
                 "{}: {} values make no whole rows of {}",
@@ -54,6 +82,8 @@ impl Rows {
                 self.dims
             )));
         }
+        let what = path.display().to_string();
+        require_finite(&what, values, self.dims, self.done, cell_name)?;
         let rows = values.len() / self.dims;
         self.done += rows;
         if self.done > self.cells {

@@ -1,4 +1,44 @@
-//! Genes and peaks in one table: which is which.
+//! Genes, peaks and other features in one table: which is which, and which are taken.
+
+use std::collections::BTreeMap;
+
+/// What 10x calls transcripts of genes.
+pub(crate) const GENES: &str = "Gene Expression";
+/// What 10x calls stretches of open chromatin.
+pub(crate) const PEAKS: &str = "Peaks";
+
+/// The features of a table that are taken, because others are of another type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Their places in the table, ascending.
+    pub places: Vec<usize>,
+    /// Number of features in the table.
+    pub of: usize,
+    /// How many features of which types are left out.
+    pub left_out: BTreeMap<String, usize>,
+}
+
+impl Kept {
+    /// Chooses by the type of every feature: those of the type `wanted`; else genes and peaks, where
+    /// there are genes. `None` when that is all of them.
+    pub(crate) fn by_type(types: &[String], wanted: Option<&str>) -> Option<Self> {
+        let has_genes = types.iter().any(|t| t == GENES);
+        let takes = |t: &str| match wanted {
+            Some(wanted) => t == wanted,
+            None => !has_genes || t == GENES || t == PEAKS,
+        };
+        let places: Vec<usize> = (0..types.len()).filter(|&k| takes(&types[k])).collect();
+        let mut left_out = BTreeMap::new();
+        for t in types.iter().filter(|t| !takes(t)) {
+            *left_out.entry(t.clone()).or_default() += 1;
+        }
+        (!left_out.is_empty()).then_some(Self {
+            places,
+            of: types.len(),
+            left_out,
+        })
+    }
+}
 
 /// What a feature counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +69,17 @@ pub fn kind(name: &str) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn antibodies_are_no_genes() {
+        let types = [GENES, GENES, "Antibody Capture", PEAKS].map(str::to_owned);
+        let kept = Kept::by_type(&types, None).unwrap();
+        assert_eq!((kept.places, kept.of), (vec![0, 1, 3], 4));
+        assert_eq!(kept.left_out["Antibody Capture"], 1);
+        assert_eq!(Kept::by_type(&types, Some(PEAKS)).unwrap().places, [3]);
+        assert_eq!(Kept::by_type(&types[..2], Some(GENES)), None);
+        assert_eq!(Kept::by_type(&types[2..], None), None);
+    }
 
     #[test]
     fn peaks_are_told_by_their_names() {

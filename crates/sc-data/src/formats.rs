@@ -22,9 +22,10 @@ mod zarr;
 /// Opens a file or folder of any known format.
 ///
 /// Files: AnnData `.h5ad`; MuData `.h5mu`, with `FILE.h5mu/rna` for one modality (else `rna`, `gex` or
-/// the only one); 10x `.h5`, with `FILE.h5/GENOME` for one of several genomes; loom; `matrix.mtx`,
+/// the only one); 10x `.h5`, with `FILE.h5/GENOME` for one of several genomes and `FILE.h5/adt` for
+/// features of another type than genes; loom; `matrix.mtx`,
 /// plain or gzip; `.zarr.zip`. Folders: AnnData-Zarr, and 10x triplets. Two modalities of the same
-/// cells as one: `rna.h5ad+atac.h5ad`, `both.h5mu/rna+atac`.
+/// cells as one: `rna.h5ad+atac.h5ad`, `both.h5mu/rna+atac`, `multiome.h5/gex+peaks`.
 ///
 /// # Errors
 /// [`DataError::Io`] when the system refuses; [`DataError::File`] when the format is unknown, or the file

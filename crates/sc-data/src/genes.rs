@@ -15,19 +15,19 @@ pub use table::{Gene, NameKind, lookup};
 
 /// A gene name as given, with the form it is compared by.
 ///
-/// Ensembl ids lose their version (`ENSG00000141510.12` → `ENSG00000141510`); everything else is kept.
+/// Ensembl ids lose their version and the symbol before them (`TP53_ENSG00000141510.12` →
+/// `ENSG00000141510`); everything else is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GeneId {
     given: String,
-    normal: usize,
 }
 
 impl GeneId {
     /// Takes a name as given.
     pub fn new(given: impl Into<String>) -> Self {
-        let given = given.into();
-        let normal = normal_form(&given).len();
-        Self { given, normal }
+        Self {
+            given: given.into(),
+        }
     }
 
     /// The name as it was given.
@@ -37,22 +37,23 @@ impl GeneId {
 
     /// The form it is compared by.
     pub fn normal(&self) -> &str {
-        &self.given[..self.normal]
+        normal_form(&self.given)
     }
 }
 
-/// A name without the version of an Ensembl id.
+/// A name without the version of an Ensembl id, and without a symbol joined before the id.
 pub fn normal_form(name: &str) -> &str {
-    match name.rsplit_once('.') {
+    // Symbol and id are joined where symbols alone would not be unique.
+    let id = name.rsplit_once('_').map_or(name, |(_, id)| id);
+    let plain = match id.rsplit_once('.') {
         Some((stem, version))
-            if is_ensembl(stem)
-                && !version.is_empty()
-                && version.bytes().all(|b| b.is_ascii_digit()) =>
+            if !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit()) =>
         {
             stem
         }
-        _ => name,
-    }
+        _ => id,
+    };
+    if is_ensembl(plain) { plain } else { name }
 }
 
 /// Whether a name has the form of an Ensembl gene id: `ENS`, a species infix, `G`, 11 digits.

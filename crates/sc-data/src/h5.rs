@@ -281,11 +281,22 @@ pub trait H5Source: Send + Sync {
         "HDF5"
     }
 
+    /// The only type of features (`var['feature_types']`) that is wanted of the file, where it says so;
+    /// else genes and peaks are, and other types only in a file without genes.
+    fn feature_type(&self) -> Option<&str> {
+        None
+    }
+
     /// What `node` names, or `None` when there is nothing.
     ///
     /// # Errors
     /// [`DataError::File`] when the file is damaged.
     fn kind(&self, node: &str) -> Result<Option<NodeKind>>;
+
+    /// Other files that links met so far lead to, which are not followed.
+    fn unfollowed(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Names of the members of a group, in the file's order.
     ///
@@ -357,6 +368,19 @@ pub fn allocation_limit(file_len: u64) -> u64 {
 /// damaged.
 pub fn open(path: &Path) -> Result<Arc<dyn H5Source>> {
     Ok(Arc::new(reader::Reader::open(path)?))
+}
+
+/// What to add to the message that something is not there: it may be in another file.
+pub(crate) fn in_other_files(source: &dyn H5Source) -> String {
+    let files = source.unfollowed();
+    if files.is_empty() {
+        return String::new();
+    }
+    format!(
+        "; links to other files ({}) are not followed, so put everything into one file \
+         (adata.write_h5ad(path))",
+        files.join(", ")
+    )
 }
 
 /// All elements of a one-dimensional numeric dataset.

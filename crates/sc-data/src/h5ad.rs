@@ -7,19 +7,20 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use ndarray::Array2;
-
 use crate::error::{DataError, Result};
+use crate::features::Kept;
 use crate::formats;
-use crate::h5::{Attribute, ElementType, H5Source, NodeKind, text_attribute};
+use crate::h5::{Attribute, ElementType, H5Source, NodeKind, in_other_files, text_attribute};
 
 mod column;
 mod convert;
 mod edit;
+mod embedding;
 mod frame;
 mod matrix;
 mod obs;
 mod obsm;
+mod tree;
 mod write;
 
 pub use column::{Column, Factor, Missing};
@@ -76,7 +77,10 @@ pub struct H5ad {
     source: Arc<dyn H5Source>,
     obs: FrameInfo,
     var: FrameInfo,
+    /// The features that are taken, where some are not.
+    kept: Option<Arc<Kept>>,
     raw_var: Option<FrameInfo>,
+    raw_kept: Option<Arc<Kept>>,
     layers: Vec<String>,
     obsm: Vec<String>,
     has_x: bool,
@@ -132,6 +136,11 @@ impl H5ad {
                 }
             }
         };
+        let kept = kept(&*source, &var)?;
+        let raw_kept = match &raw_var {
+            Some(frame) => self::kept(&*source, frame)?,
+            None => None,
+        };
         let layers = members(&*source, "layers")?;
         let obsm = members(&*source, "obsm")?;
         let has_x = source.kind("X")?.is_some();
@@ -139,7 +148,9 @@ impl H5ad {
             source,
             obs,
             var,
+            kept,
             raw_var,
+            raw_kept,
             layers,
             obsm,
             has_x,
@@ -162,9 +173,21 @@ impl H5ad {
         self.obs.len()
     }
 
-    /// Number of genes of `X` and the layers.
+    /// Number of genes of `X` and the layers, without features of other types.
     pub fn n_vars(&self) -> usize {
-        self.var.len()
+        self.kept(&MatrixSlot::X)
+            .map_or(self.var.len(), |kept| kept.places.len())
+    }
+
+    /// Which features of a matrix are taken as genes; `None` when all are.
+    ///
+    /// A table of several types of features (`var['feature_types']`), as that of a 10x file with
+    /// antibodies, is read as if it held its genes only, and peaks where the file is no 10x one.
+    pub fn kept(&self, slot: &MatrixSlot) -> Option<&Kept> {
+        match slot {
+            MatrixSlot::Raw => self.raw_kept.as_deref(),
+            _ => self.kept.as_deref(),
+        }
     }
 
     /// The columns of `obs`.
@@ -196,7 +219,7 @@ impl H5ad {
     /// # Errors
     /// As [`H5ad::obs_column`].
     pub fn var_column(&self, name: &str) -> Result<Column> {
-        frame::column(&*self.source, &self.var, name)
+        self.gene_column(&MatrixSlot::X, name)
     }
 
     /// One column of the genes of a matrix: of `raw/var` for [`MatrixSlot::Raw`], else of `var`.
@@ -204,7 +227,11 @@ impl H5ad {
     /// # Errors
     /// As [`H5ad::obs_column`].
     pub fn gene_column(&self, slot: &MatrixSlot, name: &str) -> Result<Column> {
-        frame::column(&*self.source, self.gene_frame(slot)?, name)
+        let column = frame::column(&*self.source, self.gene_frame(slot)?, name)?;
+        Ok(match self.kept(slot) {
+            Some(kept) => column.select(&kept.places),
+            None => column,
+        })
     }
 
     /// Names of the cells.
@@ -220,7 +247,7 @@ impl H5ad {
     /// # Errors
     /// [`DataError::File`] when they cannot be read.
     pub fn var_names(&self) -> Result<Vec<String>> {
-        frame::index(&*self.source, &self.var)
+        self.gene_names(&MatrixSlot::X)
     }
 
     /// Names of the genes of `raw/X`.
@@ -236,7 +263,11 @@ impl H5ad {
     /// # Errors
     /// [`DataError::File`] when the slot has no genes or they cannot be read.
     pub fn gene_names(&self, slot: &MatrixSlot) -> Result<Vec<String>> {
-        frame::index(&*self.source, self.gene_frame(slot)?)
+        let names = frame::index(&*self.source, self.gene_frame(slot)?)?;
+        Ok(match self.kept(slot) {
+            Some(kept) => kept.places.iter().map(|&k| names[k].clone()).collect(),
+            None => names,
+        })
     }
 
     /// The columns of the genes of a matrix.
@@ -287,19 +318,20 @@ impl H5ad {
         };
         if self.source.kind(&node)?.is_none() {
             let have: Vec<String> = self.slots().iter().map(ToString::to_string).collect();
+            let elsewhere = in_other_files(&*self.source);
             return Err(DataError::file(
                 self.path(),
                 if have.is_empty() {
-                    format!("has no {slot}, and no other matrix either")
+                    format!("has no {slot}, and no other matrix either{elsewhere}")
                 } else {
-                    format!("has no {slot}; it has {}", have.join(", "))
+                    format!("has no {slot}; it has {}{elsewhere}", have.join(", "))
                 },
             ));
         }
-        let info = matrix::describe(&*self.source, &node)?;
+        let mut info = matrix::describe(&*self.source, &node)?;
         let genes = match slot {
             MatrixSlot::Raw => self.raw_var.as_ref().map_or(info.cols, FrameInfo::len),
-            _ => self.n_vars(),
+            _ => self.var.len(),
         };
         if info.rows != self.n_obs() || info.cols != genes {
             return Err(DataError::file(
@@ -312,57 +344,74 @@ impl H5ad {
                 ),
             ));
         }
+        if let Some(kept) = self.kept(slot) {
+            info.cols = kept.places.len();
+        }
         Ok(info)
     }
+}
 
-    /// An embedding `[n_obs, dims]`.
-    ///
-    /// # Errors
-    /// [`DataError::File`] when there is none of that name, it is not dense, or it cannot be read.
-    pub fn obsm(&self, name: &str) -> Result<Array2<f32>> {
-        let node = format!("obsm/{name}");
-        let fail = |message: String| DataError::file(self.path(), format!("{node}: {message}"));
-        match self.source.kind(&node)? {
-            Some(NodeKind::Dataset) => {}
-            Some(NodeKind::Group) => {
-                return Err(fail("is sparse or a table; a dense array is needed".into()));
-            }
-            None => {
-                return Err(fail(format!(
-                    "not there; obsm has {}",
-                    frame::listing(&self.obsm)
-                )));
-            }
-        }
-        let shape = self.source.info(&node)?.shape;
-        let &[rows, cols] = &shape[..] else {
-            return Err(fail(format!(
-                "expected two dimensions, found shape {shape:?}"
-            )));
-        };
-        if rows != self.n_obs() as u64 {
-            return Err(fail(format!("has {rows} rows for {} cells", self.n_obs())));
-        }
-        let values = self.source.numbers(&node, &[0..rows, 0..cols])?.into_f32();
-        Array2::from_shape_vec((rows as usize, cols as usize), values)
-            .map_err(|e| fail(e.to_string()))
+/// The features of a frame that are taken.
+fn kept(source: &dyn H5Source, frame: &FrameInfo) -> Result<Option<Arc<Kept>>> {
+    const TYPES: &str = "feature_types";
+    if !frame.has(TYPES) {
+        return Ok(None);
     }
+    let types = frame::column(source, frame, TYPES)?;
+    let types: Vec<String> = (0..types.len())
+        .map(|k| types.text(k).unwrap_or_default())
+        .collect();
+    Ok(Kept::by_type(&types, source.feature_type()).map(Arc::new))
 }
 
 fn members(source: &dyn H5Source, group: &str) -> Result<Vec<String>> {
     match source.kind(group)? {
-        Some(NodeKind::Group) => source.children(group),
+        Some(NodeKind::Group) => names_below(source, group),
         // anndata 0.6 stored obsm as one table; its fields cannot be addressed as arrays here.
         _ => Ok(Vec::new()),
     }
+}
+
+/// Names of the members of a group. A slash in a name makes HDF5 nest groups, which are nothing by
+/// themselves: `obs/lineage/fine` is the column `lineage/fine`.
+fn names_below(source: &dyn H5Source, group: &str) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for child in source.children(group)? {
+        let node = format!("{group}/{child}");
+        if is_part_of_a_name(source, &node)? {
+            let below = names_below(source, &node)?;
+            names.extend(below.into_iter().map(|name| format!("{child}/{name}")));
+        } else {
+            names.push(child);
+        }
+    }
+    Ok(names)
+}
+
+fn is_part_of_a_name(source: &dyn H5Source, node: &str) -> Result<bool> {
+    // Legal names hold few slashes; a cycle of links holds endlessly many.
+    let deep = node.matches('/').count() > 8;
+    if deep || node.ends_with("/__categories") || source.kind(node)? != Some(NodeKind::Group) {
+        return Ok(false);
+    }
+    for attribute in ["encoding-type", "h5sparse_format", "_index"] {
+        if source.attribute(node, attribute)?.is_some() {
+            return Ok(false);
+        }
+    }
+    // Groups of other formats, which say nothing of themselves.
+    let own = ["codes", "values", "indptr"];
+    let children = source.children(node)?;
+    Ok(!children.is_empty() && !children.iter().any(|c| own.contains(&c.as_str())))
 }
 
 fn not_anndata(source: &dyn H5Source, needed: &str) -> DataError {
     DataError::file(
         source.path(),
         format!(
-            "has no '{needed}': it is {}, but holds no AnnData",
-            source.format()
+            "has no '{needed}': it is {}, but holds no AnnData{}",
+            source.format(),
+            in_other_files(source)
         ),
     )
 }

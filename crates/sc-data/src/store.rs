@@ -19,10 +19,13 @@ mod csc;
 mod direct;
 mod find;
 mod reader;
+mod values;
 
-pub use find::{CountsPolicy, FoundCounts, ValueKind, find_counts};
-pub(crate) use find::{sample, value_kind};
+pub use find::{CountsPolicy, FoundCounts, find_counts};
+pub(crate) use find::{SAMPLE_ROWS, sample};
 pub use reader::CountsReader;
+pub(crate) use values::Looks;
+pub use values::ValueKind;
 
 /// Elements of a dense matrix read at a time (16 MiB of float32).
 const DENSE_BLOCK: usize = 4 << 20;
@@ -45,6 +48,8 @@ pub struct CellStore {
     direct: Option<Direct>,
     /// A CSC matrix once turned.
     turned: OnceLock<CsrMatrix>,
+    /// For each column as stored, the gene it is, where some are of other features.
+    genes: Option<Vec<Option<u32>>>,
 }
 
 impl CellStore {
@@ -69,7 +74,15 @@ impl CellStore {
             ),
             _ => (Vec::new(), None),
         };
+        let genes = file.kept(&slot).map(|kept| {
+            let mut genes = vec![None; kept.of];
+            for (&place, gene) in kept.places.iter().zip(0..) {
+                genes[place] = Some(gene);
+            }
+            genes
+        });
         Ok(Self {
+            genes,
             file: file.clone(),
             slot,
             info,
@@ -134,6 +147,28 @@ impl CellStore {
 
     /// The same, and what is known of the values.
     fn read_seen(&self, rows: &[usize], out: &mut CsrMatrix) -> Result<Seen> {
+        let seen = self.read_columns(rows, out)?;
+        self.keep_genes(out);
+        Ok(seen)
+    }
+
+    /// Drops features of other types from columns as stored.
+    fn keep_genes(&self, rows: &mut CsrMatrix) {
+        let Some(genes) = &self.genes else { return };
+        let mut kept = CsrMatrix::empty(0, self.info.cols);
+        let mut pairs: (Vec<u32>, Vec<f32>) = Default::default();
+        for (columns, values) in rows.iter_rows() {
+            pairs.0.clear();
+            pairs.1.clear();
+            let each = columns.iter().zip(values);
+            pairs.extend(each.filter_map(|(&c, &v)| Some((genes[c as usize]?, v))));
+            kept.push_row(&pairs.0, &pairs.1);
+        }
+        *rows = kept;
+    }
+
+    /// The rows at `rows` in columns as stored.
+    fn read_columns(&self, rows: &[usize], out: &mut CsrMatrix) -> Result<Seen> {
         if let Some(&bad) = rows.iter().find(|&&r| r >= self.rows()) {
             return Err(DataError::invalid(format!(
                 "{}: {}: there is no cell {bad}, only {} cells",
@@ -154,8 +189,8 @@ impl CellStore {
         let mut sorted = rows.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
-        let mut block = CsrMatrix::empty(0, self.cols());
-        let seen = self.read_seen(&sorted, &mut block)?;
+        let mut block = CsrMatrix::empty(0, self.info.width);
+        let seen = self.read_columns(&sorted, &mut block)?;
         // Every row asked for is in `sorted`, so the search finds it.
         let order: Vec<usize> = rows
             .iter()
@@ -167,7 +202,7 @@ impl CellStore {
 
     /// Rows in ascending order, reading over short gaps.
     fn read_sorted(&self, sorted: &[usize]) -> Result<CsrMatrix> {
-        let mut block = CsrMatrix::empty(0, self.cols());
+        let mut block = CsrMatrix::empty(0, self.info.width);
         let mut at = 0;
         while at < sorted.len() {
             let mut end = at + 1;
@@ -175,7 +210,7 @@ impl CellStore {
                 end += 1;
             }
             let (first, last) = (sorted[at], sorted[end - 1]);
-            let span = self.read_range(first..last + 1)?;
+            let span = self.columns(first..last + 1)?;
             if span.rows() == end - at {
                 block.append(&span)?;
             } else {
@@ -207,7 +242,7 @@ impl CellStore {
         let counts = sorted
             .iter()
             .map(|&r| (self.indptr[r + 1] - self.indptr[r]) as usize);
-        let (indices, values) = out.reshape(self.cols(), counts);
+        let (indices, values) = out.reshape(self.info.width, counts);
         let seen = direct.read(&ranges, indices, values)?;
         assemble::tidy(self, |k| sorted[k], out, seen)
     }
@@ -227,10 +262,17 @@ impl CellStore {
                 self.rows()
             )));
         }
+        let mut out = self.columns(rows)?;
+        self.keep_genes(&mut out);
+        Ok(out)
+    }
+
+    /// A run of rows in columns as stored.
+    fn columns(&self, rows: Range<usize>) -> Result<CsrMatrix> {
         match self.info.layout {
             Layout::Csr => match &self.direct {
                 Some(direct) => {
-                    let mut out = CsrMatrix::empty(0, self.cols());
+                    let mut out = CsrMatrix::empty(0, self.info.width);
                     self.read_directly(direct, &rows.collect::<Vec<_>>(), &mut out)?;
                     Ok(out)
                 }
@@ -279,7 +321,7 @@ impl CellStore {
     fn gap(&self, from: usize, to: usize) -> u64 {
         match self.info.layout {
             Layout::Csr => self.indptr[to] - self.indptr[from],
-            Layout::Dense => (to - from) as u64 * self.cols() as u64,
+            Layout::Dense => (to - from) as u64 * self.info.width as u64,
             Layout::Csc => 0,
         }
     }
@@ -304,14 +346,14 @@ impl CellStore {
             .iter()
             .map(|&p| (p - base) as usize)
             .collect();
-        let mut out = CsrMatrix::from_clean(self.cols(), indptr, indices, values);
+        let mut out = CsrMatrix::from_clean(self.info.width, indptr, indices, values);
         let seen = Seen::of(out.values());
         assemble::tidy(self, |k| rows.start + k, &mut out, seen)?;
         Ok(out)
     }
 
     fn read_dense(&self, rows: Range<usize>) -> Result<CsrMatrix> {
-        let cols = self.cols();
+        let cols = self.info.width;
         let mut out = CsrMatrix::empty(0, cols);
         if cols == 0 {
             return Ok(CsrMatrix::empty(rows.len(), 0));

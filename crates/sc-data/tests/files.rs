@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use ndarray::Array2;
 use proptest::prelude::*;
 use sc_data::doctor::examine;
-use sc_data::h5ad::{NewFrame, ObsmWriter, WriteTarget, write_h5ad, write_obsm};
+use sc_data::h5ad::{H5adWriter, NewFrame, ObsmWriter, WriteTarget, write_h5ad, write_obsm};
 use sc_data::simulate::{SimConfig, simulate, simulate_to_file};
-use sc_data::store::{CellStore, CountsPolicy, CountsReader, find_counts};
-use sc_data::{Column, CsrMatrix, H5ad, MatrixSlot, Missing};
+use sc_data::store::{CellStore, CountsPolicy, CountsReader, ValueKind, find_counts};
+use sc_data::{Column, CsrMatrix, DataError, H5ad, MatrixSlot, Missing};
 
 fn shared(what: &str) -> Option<PathBuf> {
     let folder = std::env::var("SCFM_SHARED")
@@ -280,20 +280,91 @@ fn values_that_are_no_counts_are_named() {
     );
 }
 
+fn logged(dense: &[f32]) -> Vec<f32> {
+    dense.iter().map(|v| (v * 1.7).ln_1p()).collect()
+}
+
+/// Two matrices of the same cells and two genes: `X` and a layer.
+fn two_matrices(path: &Path, layer: &str, values: &[f32], x: &[f32]) {
+    let [x, values] = [x, values].map(|v| CsrMatrix::from_dense(2, v));
+    let names = |what: &str, n: usize| frame(numbered(what, n));
+    let mut writer = H5adWriter::create(path, &names("c", x.rows()), &names("GENE", 2)).unwrap();
+    writer.push(&x).unwrap();
+    writer.layer(layer, &values).unwrap();
+    writer.finish().unwrap();
+}
+
+#[test]
+fn every_matrix_is_tried_and_one_that_would_do_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5ad");
+    let counts: Vec<f32> = (0..60).map(|k| ((k * 7) % 5) as f32).collect();
+    let centred: Vec<f32> = counts.iter().map(|c| c - 1.5).collect();
+    let layer = MatrixSlot::Layer("raw_counts".into());
+    two_matrices(&path, "raw_counts", &counts, &centred);
+    let file = H5ad::open(&path).unwrap();
+    for policy in [CountsPolicy::RequireCounts, CountsPolicy::AssumeNormalized] {
+        let error = find_counts(&file, &policy).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("layers/raw_counts holds integers"), "{text}");
+        let DataError::NoCounts { counts_in, .. } = error else {
+            panic!("{text}");
+        };
+        assert_eq!(counts_in, std::slice::from_ref(&layer));
+    }
+    // Log-normalised values beside z-scores, as a tutorial leaves them.
+    let layer = MatrixSlot::Layer("counts".into());
+    two_matrices(&path, "counts", &logged(&counts), &centred);
+    let file = H5ad::open(&path).unwrap();
+    let found = find_counts(&file, &CountsPolicy::AssumeNormalized).unwrap();
+    assert_eq!((&found.slot, found.kind), (&layer, ValueKind::Log1p));
+    assert!(find_counts(&file, &CountsPolicy::NamedNormalized("X".into())).is_err());
+    let named = CountsPolicy::NamedNormalized("layers/counts".into());
+    assert_eq!(find_counts(&file, &named).unwrap().slot, layer);
+}
+
+#[test]
+fn values_that_were_never_logged_are_not_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5ad");
+    let counts: Vec<f32> = (0..60).map(|k| ((k * 7) % 5) as f32).collect();
+    let refuse = |f: &dyn Fn(f32) -> f32, words: &str| {
+        let values: Vec<f32> = counts.iter().map(|c| f(*c)).collect();
+        write(&path, &CsrMatrix::from_dense(2, &values));
+        let file = H5ad::open(&path).unwrap();
+        let error = find_counts(&file, &CountsPolicy::AssumeNormalized);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    };
+    refuse(&|c| c * 0.93, "scaled or corrected counts, never logged");
+    refuse(
+        &|c| c * 25_000.5,
+        "scaled or corrected counts, never logged",
+    );
+    refuse(&|c| c + 1e-4, "round them to integers");
+    // The first cells were logged, a later one was not.
+    let mut values = logged(&vec![1.0; 6000 * 2]);
+    values[2 * 5999 - 7] = 480.5;
+    write(&path, &CsrMatrix::from_dense(2, &values));
+    let reader = CountsReader::new(CellStore::open(&path, MatrixSlot::X).unwrap());
+    let error = reader.read_normalized(&[5995]).unwrap_err().to_string();
+    assert!(error.contains("480.5 cannot be ln(1 + x)"), "{error}");
+}
+
 #[test]
 fn normalised_values_are_refused_with_the_way_out() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5ad");
     write(&path, &CsrMatrix::from_dense(2, &[0.5, 1.5, 2.25, 0.0]));
     let file = H5ad::open(&path).unwrap();
-    let error = find_counts(&file, &CountsPolicy::RequireCounts)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("largest 2.25") && error.contains("--assume-normalized"),
-        "{error}"
-    );
-    assert!(find_counts(&file, &CountsPolicy::AssumeNormalized).is_ok());
+    let error = find_counts(&file, &CountsPolicy::RequireCounts).unwrap_err();
+    assert!(error.to_string().contains("largest 2.25"), "{error}");
+    let DataError::NoCounts { logged_in, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(logged_in, [MatrixSlot::X]);
+    let found = find_counts(&file, &CountsPolicy::AssumeNormalized).unwrap();
+    assert_eq!((found.slot, found.kind), (MatrixSlot::X, ValueKind::Log1p));
     assert_eq!(examine(&path).unwrap().counts_slot, None);
 }
 
@@ -524,7 +595,11 @@ fn columns_are_added_to_obs_and_nothing_else_changes() {
     let rows = std::iter::once(Ok(CsrMatrix::from_dense(1, &[1.0, 0.0, 2.0])));
     sc_data::h5ad::write_h5ad(&plain, &obs, &var, rows, &[]).unwrap();
     let columns = [
-        ("score".to_owned(), Column::Floats(vec![0.5, f64::NAN, 2.0])),
+        ("score".to_owned(), Column::Floats(vec![0.5, 1.0, 2.0])),
+        (
+            "rank".to_owned(),
+            Column::Ints(vec![Some(3), None, Some(1)]),
+        ),
         ("batch".to_owned(), Column::from_strings(["x", "x", "y"])),
         (
             "label".to_owned(),
@@ -533,7 +608,7 @@ fn columns_are_added_to_obs_and_nothing_else_changes() {
     ];
     write_obs(&plain, &WriteTarget::InPlace, &columns).unwrap();
     let file = H5ad::open(&plain).unwrap();
-    assert_eq!(file.obs().columns(), ["batch", "score", "label"]);
+    assert_eq!(file.obs().columns(), ["batch", "score", "rank", "label"]);
     assert_eq!(
         file.obs_column("batch").unwrap().text(2).as_deref(),
         Some("y")
@@ -554,6 +629,10 @@ fn columns_are_added_to_obs_and_nothing_else_changes() {
         )
         .is_err()
     );
+    let damaged = [("score".to_owned(), Column::Floats(vec![0.5, f64::NAN, 2.0]))];
+    let error = write_obs(&plain, &WriteTarget::InPlace, &damaged).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("obs['score']: cell 1: NaN"), "{error}");
     assert_eq!(std::fs::read(&plain).unwrap(), before);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }

@@ -217,7 +217,7 @@ fn two_files_of_the_same_cells_are_one() {
     assert!(error.contains("1 of the 3 cells"), "{error}");
     // What is written as one file reads the same.
     let joint = folder.path().join("joint.h5ad");
-    sc_data::h5ad::to_h5ad(&file, &MatrixSlot::X, &joint, |_| {}).unwrap();
+    sc_data::h5ad::to_h5ad(&file, &joint, |_, _| {}).unwrap();
     let joint = H5ad::open(&joint).unwrap();
     let again = CellStore::of(&joint, MatrixSlot::X).unwrap();
     assert_eq!(again.read_rows(&[1, 0]).unwrap().to_dense(), read);

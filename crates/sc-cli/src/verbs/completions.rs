@@ -2,14 +2,12 @@
 
 use crate::args::{Args, Completions};
 use crate::error::Result;
+use crate::printing;
 use clap::CommandFactory;
 
 pub(crate) fn run(args: &Completions) -> Result<()> {
-    clap_complete::generate(
-        args.shell,
-        &mut Args::command(),
-        "scfm",
-        &mut std::io::stdout(),
-    );
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Args::command(), "scfm", &mut script);
+    printing::bytes(&script);
     Ok(())
 }

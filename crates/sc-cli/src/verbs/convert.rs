@@ -3,19 +3,28 @@
 mod weights;
 
 use crate::args::{Convert, ConvertTo};
-use crate::error::{Result, at};
+use crate::error::{Result, at, message};
+use crate::outputs::check_ending;
 use crate::packing;
-use crate::progress::Cells;
+use crate::progress::Parts;
 use crate::source::Source;
 use sc_data::atomic::hash_file;
 use sc_data::formats::file_of;
-use sc_data::h5ad::to_h5ad;
+use sc_data::h5ad::{H5ad, to_h5ad};
 
 pub(crate) fn run(args: &Convert) -> Result<()> {
-    let source = || Source::open(&args.input.file, &args.input.from);
+    let input = args.input.file.as_path();
     match args.to {
-        Some(ConvertTo::Store) => store(&source()?, args),
-        Some(ConvertTo::H5ad) => h5ad(&source()?, args),
+        Some(ConvertTo::Store) => {
+            check_ending(&args.output, &[".rows"])?;
+            args.replace.check(&args.output, &[input])?;
+            store(&Source::open(input, &args.input.from)?, args)
+        }
+        Some(ConvertTo::H5ad) => {
+            check_ending(&args.output, &[".h5ad"])?;
+            args.replace.check(&args.output, &[input])?;
+            h5ad(args)
+        }
         Some(ConvertTo::Model) | None => weights::convert(args),
     }
 }
@@ -40,20 +49,28 @@ fn store(source: &Source, args: &Convert) -> Result<()> {
     Ok(())
 }
 
-fn h5ad(source: &Source, args: &Convert) -> Result<()> {
-    let bar = Cells::new(source.cells(), "converting");
-    let mut shown = 0;
-    let done = to_h5ad(source.file(), source.slot(), &args.output, |cells| {
-        bar.add(cells - shown);
-        shown = cells;
-    });
+/// Everything of the file, whatever its matrices hold: converting judges nothing.
+fn h5ad(args: &Convert) -> Result<()> {
+    let from = &args.input.from;
+    if from.counts.is_some() || from.assume_normalized {
+        return Err(message(
+            "--counts and --assume-normalized choose a matrix, and --to h5ad keeps all of them; leave \
+             them out",
+        ));
+    }
+    let file = H5ad::open(&args.input.file)?;
+    let bar = Parts::new("converting");
+    let done = to_h5ad(&file, &args.output, |done, of| bar.show(done, of));
     bar.finish();
-    done?;
+    for what in done? {
+        eprintln!("scfm: left out: {what}");
+    }
+    let matrices: Vec<String> = file.slots().iter().map(ToString::to_string).collect();
     println!(
-        "{} cells x {} genes, counts from {}",
-        source.cells(),
-        source.genes.len(),
-        source.slot()
+        "{} cells x {} genes; matrices: {}",
+        file.n_obs(),
+        file.n_vars(),
+        matrices.join(", ")
     );
     Ok(())
 }

@@ -135,10 +135,10 @@ fn print(report: &Report, covered: &[Coverage], presets: &[Preset]) -> Result<()
     if let Some(v) = &report.values {
         line("density", format!("{:.2} %", 100.0 * v.density));
         line(
-            "a cell",
+            "per cell",
             format!(
-                "{} counts, {} genes (medians)",
-                v.median_counts, v.median_genes
+                "{} counts, {} genes (medians); largest {}",
+                v.median_counts, v.median_genes, v.largest
             ),
         );
         line(
@@ -158,6 +158,9 @@ fn print(report: &Report, covered: &[Coverage], presets: &[Preset]) -> Result<()
         line(name, levels(columns));
     }
     line("embeddings", or_none(report.embeddings.join(", ")));
+    if !report.other_obsm.is_empty() {
+        line("other in obsm", report.other_obsm.join(", "));
+    }
     line(
         "memory",
         format!(
@@ -206,10 +209,45 @@ fn print(report: &Report, covered: &[Coverage], presets: &[Preset]) -> Result<()
     for p in &report.problems {
         line("PROBLEM", p.clone());
     }
-    if report.problems.is_empty() {
-        line("verdict", "ready for training and evaluation".into());
+    if let Some(slot) = report.counts_in.first() {
+        line("way out", format!("--counts {slot}"));
+    } else if let Some(slot) = report.logged_in.first() {
+        let flag = "--assume-normalized";
+        line(
+            "way out",
+            format!("{flag}, if {slot} is ln(1 + scaled counts)"),
+        );
     }
+    line("verdict", verdict(report));
     Ok(())
+}
+
+/// What the file can be used for, and how an evaluation names its columns.
+fn verdict(report: &Report) -> String {
+    if !report.problems.is_empty() {
+        return "not ready: see each PROBLEM above".into();
+    }
+    if !report.lacks.is_empty() {
+        return format!(
+            "ready for training; an evaluation lacks {}",
+            report.lacks.join("; ")
+        );
+    }
+    let chosen = |columns: &[LevelsReport], usual: &str| {
+        let several = columns.iter().filter(|c| c.levels > 1);
+        let names: Vec<&str> = several.map(|c| c.column.as_str()).collect();
+        let named = names.iter().find(|n| **n == usual).or(names.first());
+        match named {
+            Some(name) if name.contains(' ') => format!("'{name}'"),
+            name => name.map_or("none", |n| *n).to_owned(),
+        }
+    };
+    format!(
+        "ready for training, and for evaluation with --label {} --batch {} --donor {}",
+        chosen(&report.label_columns, "cell_type"),
+        chosen(&report.batch_columns, "batch"),
+        chosen(&report.donor_columns, "donor_id")
+    )
 }
 
 fn levels(columns: &[LevelsReport]) -> String {

@@ -1,13 +1,15 @@
 //! `scfm embed`.
 
-use crate::applied::{Applied, Matching};
+use crate::applied::{Applied, Matching, failed};
 use crate::args::Embed;
 use crate::error::{Result, at, message};
+use crate::outputs::{check_ending, with_json};
 use crate::progress::Cells;
 use crate::source::Source;
+use sc_data::atomic::Unfinished;
 use sc_data::export::{NpyWriter, ParquetWriter, VectorWriter};
 use sc_data::genes::Across;
-use sc_data::h5ad::{ObsmWriter, WriteTarget, to_h5ad};
+use sc_data::h5ad::{H5ad, ObsmWriter, WriteTarget, to_h5ad};
 use sc_train::TrainError;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
@@ -17,6 +19,7 @@ use std::path::Path;
 const ROWS: usize = 4096;
 
 pub(crate) fn run(args: &Embed) -> Result<()> {
+    may_write(args)?;
     let device = sc_models::device::open(&args.device)?;
     let how = Matching {
         across: if args.orthologs {
@@ -34,12 +37,14 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
         task,
         source,
         corpus,
+        unknown_batches,
     } = applied;
     let architecture = &model.config.spec.architecture;
     let key = args
         .key
         .clone()
         .unwrap_or_else(|| format!("X_{architecture}"));
+    may_replace(args, source.file(), &key)?;
     if args.dry_run {
         println!("model   {architecture} ({} dimensions)", task.dims());
         println!(
@@ -61,12 +66,44 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
         bar.add(rows.len());
         spool
             .put(rows, values)
-            .map_err(|e| TrainError::Config(format!("temporary file: {e}")))
+            .map_err(|e| TrainError::Config(spool_failed(&e)))
     });
     bar.finish();
-    embedded?;
+    embedded.map_err(|e| failed(e, &unknown_batches, &model.config.batches))?;
     spool.drain(source.cells(), |values| Ok(writer.push(values)?))?;
     Ok(writer.finish()?)
+}
+
+/// Refuses an output of another format, over an input, or over something that is there.
+fn may_write(args: &Embed) -> Result<()> {
+    let Some(output) = &args.output else {
+        return Ok(());
+    };
+    check_ending(output, &[".h5ad", ".npy", ".parquet"])?;
+    let inputs = [args.input.file.as_path(), args.model.as_path()];
+    let beside = output
+        .extension()
+        .filter(|e| e.eq_ignore_ascii_case("npy"))
+        .map(|_| with_json(output));
+    for output in [Some(output), beside.as_ref()].into_iter().flatten() {
+        args.replace.check(output, &inputs)?;
+    }
+    Ok(())
+}
+
+/// Refuses to replace an embedding of the file itself unasked.
+fn may_replace(args: &Embed, file: &H5ad, key: &str) -> Result<()> {
+    let there = file.obsm_keys().iter().any(|k| k == key);
+    if args.in_place && there && !args.replace.allowed() {
+        return Err(at(
+            file.path(),
+            format!(
+                "obsm['{key}'] is there already; choose another name with --key, or pass --force to \
+                 replace it"
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// What the name of the output asks for: a table, an array, or a copy of the file.
@@ -112,7 +149,10 @@ fn writer(
                 .suffix(".h5ad")
                 .tempfile_in(folder.unwrap_or(Path::new(".")))
                 .map_err(|e| at(output, e))?;
-            to_h5ad(file, source.slot(), plain.path(), |_| {})?;
+            let _listed = Unfinished::at(plain.path());
+            for what in to_h5ad(file, plain.path(), |_, _| {})? {
+                eprintln!("scfm: left out: {what}");
+            }
             let target = WriteTarget::Copy(output.clone());
             Box::new(ObsmWriter::create(
                 plain.path(),
@@ -130,6 +170,14 @@ fn writer(
 struct Spool {
     file: File,
     dims: usize,
+}
+
+fn spool_failed(error: &std::io::Error) -> String {
+    format!(
+        "{}: the temporary file for the embedding: {error}; make room there, or name another folder in \
+         TMPDIR",
+        std::env::temp_dir().display()
+    )
 }
 
 impl Spool {
@@ -157,7 +205,7 @@ impl Spool {
             let mut bytes = vec![0; count * self.dims * 4];
             reader
                 .read_exact(&mut bytes)
-                .map_err(|e| message(format!("temporary file: {e}")))?;
+                .map_err(|e| message(spool_failed(&e)))?;
             let values: Vec<f32> = bytes
                 .as_chunks::<4>()
                 .0

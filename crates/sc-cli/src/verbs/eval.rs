@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
     let bench = Bench::new(&study, options, Picture::Umap(MAP_CELLS))?;
     let mut results = Vec::new();
     for key in embeddings(args, &study)? {
-        let embedding = study.source.file().obsm(&key)?;
+        let embedding = study.source.file().embedding(&key)?;
         let who = who(
             &key,
             Family::Model,
@@ -70,9 +70,11 @@ fn embeddings(args: &Eval, study: &Study) -> Result<Vec<String>> {
     if args.obsm.is_empty() {
         let mut found = Vec::new();
         for key in keys.iter().filter(|k| k.starts_with("X_")) {
-            // Pictures are not embeddings.
-            if study.source.file().obsm(key)?.ncols() > 2 {
-                found.push(key.clone());
+            match study.source.file().embedding(key) {
+                // Pictures are not embeddings.
+                Ok(values) if values.ncols() > 2 => found.push(key.clone()),
+                Ok(_) => {}
+                Err(e) => eprintln!("scfm: left out: {e}"),
             }
         }
         return Ok(found);

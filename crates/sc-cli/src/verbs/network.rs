@@ -5,6 +5,7 @@ mod known;
 use crate::applied::{Applied, Matching};
 use crate::args::{Heads, Network};
 use crate::error::{Result, at};
+use crate::outputs::{check_ending, with_json};
 use known::Known;
 use sc_data::DataError;
 use sc_data::atomic::{write_atomic, write_bytes_atomic};
@@ -12,12 +13,23 @@ use sc_data::genes::Across;
 use sc_models::scprint::network::{Network as Weights, Scores};
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A network, and what its rows begin with: its head as `layer.head`, both counted from 0, or nothing.
 type Named = (String, Weights);
 
 pub(crate) fn run(args: &Network) -> Result<()> {
+    check_ending(&args.output, &[".tsv"])?;
+    let inputs = [
+        Some(&args.input.file),
+        Some(&args.model),
+        args.known.as_ref(),
+    ];
+    let inputs: Vec<&Path> = inputs.into_iter().flatten().map(PathBuf::as_path).collect();
+    let beside = with_json(&args.output);
+    for output in [&args.output, &beside] {
+        args.replace.check(output, &inputs)?;
+    }
     let device = sc_models::device::open(&args.device)?;
     // Read before any work is done.
     let known = args.known.as_deref().map(Known::read).transpose()?;
@@ -74,10 +86,8 @@ pub(crate) fn run(args: &Network) -> Result<()> {
         let written = table(file, columns, networks, &genes, args.top);
         written.map_err(|e| DataError::io(&args.output, e))
     })?;
-    let mut beside = args.output.clone().into_os_string();
-    beside.push(".json");
     let json = serde_json::to_vec_pretty(&provenance)?;
-    Ok(write_bytes_atomic(&PathBuf::from(beside), &json)?)
+    Ok(write_bytes_atomic(&beside, &json)?)
 }
 
 /// Edges, the strongest of every gene first; an edge of a gene to itself is none.
@@ -96,6 +106,13 @@ fn table(
         for (i, row) in rows.enumerate() {
             let mut order: Vec<usize> = (0..row.len()).filter(|&j| j != i).collect();
             order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+            if let Some(j) = row.iter().position(|w| !w.is_finite()) {
+                return Err(std::io::Error::other(format!(
+                    "{head}{} to {}: {} is not finite, so nothing was written; look for weights that \
+                     are not finite",
+                    genes[i], genes[j], row[j]
+                )));
+            }
             for j in order.into_iter().take(kept) {
                 writeln!(out, "{head}{}\t{}\t{}", genes[i], genes[j], row[j])?;
             }

@@ -65,6 +65,7 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
         eprintln!("{}: {same}", plan.config.spec.architecture);
     }
     std::fs::create_dir_all(&args.output).map_err(|e| at(&args.output, e))?;
+    let _lock = sc_data::atomic::lock_folder(&args.output)?;
     let hash = one_hash(&hashes);
     let config = serde_json::to_value(&plan.config)?;
     let manifest = Manifest::new(&hash, config, args.seed, &args.device);

@@ -1,7 +1,8 @@
 //! `scfm report`.
 
 use crate::args::Report;
-use crate::error::{Result, at, message};
+use crate::error::{Result, at, json, message};
+use crate::outputs::check_ending;
 use sc_data::atomic::write_bytes_atomic;
 use sc_eval::report::{Context, render};
 use sc_eval::results::RunResult;
@@ -12,6 +13,9 @@ pub(crate) fn run(args: &Report) -> Result<()> {
     for path in &args.results {
         collect(path, &mut files)?;
     }
+    check_ending(&args.output, &[".html", ".htm"])?;
+    let inputs: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    args.replace.check(&args.output, &inputs)?;
     let results = files.iter().map(|f| read(f)).collect::<Result<Vec<_>>>()?;
     write(&args.output, &args.title, &results)
 }
@@ -63,6 +67,5 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 
 fn read(path: &Path) -> Result<RunResult> {
     let text = std::fs::read_to_string(path).map_err(|e| at(path, e))?;
-    serde_json::from_str(&text)
-        .map_err(|e| message(format!("{}: not a result of scfm: {e}", path.display())))
+    json(path, &text).map_err(|e| message(format!("{e} (not a result of scfm)")))
 }

@@ -108,6 +108,7 @@ pub(crate) fn run(args: &Run) -> Result<()> {
         ));
     }
     std::fs::create_dir_all(&args.out).map_err(|e| at(&args.out, e))?;
+    let _lock = sc_data::atomic::lock_folder(&args.out)?;
     let input = Input {
         file: config.data.path.clone(),
         from: CountsFrom {

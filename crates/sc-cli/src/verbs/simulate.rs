@@ -2,11 +2,16 @@
 
 use crate::args::Simulate;
 use crate::error::Result;
+use crate::outputs::check_ending;
 use crate::progress::Cells;
 use crate::settings;
 use sc_data::simulate::{SimConfig, simulate_to_file};
+use std::path::{Path, PathBuf};
 
 pub(crate) fn run(args: &Simulate) -> Result<()> {
+    check_ending(&args.output, &[".h5ad"])?;
+    let config: Vec<&Path> = args.config.iter().map(PathBuf::as_path).collect();
+    args.replace.check(&args.output, &config)?;
     let table = settings::read(args.config.as_deref(), &args.sets)?;
     let mut config: SimConfig = settings::parse(table, "simulation")?;
     config.cells = args.cells.unwrap_or(config.cells);

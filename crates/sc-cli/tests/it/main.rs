@@ -3,8 +3,10 @@
 mod common;
 mod network;
 mod objectives;
+mod outputs;
 mod packing;
 mod refusals;
 mod resume;
+mod values;
 mod verbs;
 mod weights;

@@ -43,8 +43,9 @@ pub fn coverage(report: &Report, model: &str, vocabulary: &Vocabulary) -> Result
         Ok(found) => {
             out.matched = found.matched;
             out.found = found.found;
-            let total: f64 = report.gene_totals.iter().sum();
-            let kept = found.map.iter().zip(&report.gene_totals);
+            let totals = report.values.as_ref().map_or(&[][..], |v| &v.gene_totals);
+            let total: f64 = totals.iter().sum();
+            let kept = found.map.iter().zip(totals);
             let kept: f64 = kept.filter(|(to, _)| to.is_some()).map(|(_, t)| t).sum();
             out.counts = if total > 0.0 { kept / total } else { 0.0 };
             out.problem = found.require(0.5).err().map(|e| e.to_string());

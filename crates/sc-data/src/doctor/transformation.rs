@@ -15,7 +15,7 @@ pub(super) fn guess(sample: &CsrMatrix, kind: ValueKind) -> Option<String> {
         ValueKind::Scaled => {
             common_sum(sample, |v| v).map(|s| format!("scaled to {s} a cell, no logarithm"))
         }
-        ValueKind::Log1p => {
+        ValueKind::Log1p | ValueKind::OtherLog => {
             type Back = fn(f64) -> f64;
             let bases: [(&str, Back); 3] = [
                 ("ln", f64::exp),

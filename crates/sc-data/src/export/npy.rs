@@ -52,7 +52,7 @@ impl NpyWriter {
 
 impl VectorWriter for NpyWriter {
     fn push(&mut self, values: &[f32]) -> Result<()> {
-        self.rows.add(&self.path, values)?;
+        self.rows.add(&self.path, values, |_| None)?;
         for value in values {
             let written = self.file.write_all(&value.to_le_bytes());
             written.map_err(|e| DataError::io(&self.path, e))?;
@@ -102,5 +102,9 @@ mod tests {
         );
         let mut long = Box::new(open());
         assert!(long.push(&[0.0; 9]).is_err());
+        let mut damaged = Box::new(open());
+        damaged.push(&[0.0; 3]).unwrap();
+        let error = damaged.push(&[0.0, f32::NAN, 0.0]).unwrap_err().to_string();
+        assert!(error.contains("cell 1, dimension 1: NaN"), "{error}");
     }
 }

@@ -111,7 +111,8 @@ impl ParquetWriter {
 
 impl VectorWriter for ParquetWriter {
     fn push(&mut self, values: &[f32]) -> Result<()> {
-        self.rows.add(&self.path, values)?;
+        let name = |cell: usize| self.cells.get(cell).cloned();
+        self.rows.add(&self.path, values, name)?;
         self.pending.extend_from_slice(values);
         if self.pending.len() >= GROUP * self.rows.dims {
             self.flush()?;

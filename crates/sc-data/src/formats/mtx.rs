@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::view::View;
 use crate::error::{DataError, Result};
+use crate::features::GENES;
 use crate::gzip;
 use crate::h5::{H5Source, Numbers};
 
@@ -67,7 +68,7 @@ pub(super) fn open(path: &Path) -> Result<Arc<dyn H5Source>> {
     let (indptr, indices, data) = rows(&entries, cells.len(), turned);
     view.hold("X/indptr", Numbers::I64(indptr));
     view.hold("X/indices", Numbers::U32(indices));
-    view.hold("X/data", Numbers::F32(data));
+    view.hold("X/data", data);
     view.frame("obs", cells);
     let column =
         |k: usize| -> Option<Vec<String>> { features.iter().map(|f| f.get(k).cloned()).collect() };
@@ -77,6 +78,9 @@ pub(super) fn open(path: &Path) -> Result<Arc<dyn H5Source>> {
         view.texts("var/gene_ids", ids);
     }
     if let Some(kinds) = kinds {
+        if kinds.iter().any(|k| k == GENES) {
+            view.want(GENES);
+        }
         view.texts("var/feature_types", kinds);
     }
     Ok(Arc::new(view))
@@ -126,7 +130,7 @@ fn first(fields: Vec<String>) -> String {
 struct Triplets {
     shape: [usize; 2],
     /// Row, column (from 0) and value.
-    entries: Vec<(u32, u32, f32)>,
+    entries: Vec<(u32, u32, f64)>,
 }
 
 fn parse(path: &Path) -> Result<Triplets> {
@@ -228,9 +232,10 @@ fn parse(path: &Path) -> Result<Triplets> {
     })
 }
 
-/// Entries by cell; `turned` when the matrix has cells as rows.
-fn rows(entries: &[(u32, u32, f32)], cells: usize, turned: bool) -> (Vec<i64>, Vec<u32>, Vec<f32>) {
-    let place = |e: &(u32, u32, f32)| if turned { (e.0, e.1) } else { (e.1, e.0) };
+/// Entries by cell; `turned` when the matrix has cells as rows. Values are kept in single precision
+/// where that changes no integer.
+fn rows(entries: &[(u32, u32, f64)], cells: usize, turned: bool) -> (Vec<i64>, Vec<u32>, Numbers) {
+    let place = |e: &(u32, u32, f64)| if turned { (e.0, e.1) } else { (e.1, e.0) };
     let mut indptr = vec![0i64; cells + 1];
     for entry in entries {
         indptr[place(entry).0 as usize + 1] += 1;
@@ -246,5 +251,10 @@ fn rows(entries: &[(u32, u32, f32)], cells: usize, turned: bool) -> (Vec<i64>, V
         (indices[at], data[at]) = (gene, entry.2);
         next[cell as usize] += 1;
     }
+    let is_exact = |v: &f64| v.fract() != 0.0 || f64::from(*v as f32) == *v;
+    let data = match data.iter().all(is_exact) {
+        true => Numbers::F32(data.into_iter().map(|v| v as f32).collect()),
+        false => Numbers::F64(data),
+    };
     (indptr, indices, data)
 }

@@ -1,12 +1,15 @@
 //! 10x Genomics `.h5`: Cell Ranger 1/2 (a group a genome), 3 and later, and Space Ranger's probes.
 //!
 //! The matrix is stored by barcode, so its arrays are those of a CSR matrix `[cells, features]` as
-//! they lie. Features of every type are kept; `var['feature_types']` tells them apart.
+//! they lie. Of features of several types, genes are taken; `FILE.h5/adt` takes antibodies,
+//! `FILE.h5/gex+peaks` genes and peaks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::view::View;
 use crate::error::{DataError, Result};
+use crate::features::{GENES, PEAKS};
 use crate::h5::{H5Source, NodeKind};
 
 /// The file as AnnData, or `None` when it is none of 10x's.
@@ -15,10 +18,7 @@ pub(super) fn open(
     part: Option<&str>,
 ) -> Result<Option<Arc<dyn H5Source>>> {
     if is_matrix(&**source, "matrix")? {
-        if let Some(part) = part {
-            return Err(super::no_part(source.path(), part));
-        }
-        return Ok(Some(Arc::new(version3(source)?)));
+        return Ok(Some(Arc::new(version3(source, part)?)));
     }
     let mut genomes = Vec::new();
     for group in source.children("")? {
@@ -68,8 +68,49 @@ fn is_matrix(source: &dyn H5Source, group: &str) -> Result<bool> {
     Ok(true)
 }
 
-fn version3(source: &Arc<dyn H5Source>) -> Result<View> {
+/// Short names of types of features.
+const SHORT: [(&str, &str); 6] = [
+    ("gex", GENES),
+    ("rna", GENES),
+    ("peaks", PEAKS),
+    ("atac", PEAKS),
+    ("adt", "Antibody Capture"),
+    ("crispr", "CRISPR Guide Capture"),
+];
+
+/// The type of features to take: the one named, else genes where there are any.
+fn wanted(source: &dyn H5Source, part: Option<&str>) -> Result<Option<String>> {
+    let node = "matrix/features/feature_type";
+    let types: BTreeSet<String> = match source.kind(node)? {
+        Some(NodeKind::Dataset) => source.strings(node)?.into_iter().collect(),
+        _ => BTreeSet::new(),
+    };
+    let Some(part) = part else {
+        return Ok(types.contains(GENES).then(|| GENES.to_owned()));
+    };
+    let short = SHORT.iter().find(|(s, _)| s.eq_ignore_ascii_case(part));
+    let name = short.map_or(part, |(_, long)| long);
+    if types.contains(name) {
+        return Ok(Some(name.to_owned()));
+    }
+    let types: Vec<String> = types.into_iter().collect();
+    Err(DataError::file(
+        source.path(),
+        match types.is_empty() {
+            true => format!("has no parts, so there is no '{part}' in it"),
+            false => format!(
+                "has no features of type '{part}'; it has {}",
+                types.join(", ")
+            ),
+        },
+    ))
+}
+
+fn version3(source: &Arc<dyn H5Source>, part: Option<&str>) -> Result<View> {
     let mut view = matrix(source, "matrix")?;
+    if let Some(wanted) = wanted(&**source, part)? {
+        view.want(&wanted);
+    }
     let features = "matrix/features";
     view.frame("var", source.strings(&format!("{features}/name"))?);
     // Names as scanpy gives them.

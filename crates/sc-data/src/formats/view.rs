@@ -31,6 +31,7 @@ pub(super) struct View {
     size: u64,
     nodes: BTreeMap<String, Node>,
     attributes: BTreeMap<(String, String), Attribute>,
+    feature_type: Option<String>,
 }
 
 impl View {
@@ -41,7 +42,13 @@ impl View {
             size,
             nodes: BTreeMap::new(),
             attributes: BTreeMap::new(),
+            feature_type: None,
         }
+    }
+
+    /// Takes only features of this type.
+    pub(super) fn want(&mut self, feature_type: &str) {
+        self.feature_type = Some(feature_type.to_owned());
     }
 
     fn put(&mut self, node: &str, what: Node) {
@@ -122,6 +129,10 @@ impl H5Source for View {
 
     fn format(&self) -> &'static str {
         "another format"
+    }
+
+    fn feature_type(&self) -> Option<&str> {
+        self.feature_type.as_deref()
     }
 
     fn kind(&self, node: &str) -> Result<Option<NodeKind>> {

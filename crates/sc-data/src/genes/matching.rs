@@ -270,17 +270,17 @@ fn no_match(names: &[String], vocabulary: &Vocabulary) -> String {
     };
     let (kind, organism) = guess(names);
     let (wanted_kind, wanted) = guess(vocabulary.names());
-    let reason = if kind != wanted_kind {
-        "rename the genes, or put the other names into var['feature_name']"
+    let known = |o: Organism| matches!(o, Organism::Human | Organism::Mouse);
+    let reason = if let Some(untidy) = untidy(names) {
+        untidy
+    } else if known(organism) && known(wanted) && organism != wanted {
+        "take one-to-one orthologues (--orthologs)".into()
+    } else if kind != wanted_kind {
+        "rename the genes, or put the other names into var['feature_name']".into()
     } else if organism != wanted {
-        match (organism, wanted) {
-            (Organism::Human, Organism::Mouse) | (Organism::Mouse, Organism::Human) => {
-                "pass --orthologs to take one-to-one orthologues"
-            }
-            _ => "map the genes to their orthologues first",
-        }
+        "map the genes to their orthologues first".into()
     } else {
-        "check that the file belongs to this model"
+        "check that the file belongs to this model".into()
     };
     format!(
         "no gene of the file is known to the model: the file has {organism} {kind} ({}), the model \
@@ -288,6 +288,33 @@ fn no_match(names: &[String], vocabulary: &Vocabulary) -> String {
         first(names),
         first(vocabulary.names())
     )
+}
+
+/// What to do with names that have something around them, if so.
+fn untidy(names: &[String]) -> Option<String> {
+    let most =
+        |is: &dyn Fn(&String) -> bool| names.iter().filter(|n| is(n)).count() * 2 > names.len();
+    if most(&|n| n.contains('\t')) {
+        return Some(
+            "each name holds tabs, as a whole line of a table: keep one field of it \
+             (adata.var_names.str.split('\\t').str[0])"
+                .into(),
+        );
+    }
+    if most(&|n| n.trim() != n) {
+        return Some(
+            "names have spaces around them: take these away (adata.var_names.str.strip())".into(),
+        );
+    }
+    let first = names.first()?;
+    let (genome, _) = first.split_once('_')?;
+    let prefix = format!("{genome}_");
+    most(&|n| n.starts_with(&prefix)).then(|| {
+        format!(
+            "names begin with '{prefix}': take it away \
+             (adata.var_names.str.removeprefix('{prefix}'))"
+        )
+    })
 }
 
 #[cfg(test)]
@@ -352,6 +379,22 @@ mod tests {
             found.apply(&counts).unwrap().matrix().to_dense(),
             [2.0, 4.0]
         );
+    }
+
+    #[test]
+    fn no_match_names_the_cure() {
+        let ids = Vocabulary::new(strings(&["ENSG00000141510", "ENSG00000254647"])).unwrap();
+        let cure = |names: &[&str]| {
+            let error = match_genes(&strings(names), &ids, Across::Same).unwrap_err();
+            error.to_string()
+        };
+        assert!(cure(&["Xkr4", "Rp1", "Sox17"]).contains("--orthologs"));
+        assert!(cure(&["ENSG1\tTP53\tGene", "ENSG2\tINS\tGene"]).contains("holds tabs"));
+        assert!(cure(&[" AAAS2", "ABCB99 "]).contains("spaces around"));
+        assert!(cure(&["GRCh38_AAAS2", "GRCh38_AB9"]).contains("begin with 'GRCh38_'"));
+        // A symbol and an id in one name: the id is taken.
+        let joined = strings(&["TP53_ENSG00000141510", "INS_ENSG00000254647.11"]);
+        assert_eq!(match_genes(&joined, &ids, Across::Same).unwrap().matched, 2);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! [`H5Source`] by the pure-Rust `hdf5-reader`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Read as _;
 use std::ops::Range;
@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hdf5_reader::group::Group;
 use hdf5_reader::storage::FileStorage;
-use hdf5_reader::{Dataset, Datatype, Hdf5File, OpenOptions, SliceInfo, SliceInfoElem};
+use hdf5_reader::{
+    Dataset, Datatype, ExternalLinkResolver, Hdf5File, OpenOptions, SliceInfo, SliceInfoElem,
+};
 
 use super::{
     Attribute, DatasetInfo, Extents, FieldValues, H5Source, NodeKind, Numbers, allocation_limit,
@@ -31,6 +33,19 @@ pub(super) struct Reader {
     file: Hdf5File,
     datasets: Mutex<HashMap<String, Arc<Dataset>>>,
     members: Mutex<HashMap<String, Arc<Members>>>,
+    links: Arc<Links>,
+}
+
+/// Names of other files that links lead to; none is followed.
+#[derive(Default)]
+struct Links(Mutex<BTreeSet<String>>);
+
+impl ExternalLinkResolver for Links {
+    fn resolve_external_link(&self, filename: &str) -> H5Result<Option<Hdf5File>> {
+        let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        links.insert(filename.to_owned());
+        Ok(None)
+    }
 }
 
 /// Names of the groups and datasets in one group.
@@ -51,7 +66,9 @@ impl Reader {
         let mut magic = [0u8; 8];
         let read = file.read(&mut magic).map_err(|e| DataError::io(path, e))?;
         let limit = usize::try_from(allocation_limit(meta.len())).unwrap_or(usize::MAX);
+        let links = Arc::new(Links::default());
         let options = OpenOptions::default()
+            .with_external_link_resolver(Arc::clone(&links) as Arc<dyn ExternalLinkResolver>)
             .with_chunk_cache_bytes(CHUNK_CACHE_BYTES)
             .with_max_chunk_bytes(limit)
             .with_max_read_bytes(limit)
@@ -65,6 +82,7 @@ impl Reader {
             file,
             datasets: Mutex::default(),
             members: Mutex::default(),
+            links,
         })
     }
 
@@ -72,7 +90,30 @@ impl Reader {
         use hdf5_reader::error::Error as E;
         let place = if node.is_empty() { "root group" } else { node };
         let text = error.to_string();
-        let way_out = match error {
+        let mut cause = error;
+        while let E::Context { source, .. } = cause {
+            cause = source;
+        }
+        let way_out = match cause {
+            // The class of the layout of virtual datasets.
+            E::UnsupportedLayoutClass(3) => {
+                return DataError::file(
+                    &self.path,
+                    format!(
+                        "{place}: is a virtual dataset, whose values lie in other files, and these are \
+                         not followed; read it with anndata and write one file (adata.write_h5ad(path))"
+                    ),
+                );
+            }
+            _ if text.contains("external file") => {
+                return DataError::file(
+                    &self.path,
+                    format!(
+                        "{place}: its values lie in another file, which is not followed; read it with \
+                         anndata and write one file (adata.write_h5ad(path))"
+                    ),
+                );
+            }
             E::UnsupportedFilter(_) => {
                 return DataError::file(
                     &self.path,
@@ -170,6 +211,11 @@ impl H5Source for Reader {
         } else {
             None
         })
+    }
+
+    fn unfollowed(&self) -> Vec<String> {
+        let links = self.links.0.lock().unwrap_or_else(PoisonError::into_inner);
+        links.iter().cloned().collect()
     }
 
     fn children(&self, group: &str) -> Result<Vec<String>> {

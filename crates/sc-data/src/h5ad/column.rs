@@ -59,6 +59,37 @@ impl Column {
         self.len() == 0
     }
 
+    /// The values at `rows`, in that order; a row that is not there is missing.
+    pub(crate) fn select(&self, rows: &[usize]) -> Self {
+        fn at<T: Clone>(values: &[Option<T>], rows: &[usize]) -> Vec<Option<T>> {
+            rows.iter()
+                .map(|&r| values.get(r).cloned().flatten())
+                .collect()
+        }
+        match self {
+            Self::Categorical {
+                codes,
+                categories,
+                ordered,
+            } => Self::Categorical {
+                codes: rows
+                    .iter()
+                    .map(|&r| codes.get(r).copied().unwrap_or(-1))
+                    .collect(),
+                categories: categories.clone(),
+                ordered: *ordered,
+            },
+            Self::Strings(v) => Self::Strings(at(v, rows)),
+            Self::Bools(v) => Self::Bools(at(v, rows)),
+            Self::Ints(v) => Self::Ints(at(v, rows)),
+            Self::Floats(v) => Self::Floats(
+                rows.iter()
+                    .map(|&r| v.get(r).copied().unwrap_or(f64::NAN))
+                    .collect(),
+            ),
+        }
+    }
+
     /// A column of text without missing values.
     pub fn from_strings<S: Into<String>>(values: impl IntoIterator<Item = S>) -> Self {
         Self::Strings(values.into_iter().map(|s| Some(s.into())).collect())

@@ -2,11 +2,12 @@
 
 use std::fs::{File, Permissions};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rust_hdf5::{FileLocking, H5File, Hdf5Error};
 
 use super::H5ad;
-use crate::atomic::Temporary;
+use crate::atomic::{Lock, Temporary, lock_file};
 use crate::error::{DataError, Result};
 use crate::h5::writer::OpenFile;
 use crate::h5::{H5Source, NodeKind};
@@ -24,27 +25,59 @@ pub enum WriteTarget {
 pub(super) struct Draft {
     temp: Temporary,
     destination: PathBuf,
-    /// Those of a file that replaces itself.
-    permissions: Option<Permissions>,
+    /// The file that replaces itself.
+    replaced: Option<Replaced>,
+}
+
+/// A file that its edited copy is to replace.
+struct Replaced {
+    lock: Lock,
+    permissions: Permissions,
+    /// What it was when it was copied: length and time of the last change.
+    state: (u64, Option<SystemTime>),
+}
+
+impl Replaced {
+    fn state(path: &Path) -> Result<(u64, Option<SystemTime>)> {
+        let now = std::fs::metadata(path).map_err(|e| DataError::io(path, e))?;
+        Ok((now.len(), now.modified().ok()))
+    }
+}
+
+/// The lock of a file that is to replace itself; to be taken before the file is read.
+pub(super) fn lock(source: &Path, target: &WriteTarget) -> Result<Option<Lock>> {
+    match target {
+        WriteTarget::InPlace if source.is_file() => lock_file(source).map(Some),
+        // What is no file cannot be edited, and is refused with its reason when it is opened.
+        _ => Ok(None),
+    }
 }
 
 impl Draft {
-    /// Copies `source` beside where it is to go.
-    pub(super) fn of(source: &Path, target: &WriteTarget) -> Result<Self> {
+    /// Copies `source` beside where it is to go; `lock` is that of a file that replaces itself.
+    pub(super) fn of(source: &Path, target: &WriteTarget, lock: Option<Lock>) -> Result<Self> {
         let mut from = File::open(source).map_err(|e| DataError::io(source, e))?;
-        let (destination, permissions) = match target {
-            WriteTarget::Copy(path) => (path.clone(), None),
-            WriteTarget::InPlace => {
-                let permissions = from.metadata().ok().map(|m| m.permissions());
-                (source.to_path_buf(), permissions)
-            }
+        let destination = match target {
+            WriteTarget::Copy(path) => path.clone(),
+            WriteTarget::InPlace => source.to_path_buf(),
+        };
+        let replaced = match lock {
+            Some(lock) => Some(Replaced {
+                lock,
+                permissions: from
+                    .metadata()
+                    .map_err(|e| DataError::io(source, e))?
+                    .permissions(),
+                state: Replaced::state(source)?,
+            }),
+            None => None,
         };
         let mut temp = Temporary::beside(&destination)?;
         std::io::copy(&mut from, temp.file_mut()).map_err(|e| DataError::io(&destination, e))?;
         Ok(Self {
             temp,
             destination,
-            permissions,
+            replaced,
         })
     }
 
@@ -86,11 +119,22 @@ impl Draft {
 
     /// Flushes the copy to the disk and renames it to its destination.
     pub(super) fn publish(self) -> Result<()> {
-        if let Some(permissions) = self.permissions {
-            std::fs::set_permissions(self.temp.path(), permissions)
-                .map_err(|e| DataError::io(&self.destination, e))?;
+        let Some(replaced) = self.replaced else {
+            return self.temp.publish();
+        };
+        // Not everyone who writes knows of our locks.
+        if Replaced::state(&self.destination)? != replaced.state {
+            return Err(DataError::file(
+                &self.destination,
+                "was changed by another program since it was read, so nothing was written; run this \
+                 again",
+            ));
         }
-        self.temp.publish()
+        std::fs::set_permissions(self.temp.path(), replaced.permissions)
+            .map_err(|e| DataError::io(&self.destination, e))?;
+        self.temp.publish()?;
+        drop(replaced.lock);
+        Ok(())
     }
 }
 

@@ -3,7 +3,8 @@
 use super::column::Column;
 use crate::error::{DataError, Result};
 use crate::h5::{
-    Attribute, ElementType, FieldValues, H5Source, NodeKind, Numbers, text_attribute, vector,
+    Attribute, ElementType, FieldValues, H5Source, NodeKind, Numbers, in_other_files,
+    text_attribute, vector,
 };
 
 /// Names of a data frame's columns, and its length.
@@ -68,7 +69,7 @@ pub(super) fn open(source: &dyn H5Source, node: &str) -> Result<FrameInfo> {
         });
     }
     let index = text_attribute(source, node, "_index")?.unwrap_or_else(|| "_index".into());
-    let children = source.children(node)?;
+    let children = super::names_below(source, node)?;
     if !children.contains(&index) {
         return Err(fail(format!(
             "has no index '{index}'; the file is damaged or no .h5ad"
@@ -136,9 +137,10 @@ pub(super) fn column(source: &dyn H5Source, frame: &FrameInfo, name: &str) -> Re
         return Err(DataError::file(
             source.path(),
             format!(
-                "{} has no column '{name}'; {hint}it has {}",
+                "{} has no column '{name}'; {hint}it has {}{}",
                 frame.node,
-                listing(&frame.columns)
+                listing(&frame.columns),
+                in_other_files(source)
             ),
         ));
     }

@@ -27,6 +27,8 @@ pub struct MatrixInfo {
     pub rows: usize,
     /// Number of genes.
     pub cols: usize,
+    /// Number of columns as stored: genes, and features of other types beside them.
+    pub width: usize,
     /// Number of stored entries (`rows · cols` when dense).
     pub stored: u64,
 }
@@ -50,6 +52,7 @@ pub(super) fn describe(source: &dyn H5Source, node: &str) -> Result<MatrixInfo> 
             layout: Layout::Dense,
             rows: to_usize(rows).ok_or_else(|| fail(format!("{rows} rows are too many")))?,
             cols: to_usize(cols).ok_or_else(|| fail(format!("{cols} columns are too many")))?,
+            width: to_usize(cols).unwrap_or_default(),
             stored: rows.saturating_mul(cols),
         });
     }
@@ -101,6 +104,7 @@ pub(super) fn describe(source: &dyn H5Source, node: &str) -> Result<MatrixInfo> 
         cols: to_usize(cols)
             .filter(|&c| u32::try_from(c).is_ok())
             .ok_or_else(|| fail(format!("{cols} columns are too many")))?,
+        width: to_usize(cols).unwrap_or_default(),
         stored: lengths[2],
     })
 }

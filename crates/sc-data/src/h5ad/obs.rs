@@ -15,10 +15,12 @@ use crate::h5::writer::wrap;
 /// and renamed: whatever happens, the destination is the old file or the complete new one.
 ///
 /// # Errors
-/// [`DataError::Invalid`] for an unusable name or another number of values; [`DataError::Io`] when a
+/// [`DataError::Invalid`] for an unusable name, another number of values, or a number that is NaN or
+/// infinite; [`DataError::Io`] when a
 /// file cannot be read or written; [`DataError::File`] when `source` is no `.h5ad`, is too old to take
 /// columns (anndata 0.6), or what was read back differs.
 pub fn write_obs(source: &Path, target: &WriteTarget, columns: &[(String, Column)]) -> Result<()> {
+    let lock = edit::lock(source, target)?;
     let before = H5ad::open(source)?;
     if before.source().format() != "HDF5" {
         return Err(DataError::file(
@@ -48,7 +50,17 @@ pub fn write_obs(source: &Path, target: &WriteTarget, columns: &[(String, Column
             )));
         }
     }
-    let draft = Draft::of(source, target)?;
+    for (name, values) in columns {
+        if let Column::Floats(values) = values
+            && let Some(cell) = values.iter().position(|v| !v.is_finite())
+        {
+            return Err(DataError::invalid(format!(
+                "obs['{name}']: cell {cell}: {} is not finite, so nothing was written",
+                values[cell]
+            )));
+        }
+    }
+    let draft = Draft::of(source, target, lock)?;
     wrap(draft.destination(), add(&before, &draft, columns))?;
     let after = H5ad::open(draft.path()).map_err(|e| draft.fault(&e.to_string()))?;
     for (name, values) in columns {

@@ -8,6 +8,7 @@ use rust_hdf5::H5Dataset;
 use super::H5ad;
 use super::edit::{self, Draft, WriteTarget};
 use crate::error::{DataError, Result};
+use crate::export::require_finite;
 use crate::h5::writer::{
     Made, OpenFile, Packing, encode_dataset, encode_group, ensure_group, growing, text, wrap,
 };
@@ -89,6 +90,7 @@ impl ObsmWriter {
                 "obsm/{key}: an embedding needs columns"
             )));
         }
+        let lock = edit::lock(source, target)?;
         let before = H5ad::open(source)?;
         if before.source().format() != "HDF5" {
             return Err(DataError::file(
@@ -108,7 +110,7 @@ impl ObsmWriter {
                 ));
             }
         }
-        let draft = Draft::of(source, target)?;
+        let draft = Draft::of(source, target, lock)?;
         let begun = begin(&before, &draft, key, dims, &provenance.to_string());
         let (file, dataset) = wrap(draft.destination(), begun)?;
         Ok(Self {
@@ -126,8 +128,8 @@ impl ObsmWriter {
     /// Appends whole rows, row-major, in the order of the cells.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] when the values do not make whole rows or there are more rows than cells;
-    /// [`DataError::Io`] when they cannot be written.
+    /// [`DataError::Invalid`] when the values do not make whole rows, there are more rows than cells, or
+    /// a value is NaN or infinite; [`DataError::Io`] when they cannot be written.
     pub fn push(&mut self, values: &[f32]) -> Result<()> {
         if !values.len().is_multiple_of(self.dims) {
             return Err(DataError::invalid(format!(
@@ -137,6 +139,14 @@ impl ObsmWriter {
                 self.dims
             )));
         }
+        require_finite(
+            &format!("obsm/{}", self.key),
+            values,
+            self.dims,
+            self.rows,
+            // Only for the message, which is as good as it can be without.
+            |cell| self.before.obs_names().ok()?.get(cell).cloned(),
+        )?;
         self.rows += values.len() / self.dims;
         if self.rows > self.before.n_obs() {
             return Err(self.wrong_rows());

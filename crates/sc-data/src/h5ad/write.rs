@@ -8,6 +8,7 @@ use rust_hdf5::{H5Dataset, H5File, H5Group, Hdf5Error};
 use super::Column;
 use crate::atomic::Temporary;
 use crate::error::{DataError, Result};
+use crate::export::require_finite;
 use crate::h5::writer::{
     OpenFile, Packing, array, bools, encode_dataset, encode_group, growing, strings, text, wrap,
 };
@@ -56,6 +57,7 @@ pub struct H5adWriter {
     x: H5Group,
     obsm: H5Group,
     uns: H5Group,
+    layers: H5Group,
     temp: Temporary,
     path: PathBuf,
     shape: [usize; 2],
@@ -100,11 +102,12 @@ impl H5adWriter {
                 encode_group(&group, "dict", "0.1.0")?;
                 groups.push(group);
             }
-            groups.truncate(2);
+            groups.truncate(3);
             Ok((file, x, indices, data, groups))
         };
         let (file, x, indices, data, mut groups) = wrap(path, open())?;
-        let (Some(uns), Some(obsm)) = (groups.pop(), groups.pop()) else {
+        let (Some(layers), Some(uns), Some(obsm)) = (groups.pop(), groups.pop(), groups.pop())
+        else {
             return Err(DataError::file(
                 path,
                 "cannot be written: its groups were not made",
@@ -116,6 +119,7 @@ impl H5adWriter {
             x,
             obsm,
             uns,
+            layers,
             file,
             temp,
             path: path.to_path_buf(),
@@ -154,8 +158,8 @@ impl H5adWriter {
     /// Adds `obsm/<key>`.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] when the number of rows is not that of the cells; [`DataError::Io`] when
-    /// it cannot be written.
+    /// [`DataError::Invalid`] when the number of rows is not that of the cells or a value is NaN or
+    /// infinite; [`DataError::Io`] when it cannot be written.
     pub fn obsm(&mut self, key: &str, values: &Array2<f32>) -> Result<()> {
         if values.nrows() != self.shape[0] || values.ncols() == 0 || key.contains('/') {
             return Err(DataError::invalid(format!(
@@ -166,12 +170,46 @@ impl H5adWriter {
                 self.shape[0]
             )));
         }
+        for (cell, row) in values.rows().into_iter().enumerate() {
+            let row = row.to_vec();
+            require_finite(&format!("obsm/{key}"), &row, row.len(), cell, |_| None)?;
+        }
         let write = || {
             let dataset = growing::<f32>(&self.obsm, key, Some(values.ncols()), Packing::Gzip)?;
             encode_dataset(&dataset, "array", "0.2.0")?;
             for row in values.rows() {
                 dataset.append(&row.to_vec())?;
             }
+            Ok(())
+        };
+        wrap(&self.path, write())
+    }
+
+    /// Adds `layers/<name>`.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] when its shape is not that of the file; [`DataError::Io`] when it cannot
+    /// be written.
+    pub fn layer(&mut self, name: &str, values: &CsrMatrix) -> Result<()> {
+        if [values.rows(), values.cols()] != self.shape || name.is_empty() || name.contains('/') {
+            return Err(DataError::invalid(format!(
+                "{}: layers/{name}: shape {} x {} for {} cells and {} genes",
+                self.path.display(),
+                values.rows(),
+                values.cols(),
+                self.shape[0],
+                self.shape[1]
+            )));
+        }
+        let write = || {
+            let group = self.layers.create_group(name)?;
+            encode_group(&group, "csr_matrix", "0.1.0")?;
+            group.set_attr_array_numeric("shape", &self.shape.map(|n| n as i64))?;
+            let indptr: Vec<i64> = values.indptr().iter().map(|&p| p as i64).collect();
+            let indices: Vec<i32> = values.indices().iter().map(|&j| j as i32).collect();
+            array(&group, "indptr", &indptr)?;
+            array(&group, "indices", &indices)?;
+            array(&group, "data", values.values())?;
             Ok(())
         };
         wrap(&self.path, write())
@@ -197,6 +235,7 @@ impl H5adWriter {
             x,
             obsm,
             uns,
+            layers,
             file,
             temp,
             path,
@@ -221,7 +260,7 @@ impl H5adWriter {
             }
         };
         wrap(&path, pointers())?;
-        drop((indices, data, x, obsm, uns));
+        drop((indices, data, x, obsm, uns, layers));
         wrap(&path, file.close())?;
         let written = super::H5ad::open(temp.path()).and_then(|f| f.matrix(&super::MatrixSlot::X));
         if let Err(e) = written {
@@ -234,7 +273,7 @@ impl H5adWriter {
     }
 }
 
-fn check_frame(name: &str, frame: &NewFrame) -> Result<()> {
+pub(super) fn check_frame(name: &str, frame: &NewFrame) -> Result<()> {
     for (k, (column, values)) in frame.columns.iter().enumerate() {
         if values.len() != frame.index.len() {
             return Err(DataError::invalid(format!(
@@ -265,7 +304,11 @@ fn check_frame(name: &str, frame: &NewFrame) -> Result<()> {
     Ok(())
 }
 
-fn write_frame(root: &H5Group, name: &str, frame: &NewFrame) -> std::result::Result<(), Hdf5Error> {
+pub(super) fn write_frame(
+    root: &H5Group,
+    name: &str,
+    frame: &NewFrame,
+) -> std::result::Result<(), Hdf5Error> {
     let group = root.create_group(name)?;
     encode_group(&group, "dataframe", "0.2.0")?;
     group.set_attr_string("_index", "_index")?;

@@ -17,7 +17,7 @@ pub(super) fn tidy(
     matrix: &mut CsrMatrix,
     seen: Seen,
 ) -> Result<Seen> {
-    let cols = store.cols();
+    let cols = store.info.width;
     let starts = (0..matrix.rows()).into_par_iter().step_by(STEP);
     let in_order = starts
         .map(|first| first..(first + STEP).min(matrix.rows()))

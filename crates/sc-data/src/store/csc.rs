@@ -58,7 +58,7 @@ pub(super) fn turn(source: &dyn H5Source, info: &MatrixInfo) -> Result<CsrMatrix
             next[row as usize] += 1;
         }
     }
-    let matrix = CsrMatrix::new(info.cols, indptr, indices, values)
+    let matrix = CsrMatrix::new(info.width, indptr, indices, values)
         .map_err(|e| fail(format!("{e}; the file is damaged")))?;
     Ok(drop_zeros(matrix))
 }

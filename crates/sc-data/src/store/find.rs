@@ -1,12 +1,14 @@
 //! Finding the raw counts of a file, and refusing what is none.
 
 use super::CellStore;
+use super::values::{Looks, ValueKind};
 use crate::error::{DataError, Result};
+use crate::h5::in_other_files;
 use crate::h5ad::{H5ad, MatrixSlot};
 use crate::sparse::CsrMatrix;
 
 /// Rows looked at to tell what a matrix holds.
-const SAMPLE_ROWS: usize = 512;
+pub(crate) const SAMPLE_ROWS: usize = 512;
 
 /// Where to take values from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,26 +16,23 @@ pub enum CountsPolicy {
     /// The first of `layers/counts`, `raw/X`, `X` that holds counts; anything else is an error.
     #[default]
     RequireCounts,
-    /// The same, and where nothing holds counts, `X` taken as log-normalised.
+    /// The same, and where none holds counts, the first of them that holds log-normalised values.
     AssumeNormalized,
     /// This matrix (`X`, `raw/X`, `layers/NAME`), which must hold counts.
     Named(String),
+    /// This matrix, which must hold counts or log-normalised values.
+    NamedNormalized(String),
 }
 
-/// What values a matrix holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ValueKind {
-    /// Non-negative integers.
-    Counts,
-    /// Non-negative with fractions, small: `ln(1 + x)` of scaled counts.
-    Log1p,
-    /// Non-negative with fractions, large: scaled counts before the logarithm (CPM, TPM).
-    Scaled,
-    /// With negative values: z-scores, residuals, latent values.
-    Centred,
-    /// NaN or infinite among them.
-    NotFinite,
+impl CountsPolicy {
+    fn takes(&self, kind: ValueKind) -> bool {
+        match self {
+            Self::RequireCounts | Self::Named(_) => kind == ValueKind::Counts,
+            Self::AssumeNormalized | Self::NamedNormalized(_) => {
+                matches!(kind, ValueKind::Counts | ValueKind::Log1p)
+            }
+        }
+    }
 }
 
 /// Where the values are and what they are.
@@ -41,31 +40,10 @@ pub enum ValueKind {
 pub struct FoundCounts {
     /// The matrix.
     pub slot: MatrixSlot,
-    /// [`ValueKind::Counts`], unless the policy was [`CountsPolicy::AssumeNormalized`].
+    /// [`ValueKind::Counts`], or [`ValueKind::Log1p`] where the policy takes such values.
     pub kind: ValueKind,
-}
-
-/// Tells what the values of a sample are.
-pub(crate) fn value_kind(values: impl Iterator<Item = f32>) -> (ValueKind, f32, f64) {
-    let (mut max, mut total, mut fractions, mut negative, mut bad) =
-        (0f32, 0u64, 0u64, false, false);
-    for v in values {
-        total += 1;
-        bad |= !v.is_finite();
-        negative |= v < 0.0;
-        fractions += u64::from(v.fract() != 0.0);
-        max = max.max(v);
-    }
-    let share = fractions as f64 / total.max(1) as f64;
-    let kind = match (bad, negative, fractions > 0) {
-        (true, _, _) => ValueKind::NotFinite,
-        (_, true, _) => ValueKind::Centred,
-        (_, _, false) => ValueKind::Counts,
-        // ln(1 + 1e6) < 14: larger values have not seen a logarithm.
-        _ if max < 20.0 => ValueKind::Log1p,
-        _ => ValueKind::Scaled,
-    };
-    (kind, max, share)
+    /// Matrices that hold integers but are not looked at unless named, where no counts were found.
+    pub counts_in: Vec<MatrixSlot>,
 }
 
 /// Rows spread evenly over a matrix.
@@ -85,90 +63,98 @@ pub(crate) fn sample(store: &CellStore, wanted: usize) -> Result<CsrMatrix> {
     store.read_rows(&rows)
 }
 
+/// A matrix and what a sample of it shows.
+fn look(file: &H5ad, slot: &MatrixSlot) -> Result<Looks> {
+    let store = CellStore::of(file, slot.clone())?;
+    Ok(Looks::at(&sample(&store, SAMPLE_ROWS)?))
+}
+
 /// Finds the counts of a file: `layers/counts`, then `raw/X`, then `X`.
 ///
 /// The decision rests on a sample of rows; every row is checked again when it is read through
 /// [`CountsReader`](super::CountsReader).
 ///
 /// # Errors
-/// [`DataError::File`] when no matrix holds counts (the message says what the values look like and
-/// names the way out), or the named one does not.
+/// [`DataError::NoCounts`] when no matrix holds what the policy takes, or the named one does not: it
+/// says what the values look like and which matrices would do.
 pub fn find_counts(file: &H5ad, policy: &CountsPolicy) -> Result<FoundCounts> {
     let slots = file.slots();
-    if let CountsPolicy::Named(name) = policy {
-        let slot: MatrixSlot = name.parse()?;
-        let store = CellStore::of(file, slot.clone())?;
-        let sampled = sample(&store, SAMPLE_ROWS)?;
-        let (kind, max, share) = value_kind(sampled.values().iter().copied());
-        if kind != ValueKind::Counts {
-            return Err(DataError::file(
-                file.path(),
-                describe(&slot, kind, max, share),
-            ));
+    let wanted = match policy {
+        CountsPolicy::Named(name) | CountsPolicy::NamedNormalized(name) => vec![name.parse()?],
+        _ => [
+            MatrixSlot::Layer("counts".into()),
+            MatrixSlot::Raw,
+            MatrixSlot::X,
+        ]
+        .into_iter()
+        .filter(|s| slots.contains(s))
+        .collect(),
+    };
+    let mut seen = Vec::with_capacity(wanted.len());
+    for slot in wanted {
+        let looks = look(file, &slot)?;
+        if looks.kind == ValueKind::Counts {
+            return Ok(FoundCounts {
+                slot,
+                kind: looks.kind,
+                counts_in: Vec::new(),
+            });
         }
-        return Ok(FoundCounts { slot, kind });
+        seen.push((slot, looks));
     }
-    let wanted = [
-        MatrixSlot::Layer("counts".into()),
-        MatrixSlot::Raw,
-        MatrixSlot::X,
-    ];
-    let mut last = None;
-    let mut seen = Vec::new();
-    for slot in wanted.into_iter().filter(|s| slots.contains(s)) {
-        let store = CellStore::of(file, slot.clone())?;
-        let sampled = sample(&store, SAMPLE_ROWS)?;
-        let (kind, max, share) = value_kind(sampled.values().iter().copied());
-        if kind == ValueKind::Counts {
-            return Ok(FoundCounts { slot, kind });
-        }
-        seen.push(describe(&slot, kind, max, share));
-        last = Some((slot, kind));
-    }
-    match (policy, last) {
-        (CountsPolicy::AssumeNormalized, Some((slot, kind)))
-            if matches!(kind, ValueKind::Log1p | ValueKind::Scaled) =>
-        {
-            Ok(FoundCounts { slot, kind })
-        }
-        (CountsPolicy::AssumeNormalized, Some(_)) => Err(DataError::file(
-            file.path(),
-            format!(
-                "{}; such values are not log-normalised either",
-                seen.join("; ")
-            ),
-        )),
-        (_, None) => Err(DataError::file(
-            file.path(),
-            "has none of layers/counts, raw/X and X",
-        )),
-        _ => {
-            let hint = match seen.len() {
-                1 => "no other matrix is there",
-                _ => "no matrix holds counts",
-            };
-            Err(DataError::file(
-                file.path(),
-                format!(
-                    "{}; {hint}. put the raw counts into layers/counts, or pass \
-                     --assume-normalized if X is ln(1 + normalised counts)",
-                    seen.join("; ")
-                ),
-            ))
-        }
+    let counts_in = others(file, &slots, &seen);
+    let taken = seen.iter().find(|(_, looks)| policy.takes(looks.kind));
+    match taken {
+        Some((slot, looks)) => Ok(FoundCounts {
+            slot: slot.clone(),
+            kind: looks.kind,
+            counts_in,
+        }),
+        None => Err(refusal(file, &seen, counts_in)),
     }
 }
 
-fn describe(slot: &MatrixSlot, kind: ValueKind, max: f32, share: f64) -> String {
-    let percent = share * 100.0;
-    let what = match kind {
-        ValueKind::Counts => "raw counts",
-        ValueKind::Log1p => "log-normalised",
-        ValueKind::Scaled => "normalised without logarithm",
-        ValueKind::Centred => "centred or scaled (negative values)",
-        ValueKind::NotFinite => "damaged (NaN or infinite values)",
+/// Matrices not `seen` yet that hold integers; one that cannot be read is none.
+fn others(file: &H5ad, slots: &[MatrixSlot], seen: &[(MatrixSlot, Looks)]) -> Vec<MatrixSlot> {
+    let new = slots.iter().filter(|s| seen.iter().all(|(t, _)| t != *s));
+    let counts = |slot: &&MatrixSlot| look(file, slot).is_ok_and(|l| l.kind == ValueKind::Counts);
+    new.filter(counts).cloned().collect()
+}
+
+fn refusal(file: &H5ad, seen: &[(MatrixSlot, Looks)], counts_in: Vec<MatrixSlot>) -> DataError {
+    let mut message = match seen {
+        [] => {
+            let elsewhere = in_other_files(&**file.source());
+            format!("has none of layers/counts, raw/X and X{elsewhere}")
+        }
+        _ => {
+            let told = seen
+                .iter()
+                .map(|(slot, looks)| format!("{slot} holds no raw counts: {}", looks.words()));
+            told.collect::<Vec<_>>().join("; ")
+        }
     };
-    format!(
-        "{slot} holds no raw counts: values look {what} (largest {max}, {percent:.1} % with a fraction)"
-    )
+    let logged_in: Vec<MatrixSlot> = seen
+        .iter()
+        .filter(|(_, looks)| looks.kind == ValueKind::Log1p)
+        .map(|(slot, _)| slot.clone())
+        .collect();
+    if !counts_in.is_empty() {
+        let names: Vec<String> = counts_in.iter().map(ToString::to_string).collect();
+        let verb = if names.len() == 1 { "holds" } else { "hold" };
+        message.push_str(&format!(
+            "; {} {verb} integers: name it as the counts",
+            names.join(", ")
+        ));
+    } else if seen.iter().any(|(_, l)| l.nearly_integers) {
+        message.push_str("; round them to integers first");
+    } else {
+        message.push_str("; put the raw counts into layers/counts");
+    }
+    DataError::NoCounts {
+        path: file.path().to_path_buf(),
+        message,
+        counts_in,
+        logged_in,
+    }
 }

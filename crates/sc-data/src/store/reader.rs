@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::CellStore;
 use super::assemble::Seen;
 use super::find::{CountsPolicy, find_counts};
+use super::values::LARGEST_LOG;
 use crate::counts::{LogNormalized, RawCounts, is_count};
 use crate::error::{DataError, Result};
 use crate::h5ad::H5ad;
@@ -109,11 +110,20 @@ impl CountsReader {
     /// The values of the cells at `rows` taken as log-normalised.
     ///
     /// # Errors
-    /// As [`CellStore::read_rows`]; [`DataError::File`] when a value is negative, NaN or infinite.
+    /// As [`CellStore::read_rows`]; [`DataError::File`] when a value is negative, NaN, infinite, or
+    /// larger than the logarithm of counts per million can be.
     pub fn read_normalized(&self, rows: &[usize]) -> Result<LogNormalized> {
         let matrix = self.store.read_rows(rows)?;
-        if let Some((k, gene, value)) = first_where(&matrix, |v| !(v.is_finite() && v >= 0.0)) {
-            return Err(self.fault(rows[k], gene, value, "cannot be a log-normalised value"));
+        // False for NaN, too.
+        let is_log = |v: f32| (0.0..=LARGEST_LOG).contains(&v);
+        if let Some((k, gene, value)) = first_where(&matrix, |v| !is_log(v)) {
+            let why = if value > LARGEST_LOG {
+                "cannot be ln(1 + x) of scaled counts, which stays below 14; the matrix was not logged \
+                 everywhere: use the raw counts"
+            } else {
+                "cannot be a log-normalised value"
+            };
+            return Err(self.fault(rows[k], gene, value, why));
         }
         LogNormalized::assume(matrix)
     }
@@ -124,8 +134,8 @@ impl CountsReader {
                 "is not a raw count; negative values cannot be used: put the raw counts into \
                  layers/counts"
             } else if value.is_finite() {
-                "is not a raw count; put the raw counts into layers/counts, or pass \
-                 --assume-normalized if X is ln(1 + normalised counts)"
+                "is not a raw count although the cells looked at first hold counts: the matrix is \
+                 mixed; put the raw counts of all cells into layers/counts"
             } else {
                 "is not a raw count; remove or fill in such values first"
             };

@@ -35,6 +35,8 @@ pub(super) fn convert(args: &Convert) -> Result<()> {
         means: wanted.means.clone(),
         heads: wanted.heads,
     };
+    args.replace
+        .check_folder(&args.output, &[args.input.file.as_path()])?;
     let imported = import(&files)?;
     let hash = hash_file(&imported.file)?;
     let device = sc_models::device::open("flex")?;

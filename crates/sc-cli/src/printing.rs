@@ -1,0 +1,32 @@
+//! Lines on standard output and standard error.
+//!
+//! The macros of std panic when a line cannot be written. `println!` and `eprintln!` in this crate
+//! come here instead.
+
+use sc_data::atomic::remove_unfinished;
+use std::fmt::Arguments;
+use std::io::{ErrorKind, Write};
+
+/// Writes bytes to standard output; where nobody reads on, the process ends quietly, as others do
+/// before `head`, and where they cannot be written, with an error.
+pub(crate) fn bytes(bytes: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    if let Err(e) = out.write_all(bytes).and_then(|()| out.flush()) {
+        remove_unfinished();
+        if e.kind() == ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        told(format_args!("scfm: standard output: {e}"));
+        std::process::exit(2);
+    }
+}
+
+/// Writes a line to standard output, see [`bytes`].
+pub(crate) fn line(text: Arguments<'_>) {
+    bytes(format!("{text}\n").as_bytes());
+}
+
+/// Writes a line to standard error; there is nowhere to tell that it could not be written.
+pub(crate) fn told(text: Arguments<'_>) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

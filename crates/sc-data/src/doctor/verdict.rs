@@ -1,0 +1,163 @@
+//! What would go wrong with a file, worst first, and what it lacks for which use.
+
+use super::Report;
+use super::columns::MANY_LABELS;
+use crate::genes::{IdKind, Organism};
+
+/// Integers above it are rounded in single precision.
+const EXACT: f32 = 16_777_216.0;
+
+/// Adds what is to be known and what stops the use of a file.
+pub(super) fn judge(report: &mut Report) {
+    let mut problems = std::mem::take(&mut report.problems);
+    let mut warnings = std::mem::take(&mut report.warnings);
+    matrices(report, &mut warnings, &mut problems);
+    genes(report, &mut warnings, &mut problems);
+    columns(report, &mut warnings);
+    report.lacks = lacks(report);
+    report.problems = problems;
+    report.warnings = warnings;
+}
+
+fn matrices(report: &Report, warnings: &mut Vec<String>, problems: &mut Vec<String>) {
+    if report.cells < 2 {
+        problems.push(format!(
+            "{} cells: nothing can be compared or split",
+            report.cells
+        ));
+    }
+    let Some(values) = &report.values else { return };
+    let counted = report.counts_slot.is_some();
+    if values.not_finite > 0 {
+        problems.push(format!(
+            "{} values are NaN or infinite: replace them before use",
+            values.not_finite
+        ));
+    }
+    if counted && values.not_counts > 0 {
+        problems.push(format!(
+            "{} values are no counts although a sample was ({} negative): the matrix is mixed",
+            values.not_counts, values.negative
+        ));
+    }
+    if counted && values.largest > EXACT {
+        warnings.push(format!(
+            "the largest count is {}: above {EXACT} models take counts to seven digits only",
+            values.largest
+        ));
+    }
+    if values.empty_cells > 0 {
+        warnings.push(format!(
+            "{} cells have no counts: filter them (scanpy.pp.filter_cells)",
+            values.empty_cells
+        ));
+    }
+    if values.empty_genes * 2 > report.genes {
+        warnings.push(format!("{} genes are seen in no cell", values.empty_genes));
+    }
+}
+
+fn genes(report: &Report, warnings: &mut Vec<String>, problems: &mut Vec<String>) {
+    if report.genes == 0 {
+        problems.push("0 genes: there is nothing to train on".into());
+        return;
+    }
+    if !report.duplicate_genes.is_empty() {
+        let first: Vec<&str> = report
+            .duplicate_genes
+            .iter()
+            .take(5)
+            .map(String::as_str)
+            .collect();
+        warnings.push(format!(
+            "gene names come more than once ({}): their counts will be summed",
+            first.join(", ")
+        ));
+    }
+    match report.gene_ids {
+        IdKind::Number => problems.push(
+            "the genes are numbered, not named: set var_names to symbols or Ensembl ids".into(),
+        ),
+        IdKind::Peak => warnings.push("the features are genomic intervals, not genes".into()),
+        _ => {}
+    }
+    if report.organism == Organism::HumanAndMouse {
+        warnings.push("human and mouse genes side by side: split the file by organism".into());
+    }
+    if report.genes < 1000 {
+        warnings.push(format!(
+            "{} genes only: models trained on whole transcriptomes will see little",
+            report.genes
+        ));
+    }
+    for (types, count) in &report.left_out {
+        warnings.push(format!(
+            "{count} features of type '{types}' are no genes and are left out"
+        ));
+    }
+}
+
+fn columns(report: &Report, warnings: &mut Vec<String>) {
+    for column in report.batch_columns.iter().chain(&report.label_columns) {
+        if column.missing > 0 {
+            warnings.push(format!(
+                "obs['{}'] misses {} values: those cells need a level of their own",
+                column.column, column.missing
+            ));
+        }
+    }
+    for column in &report.label_columns {
+        for (value, cells) in &column.unknown {
+            warnings.push(format!(
+                "obs['{}'] calls {cells} cells '{value}', which would count as a cell type: drop these \
+                 cells before an evaluation",
+                column.column
+            ));
+        }
+        if column.levels > MANY_LABELS {
+            warnings.push(format!(
+                "obs['{}'] holds {} values: are these cell types?",
+                column.column, column.levels
+            ));
+        }
+    }
+    for column in report.donor_columns.iter().filter(|c| c.by_values) {
+        warnings.push(format!(
+            "obs['{}'] seems to hold donors, by its values: name it as the donor column if so",
+            column.column
+        ));
+    }
+    warnings.extend(
+        report
+            .odd_columns
+            .iter()
+            .map(|c| format!("{c}: not taken as labels")),
+    );
+}
+
+/// What an evaluation would lack.
+fn lacks(report: &Report) -> Vec<String> {
+    let mut lacks = Vec::new();
+    let several = |columns: &[super::LevelsReport]| columns.iter().any(|c| c.levels > 1);
+    if !several(&report.label_columns) {
+        lacks.push(match report.label_columns.first() {
+            Some(only) => format!("a second cell type (obs['{}'] holds one)", only.column),
+            None => "a column of obs with cell types".into(),
+        });
+    }
+    if !several(&report.donor_columns) {
+        lacks.push(match report.donor_columns.first() {
+            Some(only) => format!(
+                "a second donor (obs['{}'] holds one), so cells can only be held out at random",
+                only.column
+            ),
+            None => "a column of obs with donors, so cells can only be held out at random".into(),
+        });
+    }
+    if !several(&report.batch_columns) {
+        lacks.push(
+            "a column of obs with two or more batches, so their mixing cannot be judged".into(),
+        );
+    }
+    lacks
+}

@@ -1,0 +1,230 @@
+//! What the values of a matrix are: counts, their logarithm, or something else.
+//!
+//! A name or a range proves little, so the arithmetic is undone and looked at. Counts that were scaled
+//! per cell keep two traces whatever was done to them afterwards one by one: the sums of the cells are
+//! equal, and within a cell every value is an integer multiple of that of one count.
+
+use crate::sparse::CsrMatrix;
+
+/// The largest value that `ln(1 + x)` of counts per million can have is 13.8.
+pub(crate) const LARGEST_LOG: f32 = 14.0;
+/// Relative deviation of a cell's sum that still counts as the common sum.
+const SPREAD: f64 = 0.01;
+/// Share of the cells, or of the multiples, that must agree.
+const MOST: f64 = 0.9;
+/// Distance to an integer that still counts as one.
+const NEAR: f64 = 0.02;
+/// Multiples above this are too long for half precision to tell.
+const LARGEST_MULTIPLE: f64 = 12.0;
+/// Multiples that make a proof.
+const ENOUGH: usize = 8;
+/// Sums of cells of unproven logarithms are this close: the 95th percentile to the 5th.
+const PLAUSIBLE: f64 = 10.0;
+
+/// What values a matrix holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ValueKind {
+    /// Non-negative integers.
+    Counts,
+    /// `ln(1 + x)` of scaled counts.
+    Log1p,
+    /// A logarithm with base 2 or 10 of one plus scaled counts.
+    OtherLog,
+    /// Non-negative with fractions, never logged: counts that were scaled (CPM, TPM) or corrected.
+    Scaled,
+    /// Non-negative with fractions that are neither.
+    Fractions,
+    /// With negative values: z-scores, residuals, latent values.
+    Centred,
+    /// NaN or infinite among them.
+    NotFinite,
+}
+
+/// What a sample of a matrix shows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Looks {
+    pub(crate) kind: ValueKind,
+    /// Largest value of the sample.
+    pub(crate) largest: f32,
+    /// Share of the non-zero values with a fraction.
+    pub(crate) fractions: f64,
+    /// Whether all values lie within a thousandth of integers.
+    pub(crate) nearly_integers: bool,
+}
+
+impl Looks {
+    /// Looks at a sample of cells.
+    pub(crate) fn at(sample: &CsrMatrix) -> Self {
+        let mut looks = Self {
+            kind: ValueKind::Counts,
+            largest: 0.0,
+            fractions: 0.0,
+            nearly_integers: true,
+        };
+        let (mut fractions, mut negative, mut bad) = (0u64, false, false);
+        for &v in sample.values() {
+            bad |= !v.is_finite();
+            negative |= v < 0.0;
+            fractions += u64::from(v.fract() != 0.0);
+            looks.nearly_integers &= (v - v.round()).abs() < 1e-3;
+            looks.largest = looks.largest.max(v);
+        }
+        looks.fractions = fractions as f64 / sample.nnz().max(1) as f64;
+        looks.kind = match (bad, negative, fractions > 0) {
+            (true, _, _) => ValueKind::NotFinite,
+            (_, true, _) => ValueKind::Centred,
+            (_, _, false) => ValueKind::Counts,
+            _ => fractional(sample, &looks),
+        };
+        looks
+    }
+
+    /// The same in words.
+    pub(crate) fn words(&self) -> String {
+        let percent = self.fractions * 100.0;
+        let what = match self.kind {
+            ValueKind::Counts => "raw counts",
+            ValueKind::Log1p => "log-normalised",
+            ValueKind::OtherLog => "logged with base 2 or 10",
+            ValueKind::Scaled if self.nearly_integers => "counts that are not quite integers",
+            ValueKind::Scaled => "scaled or corrected counts, never logged",
+            ValueKind::Fractions => "neither counts nor their logarithm",
+            ValueKind::Centred => "centred or scaled (negative values)",
+            ValueKind::NotFinite => "damaged (NaN or infinite values)",
+        };
+        format!(
+            "values look {what} (largest {}, {percent:.1} % with a fraction)",
+            self.largest
+        )
+    }
+}
+
+/// Non-negative values with fractions: logged, or not?
+fn fractional(sample: &CsrMatrix, looks: &Looks) -> ValueKind {
+    type Back = fn(f64) -> f64;
+    let plain: Back = |v| v;
+    let shows = |back: Back| has_common_sum(sample, back) || has_multiples(sample, back);
+    if looks.nearly_integers || looks.largest > LARGEST_LOG {
+        return ValueKind::Scaled;
+    }
+    if shows(f64::exp_m1) {
+        return ValueKind::Log1p;
+    }
+    if shows(plain) {
+        return ValueKind::Scaled;
+    }
+    let others: [Back; 2] = [|v| v.exp2() - 1.0, |v| 10f64.powf(v) - 1.0];
+    if others.into_iter().any(shows) {
+        return ValueKind::OtherLog;
+    }
+    match is_plausible_log(sample) {
+        true => ValueKind::Log1p,
+        false => ValueKind::Fractions,
+    }
+}
+
+/// Sums of the cells that have values, ascending.
+fn sums(sample: &CsrMatrix, back: impl Fn(f64) -> f64) -> Vec<f64> {
+    let cells = sample.iter_rows().filter(|(_, v)| !v.is_empty());
+    let sum = |v: &[f32]| v.iter().map(|&v| back(f64::from(v))).sum::<f64>();
+    let mut sums: Vec<f64> = cells.map(|(_, v)| sum(v)).collect();
+    sums.sort_by(f64::total_cmp);
+    sums
+}
+
+/// Whether nearly all cells have the same sum.
+fn has_common_sum(sample: &CsrMatrix, back: impl Fn(f64) -> f64) -> bool {
+    let sums = sums(sample, back);
+    let Some(&middle) = sums.get(sums.len() / 2) else {
+        return false;
+    };
+    let near = sums
+        .iter()
+        .filter(|s| (*s - middle).abs() <= SPREAD * middle);
+    sums.len() >= 3 && near.count() as f64 >= MOST * sums.len() as f64
+}
+
+/// Whether the values of a cell are integer multiples of its smallest one.
+fn has_multiples(sample: &CsrMatrix, back: impl Fn(f64) -> f64) -> bool {
+    let (mut agree, mut all) = (0usize, 0usize);
+    for (_, values) in sample.iter_rows() {
+        let smallest = values.iter().copied().fold(f32::INFINITY, f32::min);
+        let one = back(f64::from(smallest));
+        for &value in values {
+            let multiple = back(f64::from(value)) / one;
+            // The smallest value itself proves nothing.
+            if multiple > 1.05 && multiple < LARGEST_MULTIPLE {
+                all += 1;
+                agree += usize::from((multiple - multiple.round()).abs() < NEAR);
+            }
+        }
+    }
+    all >= ENOUGH && agree as f64 >= MOST * all as f64
+}
+
+/// Whether the values can be logarithms of scaled counts although nothing proves it, as those of some
+/// genes of many, imputed or corrected: taken back, no cell has many times the sum of another. Values
+/// that were never logged differ by orders of magnitude then.
+fn is_plausible_log(sample: &CsrMatrix) -> bool {
+    let sums = sums(sample, f64::exp_m1);
+    let at = |share: f64| sums.get((sums.len() as f64 * share) as usize).copied();
+    let (Some(low), Some(high)) = (at(0.05), at(0.95)) else {
+        return false;
+    };
+    high <= PLAUSIBLE * low
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::stream;
+    use rand::RngExt as _;
+
+    /// Counts of 40 cells and 60 genes whose depths differ tenfold.
+    fn counts() -> Vec<Vec<f64>> {
+        let mut rng = stream(3, "test", 0, 0);
+        let mut cell = |k: usize| -> Vec<f64> {
+            let depth = 1.0 + (k % 10) as f64;
+            let draw = |_| (depth * (1.0 / (rng.random::<f64>() + 0.05) - 1.0)).floor();
+            (0..60).map(draw).collect()
+        };
+        (0..40).map(&mut cell).collect()
+    }
+
+    fn kind(f: impl Fn(f64, f64) -> f64) -> ValueKind {
+        let cells = counts();
+        let each = |cell: &Vec<f64>| {
+            let total: f64 = cell.iter().sum();
+            cell.iter().map(|&c| f(c, total) as f32).collect::<Vec<_>>()
+        };
+        let dense: Vec<f32> = cells.iter().flat_map(each).collect();
+        Looks::at(&CsrMatrix::from_dense(60, &dense)).kind
+    }
+
+    #[test]
+    fn only_logged_values_are_taken_for_logged_ones() {
+        assert_eq!(kind(|c, _| c), ValueKind::Counts);
+        for target in [1e3, 1e4, 1e6] {
+            let logged = kind(|c, total| (c / total * target).ln_1p());
+            assert_eq!(logged, ValueKind::Log1p, "{target}");
+            let linear = kind(|c, total| c / total * target);
+            assert_eq!(linear, ValueKind::Scaled, "{target}");
+        }
+        assert_eq!(kind(|c, _| c * 0.93), ValueKind::Scaled);
+        assert_eq!(kind(|c, _| c.ln_1p()), ValueKind::Log1p);
+        assert_eq!(kind(|c, _| c + 1e-4), ValueKind::Scaled);
+        let log2 = kind(|c, total| (c / total * 1e4 + 1.0).log2());
+        assert_eq!(log2, ValueKind::OtherLog);
+        assert_eq!(kind(|c, total| c - total / 60.0), ValueKind::Centred);
+        assert_eq!(kind(|c, total| c / (total - total)), ValueKind::NotFinite);
+    }
+
+    #[test]
+    fn corrected_counts_of_shallow_cells_are_no_logarithms() {
+        // Every entry lost another share to ambient transcripts; none is above 14.
+        let corrected =
+            |c: f64, total: f64| (c.min(13.0) - 0.37 * (c + total).sin().abs()).max(0.0);
+        assert_eq!(kind(corrected), ValueKind::Fractions);
+    }
+}
