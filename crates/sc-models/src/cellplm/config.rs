@@ -197,6 +197,11 @@ impl CellPlmConfig {
                 free_nats,
             } => {
                 ranges::sizes(of, &[("latent.clusters", clusters)])?;
+                if clusters == 1 {
+                    return Err(ModelError::Config(format!(
+                        "{of}latent.clusters = 1; must be at least 2, one cluster is latent.kind = 'vae'"
+                    )));
+                }
                 ranges::not_negative(
                     of,
                     &[
