@@ -15,13 +15,17 @@ macro_rules! eprintln {
 
 mod applied;
 mod args;
+mod cells;
 mod error;
 mod folder;
 mod interrupt;
+mod held_out;
 mod manifest;
+mod memory;
 mod methods;
 mod observed;
 mod outputs;
+mod options;
 mod packing;
 mod presets;
 mod printing;

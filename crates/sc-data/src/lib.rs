@@ -18,6 +18,7 @@ mod gzip;
 pub mod h5;
 pub mod h5ad;
 pub mod hvg;
+pub mod identity;
 pub mod loader;
 pub mod normalize;
 pub mod ontology;

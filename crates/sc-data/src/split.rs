@@ -4,6 +4,10 @@
 //! training set measures memory, not generalisation. Donor codes are taken as given: a donor is the
 //! pair of its code and, where batches are given, its batch, since studies reuse names such as "1".
 
+mod saved;
+
+pub use saved::{Cells, Drawn, DrawnBy, SavedSplit};
+
 use std::collections::BTreeMap;
 
 use rand::seq::SliceRandom as _;

@@ -1,9 +1,12 @@
 //! The program from the outside: what it does, what it refuses, what survives a kill.
 
 mod common;
+mod folders;
+mod held_out;
 mod network;
 mod objectives;
 mod outputs;
+mod order;
 mod packing;
 mod refusals;
 mod resume;

@@ -70,6 +70,7 @@ fn cells() -> CellBatch {
     let counts = RawCounts::new(CsrMatrix::from_dense(GENES, &dense)).unwrap();
     CellBatch {
         rows: vec![0, 1, 2],
+        keys: vec![0, 1, 2],
         counts: counts.read(&[0, 1, 2]).unwrap(),
         batches: vec![0, 1, 1],
         obs: Arc::new(obs),
@@ -212,6 +213,7 @@ fn a_batch_without_a_norm_is_refused_with_the_way_out() {
     task.network.input_norm = InputNorm::DomainSpecific {
         domains: 2,
         epsilon: 1e-5,
+        scale: Default::default(),
     };
     let device = Device::flex();
     let model = task.build(&device).unwrap();

@@ -1,0 +1,248 @@
+//! Which cell is which, whatever the file, row, gene order or reader it comes from.
+//!
+//! A cell has two keys. Its **content key** is a hash of its counts by gene name: the same cell in
+//! another file, row or gene order has the same one, and so has an exact copy of it under another
+//! name. Its **barcode key** is a hash of its name in `obs`, which survives filtering of genes but
+//! says little where names are `0`, `1`, `2` or the barcodes of another 10x run.
+//!
+//! What a model was trained on is recorded by these keys ([`TrainingRecord`]), travels with every
+//! embedding ([`Provenance`]), and is compared with the cells that are evaluated
+//! ([`TrainedOn::seen`]).
+
+mod keys;
+mod record;
+
+pub use keys::KeySet;
+pub use record::{Known, Provenance, Seen, TrainedOn, TrainingRecord, read_keys, write_keys};
+
+use crate::error::{DataError, Result};
+use crate::genes::normal_form;
+use crate::loader::Counts;
+use rayon::prelude::*;
+use std::collections::HashSet;
+
+/// Cells read at a time.
+const CELLS: usize = 4096;
+
+/// The content key of every cell without counts: such cells cannot be told apart, so none of them
+/// counts as seen by its content.
+pub const EMPTY: u64 = 0;
+
+/// The keys of the cells of a data set, row by row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CellKeys {
+    /// blake3 over the non-zero pairs of gene name and value, in the order of the names; [`EMPTY`]
+    /// for a cell without counts.
+    pub content: Vec<u64>,
+    /// blake3 of the name in `obs`.
+    pub barcode: Vec<u64>,
+}
+
+impl CellKeys {
+    /// The keys of all cells of `counts`, whose columns are `genes` and whose rows are named `names`;
+    /// counts are read once, a few thousand cells at a time.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] when names and counts differ in number, and whatever is wrong with the
+    /// file or its values.
+    pub fn new(counts: &dyn Counts, genes: &[String], names: &[String]) -> Result<Self> {
+        let cells = counts.cells();
+        if names.len() != cells || genes.len() != counts.genes() {
+            return Err(DataError::invalid(format!(
+                "{} cell names and {} gene names for counts of {cells} cells and {} genes",
+                names.len(),
+                genes.len(),
+                counts.genes()
+            )));
+        }
+        let order = Order::new(genes);
+        let mut content = Vec::with_capacity(cells);
+        for first in (0..cells).step_by(CELLS) {
+            let rows: Vec<usize> = (first..cells.min(first + CELLS)).collect();
+            let read = counts.read(&rows)?;
+            let keys = (0..read.rows()).into_par_iter().map_init(
+                || order.scratch(),
+                |scratch, row| order.key(read.row(row), scratch),
+            );
+            content.par_extend(keys);
+        }
+        Ok(Self {
+            content,
+            barcode: names.par_iter().map(|n| barcode_key(n)).collect(),
+        })
+    }
+
+    /// Number of cells.
+    pub fn cells(&self) -> usize {
+        self.content.len()
+    }
+
+    /// The keys of the cells at `rows`.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        Self {
+            content: rows.iter().map(|&r| self.content[r]).collect(),
+            barcode: rows.iter().map(|&r| self.barcode[r]).collect(),
+        }
+    }
+
+    /// One key a cell by which cells are put in order and draws that concern a cell are named: the
+    /// barcode where no two cells share one, the content where some do.
+    pub fn draw_keys(&self) -> &[u64] {
+        let mut seen = HashSet::with_capacity(self.barcode.len());
+        match self.barcode.iter().all(|b| seen.insert(b)) {
+            true => &self.barcode,
+            false => &self.content,
+        }
+    }
+}
+
+/// The barcode key of a cell of this name.
+pub fn barcode_key(name: &str) -> u64 {
+    key(name.as_bytes())
+}
+
+/// A key of what a model sees of a cell: places in its vocabulary, ascending, and values.
+///
+/// Tokens are drawn by it, so that they are a function of the cell alone: not of its row, its name,
+/// the other cells of the file, or genes that the model does not know.
+pub fn seen_key(genes: &[u32], values: &[f32]) -> u64 {
+    let pairs = genes.iter().zip(values).filter(|(_, v)| **v != 0.0);
+    let bytes: Vec<u8> = pairs
+        .flat_map(|(g, v)| (u64::from(*g) << 32 | u64::from(v.to_bits())).to_le_bytes())
+        .collect();
+    key(&bytes)
+}
+
+fn key(bytes: &[u8]) -> u64 {
+    let hash = blake3::hash(bytes);
+    let first = hash.as_bytes().first_chunk::<8>();
+    first.map_or(0, |b| u64::from_le_bytes(*b))
+}
+
+/// Genes in the order of their names.
+struct Order {
+    /// Place of every column.
+    rank: Vec<u32>,
+    /// Hash of every name, in order; columns of one name share a place.
+    names: Vec<u64>,
+}
+
+/// Values of one cell by place, and which places hold one.
+struct Scratch {
+    values: Vec<f32>,
+    filled: Vec<u64>,
+    bytes: Vec<u8>,
+}
+
+impl Order {
+    fn new(genes: &[String]) -> Self {
+        let names: Vec<&str> = genes.iter().map(|g| normal_form(g)).collect();
+        let mut distinct = names.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let rank = |n: &&str| distinct.partition_point(|d| d < n) as u32;
+        Self {
+            rank: names.iter().map(rank).collect(),
+            names: distinct.iter().map(|n| key(n.as_bytes())).collect(),
+        }
+    }
+
+    fn scratch(&self) -> Scratch {
+        Scratch {
+            values: vec![0.0; self.names.len()],
+            filled: vec![0; self.names.len().div_ceil(64)],
+            bytes: Vec::new(),
+        }
+    }
+
+    /// The content key of a row. A bit for every place puts the pairs in order without a sort.
+    fn key(&self, (columns, values): (&[u32], &[f32]), scratch: &mut Scratch) -> u64 {
+        for (&column, &value) in columns.iter().zip(values).filter(|(_, v)| **v != 0.0) {
+            let place = self.rank[column as usize] as usize;
+            scratch.values[place] += value;
+            scratch.filled[place / 64] |= 1 << (place % 64);
+        }
+        scratch.bytes.clear();
+        for (word, bits) in scratch.filled.iter_mut().enumerate() {
+            while *bits != 0 {
+                let place = word * 64 + bits.trailing_zeros() as usize;
+                *bits &= *bits - 1;
+                let value = std::mem::take(&mut scratch.values[place]);
+                let name = self.names[place].to_le_bytes();
+                scratch.bytes.extend_from_slice(&name);
+                scratch.bytes.extend_from_slice(&value.to_le_bytes());
+            }
+        }
+        match scratch.bytes.is_empty() {
+            true => EMPTY,
+            false => key(&scratch.bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collection::Collection;
+    use crate::counts::RawCounts;
+    use crate::sparse::CsrMatrix;
+    use std::sync::Arc;
+
+    fn names(of: &[&str]) -> Vec<String> {
+        of.iter().map(|n| n.to_string()).collect()
+    }
+
+    fn keys(genes: &[&str], cells: &[&str], dense: &[f32]) -> CellKeys {
+        let counts = RawCounts::new(CsrMatrix::from_dense(genes.len(), dense)).unwrap();
+        CellKeys::new(&counts, &names(genes), &names(cells)).unwrap()
+    }
+
+    #[test]
+    fn a_cell_is_known_by_its_counts_in_any_row_gene_order_and_file() {
+        let first = keys(&["A", "B", "C"], &["x", "y"], &[1., 0., 2., 0., 3., 0.]);
+        let other = keys(&["C", "B", "A"], &["y2", "x2"], &[0., 3., 0., 2., 0., 1.]);
+        assert_eq!(first.content[0], other.content[1]);
+        assert_eq!(first.content[1], other.content[0]);
+        assert_ne!(first.content[0], first.content[1]);
+        // Genes without counts, versions of Ensembl ids and names that come twice change nothing.
+        let ensembl = keys(&["ENSG00000000001.4", "D"], &["x"], &[5., 0.]);
+        let split = keys(&["ENSG00000000001", "ENSG00000000001"], &["x"], &[2., 3.]);
+        assert_eq!(ensembl, split);
+        // Two files together are the cells of both.
+        let part = |dense: &[f32], genes: &[&str]| -> (String, Vec<String>, Arc<dyn Counts>) {
+            let counts = RawCounts::new(CsrMatrix::from_dense(genes.len(), dense)).unwrap();
+            ("file".into(), names(genes), Arc::new(counts))
+        };
+        let both = Collection::new(vec![
+            part(&[1., 0., 2.], &["A", "B", "C"]),
+            part(&[0., 3.], &["C", "B"]),
+        ])
+        .unwrap();
+        let genes = both.gene_names().to_vec();
+        let together = CellKeys::new(&both, &genes, &names(&["x", "y"])).unwrap();
+        assert_eq!(together, first);
+    }
+
+    #[test]
+    fn cells_without_counts_share_a_key_that_says_nothing() {
+        let found = keys(&["A"], &["x", "y"], &[0., 0.]);
+        assert_eq!(found.content, [EMPTY, EMPTY]);
+        assert_ne!(found.barcode[0], found.barcode[1]);
+    }
+
+    #[test]
+    fn repeated_barcodes_give_way_to_content() {
+        let unique = keys(&["A"], &["x", "y"], &[1., 2.]);
+        assert_eq!(unique.draw_keys(), unique.barcode);
+        let repeated = keys(&["A"], &["x", "x"], &[1., 2.]);
+        assert_eq!(repeated.draw_keys(), unique.content);
+        assert_eq!(unique.select(&[1]).content, unique.content[1..]);
+    }
+
+    #[test]
+    fn lengths_that_differ_are_told() {
+        let counts = RawCounts::new(CsrMatrix::from_dense(1, &[1.0])).unwrap();
+        let error = CellKeys::new(&counts, &names(&["A"]), &[]).unwrap_err();
+        assert!(error.to_string().contains("0 cell names"), "{error}");
+    }
+}
