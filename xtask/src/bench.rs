@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
+mod coverage;
 mod loader;
 mod step;
 
@@ -17,12 +18,15 @@ pub(crate) enum Bench {
     Loader(loader::Args),
     /// Training steps of every architecture, beside its original or the same network in torch.
     Step(step::Args),
+    /// How often intervals hold the truth, and equal models are called different, by simulation.
+    Coverage(coverage::Args),
 }
 
 pub(crate) fn run(bench: &Bench) -> Result<ExitCode, Error> {
     match bench {
         Bench::Loader(args) => loader::run(args),
         Bench::Step(args) => step::run(args),
+        Bench::Coverage(args) => coverage::run(args),
     }
 }
 

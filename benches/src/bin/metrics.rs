@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for (name, score) in scores {
             values.insert(
                 (*name).into(),
-                score.as_ref().map_or(Value::Null, |s| json!(s.value)),
+                score.as_ref().map_or(Value::Null, |s| json!(s)),
             );
         }
         part = Instant::now();

@@ -248,9 +248,9 @@ pub(crate) struct Columns {
     /// Column of obs with the donor; 'none' holds out cells at random
     #[arg(long, value_name = "COLUMN", default_value = DONOR)]
     pub(crate) donor: String,
-    /// Share of the donors held out
-    #[arg(long, default_value_t = TEST_FRACTION)]
-    pub(crate) test_fraction: f64,
+    /// Share of the donors held out [default: what the models of the file held out, or 0.35]
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) test_fraction: Option<f64>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -259,6 +259,9 @@ pub(crate) struct Eval {
     pub(crate) input: Input,
     #[command(flatten)]
     pub(crate) columns: Columns,
+    /// Score on the cells that this split.json of a model folder holds out
+    #[arg(long, value_name = "JSON", conflicts_with = "test_fraction")]
+    pub(crate) split: Option<PathBuf>,
     /// Embeddings of obsm to judge [default: every X_… with more than two columns]
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     pub(crate) obsm: Vec<String>,
@@ -270,15 +273,14 @@ pub(crate) struct Eval {
         default_value = "hvg,pca,lr-counts,knn,shuffled-labels,one-hot,random-embedding"
     )]
     pub(crate) methods: Vec<String>,
-    /// Bootstrap replicates
-    #[arg(long, default_value_t = 500)]
-    pub(crate) bootstrap: usize,
-    /// Seed of split, bootstrap and clustering
+    /// Seed of split and clustering
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     /// Folder for results and report
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) replace: Replace,
 }
 
 #[derive(Debug, clap::Args)]

@@ -4,7 +4,7 @@ use crate::args::{BATCH, DONOR, HoldOut, LABEL, TEST_FRACTION};
 use crate::error::{Result, at};
 use crate::source::{NO_BATCH, NO_DONOR, Source};
 use crate::study::{Design, Study};
-use sc_data::identity::{CellKeys, barcode_key};
+use sc_data::identity::barcode_key;
 use sc_data::split::{
     Cells, DrawnBy, SavedSplit, Split, SplitCodes, SplitConfig, SplitMethod, split_by_donor,
 };
@@ -123,11 +123,11 @@ fn column(source: &Source, name: &str, way_out: &str) -> Result<(Vec<u32>, Vec<S
 }
 
 /// The split of an experiment as a saved one.
-pub(crate) fn of_study(study: &Study, design: &Design, keys: &CellKeys) -> SavedSplit {
+pub(crate) fn of_study(study: &Study, design: &Design) -> SavedSplit {
     let data = &study.dataset;
-    let codes = data.donors.codes();
-    let donors = |rows: &[usize]| {
-        let mut found: Vec<u32> = rows.iter().map(|&r| codes[r]).collect();
+    let codes = |rows: &[usize]| {
+        let codes = data.donors.as_ref().map(|d| d.codes());
+        let mut found: Vec<u32> = rows.iter().filter_map(|&r| Some(codes?[r])).collect();
         found.sort_unstable();
         found.dedup();
         found
@@ -135,23 +135,23 @@ pub(crate) fn of_study(study: &Study, design: &Design, keys: &CellKeys) -> Saved
     let split = Split {
         train: data.train.clone(),
         test: data.test.clone(),
-        train_donors: donors(&data.train),
-        test_donors: donors(&data.test),
+        train_donors: codes(&data.train),
+        test_donors: codes(&data.test),
     };
     let config = SplitConfig {
-        method: match &design.test_donors {
-            Some(_) => SplitMethod::TestDonors(split.test_donors.clone()),
-            None if design.donor == NO_DONOR => SplitMethod::StratifiedRandom,
-            None => SplitMethod::Donors,
+        method: match (&design.test_donors, &data.donors) {
+            (Some(_), _) => SplitMethod::TestDonors(split.test_donors.clone()),
+            (None, None) => SplitMethod::StratifiedRandom,
+            (None, Some(_)) => SplitMethod::Donors,
         },
         test_fraction: design.test_fraction,
         seed: design.seed,
     };
-    let cells = match design.donor == NO_DONOR {
-        true => Cells::Barcodes(&keys.barcode),
-        false => Cells::Donors {
-            codes,
-            names: data.donors.names(),
+    let cells = match &data.donors {
+        None => Cells::Barcodes(&study.keys.barcode),
+        Some(donors) => Cells::Donors {
+            codes: donors.codes(),
+            names: donors.names(),
         },
     };
     let by = DrawnBy {

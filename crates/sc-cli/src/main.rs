@@ -17,6 +17,7 @@ mod applied;
 mod args;
 mod cells;
 mod error;
+mod exposure;
 mod folder;
 mod interrupt;
 mod held_out;

@@ -6,8 +6,6 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// Options of a method, in the method's own terms.
-// Read by the methods, which take them one after the other.
-#[allow(dead_code)]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Options {
     /// The method, where it is not the name of the row.

@@ -6,6 +6,8 @@ use std::io::IsTerminal;
 
 /// Smoothing of the rate shown.
 const SMOOTH: f64 = 0.1;
+/// Lines of a training run where there is no terminal.
+const LINES: u64 = 10;
 
 fn bar(length: u64, template: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
@@ -19,6 +21,7 @@ fn bar(length: u64, template: &str) -> ProgressBar {
 /// A bar for training steps: loss terms, cells a second, time left.
 pub(crate) struct Steps {
     bar: ProgressBar,
+    steps: u64,
     rate: f64,
 }
 
@@ -26,6 +29,7 @@ impl Steps {
     pub(crate) fn new(steps: u64) -> Self {
         Self {
             bar: bar(steps, "{bar:24} {pos}/{len} {msg} · {eta} left"),
+            steps,
             rate: 0.0,
         }
     }
@@ -42,6 +46,12 @@ impl Steps {
             .iter()
             .map(|(n, v)| format!("{n} {v:.4}"))
             .collect();
+        // A log file gets ten lines.
+        let every = (self.steps / LINES).max(1);
+        if self.bar.is_hidden() && (report.step % every == 0 || report.step == 1) {
+            let (step, of, rate) = (report.step, self.steps, self.rate);
+            eprintln!("step {step} of {of}: {}, {rate:.0} cells/s", losses.join(", "));
+        }
         self.bar.set_position(report.step);
         self.bar
             .set_message(format!("{} · {:.0} cells/s", losses.join(" "), self.rate));
@@ -91,5 +101,33 @@ impl Parts {
 
     pub(crate) fn finish(&self) {
         self.0.finish_and_clear();
+    }
+}
+
+/// Which row of a table is being made: a bar on a terminal, a line each elsewhere.
+pub(crate) struct Rows {
+    bar: ProgressBar,
+    rows: usize,
+}
+
+impl Rows {
+    pub(crate) fn new(rows: usize, what: &str) -> Self {
+        let bar = bar(rows as u64, "{prefix} {bar:24} {pos}/{len} {msg}");
+        bar.set_prefix(what.to_string());
+        Self { bar, rows }
+    }
+
+    /// The row called `name` begins.
+    pub(crate) fn next(&mut self, name: &str) {
+        if self.bar.is_hidden() {
+            let at = self.bar.position() + 1;
+            eprintln!("{at}/{} {name}", self.rows);
+        }
+        self.bar.set_message(name.to_string());
+        self.bar.inc(1);
+    }
+
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
     }
 }

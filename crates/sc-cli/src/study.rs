@@ -1,13 +1,16 @@
 //! A data set opened for an evaluation: counts, genes, labels, batches, donors and a split.
 
 use crate::args::Input;
+use crate::cells::cell_keys;
 use crate::error::{Result, at, message};
 use crate::source::{NO_BATCH, NO_DONOR, Source};
 use sc_data::doctor::{MANY_LABELS, is_no_label};
 use sc_data::hvg::{Flavor, HvgConfig, HvgInput, highly_variable_genes};
-use sc_data::split::{Split, SplitCodes, SplitConfig, SplitMethod, split_by_donor};
+use sc_data::identity::CellKeys;
+use sc_data::split::{Cells, SavedSplit, Split, SplitCodes, SplitConfig, SplitMethod, split_by_donor};
 use sc_data::{CsrMatrix, LogNormalized};
 use sc_eval::categories::Categories;
+use sc_eval::jackknife::MIN_DONORS;
 use sc_eval::protocol::Dataset;
 use sc_eval::results::DataCard;
 use std::collections::BTreeMap;
@@ -59,6 +62,8 @@ pub(crate) struct Design {
     pub(crate) donor: String,
     pub(crate) test_fraction: f64,
     pub(crate) test_donors: Option<Vec<String>>,
+    /// A split that was saved; it goes before the others.
+    pub(crate) saved: Option<SavedSplit>,
     pub(crate) seed: u64,
 }
 
@@ -66,6 +71,8 @@ pub(crate) struct Design {
 pub(crate) struct Study {
     pub(crate) source: Source,
     pub(crate) dataset: Dataset,
+    /// What tells the cells apart.
+    pub(crate) keys: CellKeys,
     /// Log-normalised values of all cells and genes.
     pub(crate) values: LogNormalized,
     pub(crate) card: DataCard,
@@ -74,14 +81,18 @@ pub(crate) struct Study {
 impl Study {
     pub(crate) fn open(input: &Input, design: &Design) -> Result<Self> {
         let source = Source::open(&input.file, &input.from)?;
-        let labels = source.labels(&design.label)?;
+        let labels = several_labels(source.labels(&design.label)?, &input.file, &design.label)?;
         let batches = if design.batch == NO_BATCH {
             Categories::new(vec![0; source.cells()], vec!["all".into()])?
         } else {
             several_batches(source.factor(&design.batch)?, &input.file, &design.batch)?
         };
         let donors = donors(&source, &design.donor, &input.file)?;
-        let split = split(design, &labels, &batches, &donors)?;
+        let keys = cell_keys(&source)?;
+        let split = match &design.saved {
+            Some(saved) => apply(saved, &donors, &keys)?,
+            None => split(design, &labels, &batches, &donors)?,
+        };
         let all: Vec<usize> = (0..source.cells()).collect();
         let matrix = source.counts.read(&all)?;
         let card = card(
@@ -97,17 +108,34 @@ impl Study {
         let dataset = Dataset {
             labels,
             batches,
-            donors,
+            donors: (design.donor != NO_DONOR).then_some(donors),
+            keys: Some(keys.draw_keys().to_vec()),
             train,
             test,
         };
         Ok(Self {
             source,
             dataset,
+            keys,
             values,
             card,
         })
     }
+}
+
+/// Refuses one label: every score of it would be perfect.
+fn several_labels(labels: Categories, path: &Path, column: &str) -> Result<Categories> {
+    if labels.distinct() > 1 {
+        return Ok(labels);
+    }
+    let only = labels.names().first().map_or("nothing", String::as_str);
+    Err(at(
+        path,
+        format!(
+            "obs['{column}'] holds one label ('{only}'), so there is nothing to tell apart; name a column \
+             with at least two cell types (--label)"
+        ),
+    ))
 }
 
 /// The donors of the cells; every cell is one where none are known.
@@ -145,6 +173,18 @@ fn several_batches(batches: Categories, path: &Path, column: &str) -> Result<Cat
              another column, or '{NO_BATCH}' to judge cell types only"
         ),
     ))
+}
+
+/// The rows on either side of a saved split.
+fn apply(saved: &SavedSplit, donors: &Categories, keys: &CellKeys) -> Result<Split> {
+    let cells = match saved.is_by_cell() {
+        true => Cells::Barcodes(&keys.barcode),
+        false => Cells::Donors {
+            codes: donors.codes(),
+            names: donors.names(),
+        },
+    };
+    Ok(saved.apply(cells)?)
 }
 
 fn split(
@@ -198,9 +238,9 @@ fn card(
             .for_each(|&k| *counts.entry(c.names()[k as usize].clone()).or_default() += 1);
         counts
     };
-    let names = |codes: &[u32]| {
+    let names = |codes: &[u32]| -> Vec<String> {
         if design.donor == NO_DONOR {
-            return vec!["not known; cells at random within every label".into()];
+            return Vec::new();
         }
         codes
             .iter()
@@ -211,12 +251,20 @@ fn card(
     let mut warnings = Vec::new();
     if design.donor == NO_DONOR {
         warnings.push(
-            "no donors are known: cells were held out at random, so scores are too good, and every cell \
-             counts as a sample of its own, so intervals are too narrow"
+            "no donors are known: cells were held out at random within every label, so scores are too good, \
+             and cells count as independent, so intervals are too narrow"
                 .into(),
         );
     }
     warnings.extend(source.assumption().map(str::to_owned));
+    let scored = split.test_donors.len();
+    if design.donor != NO_DONOR && scored < MIN_DONORS {
+        warnings.push(format!(
+            "{scored} of {} donors are held out; intervals, and the words better and worse, need \
+             {MIN_DONORS}",
+            scored + split.train_donors.len()
+        ));
+    }
     let empty = totals.iter().filter(|&&t| t == 0.0).count();
     if empty > 0 {
         warnings.push(format!("{empty} cells have no counts"));

@@ -316,6 +316,18 @@ impl CsrMatrix {
         self
     }
 
+    /// The matrix with every column multiplied by its factor, keeping the pattern.
+    ///
+    /// # Panics
+    /// When there are fewer factors than columns.
+    pub fn scale_columns(&self, factors: &[f64]) -> Self {
+        let mut out = self.clone();
+        for (v, &j) in out.values.iter_mut().zip(&self.indices) {
+            *v = (f64::from(*v) * factors[j as usize]) as f32;
+        }
+        out
+    }
+
     /// Mutable values of one row, for in-place scaling.
     pub fn row_values_mut(&mut self, row: usize) -> &mut [f32] {
         &mut self.values[self.indptr[row]..self.indptr[row + 1]]

@@ -1,5 +1,8 @@
 //! The two ways in which an evaluation can fail to give a number.
 
+/// What every metric returns: the score, or why there is none.
+pub type Outcome = Result<f64, Undefined>;
+
 /// Wrong input of a whole evaluation: shapes that do not fit, values that cannot be judged.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -112,12 +115,26 @@ pub enum Undefined {
     /// scGraph: all distances of the embedding are equal, a correlation is 0/0.
     #[error("distances between labels are constant, a correlation is 0/0")]
     ConstantDistances,
+    /// An aggregate: too few of its metrics are defined for it to be compared.
+    #[error("{defined} of its {expected} metrics are defined, too few to be compared")]
+    TooFewMetrics {
+        /// Metrics with a value.
+        defined: usize,
+        /// Metrics of the aggregate.
+        expected: usize,
+    },
+    /// There is no cell to fit a classifier on.
+    #[error("there is no training cell")]
+    NoTrainingCell,
     /// No class has both positive and negative cells.
     #[error("no class has both positive and negative cells")]
     NoContrast,
     /// The method gave classes but no probabilities.
     #[error("the method gave no class probabilities")]
     NoProbabilities,
+    /// LISI: distances are so large or so small that neighbourhoods have no weights.
+    #[error("distances are too extreme for neighbourhood weights; rescale the embedding")]
+    NeighbourhoodsCollapse,
     /// An eigenvalue problem or another iteration did not end.
     #[error("{0} did not converge")]
     NotConverged(&'static str),

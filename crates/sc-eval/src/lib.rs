@@ -3,17 +3,17 @@
 //! No burn and no trainer here: embeddings are plain arrays `[cells, dims]`, labels are plain
 //! codes, and everything is judged by the same metrics, probes and intervals, whatever made it.
 //!
-//! [`protocol`] runs everything; [`metrics`], [`probe`], [`baselines`] and [`bootstrap`] are its
+//! [`protocol`] runs everything; [`metrics`], [`probe`], [`baselines`] and [`jackknife`] are its
 //! parts and can be used alone.
 
 pub mod baselines;
-pub mod bootstrap;
 pub mod categories;
 pub mod cluster;
 pub mod controls;
 mod eigen;
 pub mod error;
 pub mod graph;
+pub mod jackknife;
 pub mod layout;
 pub mod metrics;
 pub mod neighbors;
@@ -22,8 +22,6 @@ pub mod probe;
 pub mod protocol;
 pub mod report;
 pub mod results;
-pub mod scored;
 
 pub use categories::Categories;
-pub use error::{EvalError, Undefined};
-pub use scored::{Outcome, Scored};
+pub use error::{EvalError, Outcome, Undefined};

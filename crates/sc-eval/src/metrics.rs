@@ -1,7 +1,7 @@
 //! The metrics, named as in scib-metrics.
 //!
-//! Every function returns [`crate::Outcome`]: a score with its [resampling](crate::scored), or the
-//! typed reason why there is none. `Mode::Compat` follows scib-metrics 0.5.10 (scGraph:
+//! Every function returns [`crate::Outcome`]: a score, or the typed reason why there is none.
+//! Uncertainty is not theirs: [`crate::jackknife`] computes them again without each donor. `Mode::Compat` follows scib-metrics 0.5.10 (scGraph:
 //! scgraph-eval 0.1.2) with its quirks; `Mode::Strict` is what an honest evaluation computes.
 
 pub mod aggregate;
@@ -14,3 +14,15 @@ pub mod pcr;
 pub mod sbee;
 pub mod scgraph;
 pub mod silhouette;
+
+/// Mean over groups of the mean of `values` inside each; `None` without groups.
+///
+/// `members` lists the positions of every group's cells; none is empty.
+pub(crate) fn mean_of_group_means(values: &[f64], members: &[Vec<u32>]) -> Option<f64> {
+    let inner = |m: &Vec<u32>| {
+        let sum: f64 = m.iter().map(|&i| values[i as usize]).sum();
+        sum / m.len() as f64
+    };
+    let groups = members.len();
+    (groups > 0).then(|| members.iter().map(inner).sum::<f64>() / groups as f64)
+}

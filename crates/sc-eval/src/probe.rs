@@ -1,12 +1,9 @@
 //! Scores of class predictions.
 //!
-//! Definitions as scikit-learn 1.9. All of them can be recomputed under resampling, from weighted
-//! confusions, ranks or sums; predictions stay as they are.
+//! Definitions as scikit-learn 1.9.
 
-use crate::error::{EvalError, Undefined};
+use crate::error::{EvalError, Outcome, Undefined};
 use crate::protocol::Predictions;
-use crate::scored::{Outcome, Scored};
-use std::collections::BTreeMap;
 
 /// Bins of the expected calibration error.
 const BINS: usize = 15;
@@ -32,14 +29,7 @@ pub fn scores(predictions: &Predictions, truth: &[u32]) -> Vec<(&'static str, Ou
     ]
 }
 
-/// Counts of (true, predicted) pairs, ready to be recounted under weights.
-struct Confusion {
-    pair_of_cell: Vec<u32>,
-    pairs: Vec<(usize, usize)>,
-    classes: usize,
-}
-
-/// Weighted margins of a confusion.
+/// Cells by class: right, in the truth, in the prediction.
 struct Margins {
     hits: Vec<f64>,
     truth: Vec<f64>,
@@ -47,80 +37,43 @@ struct Margins {
     total: f64,
 }
 
-impl Confusion {
+const NO_CELLS: Undefined = Undefined::TooFewCells {
+    needed: 1,
+    found: 0,
+};
+
+impl Margins {
     fn new(predicted: &[u32], truth: &[u32]) -> Result<Self, Undefined> {
         EvalError::check("predictions", truth.len(), predicted.len())?;
         if truth.is_empty() {
-            return Err(Undefined::TooFewCells {
-                needed: 1,
-                found: 0,
-            });
+            return Err(NO_CELLS);
         }
         let mut codes: Vec<u32> = truth.iter().chain(predicted).copied().collect();
         codes.sort_unstable();
         codes.dedup();
         let position = |c: u32| codes.partition_point(|&d| d < c);
-        let mut index: BTreeMap<(u32, u32), u32> = truth
-            .iter()
-            .copied()
-            .zip(predicted.iter().copied())
-            .map(|p| (p, 0))
-            .collect();
-        for (k, v) in index.values_mut().enumerate() {
-            *v = k as u32;
-        }
-        Ok(Self {
-            pair_of_cell: truth
-                .iter()
-                .zip(predicted)
-                .map(|(&t, &p)| index[&(t, p)])
-                .collect(),
-            pairs: index
-                .keys()
-                .map(|&(t, p)| (position(t), position(p)))
-                .collect(),
-            classes: codes.len(),
-        })
-    }
-
-    fn margins(&self, weights: &[u32]) -> Option<Margins> {
-        let mut counts = vec![0f64; self.pairs.len()];
-        for (&p, &w) in self.pair_of_cell.iter().zip(weights) {
-            counts[p as usize] += f64::from(w);
-        }
-        let zeros = || vec![0f64; self.classes];
-        let mut m = Margins {
+        let zeros = || vec![0f64; codes.len()];
+        let mut m = Self {
             hits: zeros(),
             truth: zeros(),
             predicted: zeros(),
-            total: 0.0,
+            total: truth.len() as f64,
         };
-        for (&(t, p), &c) in self.pairs.iter().zip(&counts) {
-            m.truth[t] += c;
-            m.predicted[p] += c;
-            m.total += c;
-            if t == p {
-                m.hits[t] += c;
-            }
+        for (&t, &p) in truth.iter().zip(predicted) {
+            m.truth[position(t)] += 1.0;
+            m.predicted[position(p)] += 1.0;
+            m.hits[position(t)] += f64::from(u8::from(t == p));
         }
-        (m.total > 0.0).then_some(m)
+        Ok(m)
     }
 }
 
 fn from_margins(
     predicted: &[u32],
     truth: &[u32],
-    score: impl Fn(&Margins) -> f64 + Send + Sync + 'static,
+    score: impl Fn(&Margins) -> f64,
 ) -> Outcome {
-    let confusion = Confusion::new(predicted, truth)?;
-    Scored::from_resample(
-        truth.len(),
-        Undefined::TooFewCells {
-            needed: 1,
-            found: 0,
-        },
-        move |w| confusion.margins(w).map(|m| score(&m)),
-    )
+    Ok(score(&Margins::new(predicted, truth)?))
 }
 
 /// Share of cells whose class is right.
@@ -210,50 +163,29 @@ pub fn auroc_macro_ovr(predictions: &Predictions, truth: &[u32]) -> Outcome {
     let mut classes = truth.to_vec();
     classes.sort_unstable();
     classes.dedup();
-    // Per class: cells by ascending probability, ends of runs of equal probabilities.
-    let ranked: Vec<(u32, Vec<u32>, Vec<usize>)> = classes
-        .into_iter()
-        .map(|class| {
-            let column = predictions.classes.iter().position(|&c| c == class);
-            let score = |i: u32| column.map_or(0.0, |k| p[[i as usize, k]]);
-            let mut order: Vec<u32> = (0..truth.len() as u32).collect();
-            order.sort_by(|&a, &b| score(a).total_cmp(&score(b)).then(a.cmp(&b)));
-            let mut ends = Vec::new();
-            for k in 1..=order.len() {
-                if k == order.len() || score(order[k]) != score(order[k - 1]) {
-                    ends.push(k);
-                }
-            }
-            (class, order, ends)
-        })
-        .collect();
-    let truth = truth.to_vec();
-    Scored::from_resample(truth.len(), Undefined::NoContrast, move |w| {
-        let (mut sum, mut count) = (0.0, 0u32);
-        for (class, order, ends) in &ranked {
-            let (mut positive, mut negative, mut area, mut from) = (0f64, 0f64, 0f64, 0);
-            for &end in ends {
-                let (mut p, mut n) = (0f64, 0f64);
-                for &i in &order[from..end] {
-                    let weight = f64::from(w[i as usize]);
-                    if truth[i as usize] == *class {
-                        p += weight
-                    } else {
-                        n += weight
-                    }
-                }
-                area += p * (negative + 0.5 * n);
-                positive += p;
-                negative += n;
-                from = end;
-            }
-            if positive > 0.0 && negative > 0.0 {
-                sum += area / (positive * negative);
-                count += 1;
-            }
+    let (mut sum, mut count) = (0.0, 0u32);
+    for class in classes {
+        let column = predictions.classes.iter().position(|&c| c == class);
+        let score = |i: usize| column.map_or(0.0, |k| p[[i, k]]);
+        let mut order: Vec<usize> = (0..truth.len()).collect();
+        order.sort_by(|&a, &b| score(a).total_cmp(&score(b)).then(a.cmp(&b)));
+        let (mut positive, mut negative, mut area) = (0f64, 0f64, 0f64);
+        for equal in order.chunk_by(|&a, &b| score(a) == score(b)) {
+            let hits = equal.iter().filter(|&&i| truth[i] == class).count();
+            let (p, n) = (hits as f64, (equal.len() - hits) as f64);
+            area += p * (negative + 0.5 * n);
+            positive += p;
+            negative += n;
         }
-        (count > 0).then(|| sum / f64::from(count))
-    })
+        if positive > 0.0 && negative > 0.0 {
+            sum += area / (positive * negative);
+            count += 1;
+        }
+    }
+    if count == 0 {
+        return Err(Undefined::NoContrast);
+    }
+    Ok(sum / f64::from(count))
 }
 
 /// Expected calibration error over 15 equal bins `(lo, hi]` of the largest probability: the
@@ -261,51 +193,29 @@ pub fn auroc_macro_ovr(predictions: &Predictions, truth: &[u32]) -> Outcome {
 pub fn ece15(predictions: &Predictions, truth: &[u32]) -> Outcome {
     let p = probabilities(predictions, truth)?;
     EvalError::check("predictions", truth.len(), predictions.predicted.len())?;
-    let cells: Vec<(usize, f64, f64)> = p
-        .outer_iter()
-        .zip(predictions.predicted.iter().zip(truth))
-        .map(|(row, (a, b))| {
-            let confidence = row.iter().fold(0f64, |m, &v| m.max(v));
-            // A confidence on an edge, up to rounding, belongs to the bin below.
-            let bin = (confidence * BINS as f64 - 1e-9).ceil().max(1.0) as usize - 1;
-            (bin.min(BINS - 1), confidence, f64::from(u8::from(a == b)))
-        })
-        .collect();
-    Scored::from_resample(
-        truth.len(),
-        Undefined::TooFewCells {
-            needed: 1,
-            found: 0,
-        },
-        move |w| {
-            let (mut gaps, mut total) = ([0f64; BINS], 0f64);
-            for (&(bin, confidence, hit), &weight) in cells.iter().zip(w) {
-                gaps[bin] += f64::from(weight) * (hit - confidence);
-                total += f64::from(weight);
-            }
-            (total > 0.0).then(|| gaps.iter().map(|g| g.abs()).sum::<f64>() / total)
-        },
-    )
+    if truth.is_empty() {
+        return Err(NO_CELLS);
+    }
+    let mut gaps = [0f64; BINS];
+    for (row, (a, b)) in p.outer_iter().zip(predictions.predicted.iter().zip(truth)) {
+        let confidence = row.iter().fold(0f64, |m, &v| m.max(v));
+        // A confidence on an edge, up to rounding, belongs to the bin below.
+        let bin = (confidence * BINS as f64 - 1e-9).ceil().max(1.0) as usize - 1;
+        gaps[bin.min(BINS - 1)] += f64::from(u8::from(a == b)) - confidence;
+    }
+    Ok(gaps.iter().map(|g| g.abs()).sum::<f64>() / truth.len() as f64)
 }
 
 /// Mean of `−ln p(true class)`, probabilities clipped at the f64 epsilon.
 pub fn log_loss(predictions: &Predictions, truth: &[u32]) -> Outcome {
     let p = probabilities(predictions, truth)?;
-    let losses: Vec<f64> = truth
-        .iter()
-        .zip(p.outer_iter())
-        .map(|(&t, row)| {
-            let column = predictions.classes.iter().position(|&c| c == t);
-            let v = column.map_or(0.0, |k| row[k]);
-            -v.clamp(f64::EPSILON, 1.0 - f64::EPSILON).ln()
-        })
-        .collect();
-    Scored::from_resample(
-        truth.len(),
-        Undefined::TooFewCells {
-            needed: 1,
-            found: 0,
-        },
-        move |w| crate::scored::weighted_mean(&losses, w),
-    )
+    if truth.is_empty() {
+        return Err(NO_CELLS);
+    }
+    let losses = truth.iter().zip(p.outer_iter()).map(|(&t, row)| {
+        let column = predictions.classes.iter().position(|&c| c == t);
+        let v = column.map_or(0.0, |k| row[k]);
+        -v.clamp(f64::EPSILON, 1.0 - f64::EPSILON).ln()
+    });
+    Ok(losses.sum::<f64>() / truth.len() as f64)
 }

@@ -3,26 +3,33 @@
 mod recorder;
 mod suite;
 
-use crate::baselines::{Features, LogisticOptions, knn_classify, logistic_l2};
+use crate::baselines::{Features, Tuned, knn_classify, tuned_linear};
 use crate::categories::Categories;
 use crate::error::{EvalError, Undefined};
-use crate::layout;
+use crate::jackknife::LeaveOut;
 use crate::metrics::scgraph::{self, Consensus};
 use crate::neighbors::{Ties, knn};
-use crate::results::{MetricRecord, Mode};
+use crate::results::{ClassDetail, Group, MetricRecord, Mode, ProbeDetail};
+use crate::{controls, layout, probe};
 use ndarray::{Array2, ArrayView2, Axis};
-use recorder::Recorder;
+use rayon::prelude::*;
 use sc_data::LogNormalized;
+use std::collections::BTreeSet;
+use std::time::Instant;
+use suite::{Cells, Score};
 
-/// The cells of a data set and how they are split by donor.
+/// The cells of a data set and how they are split.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     /// Cell type of every cell.
     pub labels: Categories,
     /// Sequencing batch of every cell.
     pub batches: Categories,
-    /// Donor of every cell.
-    pub donors: Categories,
+    /// Donor of every cell; `None` where donors are not known and cells were held out at random.
+    pub donors: Option<Categories>,
+    /// What tells cells apart wherever they stand in a file (a barcode's hash); the order of cells
+    /// in every computation, so that the order of rows changes nothing. Without, rows are.
+    pub keys: Option<Vec<u64>>,
     /// Rows on which methods and probes may be fitted.
     pub train: Vec<usize>,
     /// Rows of the held-out donors, on which everything is scored.
@@ -48,38 +55,21 @@ pub struct ScgraphReferences {
 }
 
 /// How to judge.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Bootstrap replicates.
-    pub replicates: usize,
-    /// Seed of the bootstrap and of clustering; one seed per experiment, so that differences
-    /// between methods are paired.
+    /// Seed of clustering and of shuffled labels; one per experiment.
     pub seed: u64,
     /// Neighbours of the kNN probe.
     pub probe_neighbors: usize,
-    /// What the linear probe sees.
-    pub probe_features: ProbeFeatures,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            replicates: 1000,
             seed: 0,
             probe_neighbors: 15,
-            probe_features: ProbeFeatures::Standardized,
         }
     }
-}
-
-/// What the linear probe sees of an embedding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProbeFeatures {
-    /// The embedding as it is.
-    AsIs,
-    /// Every dimension at mean 0 and standard deviation 1 on the training cells, so that the
-    /// penalty does not favour embeddings of large scale.
-    Standardized,
 }
 
 /// Class predictions for the scored cells.
@@ -93,11 +83,24 @@ pub struct Predictions {
     pub probabilities: Option<Array2<f64>>,
 }
 
+impl Predictions {
+    /// The predictions of the cells at `rows` of these.
+    fn select(&self, rows: &[usize]) -> Self {
+        Self {
+            classes: self.classes.clone(),
+            predicted: rows.iter().map(|&r| self.predicted[r]).collect(),
+            probabilities: self.probabilities.as_ref().map(|p| p.select(Axis(0), rows)),
+        }
+    }
+}
+
 /// What a judgement gives.
 #[derive(Clone, Debug, Default)]
 pub struct Judgement {
     /// Every number.
     pub records: Vec<MetricRecord>,
+    /// What the linear probe got right and wrong, class by class.
+    pub probe: Option<ProbeDetail>,
     /// Seconds by part, in the order they ran.
     pub seconds: Vec<(&'static str, f64)>,
 }
@@ -110,7 +113,12 @@ impl Dataset {
     pub fn check(&self) -> Result<(), EvalError> {
         let cells = self.labels.len();
         EvalError::check("batches", cells, self.batches.len())?;
-        EvalError::check("donors", cells, self.donors.len())?;
+        if let Some(donors) = &self.donors {
+            EvalError::check("donors", cells, donors.len())?;
+        }
+        if let Some(keys) = &self.keys {
+            EvalError::check("keys", cells, keys.len())?;
+        }
         if let Some(row) = self.train.iter().chain(&self.test).find(|&&r| r >= cells) {
             return Err(EvalError::invalid(format!(
                 "the split names cell {row}, but there are {cells} cells"
@@ -122,6 +130,29 @@ impl Dataset {
             ));
         }
         Ok(())
+    }
+
+    /// `rows` in the order of their keys.
+    fn ordered(&self, rows: &[usize]) -> Vec<usize> {
+        let mut rows = rows.to_vec();
+        if let Some(keys) = &self.keys {
+            rows.sort_by_key(|&r| (keys[r], r));
+        }
+        rows
+    }
+
+    /// What is left out in turn of the cells at `rows`.
+    fn leave_out(&self, rows: &[usize]) -> LeaveOut {
+        match &self.donors {
+            Some(donors) => LeaveOut::donors(&donors.select(rows)),
+            None => LeaveOut::cells(rows.len()),
+        }
+    }
+
+    /// Codes of the donors of `rows`; every cell its own where donors are not known.
+    fn donor_codes(&self, rows: &[usize]) -> Option<Vec<u32>> {
+        let donors = self.donors.as_ref()?;
+        Some(rows.iter().map(|&r| donors.codes()[r]).collect())
     }
 }
 
@@ -140,10 +171,11 @@ pub fn scgraph_references(
         values.matrix().rows(),
     )?;
     let build = |rows: &[usize], mode| {
-        let labels = dataset.labels.select(rows);
-        let batches = dataset.batches.select(rows);
+        let rows = dataset.ordered(rows);
+        let labels = dataset.labels.select(&rows);
+        let batches = dataset.batches.select(&rows);
         let all: Vec<usize> = (0..rows.len()).collect();
-        let sub = values.select_rows(rows);
+        let sub = values.select_rows(&rows);
         let parts = scgraph::reference_batches(&sub, batches.codes(), &all)?;
         Consensus::new(&parts, labels.codes(), mode)
     };
@@ -156,10 +188,10 @@ pub fn scgraph_references(
 /// Judges an embedding `[all cells, dims]`: metrics on the held-out donors' cells (strict, and
 /// compat where its definition differs), and linear and kNN probes fitted on the training donors.
 ///
-/// Neighbours for strict metrics break ties by a hash of the cell's position, so that one-hot and
-/// other tied embeddings are not rewarded or punished by the order of cells in the file; compat
-/// breaks them by position. Aggregates are means over the metrics named in
-/// [`crate::metrics::aggregate`], over those that are defined, and say how many these were.
+/// Every strict number is computed again without each donor ([`crate::jackknife`]); compat numbers
+/// are printed as published, without intervals. Neighbours for strict metrics break ties by a hash,
+/// so that one-hot and other tied embeddings are not rewarded or punished by the order of cells in
+/// the file; compat breaks them by position.
 ///
 /// # Errors
 /// [`EvalError`] when shapes do not fit or the embedding is not finite.
@@ -172,121 +204,213 @@ pub fn judge_embedding(
     dataset.check()?;
     EvalError::check("embedding", dataset.labels.len(), embedding.nrows())?;
     if let Some(pre) = references.pre_integration {
-        EvalError::check(
-            "pre-integration embedding",
-            dataset.labels.len(),
-            pre.nrows(),
-        )?;
+        let cells = dataset.labels.len();
+        EvalError::check("pre-integration embedding", cells, pre.nrows())?;
     }
     crate::pairs::check_finite("embedding", embedding)?;
-    let mut recorder = Recorder::new(dataset, options);
-    suite::metrics(embedding, dataset, references, options, &mut recorder)?;
-    let truth = dataset.labels.select(&dataset.test);
-    recorder.part("probes");
+    let test = dataset.ordered(&dataset.test);
+    let units = dataset.leave_out(&test);
+    let cells = Cells {
+        x: embedding.select(Axis(0), &test),
+        pre: references.pre_integration.map(|p| p.select(Axis(0), &test)),
+        labels: dataset.labels.select(&test).codes().to_vec(),
+        batches: dataset.batches.select(&test).codes().to_vec(),
+    };
+    let mut judgement = Judgement::default();
+    let mut clock = Clock::new();
+    let all = suite::strict(&cells, references, options.seed)?;
+    clock.lap("metrics", &mut judgement);
+    let without = units
+        .kept
+        .par_iter()
+        .map(|kept| suite::strict(&cells.select(kept), references, options.seed))
+        .collect::<Result<Vec<_>, _>>()?;
+    clock.lap("metrics without each donor", &mut judgement);
+    let compat = suite::compat(&cells, references)?;
+    clock.lap("published definitions", &mut judgement);
+    let mut records = recorder::records(all, &without, &units, Mode::Strict, test.len());
+    records.extend(recorder::records(compat, &[], &units, Mode::Compat, test.len()));
+    records.extend(recorder::aggregates(&records, Mode::Strict));
+    records.extend(recorder::aggregates(&records, Mode::Compat));
+    judgement.records = records;
     if dataset.train.is_empty() {
-        recorder
-            .judgement
-            .records
-            .push(recorder.missing("probe_lr_accuracy"));
-        recorder
-            .judgement
-            .records
-            .push(recorder.missing("probe_knn_accuracy"));
-    } else {
-        let linear = linear_predictions(Features::Dense(embedding), dataset, options)?;
-        recorder.probe("probe_lr_", &linear, truth.codes());
-        let train = embedding.select(Axis(0), &dataset.train);
-        let test = embedding.select(Axis(0), &dataset.test);
-        let votes = knn_classify(
-            train.view(),
-            dataset.labels.select(&dataset.train).codes(),
-            test.view(),
-            options.probe_neighbors,
-        )?;
-        recorder.probe("probe_knn_", &votes, truth.codes());
+        for name in ["probe_lr_accuracy", "probe_knn_accuracy"] {
+            let why = Undefined::NoTrainingCell;
+            let record = recorder::missing(name, &why, test.len(), units.donors);
+            judgement.records.push(record);
+        }
+        return Ok(judgement);
     }
-    Ok(recorder.finish())
+    linear_probe(Features::Dense(embedding), dataset, options, &mut judgement)?;
+    clock.lap("linear probe", &mut judgement);
+    let train = dataset.ordered(&dataset.train);
+    let votes = knn_classify(
+        embedding.select(Axis(0), &train).view(),
+        dataset.labels.select(&train).codes(),
+        cells.x.view(),
+        options.probe_neighbors,
+    )?;
+    let scores = probe_records("probe_knn_", &votes, &cells.labels, &units)?;
+    judgement.records.extend(scores);
+    clock.lap("neighbour probe", &mut judgement);
+    Ok(judgement)
 }
 
-/// Judges a method that predicts classes of the held-out cells directly, under the names of the
-/// linear probe (`probe_lr_…`), so that rows are comparable.
+/// Judges a linear classifier on `features` of all cells, as of a baseline without an embedding.
+///
+/// # Errors
+/// [`EvalError`] when shapes do not fit, values are not finite or there is no training cell.
+pub fn judge_linear(
+    features: Features<'_>,
+    dataset: &Dataset,
+    options: &Options,
+) -> Result<Judgement, EvalError> {
+    dataset.check()?;
+    let mut judgement = Judgement::default();
+    let mut clock = Clock::new();
+    linear_probe(features, dataset, options, &mut judgement)?;
+    clock.lap("linear probe", &mut judgement);
+    Ok(judgement)
+}
+
+/// Judges a method that predicts classes of the held-out cells (in the order of `dataset.test`)
+/// directly, under the names of the linear probe (`probe_lr_…`), so that rows are comparable.
 ///
 /// # Errors
 /// [`EvalError`] when shapes do not fit.
 pub fn judge_predictions(
     predictions: &Predictions,
     dataset: &Dataset,
-    options: &Options,
 ) -> Result<Judgement, EvalError> {
     dataset.check()?;
-    EvalError::check(
-        "predictions",
-        dataset.test.len(),
-        predictions.predicted.len(),
-    )?;
-    let mut recorder = Recorder::new(dataset, options);
-    recorder.part("probes");
-    recorder.probe(
-        "probe_lr_",
-        predictions,
-        dataset.labels.select(&dataset.test).codes(),
-    );
-    Ok(recorder.finish())
+    let cells = dataset.test.len();
+    EvalError::check("predictions", cells, predictions.predicted.len())?;
+    let units = dataset.leave_out(&dataset.test);
+    let truth = dataset.labels.select(&dataset.test);
+    Ok(Judgement {
+        records: probe_records("probe_lr_", predictions, truth.codes(), &units)?,
+        probe: Some(detail(predictions, dataset, &dataset.test, None)),
+        seconds: Vec::new(),
+    })
 }
 
-/// Fits the linear probe (multinomial L2 logistic regression, `C = 1`) on the training rows of
-/// features of all cells and predicts the held-out rows.
-///
-/// Dense features follow [`Options::probe_features`]; sparse ones (counts, log-normalised values of
-/// all genes) are taken as they are.
-///
-/// # Errors
-/// [`EvalError`] when shapes do not fit, values are not finite or there is no training cell.
-pub fn linear_predictions(
+/// Fits the linear probe on the training cells and records its scores on the held-out ones, and
+/// the same with shuffled labels, which must be chance in every row.
+fn linear_probe(
     features: Features<'_>,
     dataset: &Dataset,
     options: &Options,
-) -> Result<Predictions, EvalError> {
-    dataset.check()?;
+    judgement: &mut Judgement,
+) -> Result<(), EvalError> {
     EvalError::check("features", dataset.labels.len(), features.cells())?;
-    let labels = dataset.labels.select(&dataset.train);
-    let fit = LogisticOptions::default();
-    match features {
-        Features::Dense(x) => {
-            let mut train = x.select(Axis(0), &dataset.train);
-            let mut test = x.select(Axis(0), &dataset.test);
-            if options.probe_features == ProbeFeatures::Standardized {
-                standardise(&mut train, &mut test);
+    let (train, test) = (dataset.ordered(&dataset.train), dataset.ordered(&dataset.test));
+    let units = dataset.leave_out(&test);
+    let labels = dataset.labels.codes();
+    let of = |codes: &[u32], rows: &[usize]| rows.iter().map(|&r| codes[r]).collect::<Vec<_>>();
+    let donors = dataset.donor_codes(&train);
+    let tuned = tuned_linear(features, &train, &of(labels, &train), donors.as_deref())?;
+    let predictions = tuned.predict(features, &test)?;
+    let truth = of(labels, &test);
+    let records = probe_records("probe_lr_", &predictions, &truth, &units)?;
+    judgement.records.extend(records);
+    judgement.probe = Some(detail(&predictions, dataset, &test, Some(&tuned)));
+    let everyone: Vec<usize> = train.iter().chain(&test).copied().collect();
+    let shuffled = controls::shuffled_labels(&of(labels, &everyone), options.seed);
+    let (own, truth) = shuffled.split_at(train.len());
+    let fitted = Tuned::fit(features, &train, own, tuned.setting)?;
+    let guesses = fitted.predict(features, &test)?.predicted;
+    let score = |rows: &[usize]| {
+        let (p, t) = (of(&guesses, rows), of(truth, rows));
+        let chance = 1.0 / t.iter().collect::<BTreeSet<_>>().len().max(1) as f64;
+        let outcome = probe::balanced_accuracy(&p, &t).map(|v| v - chance);
+        vec![Score::new(SHUFFLED, Group::Control, outcome)]
+    };
+    let all: Vec<usize> = (0..test.len()).collect();
+    let without: Vec<Vec<Score>> = units.kept.iter().map(|k| score(k)).collect();
+    let records = recorder::records(score(&all), &without, &units, Mode::Strict, test.len());
+    judgement.records.extend(records);
+    Ok(())
+}
+
+/// Balanced accuracy above chance of the linear probe on shuffled labels: 0 unless something leaks.
+pub const SHUFFLED: &str = "shuffled_above_chance";
+
+/// Every score of predictions.
+fn probe_records(
+    prefix: &str,
+    predictions: &Predictions,
+    truth: &[u32],
+    units: &LeaveOut,
+) -> Result<Vec<MetricRecord>, EvalError> {
+    let score = |predictions: &Predictions, truth: &[u32]| -> Vec<Score> {
+        let scores = probe::scores(predictions, truth).into_iter();
+        scores
+            .map(|(name, outcome)| Score::new(format!("{prefix}{name}"), Group::Probe, outcome))
+            .collect()
+    };
+    let without: Vec<Vec<Score>> = units
+        .kept
+        .par_iter()
+        .map(|kept| {
+            let truth: Vec<u32> = kept.iter().map(|&r| truth[r]).collect();
+            score(&predictions.select(kept), &truth)
+        })
+        .collect();
+    let all = score(predictions, truth);
+    Ok(recorder::records(all, &without, units, Mode::Strict, truth.len()))
+}
+
+/// Class by class: cells, donors and what they were taken for.
+fn detail(
+    predictions: &Predictions,
+    dataset: &Dataset,
+    test: &[usize],
+    tuned: Option<&Tuned>,
+) -> ProbeDetail {
+    let truth: Vec<u32> = test.iter().map(|&r| dataset.labels.codes()[r]).collect();
+    let mut codes: Vec<u32> = truth.iter().chain(&predictions.predicted).copied().collect();
+    codes.sort_unstable();
+    codes.dedup();
+    let trained: BTreeSet<u32> =
+        dataset.train.iter().map(|&r| dataset.labels.codes()[r]).collect();
+    let classes = codes
+        .iter()
+        .map(|&code| {
+            let own: Vec<usize> = (0..test.len()).filter(|&i| truth[i] == code).collect();
+            let donors = dataset.donors.as_ref().map(|d| {
+                let codes = own.iter().map(|&i| d.codes()[test[i]]);
+                codes.collect::<BTreeSet<_>>().len()
+            });
+            let taken_for = codes.iter().map(|&other| {
+                own.iter().filter(|&&i| predictions.predicted[i] == other).count()
+            });
+            ClassDetail {
+                name: dataset.labels.names()[code as usize].clone(),
+                cells: own.len(),
+                donors,
+                trained: trained.contains(&code),
+                taken_for: taken_for.collect(),
             }
-            logistic_l2(Features::Dense(train.view()), labels.codes(), &fit)?
-                .predict(Features::Dense(test.view()))
-        }
-        Features::Sparse(x) => {
-            let (train, test) = (x.select_rows(&dataset.train), x.select_rows(&dataset.test));
-            logistic_l2(Features::Sparse(&train), labels.codes(), &fit)?
-                .predict(Features::Sparse(&test))
-        }
+        })
+        .collect();
+    ProbeDetail {
+        setting: tuned.map(|t| t.to_string()),
+        classes,
     }
 }
 
-/// Mean 0 and standard deviation 1 on `train`; a constant column becomes 0.
-fn standardise(train: &mut Array2<f32>, test: &mut Array2<f32>) {
-    let n = train.nrows().max(1) as f64;
-    for (mut a, mut b) in train.columns_mut().into_iter().zip(test.columns_mut()) {
-        let mean = a.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
-        let spread = (a
-            .iter()
-            .map(|&v| (f64::from(v) - mean).powi(2))
-            .sum::<f64>()
-            / n)
-            .sqrt();
-        let factor = if spread > 1e-7 * mean.abs() {
-            1.0 / spread
-        } else {
-            0.0
-        };
-        a.mapv_inplace(|v| ((f64::from(v) - mean) * factor) as f32);
-        b.mapv_inplace(|v| ((f64::from(v) - mean) * factor) as f32);
+/// Measures parts.
+struct Clock(Instant);
+
+impl Clock {
+    fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    fn lap(&mut self, part: &'static str, judgement: &mut Judgement) {
+        let seconds = self.0.elapsed().as_secs_f64();
+        judgement.seconds.push((part, seconds));
+        self.0 = Instant::now();
     }
 }
 

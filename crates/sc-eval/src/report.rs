@@ -1,14 +1,16 @@
 //! One offline HTML page from the results of an experiment.
 //!
-//! [`render`] computes everything it says: the verdict is a set of paired comparisons between
-//! bootstrap replicates, and a sentence whose rows are missing says "not tested". The page holds
+//! [`render`] computes everything it says: the verdict is a set of paired comparisons,
+//! donor by donor, and a sentence whose rows are missing says "not tested". The page holds
 //! its own style and draws its plots as SVG, so it opens anywhere, also without a network.
 //!
 //! Methods are paired by name: the control of the model `x` is the control named `x-random`, the
 //! label controls are named `shuffled-labels` and `one-hot`.
 
 mod catalogue;
+mod classes;
 mod cost;
+mod csv;
 mod curves;
 mod forest;
 mod format;
@@ -19,10 +21,14 @@ mod section;
 mod summary;
 mod svg;
 mod tables;
+mod terminal;
 mod verdict;
 
 #[cfg(test)]
 mod tests;
+
+pub use csv::csv;
+pub use terminal::summary;
 
 use crate::results::{Mode, RunResult};
 use summary::{Found, methods};
@@ -76,7 +82,7 @@ pub enum ReportError {
 }
 
 /// Layout of result files that [`render`] reads.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Writes the report: one HTML page without any external reference.
 ///
@@ -109,7 +115,7 @@ pub struct PrimaryScore {
     pub data: String,
     /// Mean over seeds; absent when the metric is undefined or was not computed.
     pub value: Option<f64>,
-    /// Interval of the donor bootstrap.
+    /// 95 % interval over donors.
     pub interval: Option<(f64, f64)>,
     /// Seeds behind the mean.
     pub seeds: usize,
@@ -124,7 +130,7 @@ pub fn primary_scores(results: &[RunResult]) -> (String, Vec<PrimaryScore>) {
             let found = method.score(primary, Mode::Strict);
             let seeds = method.runs.len();
             let (value, interval) = match found {
-                Found::Score(s) => (Some(s.value), s.interval),
+                Found::Score(s) => (Some(s.value()), s.interval()),
                 Found::Undefined(_) | Found::Absent => (None, None),
             };
             lines.push(PrimaryScore {

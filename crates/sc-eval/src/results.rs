@@ -2,6 +2,7 @@
 //!
 //! Written by `scfm`, read by the report and by `cargo xtask experiment`.
 
+use crate::jackknife::Estimate;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -9,12 +10,51 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Family {
-    /// A trained foundation model.
+    /// A foundation model, or an embedding somebody claims to be one.
     Model,
-    /// A simple method a model must beat: HVG, PCA, logistic regression, kNN.
+    /// A small network trained on the same cells: VAE, autoencoder, MLP, Islander.
+    Neural,
+    /// A classical method: HVG, PCA, logistic regression, kNN.
     Baseline,
     /// Something whose score is known in advance: random initialisation, shuffled or one-hot labels.
     Control,
+}
+
+/// What the fitting of a method saw of the cells it is scored on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "seen")]
+pub enum Exposure {
+    /// None of them.
+    Nothing,
+    /// Some of them, without their labels: the row is transductive.
+    Cells {
+        /// Scored cells among the training cells.
+        cells: usize,
+        /// How they were recognised: by counts, or by barcode alone.
+        by: Recognised,
+    },
+    /// Some of them with their labels: the row says nothing about new cells.
+    Labels {
+        /// Scored cells among the training cells.
+        cells: usize,
+        /// How they were recognised.
+        by: Recognised,
+        /// Columns of `obs` whose values training saw.
+        columns: Vec<String>,
+    },
+    /// Nobody knows: where the embedding comes from was not recorded.
+    #[default]
+    Unknown,
+}
+
+/// How a cell was recognised as a training cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recognised {
+    /// By its counts.
+    Counts,
+    /// By its barcode alone; its counts differ.
+    Barcode,
 }
 
 /// Which definition a metric follows.
@@ -41,6 +81,8 @@ pub enum Group {
     Probe,
     /// Means over other metrics.
     Aggregate,
+    /// Numbers known in advance, which say whether the others can be trusted.
+    Control,
 }
 
 /// One number with its uncertainty.
@@ -54,38 +96,94 @@ pub struct MetricRecord {
     pub mode: Mode,
     /// The score; absent when undefined on these data.
     pub value: Option<f64>,
-    /// 2.5 % point of the donor bootstrap.
+    /// Lower end of the 95 % interval, see [`crate::jackknife`].
     pub low: Option<f64>,
-    /// 97.5 % point of the donor bootstrap.
+    /// Upper end of the 95 % interval.
     pub high: Option<f64>,
     /// Cells behind the number.
     pub cells: usize,
-    /// Donors behind the number.
+    /// Donors behind the number; 0 where donors are not known.
     pub donors: usize,
     /// Why it is undefined, or what to know about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// One value per bootstrap replicate; replicate `r` resamples the same donors for every method
-    /// of an experiment, so differences between methods are paired. NaN is stored as null.
+    /// The value without each group of donors, in an order that all methods of a data set share, so
+    /// that differences are paired; null where it is undefined.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub replicates: Vec<Option<f32>>,
+    pub left_out: Vec<Option<f64>>,
+    /// Of an aggregate: the metrics behind it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub of: Vec<String>,
 }
 
-/// Time, memory and size.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+impl MetricRecord {
+    /// The value with what it becomes without each group of donors; `None` when undefined.
+    pub fn estimate(&self) -> Option<Estimate> {
+        let without = self.left_out.iter().map(|v| v.unwrap_or(f64::NAN));
+        Some(Estimate {
+            value: self.value.filter(|v| v.is_finite())?,
+            left_out: without.collect(),
+            resolution: 1.0 / self.cells.max(1) as f64,
+        })
+    }
+}
+
+/// Time, memory and size; absent where not known, as for an embedding that came with the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// Seconds of training or fitting.
-    pub train_seconds: f64,
+    /// Seconds of training or fitting, everything the method needs included.
+    pub train_seconds: Option<f64>,
     /// Seconds of embedding every cell.
-    pub embed_seconds: f64,
+    pub embed_seconds: Option<f64>,
     /// Seconds of metrics and probes.
-    pub eval_seconds: f64,
+    pub eval_seconds: Option<f64>,
     /// Peak resident memory of the whole process, bytes.
-    pub peak_memory_bytes: u64,
+    pub peak_memory_bytes: Option<u64>,
     /// Trainable parameters.
-    pub parameters: u64,
+    pub parameters: Option<u64>,
     /// Training steps taken.
-    pub steps: u64,
+    pub steps: Option<u64>,
+    /// Cells it was trained on.
+    pub training_cells: Option<u64>,
+}
+
+/// What a classifier did with the scored cells, class by class.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProbeDetail {
+    /// How the classifier was set, and how that was chosen; absent for predictions.
+    pub setting: Option<String>,
+    /// The classes that occur among true and predicted labels.
+    pub classes: Vec<ClassDetail>,
+}
+
+/// One class of the scored cells: a row of the confusion matrix.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClassDetail {
+    /// Name of the label.
+    pub name: String,
+    /// Scored cells with this label.
+    pub cells: usize,
+    /// Scored donors with such cells; absent where donors are not known.
+    pub donors: Option<usize>,
+    /// Whether any training cell has the label.
+    pub trained: bool,
+    /// How many of the cells were taken for each class, in the order of the classes.
+    pub taken_for: Vec<usize>,
+}
+
+impl ProbeDetail {
+    /// Precision, recall and F1 of class `k`; `None` where 0/0.
+    pub fn scores(&self, k: usize) -> [Option<f64>; 3] {
+        let hits = self.classes[k].taken_for.get(k).copied().unwrap_or(0) as f64;
+        let predicted: usize = self.classes.iter().filter_map(|c| c.taken_for.get(k)).sum();
+        let truth = self.classes[k].cells as f64;
+        let share = |of: f64| (of > 0.0).then(|| hits / of);
+        [
+            share(predicted as f64),
+            share(truth),
+            share((predicted as f64 + truth) / 2.0),
+        ]
+    }
 }
 
 /// The data behind a result.
@@ -160,6 +258,12 @@ pub struct RunResult {
     pub family: Family,
     /// One sentence: what the method is.
     pub description: String,
+    /// Preset or architecture, for trained models.
+    #[serde(default)]
+    pub preset: Option<String>,
+    /// The preset whose number of parameters it was given.
+    #[serde(default)]
+    pub same_size_as: Option<String>,
     /// Objective, for trained models.
     #[serde(default)]
     pub objective: Option<String>,
@@ -171,6 +275,12 @@ pub struct RunResult {
     pub data: DataCard,
     /// Every number.
     pub metrics: Vec<MetricRecord>,
+    /// What its fitting saw of the scored cells.
+    #[serde(default)]
+    pub exposure: Exposure,
+    /// What a linear probe on it got right and wrong.
+    #[serde(default)]
+    pub probe: Option<ProbeDetail>,
     /// What it cost.
     pub cost: Cost,
     /// Training curve, thinned to a few hundred points.

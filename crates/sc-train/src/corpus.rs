@@ -8,9 +8,13 @@ use sc_data::loader::Windows;
 use sc_data::sampler::{self, Blocks};
 use sc_data::store::CountsReader;
 use sc_data::{CsrMatrix, DataError, LogNormalized};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use sc_data::Counts;
+
+/// Cells of a minibatch that is large enough for cells to learn from each other.
+pub const FEW: usize = 256;
 
 /// Values the user vouches for as log-normalised, taken back to pseudo-counts with `exp(x) − 1`.
 ///
@@ -136,16 +140,53 @@ impl Corpus {
         })
     }
 
+    /// The group of every sequencing batch for minibatches of up to `size` cells that should be of one
+    /// batch: its own code, or one group for all that are too small to fill half of a minibatch (of
+    /// [`FEW`] cells, where minibatches are larger), and how many these are.
+    ///
+    /// Where every batch is small this mixes them, which costs a model whose cells attend to each other
+    /// far less than minibatches of a few cells.
+    pub fn groups(&self, size: usize) -> (BTreeMap<u32, u32>, usize) {
+        let mut cells: BTreeMap<u32, usize> = BTreeMap::new();
+        for &row in self.rows.iter() {
+            *cells.entry(self.batches[row]).or_default() += 1;
+        }
+        let small = |n: usize| n * 2 < size.min(FEW);
+        let few = cells.values().filter(|n| small(**n)).count();
+        let group = |(&code, &n): (&u32, &usize)| (code, if small(n) { u32::MAX } else { code });
+        (cells.iter().map(group).collect(), few)
+    }
+
     /// Minibatches of one sequencing batch each.
     ///
     /// # Errors
     /// [`TrainError::Config`] when another order than a shuffle is asked for.
     pub fn grouped(&self, size: usize, seed: u64, epoch: u64) -> Result<Vec<Vec<usize>>> {
+        self.grouped_by(|row| self.batches[row], size, (seed, epoch))
+    }
+
+    /// Minibatches of one sequencing batch each, small batches together, see [`Self::groups`].
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] when another order than a shuffle is asked for.
+    pub fn grouped_small_together(
+        &self,
+        size: usize,
+        seed: u64,
+        epoch: u64,
+    ) -> Result<Vec<Vec<usize>>> {
+        let (groups, _) = self.groups(size);
+        self.grouped_by(|row| groups[&self.batches[row]], size, (seed, epoch))
+    }
+
+    fn grouped_by(
+        &self,
+        group: impl Fn(usize) -> u32,
+        size: usize,
+        (seed, epoch): (u64, u64),
+    ) -> Result<Vec<Vec<usize>>> {
         match self.order {
-            Order::Shuffled => {
-                let batch = |r: usize| self.batches[r];
-                Ok(sampler::grouped(&self.ordered(), batch, size, seed, epoch))
-            }
+            Order::Shuffled => Ok(sampler::grouped(&self.ordered(), group, size, seed, epoch)),
             _ => Err(TrainError::Config(
                 "train.sampling: this model takes minibatches of one sequencing batch each, in random \
                  order; leave sampling out"

@@ -197,7 +197,7 @@ impl Run<'_> {
         }
         let own = fit.predict(problem.train()).map_err(|e| e.to_string())?;
         if let Some(e) = self.entry.get("train_log_loss") {
-            let ours = probe::log_loss(&own, y).ok().map(|s| s.value);
+            let ours = probe::log_loss(&own, y).ok();
             rows.push(scalar(format!("{}.train_log_loss", self.title), ours, e));
         }
         let predictions = fit.predict(problem.test()).map_err(|e| e.to_string())?;
@@ -272,7 +272,7 @@ impl Run<'_> {
             };
             match ours.iter().find(|s| s.0 == wanted) {
                 Some((_, outcome)) => {
-                    rows.push(scalar(title, outcome.as_ref().ok().map(|s| s.value), entry));
+                    rows.push(scalar(title, outcome.as_ref().ok().copied(), entry));
                 }
                 None if key == "n_classes_in_auroc" => {}
                 None => rows.push(Row::not_built(title)),

@@ -98,7 +98,7 @@ impl Data<'_> {
             }
             _ => return None,
         };
-        Some(outcome.map(|s| s.value))
+        Some(outcome)
     }
 }
 
@@ -140,7 +140,7 @@ fn clusters(
     let k = data.labels.iter().collect::<BTreeSet<_>>().len();
     let found = kmeans(data.x.view(), k, 0).map_err(|e| e.to_string())?;
     let (nmi, ari) = nmi_ari(data.labels, &found.labels).map_err(|e| e.to_string())?;
-    Ok([("nmi", nmi.value), ("ari", ari.value)]
+    Ok([("nmi", nmi), ("ari", ari)]
         .into_iter()
         .map(|(what, ours)| {
             compare(

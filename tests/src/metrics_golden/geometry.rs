@@ -88,7 +88,7 @@ pub(super) fn run(dir: &Path, expected: &Value) -> Result<Vec<Row>, String> {
             let Some(entry) = scores.get(key) else {
                 continue;
             };
-            rows.push(scalar(title.clone(), outcome.ok().map(|s| s.value), entry));
+            rows.push(scalar(title.clone(), outcome.ok(), entry));
             let Some(theirs) = scores.get("per_type").and_then(|p| p.get(key)) else {
                 continue;
             };

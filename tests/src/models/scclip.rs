@@ -91,7 +91,7 @@ fn forward(case: &Case) -> Result<Vec<Row>, String> {
 fn matches(cells: usize, similarity: &[f32], found: &mut Found) -> Result<(), String> {
     let view = ArrayView2::from_shape((cells, cells), similarity).map_err(|e| e.to_string())?;
     let m = matching_of(view).map_err(|e| e.to_string())?;
-    let value = |outcome: sc_eval::Outcome| outcome.map(|s| s.value).map_err(|e| e.to_string());
+    let value = |outcome: sc_eval::Outcome| outcome.map_err(|e| e.to_string());
     let rows = value(m.forward.foscttm(Mode::Compat))?;
     let columns = value(m.backward.foscttm(Mode::Compat))?;
     let accuracy = (value(m.forward.recall(1))? + value(m.backward.recall(1))?) / 2.0;

@@ -12,7 +12,6 @@ use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
 
-mod csv;
 
 /// How a cell came to its end.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -140,7 +139,7 @@ pub(crate) fn write(
         config: &loaded.resolved,
         cells: finished.iter().map(|f| entry(f, out)).collect(),
     };
-    let title = experiment.title.as_deref().unwrap_or(&experiment.name);
+    let title = experiment.title.clone().unwrap_or_else(|| of_data(experiment));
     let context = Context {
         generated: manifest.ended.clone(),
         split: split(loaded),
@@ -149,7 +148,7 @@ pub(crate) fn write(
         failures,
         notes: notes(jobs),
     };
-    let page = report::render(title, &results, &context)?;
+    let page = report::render(&title, &results, &context)?;
     std::fs::create_dir_all(out).map_err(Error::io(out))?;
     let all = Results {
         schema: report::SCHEMA,
@@ -157,7 +156,7 @@ pub(crate) fn write(
         results: &results,
     };
     let json = |what: &str, text: serde_json::Result<String>| text.map_err(Error::json(what));
-    save(out, "results.csv", &csv::table(&results))?;
+    save(out, "results.csv", &report::csv(&results))?;
     save(
         out,
         "results.json",
@@ -259,6 +258,18 @@ fn facts(m: &Manifest<'_>) -> Vec<(String, String)> {
     rows.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
 }
 
+/// A title of the matrix and the files it ran on.
+fn of_data(experiment: &Experiment) -> String {
+    let files: Vec<String> = (experiment.data.0.iter())
+        .filter_map(|d| d.path.as_ref()?.file_name())
+        .map(|n| n.to_string_lossy().into_owned())
+        .collect();
+    match files.is_empty() {
+        true => experiment.name.clone(),
+        false => format!("{} on {}", experiment.name, files.join(", ")),
+    }
+}
+
 fn notes(jobs: usize) -> Vec<String> {
     if jobs > 1 {
         vec![format!(
@@ -270,27 +281,7 @@ fn notes(jobs: usize) -> Vec<String> {
 }
 
 fn print_summary(results: &[RunResult], failures: &[Failure], report: &Path) {
-    let (metric, lines) = report::primary_scores(results);
-    if !lines.is_empty() {
-        println!("\n{metric} on held-out donors, 95 % interval of the donor bootstrap");
-    }
-    let width = lines.iter().map(|l| l.method.len()).max().unwrap_or(0);
-    let files: std::collections::BTreeSet<&str> = lines.iter().map(|l| l.data.as_str()).collect();
-    for line in &lines {
-        let value = line
-            .value
-            .map_or_else(|| "    –".to_owned(), |v| format!("{v:.3}"));
-        let range = line
-            .interval
-            .map_or_else(String::new, |(l, h)| format!("[{l:.3}, {h:.3}]"));
-        let seeds = if line.seeds == 1 { "seed" } else { "seeds" };
-        let data = if files.len() > 1 { &line.data } else { "" };
-        let row = format!(
-            "  {:width$}  {value}  {range:16}  {} {seeds}  {data}",
-            line.method, line.seeds
-        );
-        println!("{}", row.trim_end());
-    }
+    print!("{}", report::summary(results));
     for failure in failures {
         println!("  failed: {}: {}", failure.run, failure.message);
     }

@@ -80,7 +80,6 @@ impl Default for Split {
 #[derive(Clone, Debug, Derive, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Eval {
-    pub(crate) bootstrap: usize,
     pub(crate) seed: u64,
     pub(crate) probe_neighbors: usize,
     pub(crate) map: MapKind,
@@ -90,7 +89,6 @@ pub(crate) struct Eval {
 impl Default for Eval {
     fn default() -> Self {
         Self {
-            bootstrap: 1000,
             seed: 0,
             probe_neighbors: 15,
             map: MapKind::Umap,
@@ -206,6 +204,13 @@ pub(crate) struct Loaded {
     pub(crate) resolved: toml::Table,
 }
 
+/// Whether `--set` names another data file.
+fn is_data_path(assignment: &str) -> bool {
+    let key = assignment.split('=').next().unwrap_or_default().trim();
+    key == "data.path" || (key.starts_with("data.") && key.ends_with(".path"))
+}
+
+
 /// Reads a matrix and applies `--set`.
 pub(crate) fn load(file: &Path, set: &[String]) -> Result<Loaded, Error> {
     let text = std::fs::read_to_string(file).map_err(Error::io(file))?;
@@ -220,6 +225,10 @@ fn parse(text: &str, name: &str, folder: PathBuf, set: &[String]) -> Result<Load
     let mut resolved: toml::Table = toml::from_str(text).map_err(fault)?;
     for assignment in set {
         overrides::apply(&mut resolved, assignment)?;
+    }
+    // A title speaks of the data it was written for.
+    if set.iter().any(|s| is_data_path(s)) && !set.iter().any(|s| s.starts_with("title")) {
+        resolved.remove("title");
     }
     let experiment = Experiment::deserialize(resolved.clone()).map_err(|e| {
         Error::config(

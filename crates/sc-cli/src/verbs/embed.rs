@@ -76,7 +76,17 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
     bar.finish();
     embedded.map_err(|e| failed(e, &unknown_batches, &model.config.batches))?;
     spool.drain(source.cells(), |values| Ok(writer.push(values)?))?;
-    Ok(writer.finish()?)
+    writer.finish()?;
+    let place = args.output.as_deref().unwrap_or(&args.input.file);
+    println!(
+        "embedded {} cells in {} dimensions; {} of the model's {} genes matched; wrote {key} in {}",
+        source.cells(),
+        task.dims(),
+        corpus.genes.matched,
+        corpus.genes.vocabulary,
+        place.display()
+    );
+    Ok(())
 }
 
 /// Refuses an output of another format, over an input, or over something that is there.

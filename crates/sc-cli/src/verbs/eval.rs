@@ -1,112 +1,237 @@
 //! `scfm eval`: embeddings of a file against baselines and controls.
 
-use crate::args::Eval;
+use crate::args::{Eval, TEST_FRACTION};
 use crate::error::{Result, at, message};
+use crate::exposure::{description, exposure};
 use crate::manifest::Manifest;
-use crate::methods::{Bench, Picture, Who, cost, describe};
+use crate::methods::{Bench, Picture, Who, describe, family, names};
+use crate::progress::Rows;
 use crate::study::{Design, Study};
 use crate::verbs::report;
+use ndarray::Array2;
 use sc_data::atomic::write_bytes_atomic;
+use sc_data::h5ad::H5ad;
+use sc_data::identity::{Known, Provenance};
+use sc_data::split::SavedSplit;
 use sc_eval::protocol::Options;
-use sc_eval::results::{Family, RunResult};
+use sc_eval::report::{csv, summary};
+use sc_eval::results::{Cost, Exposure, Family, RunResult};
 
 /// Cells of a picture.
 const MAP_CELLS: usize = 2000;
 
 pub(crate) fn run(args: &Eval) -> Result<()> {
-    std::fs::create_dir_all(&args.output).map_err(|e| at(&args.output, e))?;
+    let methods = chosen(args)?;
     let columns = &args.columns;
-    let design = Design {
+    let mut design = Design {
         label: columns.label.clone(),
         batch: columns.batch.clone(),
         donor: columns.donor.clone(),
-        test_fraction: columns.test_fraction,
+        test_fraction: columns.test_fraction.unwrap_or(TEST_FRACTION),
         test_donors: None,
+        saved: None,
         seed: args.seed,
     };
+    let file = H5ad::open(&args.input.file)?;
+    let found = embeddings(args, &file)?;
+    if let Some(saved) = split(args, &found)? {
+        design.donor = saved.donor.clone();
+        design.saved = Some(saved);
+    }
     let study = Study::open(&args.input, &design)?;
+    args.replace.check_folder(&args.output, &[args.input.file.as_path()])?;
+    std::fs::create_dir_all(&args.output).map_err(|e| at(&args.output, e))?;
     let config = serde_json::json!({ "obsm": args.obsm, "methods": args.methods,
         "label": design.label, "batch": design.batch, "donor": design.donor,
-        "test_fraction": design.test_fraction, "bootstrap": args.bootstrap });
+        "test_fraction": design.test_fraction, "split": design.saved });
     let manifest = Manifest::new(&study.card.hash, config, args.seed, "cpu");
     let options = Options {
-        replicates: args.bootstrap,
         seed: args.seed,
         ..Options::default()
     };
-    let bench = Bench::new(&study, options, Picture::Umap(MAP_CELLS))?;
-    let mut results = Vec::new();
-    for key in embeddings(args, &study)? {
-        let embedding = study.source.file().embedding(&key)?;
-        let who = who(
-            &key,
-            Family::Model,
-            "an embedding found in the file",
-            args.seed,
-        );
-        let cost = cost(0.0, 0.0, 0.0, 0, 0);
-        results.push(bench.embedding(who, embedding.view(), &study.dataset, cost, Vec::new())?);
-    }
-    for method in &args.methods {
-        let (family, text) = describe(method).unwrap_or((Family::Baseline, ""));
-        results.push(bench.simple(who(method, family, text, args.seed), method)?);
-    }
-    for result in &results {
-        save(args, result)?;
-    }
-    write_bytes_atomic(&args.output.join("manifest.json"), &manifest.close()?)?;
-    let page = args.output.join("report.html");
-    report::write(
-        &page,
-        &format!("Evaluation of {}", study.card.file),
-        &results,
+    let mut bar = Rows::new(found.len() + methods.len(), "evaluating");
+    let bench = Bench::new(
+        &study,
+        options,
+        Picture::Umap(MAP_CELLS),
+        crate::options::Options::default(),
     )?;
-    println!("{}", page.display());
+    let mut results = Vec::new();
+    for given in &found {
+        bar.next(&given.key);
+        results.push(save(args, judge(&bench, given, args.seed)?)?);
+    }
+    for method in methods {
+        bar.next(method);
+        let (family, text) = describe(method).expect("invariant: the name was checked");
+        let who = who(method, family, text, args.seed, Exposure::Nothing);
+        results.push(save(args, bench.simple(who, method)?)?);
+    }
+    bar.finish();
+    write_bytes_atomic(&args.output.join("manifest.json"), &manifest.close()?)?;
+    write_bytes_atomic(&args.output.join("results.csv"), csv(&results).as_bytes())?;
+    let title = format!("Evaluation of {}", study.card.file);
+    let page = args.output.join("report.html");
+    report::write(&page, &title, &results)?;
+    print!("{}", summary(&results));
+    println!("\nreport  {}", page.display());
     Ok(())
 }
 
-fn embeddings(args: &Eval, study: &Study) -> Result<Vec<String>> {
-    let keys = study.source.file().obsm_keys();
-    if args.obsm.is_empty() {
-        let mut found = Vec::new();
-        for key in keys.iter().filter(|k| k.starts_with("X_")) {
-            match study.source.file().embedding(key) {
-                // Pictures are not embeddings.
-                Ok(values) if values.ncols() > 2 => found.push(key.clone()),
-                Ok(_) => {}
-                Err(e) => eprintln!("scfm: left out: {e}"),
-            }
-        }
-        return Ok(found);
+/// The split to score on: the one that is named, or else the one that every model held out.
+fn split(args: &Eval, found: &[Given]) -> Result<Option<SavedSplit>> {
+    if let Some(path) = &args.split {
+        return Ok(Some(SavedSplit::load(path)?));
     }
-    for key in &args.obsm {
-        if !keys.contains(key) {
+    let drawn = args.columns.test_fraction.is_some();
+    let mut of_models = found.iter().filter_map(|g| g.trained_on.get()?.split.as_ref());
+    let Some(first) = of_models.next().filter(|_| !drawn) else {
+        return Ok(None);
+    };
+    if of_models.any(|other| other != first) {
+        eprintln!(
+            "the models of this file held out different cells, so the split is drawn anew; name one with \
+             --split"
+        );
+        return Ok(None);
+    }
+    eprintln!(
+        "scored on what the model held out ({} donors of obs['{}']); --test-fraction draws another split",
+        first.test_donors.len(),
+        first.donor
+    );
+    Ok(Some(first.clone()))
+}
+
+/// The baselines and controls asked for, each once.
+fn chosen(args: &Eval) -> Result<Vec<&str>> {
+    let known = names();
+    let mut out: Vec<&str> = Vec::new();
+    for method in args.methods.iter().map(|m| m.trim()).filter(|m| !m.is_empty()) {
+        if !known.contains(&method) {
+            return Err(message(format!(
+                "--methods: there is no baseline or control '{method}'; there are: {}",
+                known.join(", ")
+            )));
+        }
+        if !out.contains(&method) {
+            out.push(method);
+        }
+    }
+    Ok(out)
+}
+
+/// An embedding of the file, and what it says of its model.
+struct Given {
+    key: String,
+    values: Array2<f32>,
+    trained_on: Known,
+}
+
+/// The embeddings to judge, read and checked before any work is done.
+fn embeddings(args: &Eval, file: &H5ad) -> Result<Vec<Given>> {
+    let keys = file.obsm_keys();
+    let named = !args.obsm.is_empty();
+    let mut wanted = if named { args.obsm.clone() } else { keys.clone() };
+    if !named {
+        wanted.retain(|k| k.starts_with("X_"));
+    }
+    let mut out: Vec<Given> = Vec::new();
+    for key in wanted {
+        if out.iter().any(|g| g.key == key) {
+            continue;
+        }
+        if !keys.contains(&key) {
             return Err(message(format!(
                 "--obsm: {} has no obsm['{key}']; it has: {}",
                 args.input.file.display(),
                 keys.join(", ")
             )));
         }
+        let values = match file.embedding(&key).map_err(|e| e.to_string()).and_then(usable) {
+            Ok(values) => values,
+            Err(why) if named => {
+                return Err(at(&args.input.file, format!("obsm['{key}']: {why}")));
+            }
+            Err(why) => {
+                eprintln!("obsm['{key}'] is left out: {why}");
+                continue;
+            }
+        };
+        // Pictures are not embeddings.
+        if named || values.ncols() > 2 {
+            let trained_on = Provenance::of(file, &key)?.trained_on;
+            out.push(Given {
+                key,
+                values,
+                trained_on,
+            });
+        }
     }
-    Ok(args.obsm.clone())
+    Ok(out)
 }
 
-fn who(method: &str, family: Family, description: &str, seed: u64) -> Who {
+/// Refuses what cannot be judged.
+fn usable(values: Array2<f32>) -> std::result::Result<Array2<f32>, String> {
+    if values.ncols() == 0 {
+        return Err("it has no columns".to_owned());
+    }
+    match values.indexed_iter().find(|(_, v)| !v.is_finite()) {
+        Some(((row, column), v)) => Err(format!(
+            "cell {row}, column {column} holds {v}; an embedding must be finite"
+        )),
+        None => Ok(values),
+    }
+}
+
+fn judge(bench: &Bench<'_>, given: &Given, seed: u64) -> Result<RunResult> {
+    let study = bench.study;
+    let on = given.trained_on.get();
+    let exposure = exposure(&given.trained_on, &study.keys, &study.dataset.test);
+    let kind = on.map_or(Family::Model, |on| family(&on.architecture));
+    let text = on.map_or("an embedding found in the file".to_owned(), description);
+    // A key may be the name of a baseline that runs beside it.
+    let name = match describe(&given.key) {
+        Some(_) => format!("obsm-{}", given.key),
+        None => given.key.clone(),
+    };
+    let mut who = who(&name, kind, &text, seed, exposure);
+    who.preset = on.map(|on| on.architecture.clone());
+    let cost = Cost {
+        parameters: on.map(|on| on.parameters),
+        steps: on.map(|on| on.steps),
+        training_cells: on.map(|on| on.cells as u64),
+        ..Cost::default()
+    };
+    bench.embedding(
+        who,
+        given.values.view(),
+        &study.dataset,
+        cost,
+        Vec::new(),
+    )
+}
+
+fn who(method: &str, family: Family, description: &str, seed: u64, exposure: Exposure) -> Who {
     Who {
         method: method.to_string(),
         family,
         description: description.to_string(),
+        preset: None,
+        same_size_as: None,
+        exposure,
         objective: None,
         seed,
         device: "cpu".into(),
     }
 }
 
-fn save(args: &Eval, result: &RunResult) -> Result<()> {
-    let folder = args.output.join(&result.method);
+/// Writes one result as soon as there is one.
+fn save(args: &Eval, result: RunResult) -> Result<RunResult> {
+    // Keys may hold what no folder can be called.
+    let name = result.method.replace(['/', '\\', ':'], "_");
+    let folder = args.output.join(name);
     std::fs::create_dir_all(&folder).map_err(|e| at(&folder, e))?;
-    Ok(write_bytes_atomic(
-        &folder.join("result.json"),
-        &serde_json::to_vec(result)?,
-    )?)
+    write_bytes_atomic(&folder.join("result.json"), &serde_json::to_vec(&result)?)?;
+    Ok(result)
 }

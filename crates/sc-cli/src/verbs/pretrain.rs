@@ -47,6 +47,9 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
     };
     let plan = Plan::new(&source, spec, cells, &BTreeMap::new(), args.seed)?;
     let parameters = plan.task.parameters(&device)?;
+    if let Some(warning) = small_batches(&plan) {
+        eprintln!("{warning}");
+    }
     memory::fits(parameters, memory::TRAINING, &args.device)?;
     if args.dry_run {
         let spec = &plan.config.spec;
@@ -99,6 +102,13 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
         split.save(&args.output.join(folder::SPLIT))?;
     }
     manifest.training = Some(plan.record(&args.output, split, parameters, steps)?);
+    println!(
+        "trained {} for {steps} steps on {} cells; {parameters} parameters, {} genes, in {}",
+        plan.config.spec.architecture,
+        plan.corpus.rows.len(),
+        plan.genes.names.len(),
+        args.output.display()
+    );
     folder::write(
         &args.output,
         &plan.config,
@@ -107,6 +117,23 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
         &plan.task.tokenizer(),
         &manifest.close()?,
     )
+}
+
+/// What to know where batches are too small for a model whose minibatches are of one batch each.
+fn small_batches(plan: &Plan) -> Option<String> {
+    let spec = &plan.config.spec;
+    if spec.architecture != "cellplm" {
+        return None;
+    }
+    let (groups, small) = plan.corpus.groups(spec.train.minibatch);
+    (small > 0).then(|| {
+        format!(
+            "cellplm: {small} of {} batches have fewer than {} cells, too few for a sentence of their \
+             own; their cells share sentences",
+            groups.len(),
+            spec.train.minibatch.min(sc_train::corpus::FEW) / 2
+        )
+    })
 }
 
 /// The hash of one file is its own; of several, that of their hashes.

@@ -1,12 +1,11 @@
 //! `scfm run`: one cell of an experiment matrix, from a fully resolved file.
 
 use crate::args::{CountsFrom, Input, Run};
-use crate::cells::cell_keys;
 use crate::error::{Result, at, message};
 use crate::held_out::of_study;
 use crate::manifest::Manifest;
 use crate::memory;
-use crate::methods::{Bench, Picture, Who, cost, describe};
+use crate::methods::{Bench, Picture, Who, describe, family};
 use crate::packing::{self, Keep};
 use crate::settings;
 use crate::study::{Design, Study};
@@ -15,7 +14,7 @@ use ndarray::Array2;
 use sc_data::atomic::write_bytes_atomic;
 use sc_data::identity::TrainingRecord;
 use sc_eval::protocol::Options;
-use sc_eval::results::{CurvePoint, Family, RunResult};
+use sc_eval::results::{Cost, CurvePoint, Exposure, Family, RunResult};
 use sc_train::{ModelSpec, Role, TrainConfig};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -68,7 +67,6 @@ fn default_fraction() -> f64 {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EvalConfig {
-    bootstrap: usize,
     seed: u64,
     probe_neighbors: usize,
     map: String,
@@ -126,6 +124,7 @@ pub(crate) fn run(args: &Run) -> Result<()> {
         donor: config.data.donor.clone(),
         test_fraction: config.split.test_fraction,
         test_donors: config.split.test_donors.clone(),
+        saved: None,
         seed: config.split.seed,
     };
     let mut study = Study::open(&input, &design)?;
@@ -143,10 +142,8 @@ pub(crate) fn run(args: &Run) -> Result<()> {
     }
     let mut manifest = Manifest::new(&study.card.hash, resolved, config.seed, &config.device);
     let options = Options {
-        replicates: config.eval.bootstrap,
         seed: config.eval.seed,
         probe_neighbors: config.eval.probe_neighbors,
-        ..Options::default()
     };
     let picture = match config.eval.map.as_str() {
         "umap" => Picture::Umap(config.eval.map_cells),
@@ -181,9 +178,15 @@ fn simple(
     } else {
         Family::Baseline
     };
-    let description = describe(method).map_or("", |d| d.1).to_string();
+    let method = method.to_owned();
+    let mut description = describe(&method).map_or("", |d| d.1).to_string();
+    let given = config.method.options.iter().filter(|(k, _)| *k != "method");
+    let given: Vec<String> = given.map(|(k, v)| format!("{k} = {v}")).collect();
+    if !given.is_empty() {
+        description.push_str(&format!(" ({})", given.join(", ")));
+    }
     let who = who(config, family, description);
-    Bench::new(study, options, picture)?.simple(who, method)
+    Bench::new(study, options, picture, read)?.simple(who, &method)
 }
 
 fn model(
@@ -212,9 +215,10 @@ fn model(
         .preset
         .clone()
         .unwrap_or_else(|| spec.architecture.clone());
+    let kind = family(&spec.architecture);
     let objective = spec.objective.clone();
-    let keys = cell_keys(&study.source)?;
-    let split = of_study(study, design, &keys);
+    let keys = study.keys.clone();
+    let split = of_study(study, design);
     let cells = Cells {
         rows: dataset.train.clone(),
         batches,
@@ -270,7 +274,7 @@ fn model(
     };
     let (family, description) = if trained {
         (
-            Family::Model,
+            kind,
             format!("{preset}{sized}, trained on the training donors for {steps} steps"),
         )
     } else {
@@ -280,14 +284,23 @@ fn model(
         )
     };
     let mut who = who(config, family, description);
+    who.preset = Some(preset);
+    who.same_size_as = plan.config.same_size.as_ref().map(|s| s.model.clone());
     who.objective = objective.filter(|_| trained);
     let curve = if trained {
         curve(&folder.join("train.jsonl"))?
     } else {
         Vec::new()
     };
-    let cost = cost(train_seconds, embed_seconds, 0.0, parameters as u64, steps);
-    let bench = Bench::new(study, options, picture)?;
+    let cost = Cost {
+        train_seconds: Some(train_seconds),
+        embed_seconds: Some(embed_seconds),
+        parameters: Some(parameters as u64),
+        steps: Some(steps),
+        training_cells: trained.then_some(dataset.train.len() as u64),
+        ..Cost::default()
+    };
+    let bench = Bench::new(study, options, picture, crate::options::Options::default())?;
     let result = bench.embedding(who, embedding.view(), dataset, cost, curve)?;
     Ok((result, record))
 }
@@ -297,6 +310,9 @@ fn who(config: &CellConfig, family: Family, description: String) -> Who {
         method: config.method.name.clone(),
         family,
         description,
+        preset: None,
+        same_size_as: None,
+        exposure: Exposure::Nothing,
         objective: None,
         seed: config.seed,
         device: config.device.clone(),

@@ -31,6 +31,12 @@ pub(crate) fn json(args: &[&str]) -> serde_json::Value {
     serde_json::from_str(&succeed(args)).expect("the program prints JSON")
 }
 
+/// A JSON file.
+pub(crate) fn json_file(path: &Path) -> serde_json::Value {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).expect("the file is JSON")
+}
+
 /// Runs the program and wants exit code 2 and one line that holds every part of `parts`.
 pub(crate) fn fail(args: &[&str], parts: &[&str]) {
     let output = run(args);

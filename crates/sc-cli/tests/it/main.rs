@@ -12,4 +12,5 @@ mod refusals;
 mod resume;
 mod values;
 mod verbs;
+mod verdicts;
 mod weights;

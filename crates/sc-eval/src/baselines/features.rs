@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use sc_data::sparse::CsrMatrix;
 
 /// Cells of one parallel task; partial sums are combined in the order of the tasks.
-const CHUNK: usize = 1024;
+const CHUNK: usize = 256;
 
 /// Features `[cells, dims]` of a classifier; sparse ones are never densified.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,63 @@ impl Features<'_> {
     }
 }
 
+/// Standard deviation of every column; 0 where it is no more than rounding.
+pub(crate) fn column_spread(features: Features<'_>) -> Vec<f64> {
+    moments(features).1
+}
+
+fn unless_constant(spread: f64) -> f64 {
+    if spread > 0.0 { spread } else { 1.0 }
+}
+
+/// Mean and standard deviation of every column.
+fn moments(features: Features<'_>) -> (Vec<f64>, Vec<f64>) {
+    let x = match features {
+        Features::Dense(x) => return dense_moments(x),
+        Features::Sparse(x) => x,
+    };
+    let cells = x.rows().max(1) as f64;
+    let (mut mean, mut square) = (vec![0f64; x.cols()], vec![0f64; x.cols()]);
+    for (indices, values) in x.iter_rows() {
+        for (&j, &v) in indices.iter().zip(values) {
+            mean[j as usize] += f64::from(v);
+            square[j as usize] += f64::from(v).powi(2);
+        }
+    }
+    mean.iter_mut().for_each(|m| *m /= cells);
+    let squares = square.iter().zip(&mean);
+    let squares = squares.map(|(s, m)| (s - cells * m * m).max(0.0)).collect();
+    let spread = spread(squares, &mean, cells);
+    (mean, spread)
+}
+
+fn dense_moments<T: Copy + Into<f64>>(x: ArrayView2<'_, T>) -> (Vec<f64>, Vec<f64>) {
+    let cells = x.nrows().max(1) as f64;
+    let (mut mean, mut square) = (vec![0f64; x.ncols()], vec![0f64; x.ncols()]);
+    for row in x.outer_iter() {
+        row.iter().zip(&mut mean).for_each(|(&v, m)| *m += v.into());
+    }
+    mean.iter_mut().for_each(|m| *m /= cells);
+    for row in x.outer_iter() {
+        for ((&v, m), s) in row.iter().zip(&mean).zip(&mut square) {
+            *s += (v.into() - m).powi(2);
+        }
+    }
+    let spread = spread(square, &mean, cells);
+    (mean, spread)
+}
+
+/// Standard deviations of summed squares; what is no more than rounding of the mean is 0.
+fn spread(squares: Vec<f64>, mean: &[f64], cells: f64) -> Vec<f64> {
+    let columns = squares.into_iter().zip(mean);
+    columns
+        .map(|(s, m)| {
+            let deviation = (s / cells).sqrt();
+            if deviation > 1e-7 * m.abs() { deviation } else { 0.0 }
+        })
+        .collect()
+}
+
 /// Features with every column shifted and scaled, without densifying sparse ones:
 /// column `j` reads `(x_j − mean_j)/scale_j`.
 pub(crate) struct Design {
@@ -75,70 +132,43 @@ enum Values {
 impl Design {
     /// Shifts by column means and scales by standard deviations (1 for constant columns).
     pub(crate) fn standardized(features: Features<'_>) -> Self {
-        let (cells, dims) = (features.cells(), features.dims());
-        let (mut mean, mut square) = (vec![0f64; dims], vec![0f64; dims]);
         match features {
-            Features::Dense(x) => {
-                for row in x.outer_iter() {
-                    row.iter()
-                        .zip(&mut mean)
-                        .for_each(|(&v, m)| *m += f64::from(v));
-                }
-                mean.iter_mut().for_each(|m| *m /= cells as f64);
-                for row in x.outer_iter() {
-                    for ((&v, m), s) in row.iter().zip(&mean).zip(&mut square) {
-                        *s += (f64::from(v) - m).powi(2);
-                    }
-                }
-            }
+            Features::Dense(x) => Self::of(x),
             Features::Sparse(x) => {
-                for (indices, values) in x.iter_rows() {
-                    for (&j, &v) in indices.iter().zip(values) {
-                        mean[j as usize] += f64::from(v);
-                        square[j as usize] += f64::from(v).powi(2);
-                    }
+                let (mean, spread) = moments(features);
+                Self {
+                    dims: features.dims(),
+                    mean,
+                    scale: spread.into_iter().map(unless_constant).collect(),
+                    values: Values::Sparse {
+                        rows: x.clone(),
+                        columns: x.transpose(),
+                    },
                 }
-                mean.iter_mut().for_each(|m| *m /= cells as f64);
-                square
-                    .iter_mut()
-                    .zip(&mean)
-                    .for_each(|(s, m)| *s = (*s - cells as f64 * m * m).max(0.0));
             }
         }
-        let scale: Vec<f64> = square
-            .iter()
-            .zip(&mean)
-            .map(|(s, m)| {
-                let deviation = (s / cells as f64).sqrt();
-                if deviation > 1e-7 * m.abs() {
-                    deviation
-                } else {
-                    1.0
-                }
-            })
-            .collect();
-        let values = match features {
-            Features::Dense(x) => Values::Dense(
-                x.outer_iter()
-                    .flat_map(|row| {
-                        row.iter()
-                            .zip(mean.iter().zip(&scale))
-                            .map(|(&v, (m, s))| (f64::from(v) - m) / s)
-                            .collect::<Vec<f64>>()
-                    })
-                    .collect(),
-            ),
-            Features::Sparse(x) => Values::Sparse {
-                rows: x.clone(),
-                columns: x.transpose(),
-            },
-        };
+    }
+
+    /// The same of a dense matrix `[cells, dims]`.
+    pub(crate) fn of<T: Copy + Into<f64>>(x: ArrayView2<'_, T>) -> Self {
+        let (mean, spread) = dense_moments(x);
+        let scale: Vec<f64> = spread.into_iter().map(unless_constant).collect();
+        let mut values = Vec::with_capacity(x.len());
+        for row in x.outer_iter() {
+            let columns = row.iter().zip(mean.iter().zip(&scale));
+            values.extend(columns.map(|(&v, (m, s))| (v.into() - m) / s));
+        }
         Self {
-            dims,
+            dims: x.ncols(),
             mean,
             scale,
-            values,
+            values: Values::Dense(values),
         }
+    }
+
+    /// Number of features.
+    pub(crate) fn dims(&self) -> usize {
+        self.dims
     }
 
     /// Scores `[cells, classes]` of weights `[classes, dims]` and intercepts, in the shifted and

@@ -3,10 +3,11 @@
 use crate::baselines::Features;
 use crate::baselines::features::Design;
 use crate::baselines::lbfgs;
+use crate::baselines::reduced::{self, Reduced};
 use crate::categories::Groups;
 use crate::error::EvalError;
 use crate::protocol::Predictions;
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
 /// How to fit a logistic regression.
@@ -74,7 +75,8 @@ pub(crate) fn check(features: Features<'_>, labels: &[u32]) -> Result<(), EvalEr
 ///
 /// Columns are standardised inside (the penalty is transformed along, so the optimum is that of
 /// the raw features), which is what makes raw counts converge. Two classes are the binary problem
-/// `½‖w‖²` of scikit-learn, reported as rows `∓w/2`. One class gives a constant model.
+/// `½‖w‖²` of scikit-learn, reported as rows `∓w/2`. One class gives a constant model. With fewer
+/// cells than features the same optimum is found in the span of the cells.
 ///
 /// # Errors
 /// [`EvalError`] when shapes do not fit, a feature is not finite or there is no cell.
@@ -84,9 +86,29 @@ pub fn logistic_l2(
     options: &LogisticOptions,
 ) -> Result<LogisticModel, EvalError> {
     check(features, labels)?;
+    if !reduced::pays(features) {
+        return Ok(fit_design(&Design::standardized(features), labels, options, None));
+    }
+    let span = Reduced::new(features)?;
+    let design = Design::of(span.coordinates.view());
+    let mut model = fit_design(&design, labels, options, None);
+    let (coef, shift) = span.weights(features, &model.coef);
+    model.coef = coef;
+    model.intercept.iter_mut().zip(shift).for_each(|(b, s)| *b += s);
+    centre(&mut model.intercept);
+    Ok(model)
+}
+
+/// The fit itself, on features that stand ready; from the weights of `near`, where a model of the
+/// same features and classes is given.
+pub(crate) fn fit_design(
+    design: &Design,
+    labels: &[u32],
+    options: &LogisticOptions,
+    near: Option<&LogisticModel>,
+) -> LogisticModel {
     let groups = Groups::new(labels);
-    let (classes, cells, dims) = (groups.len(), labels.len(), features.dims());
-    let design = Design::standardized(features);
+    let (classes, cells, dims) = (groups.len(), labels.len(), design.dims());
     let c = options.c;
     let strength = if classes == 2 { 2.0 } else { 1.0 };
     let penalty: Vec<f64> = design.scale.iter().map(|s| strength / (s * s)).collect();
@@ -104,6 +126,17 @@ pub fn logistic_l2(
         diagonal[split + k] = 1.0 / curvature;
     }
     centre(&mut start[split..]);
+    if let Some(near) = near.filter(|m| m.coef.dim() == (classes, dims)) {
+        // Back into the shifted and scaled columns.
+        for k in 0..classes {
+            start[split + k] = near.intercept[k];
+            for j in 0..dims {
+                let w = near.coef[[k, j]];
+                start[k * dims + j] = w * design.scale[j];
+                start[split + k] += w * design.mean[j];
+            }
+        }
+    }
     let (mut z, mut grad_w) = (vec![0f64; cells * classes], vec![0f64; split]);
     let tolerance = options.tolerance * (c * cells as f64).max(1.0);
     let found = lbfgs::minimise(
@@ -148,14 +181,14 @@ pub fn logistic_l2(
         }
     }
     centre(&mut intercept);
-    Ok(LogisticModel {
+    LogisticModel {
         classes: groups.codes,
         coef,
         intercept,
         link: Link::Softmax,
         objective: found.value,
         iterations: found.iterations,
-    })
+    }
 }
 
 fn centre(values: &mut [f64]) {
@@ -208,6 +241,22 @@ impl LogisticModel {
             }
         }
         Ok(out)
+    }
+
+    /// The class of every row of `x` `[cells, dims]`; equal scores go to the lowest code.
+    pub(crate) fn classify(&self, x: ArrayView2<'_, f64>) -> Vec<u32> {
+        let scores = x.dot(&self.coef.t());
+        let rows = scores.outer_iter();
+        rows.map(|row| {
+            let mut best = 0;
+            for k in 1..self.classes.len() {
+                if row[k] + self.intercept[k] > row[best] + self.intercept[best] {
+                    best = k;
+                }
+            }
+            self.classes[best]
+        })
+        .collect()
     }
 
     /// Predictions with probabilities for every cell of `features`; equal scores go to the lowest

@@ -1,6 +1,7 @@
 //! Means over metrics, which say how many metrics they rest on.
 
 use crate::error::Undefined;
+use crate::jackknife::Estimate;
 
 /// Names of the bio metrics of the aggregate, as scib-metrics' Benchmarker.
 pub const BIO: [&str; 5] = [
@@ -20,50 +21,102 @@ pub const BATCH: [&str; 5] = [
     "pcr_comparison",
 ];
 
+/// Share of an aggregate's metrics that must be defined. Below, it would be another score under
+/// the same name: a mean of one batch metric is not batch correction.
+pub const LEAST_SHARE: f64 = 0.8;
+
 /// A mean over those metrics that are defined.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Mean {
-    /// The mean; absent when no metric is defined.
-    pub value: Option<f64>,
-    /// Metrics that are defined.
-    pub defined: usize,
+    /// The mean, or why there is none.
+    pub estimate: Result<Estimate, Undefined>,
+    /// Names of the metrics behind it.
+    pub of: Vec<String>,
     /// Metrics that should be.
     pub expected: usize,
 }
 
-/// Mean of the defined `values`.
-pub fn mean(values: &[Option<f64>]) -> Mean {
-    let defined: Vec<f64> = values
-        .iter()
-        .copied()
-        .flatten()
-        .filter(|v| !v.is_nan())
-        .collect();
-    let value = (!defined.is_empty()).then(|| defined.iter().sum::<f64>() / defined.len() as f64);
-    Mean {
-        value,
-        defined: defined.len(),
-        expected: values.len(),
+impl Mean {
+    /// Mean of the `defined` metrics of `expected`.
+    pub fn of(expected: usize, defined: Vec<(String, Estimate)>) -> Self {
+        let (of, estimates): (Vec<String>, Vec<Estimate>) = defined.into_iter().unzip();
+        let enough = of.len() as f64 >= LEAST_SHARE * expected as f64;
+        let estimate = match Estimate::mean(&estimates) {
+            Some(mean) if enough => Ok(mean),
+            _ => Err(Undefined::TooFewMetrics {
+                defined: of.len(),
+                expected,
+            }),
+        };
+        Self {
+            estimate,
+            of,
+            expected,
+        }
+    }
+
+    /// What a table says beside an aggregate that rests on fewer metrics than it should.
+    pub fn note(&self) -> Option<String> {
+        let defined = self.of.len();
+        (defined < self.expected).then(|| format!("mean of {defined} of {} metrics", self.expected))
     }
 }
 
-/// `0.6 · bio + 0.4 · batch`; absent unless both are.
-pub fn total(bio: Mean, batch: Mean) -> Mean {
-    let value = bio.value.zip(batch.value).map(|(b, t)| 0.6 * b + 0.4 * t);
+/// `0.6 · bio + 0.4 · batch`; undefined unless both are defined.
+pub fn total(bio: &Mean, batch: &Mean) -> Mean {
+    let estimate = match (&bio.estimate, &batch.estimate) {
+        (Ok(b), Ok(t)) => {
+            let sum = |b: f64, t: f64| 0.6 * b + 0.4 * t;
+            let pairs = b.left_out.iter().zip(&t.left_out);
+            Ok(Estimate {
+                value: sum(b.value, t.value),
+                left_out: pairs.map(|(b, t)| sum(*b, *t)).collect(),
+                resolution: b.resolution.max(t.resolution),
+            })
+        }
+        (Err(why), _) | (_, Err(why)) => Err(why.clone()),
+    };
     Mean {
-        value,
-        defined: bio.defined + batch.defined,
+        estimate,
+        of: bio.of.iter().chain(&batch.of).cloned().collect(),
         expected: bio.expected + batch.expected,
     }
-}
-
-/// What a table says beside an aggregate that rests on fewer metrics than it should.
-pub fn note(mean: &Mean) -> Option<String> {
-    (mean.defined < mean.expected)
-        .then(|| format!("mean of {} of {} metrics", mean.defined, mean.expected))
 }
 
 /// The reason of a metric that is not defined, as the note of its record.
 pub fn reason(undefined: &Undefined) -> String {
     format!("undefined: {undefined}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mean(values: &[f64]) -> Mean {
+        let named = |v: &f64| (format!("{v}"), Estimate { value: *v, ..Estimate::default() });
+        Mean::of(5, values.iter().map(named).collect())
+    }
+
+    #[test]
+    fn a_mean_of_few_metrics_is_none() {
+        let four = mean(&[0.1, 0.2, 0.3, 0.4]);
+        assert_eq!(four.estimate.as_ref().unwrap().value, 0.25);
+        assert_eq!(four.note().unwrap(), "mean of 4 of 5 metrics");
+        let one = mean(&[1.0]);
+        assert_eq!(
+            one.estimate,
+            Err(Undefined::TooFewMetrics {
+                defined: 1,
+                expected: 5
+            })
+        );
+        assert!(total(&four, &one).estimate.is_err());
+    }
+
+    #[test]
+    fn the_total_weighs_six_to_four() {
+        let total = total(&mean(&[0.5; 5]), &mean(&[1.0; 5]));
+        assert!((total.estimate.unwrap().value - 0.7).abs() < 1e-12);
+        assert_eq!((total.of.len(), total.expected), (10, 10));
+    }
 }

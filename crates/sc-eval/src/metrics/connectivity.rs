@@ -3,29 +3,25 @@
 //! scib-metrics 0.5.10 `metrics/_graph_connectivity.py`; theislab scib `graph_connectivity.py`.
 
 use crate::categories::Groups;
-use crate::error::{EvalError, Undefined};
+use crate::error::{EvalError, Outcome, Undefined};
 use crate::graph::{DisjointSets, strong_components};
 use crate::neighbors::{self, Neighbors};
 use crate::results::Mode;
-use crate::scored::{Outcome, Scored, mean_of_group_means};
 
 /// `graph_connectivity`: mean over labels of the share of cells in the label's largest component.
 ///
 /// On the first `k` neighbours (the cell itself counted; 15 by convention). Compat takes strong
 /// components of the directed lists (scib-metrics), strict takes the lists as an undirected graph
-/// (theislab), which does not punish hubs and hardly depends on the tie rule. Resampling weighs
-/// the cells inside the component that was the largest.
+/// (theislab), which does not punish hubs and hardly depends on the tie rule.
 pub fn graph_connectivity(neighbors: &Neighbors, k: usize, labels: &[u32], mode: Mode) -> Outcome {
-    let (inside, members) = largest_component(neighbors, k, labels, mode)?;
-    let inside: Vec<f64> = inside.into_iter().map(f64::from).collect();
-    Scored::from_resample(
-        labels.len(),
-        Undefined::TooFewCells {
+    let shares = per_label(neighbors, k, labels, mode)?;
+    if shares.is_empty() {
+        return Err(Undefined::TooFewCells {
             needed: 1,
             found: 0,
-        },
-        move |w| mean_of_group_means(&inside, &members, w),
-    )
+        });
+    }
+    Ok(shares.iter().map(|s| s.1).sum::<f64>() / shares.len() as f64)
 }
 
 /// Share of every label's cells in its largest component, in ascending order of the codes.

@@ -5,11 +5,10 @@
 
 use crate::categories::Groups;
 use crate::eigen;
-use crate::error::{EvalError, Undefined};
+use crate::error::{EvalError, Outcome, Undefined};
 use crate::graph::{Graph, fuzzy};
 use crate::neighbors::{self, Neighbors, Ties, knn};
 use crate::results::Mode;
-use crate::scored::{Outcome, Scored, mean_of_group_means};
 use ndarray::Array2;
 use rayon::prelude::*;
 use statrs::function::gamma::gamma_ur;
@@ -353,8 +352,7 @@ fn accept(near: &Neighbors, batches: &[u32]) -> Vec<bool> {
 }
 
 /// `kbet_per_label`: mean over testable labels of the share of accepted cells, see [`per_label`].
-///
-/// Resampling weighs the accepted cells; a label too scattered to test keeps its 0.
+/// A label too scattered to test counts as 0.
 ///
 /// # Errors
 /// [`Undefined::NoLabelInSeveralBatches`] when no label can be tested; those of [`per_label`].
@@ -366,26 +364,14 @@ pub fn kbet_per_label(
     mode: Mode,
 ) -> Outcome {
     let results = per_label(neighbors, k, labels, batches, mode)?;
-    from_labels(&results, labels)
+    from_labels(&results)
 }
 
 /// The score over labels already tested by [`per_label`].
-pub fn from_labels(results: &[LabelKbet], labels: &[u32]) -> Outcome {
-    let mut accepted = vec![0f64; labels.len()];
-    let mut members = Vec::new();
-    for r in results.iter().filter(|r| r.score.is_some()) {
-        for (&cell, &a) in r.tested.iter().zip(&r.accepted) {
-            accepted[cell as usize] = f64::from(u8::from(a));
-        }
-        members.push(if r.tested.is_empty() {
-            (0..labels.len() as u32)
-                .filter(|&i| labels[i as usize] == r.label)
-                .collect()
-        } else {
-            r.tested.clone()
-        });
+pub fn from_labels(results: &[LabelKbet]) -> Outcome {
+    let scores: Vec<f64> = results.iter().filter_map(|r| r.score).collect();
+    if scores.is_empty() {
+        return Err(Undefined::NoLabelInSeveralBatches);
     }
-    Scored::from_resample(labels.len(), Undefined::NoLabelInSeveralBatches, move |w| {
-        mean_of_group_means(&accepted, &members, w)
-    })
+    Ok(scores.iter().sum::<f64>() / scores.len() as f64)
 }

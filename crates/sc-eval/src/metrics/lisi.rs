@@ -3,9 +3,8 @@
 //! Korsunsky et al. 2019 as in scib-metrics 0.5.10 (`utils/_lisi.py`, `metrics/_lisi.py`).
 
 use crate::categories::Groups;
-use crate::error::{EvalError, Undefined};
+use crate::error::{EvalError, Outcome, Undefined};
 use crate::neighbors::{self, Neighbors};
-use crate::scored::{Outcome, Scored, SortedValues};
 use rayon::prelude::*;
 
 /// Fewest neighbours (the cell itself counted) that make a neighbourhood.
@@ -102,37 +101,38 @@ fn simpson(d: &[f64], codes: &[u32], target: f64) -> f64 {
 }
 
 /// `clisi_knn`: `(L − median LISI of labels)/(L − 1)`; 1 when neighbourhoods are pure.
-///
-/// Resampling takes the weighted median of the per-cell values.
 pub fn clisi_knn(neighbors: &Neighbors, labels: &[u32]) -> Outcome {
     let count = Groups::new(labels).len() as f64;
     if count < 2.0 {
         EvalError::check("labels", neighbors.cells(), labels.len())?;
         return Err(Undefined::OneLabel);
     }
-    Ok(median(neighbors, labels)?.map(move |m| (count - m) / (count - 1.0)))
+    Ok((count - median(neighbors, labels)?) / (count - 1.0))
 }
 
 /// `ilisi_knn`: `(median LISI of batches − 1)/(B − 1)`; 1 when batches are mixed.
-///
-/// Resampling takes the weighted median of the per-cell values.
 pub fn ilisi_knn(neighbors: &Neighbors, batches: &[u32]) -> Outcome {
     let count = Groups::new(batches).len() as f64;
     if count < 2.0 {
         EvalError::check("batches", neighbors.cells(), batches.len())?;
         return Err(Undefined::OneBatch);
     }
-    Ok(median(neighbors, batches)?.map(move |m| (m - 1.0) / (count - 1.0)))
+    Ok((median(neighbors, batches)? - 1.0) / (count - 1.0))
 }
 
+/// The median over cells (mean of the two middle values of an even number, as numpy).
 fn median(neighbors: &Neighbors, codes: &[u32]) -> Outcome {
-    let sorted = SortedValues::new(per_cell(neighbors, codes)?);
-    Scored::from_resample(
-        codes.len(),
-        Undefined::TooFewCells {
+    let mut values = per_cell(neighbors, codes)?;
+    if values.is_empty() {
+        return Err(Undefined::TooFewCells {
             needed: 1,
             found: 0,
-        },
-        move |w| sorted.median(w),
-    )
+        });
+    }
+    if values.iter().any(|v| !v.is_finite() || *v < 1.0 - 1e-9) {
+        return Err(Undefined::NeighbourhoodsCollapse);
+    }
+    values.sort_by(f64::total_cmp);
+    let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
+    Ok(if low == high { low } else { (low + high) / 2.0 })
 }

@@ -5,75 +5,43 @@
 //! `tr(S_between)/tr(S_total)`, which needs no decomposition.
 
 use crate::categories::Groups;
-use crate::error::{EvalError, Undefined};
+use crate::error::{EvalError, Outcome, Undefined};
 use crate::pairs::check_finite;
-use crate::scored::{Outcome, Scored};
-use ndarray::{Array2, ArrayView2};
+use ndarray::{ArrayView2, Axis};
 
-/// Scatter of an embedding, ready to be summed under any weights.
-struct Scatter {
-    /// Embedding with every dimension centred, so that sums of squares do not cancel.
-    centred: Array2<f32>,
-    members: Vec<Vec<u32>>,
-}
-
-impl Scatter {
-    fn new(x: ArrayView2<'_, f32>, batches: &[u32]) -> Result<Self, Undefined> {
-        EvalError::check("batches", x.nrows(), batches.len())?;
-        check_finite("embedding", x)?;
-        let groups = Groups::new(batches);
-        if groups.len() < 2 {
-            return Err(Undefined::OneBatch);
-        }
-        let mut centred = x.as_standard_layout().into_owned();
-        for mut column in centred.columns_mut() {
-            let mean = column.iter().map(|&v| f64::from(v)).sum::<f64>() / x.nrows() as f64;
-            column
-                .iter_mut()
-                .for_each(|v| *v = (f64::from(*v) - mean) as f32);
-        }
-        Ok(Self {
-            centred,
-            members: groups.members,
-        })
+/// `tr(S_between)/tr(S_total)`; `None` without variance.
+fn share(x: ArrayView2<'_, f32>, batches: &[u32]) -> Result<Option<f64>, Undefined> {
+    EvalError::check("batches", x.nrows(), batches.len())?;
+    check_finite("embedding", x)?;
+    let groups = Groups::new(batches);
+    if groups.len() < 2 {
+        return Err(Undefined::OneBatch);
     }
-
-    /// `tr(S_between)/tr(S_total)`.
-    fn share(&self, weights: &[u32]) -> Option<f64> {
-        let dims = self.centred.ncols();
-        let (mut all, mut total_weight, mut squares) = (vec![0f64; dims], 0f64, 0f64);
-        let mut between = 0f64;
-        let mut sum = vec![0f64; dims];
-        for members in &self.members {
-            sum.fill(0.0);
-            let mut weight = 0f64;
-            for &i in members {
-                let w = f64::from(weights[i as usize]);
-                if w == 0.0 {
-                    continue;
-                }
-                weight += w;
-                for (s, &v) in sum.iter_mut().zip(self.centred.row(i as usize)) {
-                    let v = f64::from(v);
-                    *s += w * v;
-                    squares += w * v * v;
-                }
-            }
-            if weight > 0.0 {
-                between += sum.iter().map(|s| s * s).sum::<f64>() / weight;
-                total_weight += weight;
-                all.iter_mut().zip(&sum).for_each(|(a, s)| *a += s);
+    // Centred dimensions, so that sums of squares do not cancel.
+    let cells = x.nrows() as f64;
+    let means: Vec<f64> = x
+        .axis_iter(Axis(1))
+        .map(|c| c.iter().map(|&v| f64::from(v)).sum::<f64>() / cells)
+        .collect();
+    let (mut all, mut squares, mut between) = (vec![0f64; x.ncols()], 0f64, 0f64);
+    let mut sum = vec![0f64; x.ncols()];
+    for members in &groups.members {
+        sum.fill(0.0);
+        for &i in members {
+            for ((s, &v), m) in sum.iter_mut().zip(x.row(i as usize)).zip(&means) {
+                let v = f64::from((f64::from(v) - m) as f32);
+                *s += v;
+                squares += v * v;
             }
         }
-        if total_weight == 0.0 {
-            return None;
-        }
-        let mean = all.iter().map(|s| s * s).sum::<f64>() / total_weight;
-        let total = squares - mean;
-        // What is left of equal numbers after centring in f32 is rounding, not variance.
-        (total > 1e-13 * squares && squares > 0.0)
-            .then(|| ((between - mean) / total).clamp(0.0, 1.0))
+        between += sum.iter().map(|s| s * s).sum::<f64>() / members.len() as f64;
+        all.iter_mut().zip(&sum).for_each(|(a, s)| *a += s);
     }
+    let mean = all.iter().map(|s| s * s).sum::<f64>() / cells;
+    let total = squares - mean;
+    // What is left of equal numbers after centring in f32 is rounding, not variance.
+    let varies = total > 1e-13 * squares && squares > 0.0;
+    Ok(varies.then(|| ((between - mean) / total).clamp(0.0, 1.0)))
 }
 
 /// `pcr`: share of the embedding's variance that is owed to batch, in `[0, 1]`.
@@ -81,15 +49,12 @@ impl Scatter {
 /// # Errors
 /// As [`pcr_comparison`].
 pub fn pcr(x: ArrayView2<'_, f32>, batches: &[u32]) -> Outcome {
-    let scatter = Scatter::new(x, batches)?;
-    Scored::from_resample(batches.len(), Undefined::NoVariance, move |w| {
-        scatter.share(w)
-    })
+    share(x, batches)?.ok_or(Undefined::NoVariance)
 }
 
 /// `pcr_comparison`: `(pre − post)/pre` of [`pcr`], negative values set to 0.
 ///
-/// `pre` and `post` are `[cells, dims]` of any dims. Resampling recomputes both scatters.
+/// `pre` and `post` are `[cells, dims]` of any dims.
 ///
 /// # Errors
 /// [`Undefined::OneBatch`], [`Undefined::NoVariance`], [`Undefined::NoBatchEffectBefore`] where
@@ -99,15 +64,9 @@ pub fn pcr_comparison(
     post: ArrayView2<'_, f32>,
     batches: &[u32],
 ) -> Outcome {
-    let (pre, post) = (Scatter::new(pre, batches)?, Scatter::new(post, batches)?);
-    let ones = vec![1; batches.len()];
-    match (pre.share(&ones), post.share(&ones)) {
-        (Some(before), Some(_)) if before > 0.0 => {}
-        (Some(_), Some(_)) => return Err(Undefined::NoBatchEffectBefore),
-        _ => return Err(Undefined::NoVariance),
+    match (share(pre, batches)?, share(post, batches)?) {
+        (Some(before), Some(after)) if before > 0.0 => Ok(((before - after) / before).max(0.0)),
+        (Some(_), Some(_)) => Err(Undefined::NoBatchEffectBefore),
+        _ => Err(Undefined::NoVariance),
     }
-    Scored::from_resample(batches.len(), Undefined::NoVariance, move |w| {
-        let (before, after) = (pre.share(w)?, post.share(w)?);
-        (before > 0.0).then(|| ((before - after) / before).max(0.0))
-    })
 }

@@ -9,13 +9,11 @@ mod reference;
 pub use reference::{BatchGeometry, reference_batches};
 
 use crate::categories::Groups;
-use crate::error::{EvalError, Undefined};
+use crate::error::{EvalError, Outcome, Undefined};
 use crate::pairs::check_finite;
 use crate::results::Mode;
-use crate::scored::{Outcome, Scored};
 use ndarray::{Array2, ArrayView2};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Share of cells cut from each side of a centroid's coordinate.
 const TRIM: f64 = 0.05;
@@ -132,88 +130,38 @@ pub fn batch_distances(
             members.push(m);
         }
     }
-    let centroids = Centroids::new(batch.coordinates.view(), members);
-    let ones = vec![1; batch.rows.len()];
-    let mut distances = distances(&centroids.trimmed(&ones));
+    let mut distances = distances(&trimmed_means(batch.coordinates.view(), &members));
     normalise_columns(&mut distances);
     Ok((codes, distances))
 }
 
-/// Cells sorted once per label and coordinate, so that a weighted trimmed mean is one walk.
-struct Centroids {
-    dims: usize,
-    members: Vec<Vec<u32>>,
-    /// Per label and coordinate: values ascending, and the cell of each.
-    sorted: Vec<Vec<(f32, u32)>>,
+/// Trimmed mean of every coordinate, one row per label.
+///
+/// As `scipy.stats.trim_mean`: `⌊0.05 n⌋` values are cut on each side. `members` are not empty.
+fn trimmed_means<T: Copy + Into<f64>>(
+    x: ArrayView2<'_, T>,
+    members: &[Vec<u32>],
+) -> Vec<Vec<f64>> {
+    let of_label = |m: &Vec<u32>| {
+        let cut = (TRIM * m.len() as f64) as usize;
+        (0..x.ncols())
+            .map(|j| {
+                let mut column: Vec<f32> =
+                    m.iter().map(|&i| x[[i as usize, j]].into() as f32).collect();
+                column.sort_by(f32::total_cmp);
+                let kept = &column[cut..m.len() - cut];
+                kept.iter().map(|&v| f64::from(v)).sum::<f64>() / kept.len() as f64
+            })
+            .collect()
+    };
+    members.iter().map(of_label).collect()
 }
 
-impl Centroids {
-    fn new<T: Copy + Into<f64>>(x: ArrayView2<'_, T>, members: Vec<Vec<u32>>) -> Self {
-        let dims = x.ncols();
-        let mut sorted = Vec::with_capacity(members.len() * dims);
-        for m in &members {
-            for j in 0..dims {
-                let mut column: Vec<(f32, u32)> = m
-                    .iter()
-                    .map(|&i| (x[[i as usize, j]].into() as f32, i))
-                    .collect();
-                column.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-                sorted.push(column);
-            }
-        }
-        Self {
-            dims,
-            members,
-            sorted,
-        }
-    }
-
-    /// Trimmed means under weights, one per label; `None` for a label without weight.
-    ///
-    /// As `scipy.stats.trim_mean`: `⌊0.05 n⌋` entries of the expanded list are cut on each side.
-    fn trimmed(&self, weights: &[u32]) -> Vec<Option<Vec<f64>>> {
-        let of_label = |(label, m): (usize, &Vec<u32>)| {
-            let total: u64 = m.iter().map(|&i| u64::from(weights[i as usize])).sum();
-            if total == 0 {
-                return None;
-            }
-            let cut = (TRIM * total as f64) as u64;
-            let kept = (total - 2 * cut) as f64;
-            let mean = |column: &Vec<(f32, u32)>| {
-                let (mut seen, mut sum) = (0u64, 0f64);
-                for &(v, i) in column {
-                    let from = seen.max(cut);
-                    seen += u64::from(weights[i as usize]);
-                    let to = seen.min(total - cut);
-                    if to > from {
-                        sum += f64::from(v) * (to - from) as f64;
-                    }
-                }
-                sum / kept
-            };
-            Some(
-                self.sorted[label * self.dims..][..self.dims]
-                    .iter()
-                    .map(mean)
-                    .collect(),
-            )
-        };
-        self.members.iter().enumerate().map(of_label).collect()
-    }
-}
-
-/// Euclidean distances between centroids; NaN where one is missing.
-fn distances(centroids: &[Option<Vec<f64>>]) -> Array2<f64> {
+/// Euclidean distances between centroids.
+fn distances(centroids: &[Vec<f64>]) -> Array2<f64> {
     Array2::from_shape_fn((centroids.len(), centroids.len()), |(a, b)| {
-        match (&centroids[a], &centroids[b]) {
-            (Some(x), Some(y)) => x
-                .iter()
-                .zip(y)
-                .map(|(p, q)| (p - q).powi(2))
-                .sum::<f64>()
-                .sqrt(),
-            _ => f64::NAN,
-        }
+        let squares = centroids[a].iter().zip(&centroids[b]);
+        squares.map(|(p, q)| (p - q).powi(2)).sum::<f64>().sqrt()
     })
 }
 
@@ -242,7 +190,7 @@ pub enum Correlation {
 
 /// An embedding's label centroids beside the consensus.
 struct Comparison {
-    centroids: Centroids,
+    centroids: Vec<Vec<f64>>,
     /// Codes of the compared labels.
     codes: Vec<u32>,
     /// Reference distances among them.
@@ -292,7 +240,7 @@ impl Comparison {
             consensus.distances[[places[a], places[b]]]
         });
         Ok(Self {
-            centroids: Centroids::new(x, members),
+            centroids: trimmed_means(x, &members),
             codes,
             reference,
             mode: consensus.mode,
@@ -300,8 +248,8 @@ impl Comparison {
     }
 
     /// One correlation per label; NaN where it is not defined.
-    fn per_label(&self, kind: Correlation, weights: &[u32]) -> Vec<f64> {
-        let mut own = distances(&self.centroids.trimmed(weights));
+    fn per_label(&self, kind: Correlation) -> Vec<f64> {
+        let mut own = distances(&self.centroids);
         normalise_columns(&mut own);
         (0..self.codes.len())
             .map(|c| {
@@ -388,7 +336,7 @@ pub struct ScGraph {
 /// Euclidean distances, columns divided by their maxima; the score is the mean over labels of the
 /// correlation of its column with the consensus column. Strict leaves out the distance of a label
 /// to itself, labels the reference does not know, and labels with fewer than three distances; it
-/// needs four labels. Resampling recomputes the centroids; the consensus stays.
+/// needs four labels.
 pub fn scgraph(x: ArrayView2<'_, f32>, labels: &[u32], consensus: &Consensus) -> ScGraph {
     match Comparison::new(x, labels, consensus) {
         Err(e) => ScGraph {
@@ -397,15 +345,13 @@ pub fn scgraph(x: ArrayView2<'_, f32>, labels: &[u32], consensus: &Consensus) ->
             corr_weighted: Err(e),
         },
         Ok(comparison) => {
-            let shared = Arc::new(comparison);
             let score = |kind| {
-                let shared = Arc::clone(&shared);
-                Scored::from_resample(labels.len(), Undefined::ConstantDistances, move |w| {
-                    let values = shared.per_label(kind, w);
-                    let defined: Vec<f64> = values.into_iter().filter(|v| !v.is_nan()).collect();
-                    (!defined.is_empty())
-                        .then(|| defined.iter().sum::<f64>() / defined.len() as f64)
-                })
+                let values = comparison.per_label(kind);
+                let defined: Vec<f64> = values.into_iter().filter(|v| !v.is_nan()).collect();
+                if defined.is_empty() {
+                    return Err(Undefined::ConstantDistances);
+                }
+                Ok(defined.iter().sum::<f64>() / defined.len() as f64)
             };
             ScGraph {
                 rank: score(Correlation::Rank),
@@ -427,6 +373,6 @@ pub fn per_label(
     kind: Correlation,
 ) -> Result<Vec<(u32, f64)>, Undefined> {
     let comparison = Comparison::new(x, labels, consensus)?;
-    let values = comparison.per_label(kind, &vec![1; labels.len()]);
+    let values = comparison.per_label(kind);
     Ok(comparison.codes.iter().copied().zip(values).collect())
 }

@@ -5,10 +5,10 @@
 //! the matrix of distances never exists.
 
 use crate::categories::Groups;
-use crate::error::{EvalError, Undefined};
+use crate::error::{EvalError, Outcome, Undefined};
 use crate::pairs::{self, Distance};
 use crate::results::Mode;
-use crate::scored::{Outcome, Scored, mean_of_group_means, weighted_mean};
+use super::mean_of_group_means;
 use ndarray::{Array2, ArrayView2, Axis};
 
 /// Silhouette `s ∈ [−1, 1]` of every cell: `(b − a)/max(a, b)` with `a` the mean distance to the
@@ -98,7 +98,7 @@ fn nested(
 
 /// `silhouette_label`: `(mean s + 1)/2`.
 ///
-/// One label alone gives 0.5 in compat mode. Resampling weighs the cells.
+/// One label alone gives 0.5 in compat mode.
 pub fn silhouette_label(x: ArrayView2<'_, f32>, labels: &[u32], mode: Mode) -> Outcome {
     label_from_per_cell(per_cell(x, labels)?, labels, mode)
 }
@@ -106,14 +106,8 @@ pub fn silhouette_label(x: ArrayView2<'_, f32>, labels: &[u32], mode: Mode) -> O
 /// [`silhouette_label`] from the silhouettes of [`per_cell`].
 pub fn label_from_per_cell(per_cell: Vec<f64>, labels: &[u32], mode: Mode) -> Outcome {
     check_label(&per_cell, labels, mode)?;
-    Scored::from_resample(
-        labels.len(),
-        Undefined::TooFewCells {
-            needed: 1,
-            found: 0,
-        },
-        move |w| weighted_mean(&per_cell, w).map(|m| f64::midpoint(m, 1.0)),
-    )
+    let mean = per_cell.iter().sum::<f64>() / per_cell.len() as f64;
+    Ok(f64::midpoint(mean, 1.0))
 }
 
 fn check_label(per_cell: &[f64], labels: &[u32], mode: Mode) -> Result<(), Undefined> {
@@ -144,8 +138,7 @@ pub enum Isolated {
 
 /// `isolated_labels`: mean over isolated labels of the mean of `(s + 1)/2` inside the label.
 ///
-/// Compat uses [`Isolated::Fewest`], strict [`Isolated::FewestNotAll`]. Resampling weighs the
-/// cells; which labels are isolated stays as it is.
+/// Compat uses [`Isolated::Fewest`], strict [`Isolated::FewestNotAll`].
 pub fn isolated_labels(
     x: ArrayView2<'_, f32>,
     labels: &[u32],
@@ -191,9 +184,9 @@ pub fn isolated_from_per_cell(
         })
         .map(|(m, _)| m)
         .collect();
-    Scored::from_resample(labels.len(), Undefined::NoIsolatedLabel, move |w| {
-        mean_of_group_means(&per_cell, &isolated, w).map(|m| f64::midpoint(m, 1.0))
-    })
+    mean_of_group_means(&per_cell, &isolated)
+        .map(|m| f64::midpoint(m, 1.0))
+        .ok_or(Undefined::NoIsolatedLabel)
 }
 
 /// `1 − |s|` of every cell for the batches inside its label, `None` where the label is skipped
@@ -311,7 +304,5 @@ fn batch_score(
         .filter(|m| m.first().is_some_and(|&i| per_cell[i as usize].is_some()))
         .collect();
     let values: Vec<f64> = per_cell.into_iter().map(|v| v.unwrap_or(0.0)).collect();
-    Scored::from_resample(labels.len(), Undefined::NoLabelInSeveralBatches, move |w| {
-        mean_of_group_means(&values, &members, w)
-    })
+    mean_of_group_means(&values, &members).ok_or(Undefined::NoLabelInSeveralBatches)
 }

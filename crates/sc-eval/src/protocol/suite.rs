@@ -1,20 +1,19 @@
-//! The metric set on the cells of the held-out donors.
+//! The metric set on one set of cells: every number once, nothing about uncertainty.
 
-use super::recorder::Recorder;
-use super::{Dataset, Options, References};
+use super::References;
 use crate::categories::Groups;
-use crate::error::{EvalError, Undefined};
+use crate::error::{EvalError, Outcome, Undefined};
 use crate::graph::fuzzy;
 use crate::metrics::clustering::{nmi_ari_cluster_labels_kmeans, nmi_ari_cluster_labels_leiden};
 use crate::metrics::connectivity::graph_connectivity;
-use crate::metrics::kbet::{self, LabelKbet, per_label, per_label_both};
+use crate::metrics::kbet;
 use crate::metrics::lisi::{clisi_knn, ilisi_knn};
 use crate::metrics::pcr::{pcr, pcr_comparison};
 use crate::metrics::scgraph::{Consensus, ScGraph, scgraph};
 use crate::metrics::silhouette::{self, Between, Isolated};
 use crate::neighbors::{Neighbors, Ties, knn};
 use crate::results::{Group, Mode};
-use ndarray::{ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, Axis};
 
 /// Neighbours of LISI, the cell itself counted.
 const LISI_NEIGHBORS: usize = 90;
@@ -23,216 +22,185 @@ const KBET_NEIGHBORS: usize = 50;
 /// Neighbours of graph connectivity, Leiden and pictures.
 pub(super) const GRAPH_NEIGHBORS: usize = 15;
 
-/// Runs and records every metric.
-pub(super) fn metrics(
-    embedding: ArrayView2<'_, f32>,
-    dataset: &Dataset,
+/// One number of one set of cells.
+pub(super) struct Score {
+    pub(super) name: String,
+    pub(super) group: Group,
+    pub(super) outcome: Outcome,
+    pub(super) note: Option<String>,
+}
+
+impl Score {
+    pub(super) fn new(name: impl Into<String>, group: Group, outcome: Outcome) -> Self {
+        Self {
+            name: name.into(),
+            group,
+            outcome,
+            note: None,
+        }
+    }
+
+    fn noted(self, note: Option<String>) -> Self {
+        Self { note, ..self }
+    }
+}
+
+/// The cells to score: the rows of an embedding `[cells, dims]` and what is known of them.
+pub(super) struct Cells {
+    pub(super) x: Array2<f32>,
+    /// The embedding before integration, where there is one.
+    pub(super) pre: Option<Array2<f32>>,
+    pub(super) labels: Vec<u32>,
+    pub(super) batches: Vec<u32>,
+}
+
+impl Cells {
+    /// The cells at `rows` of these.
+    pub(super) fn select(&self, rows: &[usize]) -> Self {
+        let pick = |codes: &[u32]| rows.iter().map(|&r| codes[r]).collect();
+        Self {
+            x: self.x.select(Axis(0), rows),
+            pre: self.pre.as_ref().map(|p| p.select(Axis(0), rows)),
+            labels: pick(&self.labels),
+            batches: pick(&self.batches),
+        }
+    }
+}
+
+/// Every metric in the strict definition.
+pub(super) fn strict(
+    cells: &Cells,
     references: &References<'_>,
-    options: &Options,
-    recorder: &mut Recorder,
-) -> Result<(), EvalError> {
-    let x = embedding.select(Axis(0), &dataset.test);
-    let (labels, batches) = (
-        dataset.labels.select(&dataset.test),
-        dataset.batches.select(&dataset.test),
-    );
-    let cells = Cells {
-        x: x.view(),
-        labels: labels.codes(),
-        batches: batches.codes(),
-        seed: options.seed,
-    };
-    recorder.part("neighbours");
-    let strict = knn(cells.x, LISI_NEIGHBORS, Ties::Hashed(options.seed))?;
-    let compat = if strict.tied {
-        Some(knn(cells.x, LISI_NEIGHBORS, Ties::Index)?)
-    } else {
-        None
-    };
-    silhouettes(&cells, recorder)?;
-    recorder.part("kbet");
-    let kbet = match &compat {
-        None => per_label_both(&strict, KBET_NEIGHBORS, cells.labels, cells.batches)
-            .map_or_else(|e| (Err(e.clone()), Err(e)), |(s, c)| (Ok(s), Ok(c))),
-        Some(compat) => {
-            let one =
-                |near, mode| per_label(near, KBET_NEIGHBORS, cells.labels, cells.batches, mode);
-            (one(&strict, Mode::Strict), one(compat, Mode::Compat))
-        }
-    };
-    neighbourhoods(&cells, &strict, kbet.0, Mode::Strict, recorder);
-    neighbourhoods(
-        &cells,
-        compat.as_ref().unwrap_or(&strict),
-        kbet.1,
-        Mode::Compat,
-        recorder,
-    );
-    clusterings(&cells, &strict, recorder);
-    recorder.part("pcr");
-    let comparison = match references.pre_integration {
-        Some(pre) => {
-            let pre = pre.select(Axis(0), &dataset.test);
-            pcr_comparison(pre.view(), cells.x, cells.batches)
-        }
+    seed: u64,
+) -> Result<Vec<Score>, EvalError> {
+    let near = knn(cells.x.view(), LISI_NEIGHBORS, Ties::Hashed(seed))?;
+    let mut out = silhouettes(cells, Mode::Strict)?;
+    neighbourhoods(cells, &near, Mode::Strict, &mut out);
+    clusterings(cells, &near, seed, &mut out);
+    let comparison = match &cells.pre {
+        Some(pre) => pcr_comparison(pre.view(), cells.x.view(), &cells.batches),
         None => Err(Undefined::NoReference("the pre-integration embedding")),
     };
-    recorder.metric(
-        "pcr_comparison",
-        Group::Batch,
-        Mode::Strict,
-        &comparison,
-        None,
-    );
-    let own = pcr(cells.x, cells.batches);
-    recorder.metric("pcr", Group::Batch, Mode::Strict, &own, None);
-    geometry(&cells, references, recorder);
-    recorder.aggregates(Mode::Strict);
-    recorder.aggregates(Mode::Compat);
-    Ok(())
+    out.push(Score::new("pcr_comparison", Group::Batch, comparison));
+    let own = pcr(cells.x.view(), &cells.batches);
+    out.push(Score::new("pcr", Group::Batch, own));
+    geometry(cells, references, Mode::Strict, &mut out);
+    Ok(out)
 }
 
-/// The scored cells.
-struct Cells<'a> {
-    x: ArrayView2<'a, f32>,
-    labels: &'a [u32],
-    batches: &'a [u32],
-    seed: u64,
+/// The metrics whose published definition gives, or may give, another number.
+pub(super) fn compat(
+    cells: &Cells,
+    references: &References<'_>,
+) -> Result<Vec<Score>, EvalError> {
+    // Equal distances by position, as the packages do by accident.
+    let near = knn(cells.x.view(), LISI_NEIGHBORS, Ties::Index)?;
+    let mut out = silhouettes(cells, Mode::Compat)?;
+    neighbourhoods(cells, &near, Mode::Compat, &mut out);
+    geometry(cells, references, Mode::Compat, &mut out);
+    Ok(out)
 }
 
-fn silhouettes(cells: &Cells<'_>, recorder: &mut Recorder) -> Result<(), EvalError> {
-    let Cells {
-        x, labels, batches, ..
-    } = *cells;
-    recorder.part("silhouettes");
+fn silhouettes(cells: &Cells, mode: Mode) -> Result<Vec<Score>, EvalError> {
+    let (x, labels, batches) = (cells.x.view(), &cells.labels, &cells.batches);
     let s = silhouette::per_cell(x, labels)?;
-    for (mode, rule) in [
-        (Mode::Strict, Isolated::FewestNotAll),
-        (Mode::Compat, Isolated::Fewest),
-    ] {
-        let label = silhouette::label_from_per_cell(s.clone(), labels, mode);
-        recorder.metric("silhouette_label", Group::Bio, mode, &label, None);
-        let isolated = silhouette::isolated_from_per_cell(s.clone(), labels, batches, rule, mode);
-        recorder.metric("isolated_labels", Group::Bio, mode, &isolated, None);
+    let rule = match mode {
+        Mode::Strict => Isolated::FewestNotAll,
+        Mode::Compat => Isolated::Fewest,
+    };
+    let isolated = silhouette::isolated_from_per_cell(s.clone(), labels, batches, rule, mode);
+    let label = silhouette::label_from_per_cell(s, labels, mode);
+    let mut out = vec![
+        Score::new("silhouette_label", Group::Bio, label),
+        Score::new("isolated_labels", Group::Bio, isolated),
+    ];
+    let bras = |between, mode| silhouette::bras(x, labels, batches, between, mode);
+    match mode {
+        Mode::Strict => {
+            let batch = silhouette::silhouette_batch(x, labels, batches);
+            out.push(Score::new("silhouette_batch", Group::Batch, batch));
+            let mean = bras(Between::MeanOther, Mode::Strict);
+            out.push(Score::new("bras", Group::Batch, mean));
+            let furthest = bras(Between::Furthest, Mode::Strict);
+            out.push(Score::new("bras_furthest", Group::Batch, furthest));
+        }
+        // The modes differ only where a cell lies at the origin.
+        Mode::Compat if at_origin(x) => {
+            let mean = bras(Between::MeanOther, Mode::Compat);
+            out.push(Score::new("bras", Group::Batch, mean));
+        }
+        Mode::Compat => {}
     }
-    let batch = silhouette::silhouette_batch(x, labels, batches);
-    recorder.metric("silhouette_batch", Group::Batch, Mode::Strict, &batch, None);
-    let bras = |mode| silhouette::bras(x, labels, batches, Between::MeanOther, mode);
-    recorder.metric(
-        "bras",
-        Group::Batch,
-        Mode::Strict,
-        &bras(Mode::Strict),
-        None,
-    );
-    // The modes differ only where a cell lies at the origin.
-    if x.outer_iter().any(|row| row.iter().all(|&v| v == 0.0)) {
-        recorder.metric(
-            "bras",
-            Group::Batch,
-            Mode::Compat,
-            &bras(Mode::Compat),
-            None,
-        );
-    }
-    let furthest = silhouette::bras(x, labels, batches, Between::Furthest, Mode::Strict);
-    recorder.metric("bras_furthest", Group::Batch, Mode::Strict, &furthest, None);
-    Ok(())
+    Ok(out)
 }
 
-fn neighbourhoods(
-    cells: &Cells<'_>,
-    near: &Neighbors,
-    kbet: Result<Vec<LabelKbet>, Undefined>,
-    mode: Mode,
-    recorder: &mut Recorder,
-) {
+fn at_origin(x: ArrayView2<'_, f32>) -> bool {
+    x.outer_iter().any(|row| row.iter().all(|&v| v == 0.0))
+}
+
+fn neighbourhoods(cells: &Cells, near: &Neighbors, mode: Mode, out: &mut Vec<Score>) {
+    let (labels, batches) = (&cells.labels, &cells.batches);
     let note = |wanted: usize| {
         (near.k() < wanted)
             .then(|| format!("{} neighbours instead of {wanted}: few cells", near.k()))
     };
     // Without ties both modes see the same neighbours, and LISI has one definition.
     if mode == Mode::Strict || near.tied {
-        recorder.part("lisi");
         let lisi = note(LISI_NEIGHBORS);
-        let clisi = clisi_knn(near, cells.labels);
-        recorder.metric("clisi_knn", Group::Bio, mode, &clisi, lisi.clone());
-        let ilisi = ilisi_knn(near, cells.batches);
-        recorder.metric("ilisi_knn", Group::Batch, mode, &ilisi, lisi);
+        let clisi = Score::new("clisi_knn", Group::Bio, clisi_knn(near, labels));
+        out.push(clisi.noted(lisi.clone()));
+        let ilisi = Score::new("ilisi_knn", Group::Batch, ilisi_knn(near, batches));
+        out.push(ilisi.noted(lisi));
     }
-    let kbet = kbet.and_then(|results| kbet::from_labels(&results, cells.labels));
-    recorder.metric(
-        "kbet_per_label",
-        Group::Batch,
-        mode,
-        &kbet,
-        note(KBET_NEIGHBORS),
-    );
-    recorder.part("connectivity");
-    let connectivity = graph_connectivity(near, GRAPH_NEIGHBORS, cells.labels, mode);
-    recorder.metric(
-        "graph_connectivity",
-        Group::Batch,
-        mode,
-        &connectivity,
-        note(GRAPH_NEIGHBORS),
-    );
+    let kbet = kbet::kbet_per_label(near, KBET_NEIGHBORS, labels, batches, mode);
+    let kbet = Score::new("kbet_per_label", Group::Batch, kbet);
+    out.push(kbet.noted(note(KBET_NEIGHBORS)));
+    let connectivity = graph_connectivity(near, GRAPH_NEIGHBORS, labels, mode);
+    let connectivity = Score::new("graph_connectivity", Group::Batch, connectivity);
+    out.push(connectivity.noted(note(GRAPH_NEIGHBORS)));
 }
 
-fn clusterings(cells: &Cells<'_>, near: &Neighbors, recorder: &mut Recorder) {
+fn clusterings(cells: &Cells, near: &Neighbors, seed: u64, out: &mut Vec<Score>) {
     // NMI of one label is 1 whatever the embedding: a number, but not a measurement.
-    let one = Groups::new(cells.labels).len() < 2;
-    let refuse = || Err(Undefined::OneLabel);
-    recorder.part("k-means");
-    let kmeans = if one {
-        refuse()
-    } else {
-        nmi_ari_cluster_labels_kmeans(cells.x, cells.labels, cells.seed)
+    let one = Groups::new(&cells.labels).len() < 2;
+    let mut pair = |method: &str, found: Result<(f64, f64), Undefined>| {
+        let found = if one { Err(Undefined::OneLabel) } else { found };
+        let (nmi, ari) = match found {
+            Ok((nmi, ari)) => (Ok(nmi), Ok(ari)),
+            Err(e) => (Err(e.clone()), Err(e)),
+        };
+        let name = |what| format!("nmi_ari_cluster_labels_{method}_{what}");
+        out.push(Score::new(name("nmi"), Group::Bio, nmi));
+        out.push(Score::new(name("ari"), Group::Bio, ari));
     };
-    let names = [
-        "nmi_ari_cluster_labels_kmeans_nmi",
-        "nmi_ari_cluster_labels_kmeans_ari",
-    ];
-    recorder.pair(names, Group::Bio, Mode::Strict, kmeans);
-    recorder.part("leiden");
-    let leiden = if one {
-        refuse()
-    } else {
-        nmi_ari_cluster_labels_leiden(&fuzzy(near, GRAPH_NEIGHBORS), cells.labels, cells.seed)
-    };
-    let names = [
-        "nmi_ari_cluster_labels_leiden_nmi",
-        "nmi_ari_cluster_labels_leiden_ari",
-    ];
-    recorder.pair(names, Group::Bio, Mode::Strict, leiden);
+    let kmeans = nmi_ari_cluster_labels_kmeans(cells.x.view(), &cells.labels, seed);
+    pair("kmeans", kmeans);
+    let graph = fuzzy(near, GRAPH_NEIGHBORS);
+    let leiden = nmi_ari_cluster_labels_leiden(&graph, &cells.labels, seed);
+    pair("leiden", leiden);
 }
 
-fn geometry(cells: &Cells<'_>, references: &References<'_>, recorder: &mut Recorder) {
-    recorder.part("scgraph");
-    for mode in [Mode::Strict, Mode::Compat] {
-        let consensus: Result<&Consensus, Undefined> = match references.scgraph {
-            None => Err(Undefined::NoReference(
-                "a reference geometry (log-normalised values)",
-            )),
-            Some(r) if mode == Mode::Strict => r.strict.as_ref().map_err(Clone::clone),
-            Some(r) => r.compat.as_ref().map_err(Clone::clone),
-        };
-        let scores = match consensus {
-            Ok(consensus) => scgraph(cells.x, cells.labels, consensus),
-            Err(e) => ScGraph {
-                rank: Err(e.clone()),
-                corr: Err(e.clone()),
-                corr_weighted: Err(e),
-            },
-        };
-        recorder.metric(
-            "scgraph_corr_weighted",
-            Group::Geometry,
-            mode,
-            &scores.corr_weighted,
-            None,
-        );
-        recorder.metric("scgraph_corr", Group::Geometry, mode, &scores.corr, None);
-        recorder.metric("scgraph_rank", Group::Geometry, mode, &scores.rank, None);
+fn geometry(cells: &Cells, references: &References<'_>, mode: Mode, out: &mut Vec<Score>) {
+    let consensus: Result<&Consensus, Undefined> = match references.scgraph {
+        None => Err(Undefined::NoReference(
+            "a reference geometry (log-normalised values)",
+        )),
+        Some(r) if mode == Mode::Strict => r.strict.as_ref().map_err(Clone::clone),
+        Some(r) => r.compat.as_ref().map_err(Clone::clone),
+    };
+    let scores = match consensus {
+        Ok(consensus) => scgraph(cells.x.view(), &cells.labels, consensus),
+        Err(e) => ScGraph {
+            rank: Err(e.clone()),
+            corr: Err(e.clone()),
+            corr_weighted: Err(e),
+        },
+    };
+    for (name, outcome) in [
+        ("scgraph_corr_weighted", scores.corr_weighted),
+        ("scgraph_corr", scores.corr),
+        ("scgraph_rank", scores.rank),
+    ] {
+        out.push(Score::new(name, Group::Geometry, outcome));
     }
 }

@@ -14,6 +14,7 @@ pub(super) fn cost(methods: &[Method<'_>]) -> Table {
         "Peak memory",
         "Parameters",
         "Steps",
+        "Training cells",
         "Runs",
         "Device",
     ];
@@ -25,7 +26,7 @@ pub(super) fn cost(methods: &[Method<'_>]) -> Table {
     let cells = methods.iter().map(row).collect();
     Table {
         title: "Cost",
-        question: "Mean over seeds; memory is the peak of the whole process.",
+        question: "Mean over seeds; work that methods share is counted in each. Memory is the peak of the whole process; a dash is not known.",
         columns: columns.into(),
         families: by_family(methods, cells),
         footnotes: Vec::new(),
@@ -33,22 +34,22 @@ pub(super) fn cost(methods: &[Method<'_>]) -> Table {
 }
 
 fn row(method: &Method<'_>) -> Vec<Entry> {
-    let n = method.runs.len().max(1) as f64;
-    let mean = |of: fn(&Cost) -> f64| method.runs.iter().map(|r| of(&r.cost)).sum::<f64>() / n;
-    let whole = |v: f64| {
-        if v > 0.0 {
-            count(v.round() as u64)
-        } else {
-            "–".to_owned()
-        }
+    // Unknown in one run is unknown in the mean.
+    let mean = |of: fn(&Cost) -> Option<f64>| {
+        let all: Option<Vec<f64>> = method.runs.iter().map(|r| of(&r.cost)).collect();
+        let all = all.filter(|v| !v.is_empty())?;
+        Some(all.iter().sum::<f64>() / all.len() as f64)
     };
+    let or_dash = |v: Option<f64>, print: fn(f64) -> String| v.map_or("–".to_owned(), print);
+    let integer = |v: f64| count(v.round() as u64);
     let values = [
-        seconds(mean(|c| c.train_seconds)),
-        seconds(mean(|c| c.embed_seconds)),
-        seconds(mean(|c| c.eval_seconds)),
-        bytes(mean(|c| c.peak_memory_bytes as f64)),
-        whole(mean(|c| c.parameters as f64)),
-        whole(mean(|c| c.steps as f64)),
+        or_dash(mean(|c| c.train_seconds), seconds),
+        or_dash(mean(|c| c.embed_seconds), seconds),
+        or_dash(mean(|c| c.eval_seconds), seconds),
+        or_dash(mean(|c| c.peak_memory_bytes.map(|v| v as f64)), bytes),
+        or_dash(mean(|c| c.parameters.map(|v| v as f64)), integer),
+        or_dash(mean(|c| c.steps.map(|v| v as f64)), integer),
+        or_dash(mean(|c| c.training_cells.map(|v| v as f64)), integer),
         method.runs.len().to_string(),
         method
             .runs

@@ -6,20 +6,53 @@ use super::svg::{Axis, escape};
 use crate::results::{Family, Mode};
 use std::fmt::Write as _;
 
-const ROW: f64 = 26.0;
-const LEFT: f64 = 180.0;
-const RIGHT: f64 = 600.0;
-const WIDTH: f64 = 780.0;
+/// Places of a plot, in its own units.
+struct Layout {
+    class: &'static str,
+    row: f64,
+    left: f64,
+    right: f64,
+    width: f64,
+    ticks: usize,
+    /// Whether names and values stand above the bars instead of beside them.
+    stacked: bool,
+}
 
-/// The plot, or nothing when no method has the metric.
+/// On a screen or paper.
+const WIDE: Layout = Layout {
+    class: "plot wide",
+    row: 26.0,
+    left: 190.0,
+    right: 600.0,
+    width: 780.0,
+    ticks: 6,
+    stacked: false,
+};
+/// On a telephone, where the wide one could not be read.
+const NARROW: Layout = Layout {
+    class: "plot narrow",
+    row: 46.0,
+    left: 4.0,
+    right: 346.0,
+    width: 360.0,
+    ticks: 4,
+    stacked: true,
+};
+
+/// The plot, once for wide and once for narrow pages, or nothing when no method has the metric.
 pub(super) fn forest(methods: &[Method<'_>], metric: &str, title: &str) -> Option<String> {
+    let of = |layout| plot(methods, metric, title, layout);
+    Some(of(&WIDE)? + &of(&NARROW)?)
+}
+
+fn plot(methods: &[Method<'_>], metric: &str, title: &str, layout: &Layout) -> Option<String> {
     let mut rows: Vec<(&Method<'_>, Found)> = methods
         .iter()
         .map(|m| (m, m.score(metric, Mode::Strict)))
         .collect();
     rows.retain(|r| !matches!(r.1, Found::Absent));
     let value = |f: &Found| match f {
-        Found::Score(s) => s.value,
+        Found::Score(s) => s.value(),
         Found::Undefined(_) | Found::Absent => f64::NEG_INFINITY,
     };
     rows.sort_by(|a, b| {
@@ -33,27 +66,34 @@ pub(super) fn forest(methods: &[Method<'_>], metric: &str, title: &str) -> Optio
     });
     let axis = Axis::over(
         ends.flat_map(|s| {
-            let (low, high) = s.interval.unwrap_or((s.value, s.value));
-            [s.value, low, high]
+            let (low, high) = s.interval().unwrap_or((s.value(), s.value()));
+            [s.value(), low, high]
                 .into_iter()
                 .chain(s.by_seed.iter().copied())
         }),
-        LEFT + 10.0,
-        RIGHT,
-        6,
+        layout.left + 10.0,
+        layout.right,
+        layout.ticks,
     )?;
     let best = rows
         .iter()
-        .filter(|r| r.0.family == Family::Baseline)
+        .filter(|r| matches!(r.0.family, Family::Neural | Family::Baseline) && !r.0.saw_labels())
         .map(|r| value(&r.1))
         .fold(f64::NEG_INFINITY, f64::max);
-    Some(draw(&rows, &axis, best, title))
+    Some(draw(&rows, &axis, best, (title, layout)))
 }
 
-fn draw(rows: &[(&Method<'_>, Found)], axis: &Axis, best: f64, title: &str) -> String {
-    let bottom = 12.0 + ROW * rows.len() as f64;
+fn draw(
+    rows: &[(&Method<'_>, Found)],
+    axis: &Axis,
+    best: f64,
+    (title, layout): (&str, &Layout),
+) -> String {
+    let bottom = 12.0 + layout.row * rows.len() as f64;
     let mut svg = format!(
-        "<svg class=\"plot\" viewBox=\"0 0 {WIDTH} {:.0}\" role=\"img\" aria-label=\"{}\">",
+        "<svg class=\"{}\" viewBox=\"0 0 {} {:.0}\" role=\"img\" aria-label=\"{}\">",
+        layout.class,
+        layout.width,
         bottom + 44.0,
         escape(title)
     );
@@ -74,37 +114,48 @@ fn draw(rows: &[(&Method<'_>, Found)], axis: &Axis, best: f64, title: &str) -> S
     }
     let mut family = rows.first().map(|r| r.0.family);
     for (i, (method, found)) in rows.iter().enumerate() {
-        let y = 12.0 + ROW * (i as f64 + 0.5);
+        let y = 12.0 + layout.row * (i as f64 + 0.5);
         if family != Some(method.family) {
             family = Some(method.family);
             let _ = write!(
                 svg,
-                "<path class=\"axis\" d=\"M0 {0:.1}H{WIDTH}\"/>",
-                y - ROW / 2.0
+                "<path class=\"axis\" d=\"M0 {0:.1}H{1}\"/>",
+                y - layout.row / 2.0,
+                layout.width
             );
         }
+        let (name_x, anchor, name_y) = match layout.stacked {
+            true => (layout.left, "start", y - 8.0),
+            false => (layout.left, "end", y + 4.5),
+        };
         let _ = write!(
             svg,
-            "<text class=\"name\" x=\"{LEFT}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            y + 4.5,
+            "<text class=\"name\" x=\"{name_x}\" y=\"{name_y:.1}\" text-anchor=\"{anchor}\">{}</text>",
             escape(&method.label)
         );
-        match found {
-            Found::Score(s) => row(&mut svg, method.family, s, axis, y),
-            Found::Undefined(_) | Found::Absent => {
-                let _ = write!(
-                    svg,
-                    "<text class=\"tick\" x=\"{:.0}\" y=\"{:.1}\">undefined</text>",
-                    RIGHT + 14.0,
-                    y + 4.5
-                );
+        let bar = if layout.stacked { y + 8.0 } else { y };
+        let (value_x, anchor) = match layout.stacked {
+            true => (layout.width - 4.0, "end"),
+            false => (layout.right + 14.0, "start"),
+        };
+        let text = match found {
+            Found::Score(s) => {
+                row(&mut svg, method.family, s, axis, bar);
+                let range = s.interval();
+                let range = range.map_or_else(String::new, |i| format!(" {}", interval(i)));
+                format!("{}<tspan class=\"soft\">{range}</tspan>", score(s.value()))
             }
-        }
+            Found::Undefined(_) | Found::Absent => "undefined".to_owned(),
+        };
+        let _ = write!(
+            svg,
+            "<text class=\"value\" x=\"{value_x:.0}\" y=\"{name_y:.1}\" text-anchor=\"{anchor}\">{text}</text>"
+        );
     }
     let _ = write!(
         svg,
         "<text class=\"tick\" x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"middle\">{}</text></svg>",
-        (LEFT + RIGHT) / 2.0,
+        (layout.left + layout.right) / 2.0,
         bottom + 36.0,
         escape(title)
     );
@@ -114,11 +165,12 @@ fn draw(rows: &[(&Method<'_>, Found)], axis: &Axis, best: f64, title: &str) -> S
 fn row(svg: &mut String, family: Family, s: &Score, axis: &Axis, y: f64) {
     let class = match family {
         Family::Model => "f-model",
+        Family::Neural => "f-neural",
         Family::Baseline => "f-baseline",
         Family::Control => "f-control",
     };
     let _ = write!(svg, "<g class=\"{class}\">");
-    if let Some((low, high)) = s.interval {
+    if let Some((low, high)) = s.interval() {
         let (a, b) = (axis.at(low), axis.at(high));
         let _ = write!(svg, "<path class=\"bar\" d=\"M{a:.1} {y:.1}H{b:.1}\"/>");
     }
@@ -128,9 +180,14 @@ fn row(svg: &mut String, family: Family, s: &Score, axis: &Axis, y: f64) {
             let _ = write!(svg, "<path class=\"seed\" d=\"M{x:.1} {top:.1}v14\"/>");
         }
     }
-    let x = axis.at(s.value);
+    let x = axis.at(s.value());
     let _ = match family {
         Family::Model => write!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"/>"),
+        Family::Neural => write!(
+            svg,
+            "<path d=\"M{x:.1} {:.1}l5.5 9.5h-11z\"/>",
+            y - 5.5
+        ),
         Family::Baseline => {
             write!(svg, "<path d=\"M{:.1} {:.1}h9v9h-9z\"/>", x - 4.5, y - 4.5)
         }
@@ -142,14 +199,5 @@ fn row(svg: &mut String, family: Family, s: &Score, axis: &Axis, y: f64) {
             )
         }
     };
-    let range = s
-        .interval
-        .map_or_else(String::new, |i| format!(" {}", interval(i)));
-    let _ = write!(
-        svg,
-        "</g><text class=\"value\" x=\"{:.0}\" y=\"{:.1}\">{}<tspan class=\"soft\">{range}</tspan></text>",
-        RIGHT + 14.0,
-        y + 4.5,
-        score(s.value)
-    );
+    svg.push_str("</g>");
 }

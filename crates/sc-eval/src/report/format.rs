@@ -43,6 +43,12 @@ pub(super) fn count(n: u64) -> String {
     out
 }
 
+/// A count and what is counted: `1 donor`, `5 donors`.
+pub(super) fn plural(n: usize, what: &str) -> String {
+    let ending = if n == 1 { "" } else { "s" };
+    format!("{} {what}{ending}", count(n as u64))
+}
+
 /// Seconds in the unit a person would use.
 pub(super) fn seconds(s: f64) -> String {
     if s < 10.0 {

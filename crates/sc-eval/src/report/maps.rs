@@ -1,7 +1,7 @@
 //! Two-dimensional pictures of the scored cells, coloured by type and by batch.
 
 use super::summary::Method;
-use super::svg::colour;
+use super::svg::{PALETTE, colour};
 use crate::results::Map2d;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -33,11 +33,18 @@ impl Legend {
         Self { names }
     }
 
-    /// Number, colour and name of every entry.
-    pub(super) fn entries(&self) -> Vec<(usize, &'static str, String)> {
+    /// Number, mark and name of every entry.
+    pub(super) fn entries(&self) -> Vec<(usize, String, String)> {
         let numbered = self.names.iter().enumerate();
         numbered
-            .map(|(i, n)| (i + 1, colour(i), n.clone()))
+            .map(|(i, n)| {
+                let mark = Shape::of(i).path(&[(10.0, 10.0)], 0.5);
+                let svg = format!(
+                    "<svg viewBox=\"0 0 20 20\" class=\"mark\" aria-hidden=\"true\">{}</svg>",
+                    mark.replace("STROKE", colour(i))
+                );
+                (i + 1, svg, n.clone())
+            })
             .collect()
     }
 
@@ -53,8 +60,15 @@ pub(super) fn maps(methods: &[Method<'_>]) -> (Vec<Maps>, Legend, Legend) {
         .filter_map(|m| Some((m, m.runs.iter().find_map(|r| r.map.as_ref())?)))
         .filter(|(_, map)| is_whole(map))
         .collect();
-    let labels = Legend::new(held.iter().flat_map(|h| &h.1.label_names));
-    let batches = Legend::new(held.iter().flat_map(|h| &h.1.batch_names));
+    // Only what is drawn: names of other cells would be looked for in vain.
+    let drawn = |codes: fn(&Map2d) -> &[u32], names: fn(&Map2d) -> &[String]| {
+        Legend::new(held.iter().flat_map(move |(_, map)| {
+            let of = move |i: usize| &names(map)[codes(map)[i] as usize];
+            subsample(map.xy.len()).into_iter().map(of)
+        }))
+    };
+    let labels = drawn(|m| &m.labels, |m| &m.label_names);
+    let batches = drawn(|m| &m.batches, |m| &m.batch_names);
     let drawn = held.iter().map(|(method, map)| {
         let kept = subsample(map.xy.len());
         Maps {
@@ -142,19 +156,16 @@ fn draw(map: &Map2d, kept: &[usize], by: &Colouring<'_>) -> String {
             .or_default()
             .push((scale(x, x0, x1), SIDE - scale(y, y0, y1)));
     }
-    let width = if kept.len() > 800 { 11 } else { 16 };
+    let size = if kept.len() > 800 { 0.7 } else { 1.0 };
     let mut svg = format!(
-        "<svg class=\"map\" viewBox=\"0 0 {SIDE} {SIDE}\" role=\"img\"><g class=\"dots\" stroke-width=\"{width}\">"
+        "<svg class=\"map\" viewBox=\"0 0 {SIDE} {SIDE}\" role=\"img\"><g class=\"dots\">"
     );
     for turn in 0..TURNS {
         for (&place, points) in &groups {
-            // A line of no length with a round cap is a dot, in a third of a circle's bytes.
-            let mut path = String::new();
-            for (x, y) in points.iter().skip(turn).step_by(TURNS) {
-                let _ = write!(path, "M{x:.0} {y:.0}h0");
-            }
-            if !path.is_empty() {
-                let _ = write!(svg, "<path stroke=\"{}\" d=\"{path}\"/>", colour(place));
+            let some: Vec<(f32, f32)> = points.iter().skip(turn).step_by(TURNS).copied().collect();
+            if !some.is_empty() {
+                let path = Shape::of(place).path(&some, size);
+                svg.push_str(&path.replace("STROKE", colour(place)));
             }
         }
     }
@@ -170,6 +181,56 @@ fn draw(map: &Map2d, kept: &[usize], by: &Colouring<'_>) -> String {
     }
     svg.push_str("</svg>");
     svg
+}
+
+/// What a cell is drawn as; colours come round after sixteen categories, then with another shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Dot,
+    Square,
+    Cross,
+    Bar,
+}
+
+impl Shape {
+    fn of(place: usize) -> Self {
+        match place / PALETTE.len() % 4 {
+            0 => Self::Dot,
+            1 => Self::Square,
+            2 => Self::Cross,
+            _ => Self::Bar,
+        }
+    }
+
+    /// One path with a mark at every point, its colour left as `STROKE`.
+    fn path(self, points: &[(f32, f32)], size: f32) -> String {
+        let mut d = String::new();
+        // A line of no length with a cap is a mark in a third of a circle's bytes.
+        let (cap, width) = match self {
+            Self::Dot => ("round", 16.0),
+            Self::Square => ("square", 12.0),
+            Self::Cross | Self::Bar => ("butt", 5.0),
+        };
+        let r = 11.0 * size;
+        for (x, y) in points {
+            let _ = match self {
+                Self::Dot | Self::Square => write!(d, "M{x:.0} {y:.0}h0"),
+                Self::Cross => write!(
+                    d,
+                    "M{:.0} {y:.0}h{:.0}M{x:.0} {:.0}v{:.0}",
+                    x - r,
+                    2.0 * r,
+                    y - r,
+                    2.0 * r
+                ),
+                Self::Bar => write!(d, "M{:.0} {y:.0}h{:.0}", x - r, 2.0 * r),
+            };
+        }
+        let width = width * size;
+        format!(
+            "<path stroke=\"STROKE\" stroke-width=\"{width:.1}\" stroke-linecap=\"{cap}\" d=\"{d}\"/>"
+        )
+    }
 }
 
 /// The point nearest to the coordinate-wise median, so that the mark sits on a cell.
@@ -197,6 +258,14 @@ mod tests {
         let kept = subsample(5001);
         assert_eq!(kept.len(), MAX_CELLS);
         assert!(kept.windows(2).all(|w| w[0] < w[1]) && kept[MAX_CELLS - 1] < 5001);
+    }
+
+    #[test]
+    fn thirty_seven_categories_have_marks_of_their_own() {
+        let mark = |i| (colour(i), Shape::of(i));
+        for i in 0..64 {
+            assert!((0..i).all(|j| mark(i) != mark(j)), "{i}");
+        }
     }
 
     #[test]

@@ -11,7 +11,6 @@ struct Page<'a> {
     title: &'a str,
     context: &'a Context,
     sections: Vec<Section>,
-    replicates: usize,
     runs: usize,
 }
 
@@ -25,17 +24,10 @@ pub(super) fn render(
         .iter()
         .map(|(file, runs)| section(file, runs))
         .collect();
-    let replicates = results
-        .iter()
-        .flat_map(|r| &r.metrics)
-        .map(|m| m.replicates.len())
-        .max()
-        .unwrap_or(0);
     Ok(Page {
         title,
         context,
         sections,
-        replicates,
         runs: results.len(),
     }
     .render()?)

@@ -1,80 +1,113 @@
-//! Differences between two methods, replicate by replicate.
+//! Differences between two methods, donor by donor.
 
 use super::summary::Score;
-
-/// Fewer replicates than this give no interval: its ends would be single draws.
-const MIN_REPLICATES: usize = 40;
-
-/// The 2.5 % and 97.5 % points of the finite values, by linear interpolation.
-pub(super) fn percentile_interval(values: &[f64]) -> Option<(f64, f64)> {
-    let mut sorted: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
-    if sorted.len() < MIN_REPLICATES {
-        return None;
-    }
-    sorted.sort_by(f64::total_cmp);
-    Some((percentile(&sorted, 0.025), percentile(&sorted, 0.975)))
-}
-
-fn percentile(sorted: &[f64], p: f64) -> f64 {
-    let at = p * (sorted.len() - 1) as f64;
-    let low = at.floor() as usize;
-    let high = (low + 1).min(sorted.len() - 1);
-    sorted[low] + (at - low as f64) * (sorted[high] - sorted[low])
-}
+use crate::jackknife::{Interval, LEVEL, NoInterval, holm};
 
 /// What a comparison found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Outcome {
-    /// The whole interval lies above zero.
+    /// Better than what it was compared with.
     Better,
-    /// The whole interval lies below zero.
+    /// Worse than what it was compared with.
     Worse,
-    /// The interval holds zero.
+    /// The interval of the difference holds zero.
     Undetected,
-    /// There are too few paired replicates for an interval.
-    NoInterval,
+    /// No such statement can be made; the reason.
+    Untestable(String),
 }
 
 /// `a − b`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Difference {
     pub(super) value: f64,
-    pub(super) interval: Option<(f64, f64)>,
+    pub(super) interval: Result<Interval, String>,
 }
 
 impl Difference {
-    /// Difference of two scores, with the interval of paired replicates.
+    /// Difference of two scores on the same cells, with its interval over donors.
     pub(super) fn between(a: &Score, b: &Score) -> Self {
-        let paired: Vec<f64> = a
-            .replicates
-            .iter()
-            .zip(&b.replicates)
-            .map(|(x, y)| x - y)
-            .collect();
+        let interval = if a.of != b.of {
+            Err("the two are means of different metrics".to_owned())
+        } else {
+            match a.estimate.minus(&b.estimate) {
+                Ok(d) if d.value.abs() < 1e-12 => Err("the two are equal".to_owned()),
+                Ok(d) => d.interval().map_err(|why: NoInterval| why.to_string()),
+                Err(_) => Err("the two were not scored on the same donors".to_owned()),
+            }
+        };
         Self {
-            value: a.value - b.value,
-            interval: percentile_interval(&paired),
+            value: a.estimate.value - b.estimate.value,
+            interval,
         }
     }
 
     pub(super) fn outcome(&self) -> Outcome {
-        match self.interval {
-            None => Outcome::NoInterval,
-            Some((low, _)) if low > 0.0 => Outcome::Better,
-            Some((_, high)) if high < 0.0 => Outcome::Worse,
-            Some(_) => Outcome::Undetected,
+        match &self.interval {
+            Err(why) => Outcome::Untestable(why.clone()),
+            Ok(i) if i.p >= LEVEL => Outcome::Undetected,
+            Ok(_) if self.value > 0.0 => Outcome::Better,
+            Ok(_) => Outcome::Worse,
         }
+    }
+
+    pub(super) fn ends(&self) -> Option<(f64, f64)> {
+        self.interval.as_ref().ok().map(|i| (i.low, i.high))
+    }
+}
+
+/// One method against several opponents: better when it beats each of them, worse when any beats
+/// it after Holm's correction; and the p that goes with it.
+///
+/// "Better than all" needs no correction, since every single test must reject; choosing the best
+/// opponent first and testing against that one alone would call "worse" far too often.
+pub(super) fn against_all(differences: &[Difference]) -> (Outcome, f64) {
+    let mut known = Vec::new();
+    for d in differences {
+        match &d.interval {
+            Ok(i) => known.push((d.value, i.p)),
+            // One that cannot be tested leaves "better than all" open, and "worse" to the others.
+            Err(_) if d.value > 0.0 => {}
+            Err(_) => known.push((0.0, 1.0)),
+        }
+    }
+    let tested = differences.iter().any(|d| d.interval.is_ok());
+    if !tested {
+        let why = differences
+            .iter()
+            .find_map(|d| d.interval.as_ref().err().cloned());
+        return (
+            Outcome::Untestable(why.unwrap_or_else(|| "there is no opponent".to_owned())),
+            1.0,
+        );
+    }
+    let p: Vec<f64> = known.iter().map(|k| k.1).collect();
+    let worst = known.iter().zip(holm(&p)).filter(|(k, _)| k.0 < 0.0);
+    let worse = worst.map(|(_, p)| p).fold(1.0, f64::min);
+    let all_above = differences
+        .iter()
+        .all(|d| d.interval.is_ok() && d.value > 0.0);
+    let better = if all_above {
+        p.iter().copied().fold(0.0, f64::max)
+    } else {
+        1.0
+    };
+    if better < LEVEL {
+        (Outcome::Better, better)
+    } else if worse < LEVEL {
+        (Outcome::Worse, worse)
+    } else {
+        (Outcome::Undetected, better.min(worse))
     }
 }
 
 impl Outcome {
     /// In words, to be followed by "than …".
-    pub(super) fn words(self) -> &'static str {
+    pub(super) fn words(&self) -> &str {
         match self {
             Self::Better => "better",
             Self::Worse => "worse",
             Self::Undetected => "no detectable difference",
-            Self::NoInterval => "no interval",
+            Self::Untestable(_) => "not testable",
         }
     }
 }
@@ -82,41 +115,64 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jackknife::Estimate;
 
-    fn score(value: f64, replicates: Vec<f64>) -> Score {
+    fn score(by_donor: &[f64]) -> Score {
+        let n = by_donor.len() as f64;
+        let sum: f64 = by_donor.iter().sum();
         Score {
-            value,
-            interval: None,
-            by_seed: vec![value],
-            replicates,
+            estimate: Estimate {
+                value: sum / n,
+                left_out: by_donor.iter().map(|v| (sum - v) / (n - 1.0)).collect(),
+                resolution: 0.0,
+            },
+            by_seed: vec![sum / n],
+            of: Vec::new(),
             cells: 1,
-            donors: 1,
+            donors: by_donor.len(),
             note: None,
         }
     }
 
+    const BASE: [f64; 6] = [0.5, 0.8, 0.6, 0.4, 0.7, 0.55];
+
+    fn shifted(by: f64, wobble: f64) -> Score {
+        let signs = [1.0, -1.0, 1.0, -1.0, 1.0, -1.0];
+        let values = BASE.iter().zip(signs).map(|(v, s)| v + by + wobble * s);
+        score(&values.collect::<Vec<_>>())
+    }
+
     #[test]
-    fn pairing_sees_what_single_intervals_hide() {
-        // Both wander by 0.2, together: the difference is steady.
-        let wander: Vec<f64> = (0..100).map(|i| 0.5 + 0.002 * f64::from(i)).collect();
-        let a = score(0.62, wander.iter().map(|v| v + 0.02).collect());
-        let b = score(0.6, wander);
-        let d = Difference::between(&a, &b);
-        assert_eq!(d.outcome(), Outcome::Better);
+    fn pairs_are_compared_donor_by_donor() {
+        let (a, b) = (shifted(0.05, 0.01), shifted(0.0, 0.0));
+        assert_eq!(Difference::between(&a, &b).outcome(), Outcome::Better);
         assert_eq!(Difference::between(&b, &a).outcome(), Outcome::Worse);
-        assert_eq!(Difference::between(&a, &a).outcome(), Outcome::Undetected);
+        let same = Difference::between(&a, &a).outcome();
+        assert_eq!(same, Outcome::Untestable("the two are equal".into()));
+        let two = Difference::between(&score(&[0.1, 0.2]), &score(&[0.4, 0.5])).outcome();
+        assert!(matches!(two, Outcome::Untestable(why) if why == "too few donors: 2 scored, 5 needed"));
     }
 
     #[test]
-    fn few_replicates_give_no_interval() {
-        let a = score(0.6, vec![0.6; 10]);
-        assert_eq!(Difference::between(&a, &a).outcome(), Outcome::NoInterval);
-        assert_eq!(percentile_interval(&[f64::NAN; 100]), None);
+    fn means_of_other_metrics_are_not_compared() {
+        let mut a = shifted(0.1, 0.01);
+        a.of = vec!["bras".into()];
+        let d = Difference::between(&a, &shifted(0.0, 0.0));
+        assert!(matches!(d.outcome(), Outcome::Untestable(_)));
     }
 
     #[test]
-    fn percentiles_interpolate() {
-        let values: Vec<f64> = (0..=1000).map(f64::from).collect();
-        assert_eq!(percentile_interval(&values), Some((25.0, 975.0)));
+    fn better_means_better_than_each() {
+        let own = shifted(0.05, 0.01);
+        let (weak, equal) = (shifted(0.0, 0.0), shifted(0.05, 0.1));
+        let against = |others: &[&Score]| {
+            let d: Vec<_> = others.iter().map(|o| Difference::between(&own, o)).collect();
+            against_all(&d).0
+        };
+        assert_eq!(against(&[&weak]), Outcome::Better);
+        assert_eq!(against(&[&weak, &equal]), Outcome::Undetected);
+        let strong = shifted(0.2, 0.0);
+        assert_eq!(against(&[&weak, &strong]), Outcome::Worse);
+        assert!(matches!(against(&[]), Outcome::Untestable(_)));
     }
 }

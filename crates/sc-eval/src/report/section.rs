@@ -1,6 +1,7 @@
 //! Everything a report says about one data set.
 
 use super::catalogue::{self, GEOMETRY, PRIMARY, TOTAL};
+use super::classes::{Detail, details};
 use super::cost::cost;
 use super::curves::{Curves, curves};
 use super::forest::forest;
@@ -8,7 +9,7 @@ use super::format::count;
 use super::maps::{Legend, Maps, maps};
 use super::summary::{Method, methods};
 use super::tables::{Entry, Table, by_group, defined, differences, table};
-use super::verdict::{Verdict, verdict};
+use super::verdict::{self, Verdict};
 use crate::results::{DataCard, Family, Mode, RunResult};
 
 /// A method and what it is for.
@@ -26,6 +27,7 @@ pub(super) struct Section {
     pub(super) summary: Table,
     pub(super) differences: Option<Table>,
     pub(super) forest: Option<String>,
+    pub(super) details: Vec<Detail>,
     pub(super) strict: Vec<Table>,
     pub(super) compat: Vec<Table>,
     pub(super) maps: Vec<Maps>,
@@ -61,10 +63,11 @@ pub(super) fn section(file: &str, runs: &[&RunResult]) -> Section {
     let (maps, labels, batches) = maps(&methods);
     Section {
         file: file.to_owned(),
-        verdict: verdict(&methods),
+        verdict: verdict::verdict(&methods),
         summary: summary(&methods),
         differences: differences(&methods, primary),
         forest: forest(&methods, primary, &catalogue::title(primary)),
+        details: details(&methods),
         strict: by_group(&methods, Mode::Strict),
         compat: by_group(&methods, Mode::Compat),
         maps,
@@ -87,7 +90,7 @@ fn summary(methods: &[Method<'_>]) -> Table {
         "batch_correction",
         GEOMETRY,
     ];
-    let question = "Mean over seeds, with the 95 % interval of the donor bootstrap.";
+    let question = "Mean over seeds, with the 95 % interval over donors.";
     let mut out = table(methods, &names, Mode::Strict, "Overview", question);
     out.columns.push(super::tables::Column {
         title: "Metrics defined".to_owned(),
@@ -111,11 +114,15 @@ fn described(method: &Method<'_>) -> Described {
     Described {
         label: method.label.clone(),
         family: match method.family {
-            Family::Model => "model",
-            Family::Baseline => "baseline",
+            Family::Model => "foundation model",
+            Family::Neural => "neural baseline",
+            Family::Baseline => "classical baseline",
             Family::Control => "control",
         },
-        description: method.description().to_owned(),
+        description: match verdict::mark(method.exposure()) {
+            "" => method.description().to_owned(),
+            mark => format!("{} ({mark})", method.description()),
+        },
         purpose: catalogue::purpose(method.name),
     }
 }
@@ -133,7 +140,10 @@ fn data_card(card: &DataCard) -> Vec<(String, String)> {
     let donors = |names: &[String]| {
         let mut names = names.to_vec();
         names.sort();
-        format!("{}: {}", names.len(), names.join(", "))
+        match names.len() {
+            0 => "not known, cells at random".to_owned(),
+            n => format!("{n}: {}", names.join(", ")),
+        }
     };
     let rows = [
         ("File", card.file.clone()),
@@ -149,7 +159,7 @@ fn data_card(card: &DataCard) -> Vec<(String, String)> {
         ("Counts from", card.counts.clone()),
         ("Stored entries", format!("{:.1} %", card.density * 100.0)),
         (
-            "Median counts of a cell",
+            "Median counts per cell",
             count(card.median_counts.max(0.0).round() as u64),
         ),
         (

@@ -1,7 +1,7 @@
 //! Runs of one method gathered over seeds.
 
-use super::paired::percentile_interval;
-use crate::results::{Family, Mode, RunResult};
+use crate::jackknife::Estimate;
+use crate::results::{Exposure, Family, Mode, RunResult};
 
 /// All runs of one method on one data set and device.
 pub(super) struct Method<'a> {
@@ -16,14 +16,12 @@ pub(super) struct Method<'a> {
 
 /// A score averaged over seeds.
 pub(super) struct Score {
-    /// Mean over the seeds in which it is defined.
-    pub(super) value: f64,
-    /// Interval of the donor bootstrap, of the mean over seeds.
-    pub(super) interval: Option<(f64, f64)>,
+    /// Mean over the seeds in which it is defined, with the same without each donor.
+    pub(super) estimate: Estimate,
     /// Value of every seed in which it is defined.
     pub(super) by_seed: Vec<f64>,
-    /// Mean over seeds of every replicate, NaN where undefined; empty when there are none.
-    pub(super) replicates: Vec<f64>,
+    /// Of an aggregate: the metrics behind it.
+    pub(super) of: Vec<String>,
     pub(super) cells: usize,
     pub(super) donors: usize,
     /// What to know about it.
@@ -49,6 +47,15 @@ impl Found {
 }
 
 impl Score {
+    pub(super) fn value(&self) -> f64 {
+        self.estimate.value
+    }
+
+    /// Ends of the 95 % interval.
+    pub(super) fn interval(&self) -> Option<(f64, f64)> {
+        self.estimate.interval().ok().map(|i| (i.low, i.high))
+    }
+
     /// Smallest and largest seed, where there are several.
     pub(super) fn spread(&self) -> Option<(f64, f64)> {
         (self.by_seed.len() > 1).then(|| {
@@ -84,26 +91,11 @@ impl Method<'_> {
             let reason = reason.strip_prefix("undefined: ").unwrap_or(reason);
             return Found::Undefined(reason.to_owned());
         }
-        let n = by_seed.len() as f64;
-        let length = defined
-            .iter()
-            .map(|m| m.replicates.len())
-            .min()
-            .unwrap_or(0);
-        let replicates: Vec<f64> = (0..length)
-            .map(|r| {
-                let sum: Option<f64> = defined.iter().map(|m| m.replicates[r].map(f64::from)).sum();
-                sum.map_or(f64::NAN, |s| s / n)
-            })
-            .collect();
-        let interval = match defined.as_slice() {
-            [only] => only.low.zip(only.high),
-            _ => percentile_interval(&replicates).or_else(|| {
-                let low: Option<f64> = defined.iter().map(|m| m.low).sum();
-                let high: Option<f64> = defined.iter().map(|m| m.high).sum();
-                low.zip(high).map(|(l, h)| (l / n, h / n))
-            }),
-        };
+        let estimates: Vec<Estimate> = defined.iter().filter_map(|m| m.estimate()).collect();
+        let estimate = Estimate::mean(&estimates).unwrap_or_else(|| Estimate {
+            value: by_seed.iter().sum::<f64>() / by_seed.len() as f64,
+            ..Estimate::default()
+        });
         let note = if defined.len() < records.len() {
             Some(format!(
                 "defined in {} of {} seeds",
@@ -114,14 +106,30 @@ impl Method<'_> {
             defined[0].note.clone()
         };
         Found::Score(Score {
-            value: by_seed.iter().sum::<f64>() / n,
-            interval,
+            estimate,
             by_seed,
-            replicates,
+            of: defined[0].of.clone(),
             cells: defined[0].cells,
             donors: defined[0].donors,
             note,
         })
+    }
+
+    /// What the fitting of any of its runs saw of the scored cells: the worst of them.
+    pub(super) fn exposure(&self) -> &Exposure {
+        let rank = |e: &&Exposure| match e {
+            Exposure::Nothing => 0,
+            Exposure::Unknown => 1,
+            Exposure::Cells { .. } => 2,
+            Exposure::Labels { .. } => 3,
+        };
+        let all = self.runs.iter().map(|r| &r.exposure);
+        all.max_by_key(rank).unwrap_or(&Exposure::Unknown)
+    }
+
+    /// Whether it saw the labels of scored cells, so that its score is worth nothing.
+    pub(super) fn saw_labels(&self) -> bool {
+        matches!(self.exposure(), Exposure::Labels { .. })
     }
 
     /// One sentence: what the method is.

@@ -86,7 +86,7 @@ fn round_step(raw: f64) -> f64 {
 
 /// Colours that stay apart for colour-blind readers: Okabe and Ito's eight, then Tol's muted set.
 /// Plots number their categories as well, since no fourteen colours are safe.
-const PALETTE: [&str; 16] = [
+pub(super) const PALETTE: [&str; 16] = [
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8ab1f", "#7f7f7f",
     "#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#cc6677", "#882255", "#aa4499",
 ];

@@ -1,8 +1,8 @@
 //! Tables of scores, ready to print.
 
 use super::catalogue::{self, Direction};
-use super::format::{count, interval, score, signed, signed_interval};
-use super::paired::Difference;
+use super::format::{interval, plural, score, signed, signed_interval};
+use super::paired::{Difference, Outcome};
 use super::summary::{Found, Method, Score};
 use crate::results::{Family, Group, Mode};
 use std::collections::BTreeMap;
@@ -27,6 +27,8 @@ pub(super) struct Entry {
 /// One row.
 pub(super) struct Row {
     pub(super) label: String,
+    /// What its fitting saw of the scored cells; empty for nothing.
+    pub(super) mark: &'static str,
     pub(super) entries: Vec<Entry>,
 }
 
@@ -145,16 +147,11 @@ pub(super) fn table(
             title,
             meaning: catalogue::meaning(name),
             behind: behind.map_or_else(String::new, |(c, d)| {
-                format!("{} cells, {d} donors", count(c as u64))
+                format!("{}{}", plural(c, "cell"), of_donors(d))
             }),
         });
     }
-    let footnotes = footnotes
-        .into_iter()
-        .map(|(metric, why, who): (String, String, Vec<String>)| {
-            format!("{metric} of {}: {why}.", who.join(", "))
-        })
-        .collect();
+    let footnotes = once(footnotes, columns.len());
     Table {
         title,
         question,
@@ -164,11 +161,41 @@ pub(super) fn table(
     }
 }
 
-fn note(notes: &mut Vec<(String, String, Vec<String>)>, metric: &str, why: &str, who: &str) {
+/// A metric, what to know about it, and the methods it concerns.
+type Note = (String, String, Vec<String>);
+
+fn note(notes: &mut Vec<Note>, metric: &str, why: &str, who: &str) {
     match notes.iter_mut().find(|n| n.0 == metric && n.1 == why) {
         Some(n) => n.2.push(who.to_owned()),
         None => notes.push((metric.to_owned(), why.to_owned(), vec![who.to_owned()])),
     }
+}
+
+/// Every text once, with the metrics and methods it concerns.
+fn once(notes: Vec<Note>, columns: usize) -> Vec<String> {
+    let mut texts: Vec<(String, Vec<(String, Vec<String>)>)> = Vec::new();
+    for (metric, why, who) in notes {
+        match texts.iter_mut().find(|t| t.0 == why) {
+            Some(text) => text.1.push((metric, who)),
+            None => texts.push((why, vec![(metric, who)])),
+        }
+    }
+    let print = |(why, of): (String, Vec<(String, Vec<String>)>)| {
+        let alike = of.iter().all(|o| o.1 == of[0].1);
+        let concerns = match (alike, of.len()) {
+            (true, n) if n > 1 && n == columns => format!("All of {}", of[0].1.join(", ")),
+            (true, _) => {
+                let metrics: Vec<&str> = of.iter().map(|o| o.0.as_str()).collect();
+                format!("{} of {}", metrics.join(", "), of[0].1.join(", "))
+            }
+            (false, _) => {
+                let each = of.iter().map(|(m, who)| format!("{m} of {}", who.join(", ")));
+                each.collect::<Vec<_>>().join("; ")
+            }
+        };
+        format!("{concerns}: {why}.")
+    };
+    texts.into_iter().map(print).collect()
 }
 
 /// "mean of 5 of 5 metrics" says nothing that a reader has to know.
@@ -195,7 +222,7 @@ fn column(
 ) -> Vec<Entry> {
     let judged = |m: &Method<'_>| m.family != Family::Control;
     let values = methods.iter().zip(found).filter_map(|(m, f)| match f {
-        Found::Score(s) if judged(m) => Some(s.value),
+        Found::Score(s) if judged(m) => Some(s.value()),
         _ => None,
     });
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v: f64| {
@@ -215,16 +242,16 @@ fn column(
         Found::Score(s) => {
             let mut entry = number(s);
             if behind.is_none() {
-                let own = format!("n {}, {} donors", count(s.cells as u64), s.donors);
+                let own = format!("{}{}", plural(s.cells, "cell"), of_donors(s.donors));
                 join(&mut entry.detail, &own);
             }
             if judged(method) && spread > 0.0 {
                 let (from_worst, best) = match direction {
-                    Direction::Up => (s.value - low, high),
-                    Direction::Down => (high - s.value, low),
+                    Direction::Up => (s.value() - low, high),
+                    Direction::Down => (high - s.value(), low),
                 };
                 entry.shade = format!("{:.2}", from_worst / spread);
-                entry.best = s.value == best;
+                entry.best = s.value() == best;
             }
             entry
         }
@@ -234,8 +261,8 @@ fn column(
 
 fn number(s: &Score) -> Entry {
     let mut entry = Entry {
-        value: score(s.value),
-        interval: s.interval.map_or_else(String::new, interval),
+        value: score(s.value()),
+        interval: s.interval().map_or_else(String::new, interval),
         note: s.note.clone().unwrap_or_default(),
         ..Entry::default()
     };
@@ -245,6 +272,15 @@ fn number(s: &Score) -> Entry {
         entry.detail = format!("seeds {}–{}", score(low), score(high));
     }
     entry
+}
+
+/// The number of donors, where they are known.
+fn of_donors(donors: usize) -> String {
+    if donors == 0 {
+        ", donors not known".to_owned()
+    } else {
+        format!(", {}", plural(donors, "donor"))
+    }
 }
 
 fn join(text: &mut String, more: &str) {
@@ -258,7 +294,8 @@ fn join(text: &mut String, more: &str) {
 pub(super) fn family_title(family: Family) -> &'static str {
     match family {
         Family::Model => "Foundation models",
-        Family::Baseline => "Simple baselines",
+        Family::Neural => "Neural baselines",
+        Family::Baseline => "Classical baselines",
         Family::Control => "Controls",
     }
 }
@@ -270,6 +307,7 @@ pub(super) fn by_family(methods: &[Method<'_>], cells: Vec<Vec<Entry>>) -> Vec<F
         let title = family_title(method.family);
         let row = Row {
             label: method.label.clone(),
+            mark: super::verdict::mark(method.exposure()),
             entries,
         };
         match out.last_mut() {
@@ -283,16 +321,17 @@ pub(super) fn by_family(methods: &[Method<'_>], cells: Vec<Vec<Entry>>) -> Vec<F
     out
 }
 
-/// Paired differences of every model (and its random control) to every baseline.
+/// Paired differences of every model to every baseline of both kinds.
 pub(super) fn differences(methods: &[Method<'_>], metric: &str) -> Option<Table> {
-    let scored = |family: Family| {
-        let of_family = methods.iter().filter(move |m| m.family == family);
+    let scored = |families: &'static [Family]| {
+        let of_family = methods.iter().filter(move |m| families.contains(&m.family));
         of_family.filter_map(|m| Some((m, m.score(metric, Mode::Strict).score()?)))
     };
-    let baselines: Vec<_> = scored(Family::Baseline).collect();
-    let rows: Vec<Row> = scored(Family::Model)
+    let baselines: Vec<_> = scored(&[Family::Neural, Family::Baseline]).collect();
+    let rows: Vec<Row> = scored(&[Family::Model])
         .map(|(method, own)| Row {
             label: method.label.clone(),
+            mark: super::verdict::mark(method.exposure()),
             entries: baselines
                 .iter()
                 .map(|(_, theirs)| difference(&own, theirs))
@@ -309,7 +348,7 @@ pub(super) fn differences(methods: &[Method<'_>], metric: &str) -> Option<Table>
     });
     Some(Table {
         title: "Paired differences",
-        question: "Model minus baseline, on the same resampled donors.",
+        question: "Model minus baseline, without each donor in turn.",
         columns: columns.collect(),
         families: vec![FamilyRows {
             title: family_title(Family::Model),
@@ -321,10 +360,15 @@ pub(super) fn differences(methods: &[Method<'_>], metric: &str) -> Option<Table>
 
 fn difference(a: &Score, b: &Score) -> Entry {
     let d = Difference::between(a, b);
+    let outcome = d.outcome();
     Entry {
         value: signed(d.value),
-        interval: d.interval.map_or_else(String::new, signed_interval),
-        detail: d.outcome().words().to_owned(),
+        interval: d.ends().map_or_else(String::new, signed_interval),
+        detail: outcome.words().to_owned(),
+        note: match outcome {
+            Outcome::Untestable(why) => why,
+            _ => String::new(),
+        },
         ..Entry::default()
     }
 }
@@ -335,7 +379,7 @@ pub(super) fn defined(method: &Method<'_>) -> (usize, usize) {
         .runs
         .iter()
         .flat_map(|r| &r.metrics)
-        .filter(|m| m.mode == Mode::Strict && m.group != Group::Aggregate);
+        .filter(|m| m.mode == Mode::Strict && !matches!(m.group, Group::Aggregate | Group::Control));
     let (mut with_value, mut all) = (0, 0);
     for record in strict {
         all += 1;

@@ -1,7 +1,9 @@
 //! A whole page from results made up on the spot.
 
 use super::*;
-use crate::results::{Cost, CurvePoint, DataCard, Family, Group, Map2d, MetricRecord};
+use crate::results::{
+    Cost, CurvePoint, DataCard, Exposure, Family, Group, Map2d, MetricRecord, Recognised,
+};
 use std::collections::BTreeMap;
 
 /// A wobble in [-1, 1) that depends on nothing but its arguments.
@@ -15,23 +17,28 @@ fn wobble(a: u64, b: u64) -> f64 {
 
 fn record(name: &str, group: Group, value: Option<f64>, own: u64) -> MetricRecord {
     // Donors move all methods together, a method moves a little on its own.
-    let replicates: Vec<Option<f32>> = (0..200)
-        .map(|r| value.map(|v| (v + 0.04 * wobble(r, 1) + 0.01 * wobble(r, own)) as f32))
+    let left_out: Vec<Option<f64>> = (0..7)
+        .map(|d| value.map(|v| v + 0.01 * wobble(d, 1) + 0.002 * wobble(d, own)))
         .collect();
-    MetricRecord {
+    let mut record = MetricRecord {
         name: name.to_owned(),
         group,
         mode: Mode::Strict,
         value,
-        low: value.map(|v| v - 0.05),
-        high: value.map(|v| v + 0.05),
+        low: None,
+        high: None,
         cells: 412,
         donors: 7,
         note: value
             .is_none()
             .then(|| "distances between labels are constant".to_owned()),
-        replicates,
-    }
+        left_out: if value.is_some() { left_out } else { Vec::new() },
+        of: Vec::new(),
+    };
+    let interval = record.estimate().and_then(|e| e.interval().ok());
+    record.low = interval.map(|i| i.low);
+    record.high = interval.map(|i| i.high);
+    record
 }
 
 struct Made {
@@ -40,7 +47,7 @@ struct Made {
     f1: f64,
     total: f64,
     geometry: Option<f64>,
-    balanced: f64,
+    shuffled: f64,
 }
 
 fn run(made: &Made, seed: u64) -> RunResult {
@@ -58,9 +65,9 @@ fn run(made: &Made, seed: u64) -> RunResult {
             own,
         ),
         record(
-            "probe_lr_balanced_accuracy",
-            Group::Probe,
-            Some(made.balanced),
+            crate::protocol::SHUFFLED,
+            Group::Control,
+            Some(made.shuffled),
             own,
         ),
     ];
@@ -128,22 +135,23 @@ fn run(made: &Made, seed: u64) -> RunResult {
         method: made.name.to_owned(),
         family: made.family,
         description: format!("What {} is, in a sentence.", made.name),
+        preset: None,
+        same_size_as: None,
         objective: None,
         seed,
         device: "flex".to_owned(),
         data: card(),
         metrics,
+        exposure: Exposure::Nothing,
+        probe: None,
         cost: Cost {
-            train_seconds: 41.2,
-            embed_seconds: 0.83,
-            eval_seconds: 5.1,
-            peak_memory_bytes: 612_000_000,
-            parameters: if made.family == Family::Model {
-                1_234_567
-            } else {
-                0
-            },
-            steps: 300,
+            train_seconds: Some(41.2),
+            embed_seconds: None,
+            eval_seconds: Some(5.1),
+            peak_memory_bytes: Some(612_000_000),
+            parameters: (made.family == Family::Model).then_some(1_234_567),
+            steps: Some(300),
+            training_cells: Some(788),
         },
         curve: if made.family == Family::Model {
             (0..40).map(curve).collect()
@@ -182,13 +190,12 @@ fn made(name: &'static str, family: Family, f1: f64, total: f64, geometry: f64) 
         f1,
         total,
         geometry: Some(geometry),
-        balanced: f1,
+        shuffled: 0.0,
     }
 }
 
 fn results() -> Vec<RunResult> {
-    let mut shuffled = made("shuffled-labels", Family::Control, 0.2, 0.0, 0.0);
-    shuffled.balanced = 0.34;
+    let shuffled = made("shuffled-labels", Family::Control, 0.2, 0.0, 0.0);
     let mut one_hot = made("one-hot", Family::Control, 1.0, 0.95, 0.0);
     one_hot.geometry = None;
     let all = [
@@ -237,16 +244,18 @@ fn a_page_says_what_the_numbers_say() {
     }
     let text = html.replace('\u{2212}', "-");
     for expected in [
-        "None of 2 foundation models detectably beat the best simple baseline on LR macro-F1 of held-out donors; one was detectably worse.",
-        "cellplm on LR macro-F1: worse than the best simple baseline, lr-counts.",
-        "scgpt on LR macro-F1: no detectable difference from the best simple baseline, lr-counts.",
-        "cellplm on scIB total: better than the best simple baseline, pca.",
-        "cellplm on LR macro-F1: training helped: better than the same architecture untrained.",
-        "scgpt against its own random initialisation: not tested.",
-        "Shuffled labels sit at chance.",
+        "None of 2 foundation models detectably beat the best baseline on LR macro-F1 of 7 held-out donors; one was detectably worse.",
+        "cellplm on LR macro-F1: worse than baselines, of which lr-counts is the best.",
+        "scgpt on LR macro-F1: no detectable difference from the best baseline, lr-counts.",
+        "cellplm on scIB total: better than every baseline, also the best, pca.",
+        "cellplm on LR macro-F1: training helped, better than the same architecture untrained.",
+        "scgpt against its untrained twin: not tested.",
+        "Shuffled labels sit at chance in every row.",
+        "cellplm: 1\u{202f}234\u{202f}567 parameters, 300 training steps, 788 training cells.",
+        "what holds here says nothing about them",
         "the control is unmasked",
         "out of memory &#60;while&#62; embedding",
-        "5 of 6",
+        "4 of 5",
     ] {
         assert!(text.contains(expected), "the page lacks: {expected}");
     }
@@ -274,9 +283,8 @@ fn missing_rows_are_not_tested() {
     let html = page(&only);
     for expected in [
         "Foundation models: not tested.",
-        "Shuffled labels: not tested.",
         "One-hot labels: not tested.",
-        "No foundation model was compared with a simple baseline.",
+        "No foundation model was compared with a baseline.",
     ] {
         assert!(html.contains(expected), "the page lacks: {expected}");
     }
@@ -302,4 +310,78 @@ fn primary_scores_are_means_over_seeds() {
     assert_eq!(lines[0].method, "cellplm");
     assert_eq!(lines[0].seeds, 2);
     assert!((lines[0].value.unwrap_or(f64::NAN) - 0.622).abs() < 1e-9);
+}
+
+/// The verdict of results changed by `change`.
+fn headline(change: impl Fn(&mut RunResult)) -> String {
+    let mut results = results();
+    results.iter_mut().for_each(change);
+    let html = page(&results).replace('\u{2212}', "-");
+    let start = html.split("class=\"headline\">").nth(1).unwrap_or_default();
+    start.split("</p>").next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_leak_is_never_better() {
+    let leak = |r: &mut RunResult| {
+        if r.method == "scgpt" {
+            for m in &mut r.metrics {
+                m.value = m.value.map(|v| v + 0.29);
+                m.left_out.iter_mut().for_each(|v| *v = v.map(|v| v + 0.29));
+            }
+            r.exposure = Exposure::Labels {
+                cells: 412,
+                by: Recognised::Counts,
+                columns: vec!["cell_type".to_owned()],
+            };
+        }
+    };
+    let text = headline(leak);
+    assert!(text.starts_with("Leak: scgpt saw labels of the scored cells"), "{text}");
+    assert!(text.contains("The foundation model did not detectably beat"), "{text}");
+    let honest = headline(|r| {
+        leak(r);
+        r.exposure = Exposure::Nothing;
+    });
+    assert!(honest.starts_with("1 of 2 foundation models beat"), "{honest}");
+}
+
+#[test]
+fn unknown_and_transductive_rows_are_marked_in_the_first_line() {
+    let text = headline(|r| {
+        r.exposure = match r.method.as_str() {
+            "scgpt" => Exposure::Unknown,
+            "cellplm" => Exposure::Cells {
+                cells: 412,
+                by: Recognised::Barcode,
+            },
+            _ => Exposure::Nothing,
+        }
+    });
+    let start = "Transductive: cellplm saw the scored cells in training, without labels. Training \
+                 cells unknown: scgpt may have seen the scored cells. ";
+    assert!(text.starts_with(start), "{text}");
+}
+
+#[test]
+fn one_donor_is_not_testable() {
+    let text = headline(|r| {
+        for m in &mut r.metrics {
+            (m.donors, m.left_out, m.low, m.high) = (1, Vec::new(), None, None);
+        }
+    });
+    let start = "Not testable: 1 donor is held out, and a comparison needs 5.";
+    assert!(text.starts_with(start), "{text}");
+}
+
+#[test]
+fn a_leak_in_a_single_row_is_seen() {
+    let mut results = results();
+    for r in results.iter_mut().filter(|r| r.method == "scgpt") {
+        for m in r.metrics.iter_mut().filter(|m| m.group == Group::Control) {
+            m.value = m.value.map(|v| v + 0.3);
+            m.left_out.iter_mut().for_each(|v| *v = v.map(|v| v + 0.3));
+        }
+    }
+    assert!(page(&results).contains("Shuffled labels score above chance in scgpt: something leaks"));
 }

@@ -207,7 +207,7 @@ impl Task for CellPlmTask {
         if let Some(why) = untrained {
             return Err(TrainError::Config(format!("cellplm: network.head.{why}")));
         }
-        corpus.grouped(size, self.seed, epoch)
+        corpus.grouped_small_together(size, self.seed, epoch)
     }
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<SentenceInput> {
@@ -277,7 +277,9 @@ impl Task for CellPlmTask {
 
     fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
         // By their keys, so that the sentence of a cell does not depend on its row.
-        sampler::sequential(&corpus.ordered(), |r| corpus.batches[r], self.input.cells)
+        let (groups, _) = corpus.groups(self.input.cells);
+        let group = |r: usize| groups[&corpus.batches[r]];
+        sampler::sequential(&corpus.ordered(), group, self.input.cells)
     }
 
     fn embed(&self, model: &CellPlm, cells: CellBatch, _: &Device) -> Result<Tensor<2>> {

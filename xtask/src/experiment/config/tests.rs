@@ -33,7 +33,7 @@ fn defaults_fill_what_is_left_out() {
     assert_eq!(e.devices, ["flex"]);
     assert_eq!(e.data.0.len(), 1);
     assert_eq!(e.data.0[0].label, "cell_type");
-    assert_eq!(e.eval.bootstrap, 1000);
+    assert_eq!(e.eval.probe_neighbors, 15);
     assert_eq!(
         e.methods[0].objective,
         Some(OneOrMany(vec!["denoise".into(), "masked".into()]))
@@ -46,9 +46,9 @@ fn unknown_keys_name_themselves_and_the_known_ones() {
     for part in ["x.toml", "unknown field `pat`", "`path`", "line 5"] {
         assert!(said.contains(part), "{said}\nlacks {part}");
     }
-    let said = refusal(SMALL, &["eval.bootstraps=3"]);
+    let said = refusal(SMALL, &["eval.bootstrap=3"]);
     assert!(
-        said.contains("bootstraps") && said.contains("`bootstrap`"),
+        said.contains("bootstrap") && said.contains("`probe_neighbors`"),
         "{said}"
     );
 }

@@ -92,7 +92,7 @@ fn a_cell_is_fully_resolved() {
     let cell = &cells[0].config;
     assert_eq!(cell["seed"].as_integer(), Some(3));
     assert_eq!(cell["device"].as_str(), Some("flex"));
-    assert_eq!(cell["eval"]["bootstrap"].as_integer(), Some(1000));
+    assert_eq!(cell["eval"]["probe_neighbors"].as_integer(), Some(15));
     assert!(Path::new(cell["data"]["path"].as_str().unwrap_or("")).is_absolute());
     assert!(cell["split"].get("test_donors").is_none());
     let method = &cell["method"];

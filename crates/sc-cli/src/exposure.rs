@@ -1,0 +1,93 @@
+//! What a method's fitting saw of the scored cells.
+
+use sc_data::identity::{CellKeys, Known, TrainedOn};
+use sc_eval::results::{Exposure, Recognised};
+
+/// Share of the scored cells whose names must be those of training cells, where no counts are: a few
+/// names of two 10x runs coincide by chance.
+const NAMED: f64 = 0.5;
+
+/// What a model, of which an embedding says this, saw of the cells at `rows`.
+pub(crate) fn exposure(known: &Known, keys: &CellKeys, rows: &[usize]) -> Exposure {
+    let Some(on) = known.get() else {
+        return Exposure::Unknown;
+    };
+    let seen = on.seen(keys, rows);
+    let (cells, by) = if seen.by_content > 0 {
+        (seen.either, Recognised::Counts)
+    } else if seen.by_barcode as f64 >= NAMED * seen.cells.max(1) as f64 {
+        (seen.by_barcode, Recognised::Barcode)
+    } else {
+        return Exposure::Nothing;
+    };
+    match seen.labels.is_empty() {
+        true => Exposure::Cells { cells, by },
+        false => Exposure::Labels {
+            cells,
+            by,
+            columns: seen.labels,
+        },
+    }
+}
+
+/// One sentence: what the model of an embedding was.
+pub(crate) fn description(on: &TrainedOn) -> String {
+    format!(
+        "an embedding by {}, trained on {} cells for {} steps",
+        on.architecture, on.cells, on.steps
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sc_data::identity::TrainingRecord;
+
+    fn keys(content: &[u64], barcode: &[u64]) -> CellKeys {
+        CellKeys {
+            content: content.to_vec(),
+            barcode: barcode.to_vec(),
+        }
+    }
+
+    fn on(labels: &[&str], training: &CellKeys, file: &CellKeys) -> Known {
+        let record = TrainingRecord {
+            cells: training.content.len(),
+            labels: labels.iter().map(|l| (*l).to_string()).collect(),
+            keys_blake3: String::new(),
+            split: None,
+            parameters: 7,
+            steps: 3,
+        };
+        Known::On(TrainedOn::new("mlp", &record, training, file))
+    }
+
+    #[test]
+    fn scored_cells_are_recognised_by_counts_or_by_most_names() {
+        let file = keys(&[1, 2, 3, 4], &[11, 12, 13, 14]);
+        let training = keys(&[1, 2], &[11, 12]);
+        let labelled = on(&["cell_type"], &training, &file);
+        assert_eq!(exposure(&labelled, &file, &[2, 3]), Exposure::Nothing);
+        let leak = Exposure::Labels {
+            cells: 1,
+            by: Recognised::Counts,
+            columns: vec!["cell_type".into()],
+        };
+        assert_eq!(exposure(&labelled, &file, &[1, 2, 3]), leak);
+        let plain = on(&[], &training, &file);
+        let cells = Exposure::Cells {
+            cells: 2,
+            by: Recognised::Counts,
+        };
+        assert_eq!(exposure(&plain, &file, &[0, 1]), cells);
+        // Genes were filtered since: only names are left, and one of three is chance.
+        let filtered = keys(&[91, 92, 93, 94], &[11, 12, 13, 14]);
+        assert_eq!(exposure(&plain, &filtered, &[1, 2, 3]), Exposure::Nothing);
+        let named = Exposure::Cells {
+            cells: 2,
+            by: Recognised::Barcode,
+        };
+        assert_eq!(exposure(&plain, &filtered, &[0, 1, 2]), named);
+        assert_eq!(exposure(&Known::Unknown, &file, &[0]), Exposure::Unknown);
+    }
+}

@@ -1,0 +1,337 @@
+//! How often do the intervals hold the truth, and how often are equal models called different?
+//!
+//! Training donors stay, scored donors are drawn anew; the truth of a metric is its mean over all
+//! draws. Prints Markdown tables.
+//!
+//! ```sh
+//! cargo run --release -p sc-eval --example coverage -- --draws 200 --donors 5,8,12,20
+//! ```
+
+use ndarray::Array2;
+use rand::{Rng, RngExt as _};
+use rayon::prelude::*;
+use sc_data::rng::stream;
+use sc_eval::categories::Categories;
+use sc_eval::jackknife::Estimate;
+use sc_eval::metrics::scgraph::{BatchGeometry, Consensus};
+use sc_eval::protocol::{Dataset, Options, References, ScgraphReferences, judge_embedding};
+use sc_eval::results::{MetricRecord, Mode};
+use std::collections::BTreeMap;
+
+/// Donors on which probes and references are fitted.
+const TRAIN: usize = 10;
+const TYPES: usize = 6;
+const DIMS: usize = 15;
+/// Metrics of the table, in its order.
+const METRICS: [(&str, &str); 13] = [
+    ("total", "total"),
+    ("bio_conservation", "bio"),
+    ("batch_correction", "batch"),
+    ("clisi_knn", "cLISI"),
+    ("ilisi_knn", "iLISI"),
+    ("kbet_per_label", "kBET"),
+    ("nmi_ari_cluster_labels_leiden_nmi", "Leiden NMI"),
+    ("nmi_ari_cluster_labels_leiden_ari", "Leiden ARI"),
+    ("silhouette_label", "silhouette"),
+    ("graph_connectivity", "graph conn."),
+    ("probe_lr_macro_f1", "LR macro-F1"),
+    ("probe_lr_accuracy", "LR accuracy"),
+    ("scgraph_corr_weighted", "scGraph"),
+];
+
+/// What the simulated donors are like.
+#[derive(Clone, Copy)]
+struct Kind {
+    name: &'static str,
+    /// Cells per donor, on average.
+    cells: usize,
+    /// Standard deviation of the logarithm of a donor's cells.
+    uneven: f64,
+    /// Share of the two last types, relative to the others.
+    rare: f64,
+    /// Batches donors are dealt to; 0 for a batch of its own for every donor.
+    batches: usize,
+}
+
+const KINDS: [Kind; 4] = [
+    Kind {
+        name: "balanced",
+        cells: 40,
+        uneven: 0.0,
+        rare: 1.0,
+        batches: 4,
+    },
+    Kind {
+        name: "unbalanced donors",
+        cells: 40,
+        uneven: 0.8,
+        rare: 1.0,
+        batches: 4,
+    },
+    Kind {
+        name: "rare types",
+        cells: 200,
+        uneven: 0.3,
+        rare: 0.06,
+        batches: 4,
+    },
+    Kind {
+        name: "one batch per donor",
+        cells: 40,
+        uneven: 0.0,
+        rare: 1.0,
+        batches: 0,
+    },
+];
+
+/// A population of donors: what does not change from draw to draw.
+struct World {
+    kind: Kind,
+    centres: Vec<Vec<f64>>,
+    batches: Vec<Vec<f64>>,
+}
+
+/// Cells of some donors, before batch effects are removed and after.
+#[derive(Default)]
+struct Cells {
+    pre: Vec<f32>,
+    post: Vec<f32>,
+    labels: Vec<u32>,
+    batches: Vec<u32>,
+    donors: Vec<u32>,
+}
+
+fn normal(rng: &mut impl Rng) -> f64 {
+    let (u, v): (f64, f64) = (rng.random(), rng.random());
+    (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+}
+
+fn vector(rng: &mut impl Rng, scale: f64) -> Vec<f64> {
+    (0..DIMS).map(|_| scale * normal(rng)).collect()
+}
+
+impl World {
+    fn new(kind: Kind) -> Self {
+        let mut rng = stream(7, "coverage-world", 0, 0);
+        Self {
+            kind,
+            centres: (0..TYPES).map(|_| vector(&mut rng, 1.0)).collect(),
+            batches: (0..kind.batches).map(|_| vector(&mut rng, 0.4)).collect(),
+        }
+    }
+
+    /// Adds the cells of `donors` donors, numbered from `first`.
+    fn add(&self, cells: &mut Cells, first: usize, donors: usize, seed: u64) {
+        for d in 0..donors {
+            let mut rng = stream(seed, "coverage-donor", d as u64, 0);
+            let (code, effect) = match self.kind.batches {
+                0 => (first + d, vector(&mut rng, 0.4)),
+                n => (d % n, self.batches[d % n].clone()),
+            };
+            let shift = vector(&mut rng, 0.3);
+            let own: Vec<Vec<f64>> = (0..TYPES).map(|_| vector(&mut rng, 0.3)).collect();
+            let weights: Vec<f64> = (0..TYPES)
+                .map(|t| {
+                    let rare = if t + 2 >= TYPES { self.kind.rare } else { 1.0 };
+                    rare * (0.5 * normal(&mut rng)).exp() / (1.0 + 0.5 * t as f64)
+                })
+                .collect();
+            let all: f64 = weights.iter().sum();
+            let spread = self.kind.uneven;
+            let size = (spread * normal(&mut rng) - spread * spread / 2.0).exp();
+            let n = (self.kind.cells as f64 * size).round().max(6.0) as usize;
+            for _ in 0..n {
+                let (mut left, mut t) = (rng.random::<f64>() * all, 0);
+                while t + 1 < TYPES && left > weights[t] {
+                    left -= weights[t];
+                    t += 1;
+                }
+                for j in 0..DIMS {
+                    let clean = self.centres[t][j] + shift[j] + own[t][j] + normal(&mut rng);
+                    cells.pre.push((clean + 2.0 * effect[j]) as f32);
+                    cells.post.push((clean + effect[j]) as f32);
+                }
+                cells.labels.push(t as u32);
+                cells.batches.push(code as u32);
+                cells.donors.push((first + d) as u32);
+            }
+        }
+    }
+}
+
+fn categories(codes: &[u32]) -> Categories {
+    let names: Vec<String> = codes.iter().map(|c| format!("{c:04}")).collect();
+    Categories::from_values(&names)
+}
+
+/// One draw of scored donors beside the training donors.
+struct Draw {
+    pre: Array2<f32>,
+    post: Array2<f32>,
+    dataset: Dataset,
+    references: ScgraphReferences,
+}
+
+fn draw(world: &World, donors: usize, number: u64) -> Draw {
+    let mut cells = Cells::default();
+    world.add(&mut cells, 0, TRAIN, 1);
+    let training = cells.labels.len();
+    world.add(&mut cells, TRAIN, donors, 1000 + number);
+    let n = cells.labels.len();
+    let array = |v: Vec<f32>| {
+        Array2::from_shape_vec((n, DIMS), v).expect("invariant: cells times dimensions")
+    };
+    let (pre, post) = (array(cells.pre), array(cells.post));
+    let rows: Vec<usize> = (0..training).collect();
+    let geometry = BatchGeometry {
+        coordinates: pre.select(ndarray::Axis(0), &rows).mapv(f64::from),
+        rows,
+    };
+    let labels = &cells.labels[..training];
+    let build = |mode| Consensus::new(std::slice::from_ref(&geometry), labels, mode);
+    Draw {
+        pre,
+        post,
+        dataset: Dataset {
+            labels: categories(&cells.labels),
+            batches: categories(&cells.batches),
+            donors: Some(categories(&cells.donors)),
+            keys: None,
+            train: (0..training).collect(),
+            test: (training..n).collect(),
+        },
+        references: ScgraphReferences {
+            strict: build(Mode::Strict),
+            compat: build(Mode::Compat),
+        },
+    }
+}
+
+/// Strict numbers of an embedding.
+fn judge(draw: &Draw, embedding: &Array2<f32>) -> BTreeMap<String, MetricRecord> {
+    let references = References {
+        pre_integration: Some(draw.pre.view()),
+        scgraph: Some(&draw.references),
+    };
+    let options = Options::default();
+    let judged = judge_embedding(embedding.view(), &draw.dataset, &references, &options)
+        .expect("invariant: simulated cells can be judged");
+    let strict = judged.records.into_iter().filter(|r| r.mode == Mode::Strict);
+    strict.map(|r| (r.name.clone(), r)).collect()
+}
+
+/// `embedding` with noise of its own: as good as any other such, and another one.
+fn noisy(embedding: &Array2<f32>, seed: u64) -> Array2<f32> {
+    let mut rng = stream(seed, "coverage-noise", 0, 0);
+    embedding.mapv(|v| v + 0.7 * normal(&mut rng) as f32)
+}
+
+/// Share of draws whose interval holds the mean over draws.
+fn coverage(values: &[Option<&MetricRecord>]) -> String {
+    let known: Vec<&MetricRecord> = values.iter().copied().flatten().collect();
+    let defined: Vec<f64> = known.iter().filter_map(|r| r.value).collect();
+    if defined.len() * 2 < values.len() {
+        return "–".into();
+    }
+    let truth = defined.iter().sum::<f64>() / defined.len() as f64;
+    // A value without an interval holds nothing.
+    let hits = known.iter().filter(|r| {
+        let ends = r.low.zip(r.high);
+        r.value.is_some() && ends.is_some_and(|(low, high)| low <= truth && truth <= high)
+    });
+    format!("{:.2}", hits.count() as f64 / defined.len() as f64)
+}
+
+/// Share of draws in which the difference of two equal models has p below 5 %.
+fn false_verdicts(pairs: &[(Option<Estimate>, Option<Estimate>)]) -> String {
+    let verdicts: Vec<bool> = pairs
+        .iter()
+        .filter_map(|(a, b)| a.as_ref()?.minus(b.as_ref()?).ok())
+        .map(|d| d.interval().is_ok_and(|i| i.p < 0.05))
+        .collect();
+    if verdicts.is_empty() {
+        return "–".into();
+    }
+    let wrong = verdicts.iter().filter(|v| **v).count();
+    format!("{:.2}", wrong as f64 / verdicts.len() as f64)
+}
+
+fn line(first: &str, cells: impl Iterator<Item = String>) {
+    let cells: Vec<String> = cells.collect();
+    #[allow(clippy::print_stdout)]
+    {
+        println!("| {first} | {} |", cells.join(" | "));
+    }
+}
+
+fn head(title: &str) {
+    let names = || METRICS.iter().map(|m| m.1.to_owned());
+    line(title, names());
+    line("---", names().map(|_| "---".to_owned()));
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let value = |name: &str| {
+        let at = arguments.iter().position(|a| a == name)?;
+        arguments.get(at + 1).cloned()
+    };
+    let draws: u64 = value("--draws").and_then(|v| v.parse().ok()).unwrap_or(200);
+    let donors = value("--donors").unwrap_or_else(|| "5,8,12,20".into());
+    let donors: Vec<usize> = donors.split(',').filter_map(|d| d.parse().ok()).collect();
+    let only = value("--kind");
+    let cells: Option<usize> = value("--cells").and_then(|v| v.parse().ok());
+    let kinds = KINDS.iter().filter(|k| only.as_deref().is_none_or(|o| k.name.starts_with(o)));
+    for &kind in kinds {
+        let kind = Kind {
+            cells: cells.unwrap_or(kind.cells),
+            ..kind
+        };
+        let world = World::new(kind);
+        head(&format!("{}, {} cells per donor: coverage", kind.name, kind.cells));
+        for &count in &donors {
+            let judged: Vec<_> = (0..draws)
+                .into_par_iter()
+                .map(|number| {
+                    let draw = draw(&world, count, number);
+                    judge(&draw, &draw.post)
+                })
+                .collect();
+            let of = |name| judged.iter().map(|j| j.get(name)).collect::<Vec<_>>();
+            line(
+                &format!("{count} donors"),
+                METRICS.iter().map(|m| coverage(&of(m.0))),
+            );
+        }
+    }
+    if only.is_some() {
+        return;
+    }
+    for (what, make) in [
+        ("equal models", noisy as fn(&Array2<f32>, u64) -> Array2<f32>),
+        ("random embeddings", |x, seed| {
+            sc_eval::controls::random_embedding(x.nrows(), x.ncols(), seed)
+        }),
+    ] {
+        head(&format!("{what}: called different"));
+        let world = World::new(KINDS[0]);
+        for &count in &donors {
+            let pairs: Vec<_> = (0..draws)
+                .into_par_iter()
+                .map(|number| {
+                    let draw = draw(&world, count, number);
+                    let of = |k| judge(&draw, &make(&draw.post, 2 * number + k));
+                    (of(0), of(1))
+                })
+                .collect();
+            let of = |name: &str| {
+                let at = |j: &BTreeMap<String, MetricRecord>| j.get(name)?.estimate();
+                pairs.iter().map(|(a, b)| (at(a), at(b))).collect::<Vec<_>>()
+            };
+            line(
+                &format!("{count} donors"),
+                METRICS.iter().map(|m| false_verdicts(&of(m.0))),
+            );
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The report in a few lines of text, for a terminal.
+
+use super::section::by_data;
+use super::summary::methods;
+use super::verdict::verdict;
+use super::primary_scores;
+use crate::results::RunResult;
+
+/// The table of the metric that decides and the verdict of every data set.
+pub fn summary(results: &[RunResult]) -> String {
+    let (metric, lines) = primary_scores(results);
+    let mut out = format!("\n{metric} on held-out cells, 95 % interval over donors\n");
+    let width = lines.iter().map(|l| l.method.chars().count()).max().unwrap_or(0);
+    let several = lines.iter().any(|l| l.data != lines[0].data);
+    for line in &lines {
+        let value = line
+            .value
+            .map_or_else(|| "    –".to_owned(), |v| format!("{v:.3}"));
+        let range = line
+            .interval
+            .map_or_else(String::new, |(l, h)| format!("[{l:.3}, {h:.3}]"));
+        let seeds = if line.seeds == 1 { "seed" } else { "seeds" };
+        let data = if several { line.data.as_str() } else { "" };
+        let row = format!(
+            "  {:width$}  {value}  {range:16}  {} {seeds}  {data}",
+            line.method, line.seeds
+        );
+        out.push_str(row.trim_end());
+        out.push('\n');
+    }
+    for (file, runs) in by_data(results) {
+        let found = verdict(&methods(&runs));
+        let of = if several { format!(" of {file}") } else { String::new() };
+        out.push_str(&format!("\nverdict{of}: {}\n", found.headline));
+        for line in found.about {
+            out.push_str(&format!("  {line}\n"));
+        }
+        for s in found.sentences {
+            out.push_str(&format!("  {} {} {}\n", s.tone.sign(), s.lead, s.evidence));
+        }
+    }
+    out
+}

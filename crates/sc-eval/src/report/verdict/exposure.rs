@@ -1,0 +1,86 @@
+//! What the fitting of a method saw of the cells it is scored on, in words.
+
+use super::{Sentence, Tone};
+use crate::report::format::count;
+use crate::report::summary::Method;
+use crate::results::{Exposure, Recognised};
+
+/// What must be said before any comparison.
+pub(super) fn headline(models: &[&Method<'_>]) -> String {
+    let named = |wanted: fn(&Exposure) -> bool| {
+        let found = models.iter().filter(|m| wanted(m.exposure()));
+        found.map(|m| m.label.as_str()).collect::<Vec<_>>()
+    };
+    let mut out = String::new();
+    let leaked = named(|e| matches!(e, Exposure::Labels { .. }));
+    if !leaked.is_empty() {
+        out.push_str(&format!(
+            "Leak: {} saw labels of the scored cells in training, so {} nothing about new cells. ",
+            leaked.join(", "),
+            if leaked.len() == 1 { "its scores say" } else { "their scores say" }
+        ));
+    }
+    let transductive = named(|e| matches!(e, Exposure::Cells { .. }));
+    if !transductive.is_empty() {
+        out.push_str(&format!(
+            "Transductive: {} saw the scored cells in training, without labels. ",
+            transductive.join(", ")
+        ));
+    }
+    let unknown = named(|e| matches!(e, Exposure::Unknown));
+    if !unknown.is_empty() {
+        out.push_str(&format!(
+            "Training cells unknown: {} may have seen the scored cells. ",
+            unknown.join(", ")
+        ));
+    }
+    out
+}
+
+/// The finding about one method; nothing where it saw none of the scored cells.
+pub(super) fn sentence(method: &Method<'_>) -> Option<Sentence> {
+    let recognised = |by: &Recognised| match by {
+        Recognised::Counts => "recognised by their counts",
+        Recognised::Barcode => "recognised by their barcodes; their counts differ",
+    };
+    let label = &method.label;
+    Some(match method.exposure() {
+        Exposure::Nothing => return None,
+        Exposure::Labels { cells, by, columns } => Sentence::new(
+            Tone::Bad,
+            format!("{label}: leak, it was trained on labels of scored cells."),
+            format!(
+                "{} scored cells were among its training cells ({}), with obs {}. Train again without \
+                 the donors that are held out (scfm pretrain --hold-out).",
+                count(*cells as u64),
+                recognised(by),
+                columns.join(", ")
+            ),
+        ),
+        Exposure::Cells { cells, by } => Sentence::new(
+            Tone::Neutral,
+            format!("{label}: transductive, it was trained on scored cells without their labels."),
+            format!(
+                "{} scored cells were among its training cells ({}).",
+                count(*cells as u64),
+                recognised(by)
+            ),
+        ),
+        Exposure::Unknown => Sentence::new(
+            Tone::Missing,
+            format!("{label}: what it was trained on is not recorded."),
+            "Whether it saw the scored cells or their labels cannot be checked; its numbers are an \
+             upper bound of what it does on new cells.",
+        ),
+    })
+}
+
+/// The mark of a row in tables.
+pub(in crate::report) fn mark(exposure: &Exposure) -> &'static str {
+    match exposure {
+        Exposure::Nothing => "",
+        Exposure::Cells { .. } => "transductive",
+        Exposure::Labels { .. } => "saw these labels",
+        Exposure::Unknown => "training cells unknown",
+    }
+}
