@@ -137,8 +137,14 @@ fn print(report: &Report, covered: &[Coverage], presets: &[Preset]) -> Result<()
         line(
             "per cell",
             format!(
-                "{} counts, {} genes (medians); largest {}",
-                v.median_counts, v.median_genes, v.largest
+                "{} {}, {} genes (medians); largest {}",
+                v.median_counts,
+                match report.counts_slot {
+                    Some(_) => "counts",
+                    None => "in sum",
+                },
+                v.median_genes,
+                v.largest
             ),
         );
         line(

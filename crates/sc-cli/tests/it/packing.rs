@@ -103,6 +103,7 @@ fn embeddings_of_any_format_go_where_they_are_asked_to() {
                 text(&model),
                 "-o",
                 text(&output),
+                "--force",
             ]);
             if output.extension().is_some_and(|e| e == "h5ad") {
                 let written = sc_data::H5ad::open(&output).unwrap();

@@ -174,6 +174,7 @@ fn simulation_is_seeded() {
             "30",
             "--seed",
             seed,
+            "--force",
         ]);
         fs::read(path).unwrap()
     };

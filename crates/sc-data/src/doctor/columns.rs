@@ -45,8 +45,8 @@ const DONORS: [&str; 7] = [
     "animal",
 ];
 /// What may stand beside such a word in the name of a column of donors; `donor_type` names none.
-const OF_ID: [&str; 10] = [
-    "id", "ids", "name", "key", "code", "number", "num", "no", "uuid", "orig",
+const OF_ID: [&str; 12] = [
+    "id", "ids", "name", "key", "code", "number", "num", "no", "uuid", "orig", "original", "author",
 ];
 const BATCHES: [&str; 14] = [
     "batch",

@@ -151,7 +151,18 @@ fn lacks(report: &Report) -> Vec<String> {
                 "a second donor (obs['{}'] holds one), so cells can only be held out at random",
                 only.column
             ),
-            None => "a column of obs with donors, so cells can only be held out at random".into(),
+            None => {
+                let like = report.batch_columns.iter().find(|c| c.levels > 2);
+                let like = like.map_or(String::new(), |c| {
+                    format!(
+                        " (obs['{}'] would do if each of its values is one donor)",
+                        c.column
+                    )
+                });
+                format!(
+                    "a column of obs with donors{like}, so cells can only be held out at random"
+                )
+            }
         });
     }
     if !several(&report.batch_columns) {

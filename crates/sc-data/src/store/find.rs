@@ -146,7 +146,12 @@ fn refusal(file: &H5ad, seen: &[(MatrixSlot, Looks)], counts_in: Vec<MatrixSlot>
             "; {} {verb} integers: name it as the counts",
             names.join(", ")
         ));
-    } else if seen.iter().any(|(_, l)| l.nearly_integers) {
+    } else if seen.iter().any(|(_, l)| l.kind == ValueKind::NotFinite) {
+        message.push_str("; remove or fill in values that are not finite first");
+    } else if seen
+        .iter()
+        .any(|(_, l)| l.kind == ValueKind::Scaled && l.nearly_integers)
+    {
         message.push_str("; round them to integers first");
     } else {
         message.push_str("; put the raw counts into layers/counts");

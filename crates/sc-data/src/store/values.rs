@@ -118,7 +118,8 @@ fn fractional(sample: &CsrMatrix, looks: &Looks) -> ValueKind {
     if others.into_iter().any(shows) {
         return ValueKind::OtherLog;
     }
-    match is_plausible_log(sample) {
+    // A logarithm of anything but 0 is hardly ever an integer.
+    match looks.fractions > MOST && is_plausible_log(sample) {
         true => ValueKind::Log1p,
         false => ValueKind::Fractions,
     }
