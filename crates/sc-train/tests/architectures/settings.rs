@@ -17,7 +17,7 @@ fn named_by_presets(architecture: &str) -> Value {
             "elastic": { "threshold": 0.6, "weight": 1.0 },
             "contrast": { "temperature": 0.1, "weight": 1.0 },
         } }),
-        "nicheformer" => json!({ "input": { "species": 6, "assay": 12, "modality": 4 } }),
+        "nicheformer" => json!({ "input": { "assay": 12, "modality": 4 } }),
         "schyena" => json!({
             "network": { "order": 2, "short_filter": 3, "dropout": 0.1, "epsilon": 1e-5 },
             "input": { "target": 1e4, "mask": 0.3 },
