@@ -22,6 +22,24 @@ pub const AVAILABLE: &[&str] = &[
     "ndarray",
 ];
 
+/// The device where none is named: the first of these that is compiled in. It also serves what any
+/// device can do, such as counting the parameters of a network.
+pub const DEFAULT: &str = if cfg!(feature = "flex") {
+    "flex"
+} else if cfg!(feature = "ndarray") {
+    "ndarray"
+} else if cfg!(feature = "wgpu") {
+    "wgpu"
+} else if cfg!(feature = "vulkan") {
+    "vulkan"
+} else if cfg!(feature = "metal") {
+    "metal"
+} else if cfg!(feature = "cuda") {
+    "cuda"
+} else {
+    "flex"
+};
+
 /// Opens the device called `spec`, without autodiff.
 ///
 /// # Errors
@@ -58,7 +76,7 @@ pub fn open(spec: &str) -> Result<Device> {
 
 #[allow(unused_variables)]
 fn named(name: &str, index: Option<usize>) -> Option<Device> {
-    #[cfg(feature = "wgpu")]
+    #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
     let kind = || match index {
         Some(i) => burn::tensor::DeviceKind::DiscreteGpu(i),
         None => burn::tensor::DeviceKind::default(),
@@ -92,10 +110,10 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        assert!(open("flex").is_ok());
+        assert!(AVAILABLE.contains(&DEFAULT) && open(DEFAULT).is_ok());
         let e = open("tpu").unwrap_err().to_string();
         assert!(e.contains("unknown device 'tpu'"), "{e}");
-        let e = open("flex:x").unwrap_err().to_string();
+        let e = open("cuda:x").unwrap_err().to_string();
         assert!(e.contains("no device number"), "{e}");
     }
 }

@@ -16,6 +16,7 @@ pub mod init;
 pub mod layers;
 pub mod nicheformer;
 pub mod perceptron;
+pub mod ranges;
 pub mod saturn;
 pub mod scclip;
 pub mod scgpt;

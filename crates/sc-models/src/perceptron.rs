@@ -8,6 +8,7 @@ use crate::init::Init;
 use crate::layers::norm::Phase;
 use crate::layers::observe::Observer;
 use crate::layers::sequential::{Layer, Sequential, torch_names};
+use crate::ranges;
 use crate::weights::Names;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
@@ -59,15 +60,18 @@ impl PerceptronConfig {
     /// # Errors
     /// [`ModelError::Config`] names the setting, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let fail = |what: String| Err(ModelError::Config(format!("perceptron: {what}")));
-        if self.genes == 0 || self.latent == 0 || self.hidden.contains(&0) {
-            return fail("genes, latent and every hidden width must be at least 1".into());
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return fail(format!("dropout = {}; must lie in [0, 1)", self.dropout));
-        }
+        const OF: &str = "perceptron: network.";
+        ranges::sizes(OF, &[("genes", self.genes)])?;
+        ranges::widths(OF, &[("latent", self.latent)])?;
+        let hidden: Vec<(&str, usize)> = self.hidden.iter().map(|&h| ("hidden", h)).collect();
+        ranges::widths(OF, &hidden)?;
+        ranges::below_one(OF, &[("dropout", self.dropout)])?;
+        ranges::positive(OF, &[("epsilon", self.epsilon)])?;
+        ranges::shares(OF, &[("momentum", self.momentum)])?;
         if self.classes == 1 {
-            return fail("classes = 1; there is nothing to tell apart with one class".into());
+            return Err(ModelError::Config(
+                "perceptron: classes = 1; there is nothing to tell apart with one class".into(),
+            ));
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ mod known;
 mod model;
 mod perturb;
 
-pub use config::{CellEmbedding, InputNorm, MvcStyle, ScGptConfig, ValueEncoderConfig};
+pub use config::{CellEmbedding, InputNorm, MvcStyle, ScGptConfig, Scale, ValueEncoderConfig};
 pub use generative::{Asked, Generated};
 pub use heads::Prediction;
 pub use model::{INIT, NAMES, Output, Outputs, SPECIAL_MODALITIES, ScGpt, Tokens};

@@ -5,10 +5,11 @@
 //! or without zero inflation; the sequencing batch is known to the decoder only, so the latent need
 //! not carry it. A cell's total is not modelled but taken as it is.
 
-use crate::error::{ModelError, Result};
+use crate::error::Result;
 use crate::init::Init;
 use crate::layers::norm::Phase;
 use crate::layers::sequential::{Layer, Sequential, torch_names};
+use crate::ranges;
 use crate::weights::Names;
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
@@ -61,14 +62,11 @@ impl VaeConfig {
     /// # Errors
     /// [`ModelError::Config`] names the setting, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let fail = |what: String| Err(ModelError::Config(format!("vae: {what}")));
-        if [self.genes, self.hidden, self.layers, self.latent].contains(&0) {
-            return fail("genes, hidden, layers and latent must be at least 1".into());
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return fail(format!("dropout = {}; must lie in [0, 1)", self.dropout));
-        }
-        Ok(())
+        const OF: &str = "vae: network.";
+        ranges::sizes(OF, &[("genes", self.genes)])?;
+        ranges::widths(OF, &[("hidden", self.hidden), ("latent", self.latent)])?;
+        ranges::layers(OF, &[("layers", self.layers)])?;
+        ranges::below_one(OF, &[("dropout", self.dropout)])
     }
 }
 

@@ -9,13 +9,14 @@ use sc_models::layers::norm::Phase;
 use sc_models::layers::observe::Record;
 use sc_models::scgpt::{
     Asked, CellEmbedding, InputNorm, MvcStyle, NAMES, Outputs, PERTURB_NAMES, Perturb, Prediction,
-    ScGpt, ScGptConfig, Tokens, ValueEncoderConfig,
+    ScGpt, ScGptConfig, Scale, Tokens, ValueEncoderConfig,
 };
 use sc_models::weights;
 use sc_train::losses::cross_entropy;
 use sc_train::losses::expression::{
     elastic_cell_similarity, expressed_nll, masked_mse, masked_relative_error,
 };
+use serde_json::Value;
 use std::path::Path;
 
 /// Runs one case; see [`super::run`].
@@ -46,17 +47,7 @@ fn config(case: &Case) -> Result<ScGptConfig, String> {
     let scformer = case.str("/model", "scgpt") == "scformer";
     let batches = case.usize(&ctor("num_batch_labels"), 0);
     let epsilon = if scformer { 1e-5 } else { 6.1e-5 };
-    let domains = case.config.pointer(&ctor("domain_spec_batchnorm"));
-    let input_norm = match domains.and_then(|v| v.as_str().map(str::to_string)) {
-        Some(kind) if kind == "batchnorm" => InputNorm::BatchNorm { epsilon },
-        Some(kind) => return refuse("domain_spec_batchnorm", &kind),
-        None if case.flag(&ctor("domain_spec_batchnorm")) => InputNorm::DomainSpecific {
-            domains: batches,
-            epsilon,
-        },
-        None if scformer => InputNorm::BatchNorm { epsilon },
-        None => InputNorm::None,
-    };
+    let input_norm = input_norm(case, scformer, batches, epsilon);
     let d = case.usize(&ctor("d_model"), 32);
     let pad_token = case.str(&ctor("pad_token"), "<pad>");
     Ok(ScGptConfig {
@@ -115,6 +106,34 @@ fn config(case: &Case) -> Result<ScGptConfig, String> {
             0
         },
     })
+}
+
+/// What `domain_spec_batchnorm` means to the constructors. scGPT knows `True`, `"dsbn"` and
+/// `"batchnorm"`, and has no norm for anything else: its test for `"do_affine"` comes behind one that
+/// excludes it. scFormer takes whatever Python holds for true as a norm per domain, with a learned
+/// scale for `"do_affine"`, and has one norm otherwise.
+fn input_norm(case: &Case, scformer: bool, domains: usize, epsilon: f64) -> InputNorm {
+    let path = "/ctor/domain_spec_batchnorm";
+    let word = case.config.pointer(path).and_then(Value::as_str);
+    let set = match word {
+        Some(word) => !word.is_empty(),
+        None => case.flag(path),
+    };
+    let per_domain = |scale| InputNorm::DomainSpecific {
+        domains,
+        epsilon,
+        scale,
+    };
+    match (scformer, word) {
+        (true, Some("do_affine")) => per_domain(Scale::Learned),
+        (true, _) if set => per_domain(Scale::Fixed),
+        (true, _) => InputNorm::BatchNorm { epsilon },
+        (false, Some("dsbn")) => per_domain(Scale::Fixed),
+        (false, Some("batchnorm")) => InputNorm::BatchNorm { epsilon },
+        (false, Some(_)) => InputNorm::None,
+        (false, None) if set => per_domain(Scale::Fixed),
+        (false, None) => InputNorm::None,
+    }
 }
 
 fn perceptual(case: &Case, config: &ScGptConfig) -> Result<Vec<Row>, String> {

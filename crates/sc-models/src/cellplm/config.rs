@@ -1,6 +1,7 @@
 //! Sizes and choices of a CellPLM.
 
 use crate::error::{ModelError, Result};
+use crate::ranges;
 use serde::{Deserialize, Serialize};
 
 /// Sizes and choices of a [`CellPlm`](super::CellPlm).
@@ -160,37 +161,89 @@ impl CellPlmConfig {
     /// # Errors
     /// [`ModelError::Config`] names the setting, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let fail = |what: String| Err(ModelError::Config(format!("cellplm: {what}")));
-        if self.genes == 0 {
-            return fail("genes = 0; the vocabulary is empty".into());
-        }
-        for (name, d) in [("hidden", self.hidden), ("head.hidden", self.head_hidden())] {
-            let groups = if self.norm == NormConfig::Group { 4 } else { 1 };
-            if d == 0 || !d.is_multiple_of(groups) {
-                return fail(format!(
-                    "{name} = {d}; its group norm needs a multiple of 4"
-                ));
+        const OF: &str = "cellplm: network.";
+        ranges::sizes(OF, &[("genes", self.genes)])?;
+        ranges::widths(
+            OF,
+            &[("hidden", self.hidden), ("latent_dim", self.latent_dim)],
+        )?;
+        ranges::layers(OF, &[("layers", self.layers)])?;
+        ranges::below_one(OF, &[("dropout", self.dropout)])?;
+        ranges::divides(OF, ("hidden", self.hidden), self.heads)?;
+        self.check_latent(OF)?;
+        let head = self.check_head(OF)?;
+        let groups = if self.norm == NormConfig::Group { 4 } else { 1 };
+        let widths = [("hidden", Some(self.hidden)), ("head.hidden", head)];
+        for (name, d) in widths {
+            if let Some(d) = d.filter(|d| !d.is_multiple_of(groups)) {
+                return Err(ModelError::Config(format!(
+                    "{OF}{name} = {d}; its group norm needs a multiple of 4"
+                )));
             }
-        }
-        if self.heads == 0 || !self.hidden.is_multiple_of(self.heads) {
-            return fail(format!(
-                "hidden = {} does not divide into heads = {}",
-                self.hidden, self.heads
-            ));
-        }
-        if self.layers == 0 || self.latent_dim == 0 {
-            return fail("layers and latent_dim must be at least 1".into());
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return fail(format!("dropout = {}; must lie in [0, 1)", self.dropout));
         }
         Ok(())
     }
 
-    fn head_hidden(&self) -> usize {
+    fn check_latent(&self, of: &str) -> Result<()> {
+        match self.latent {
+            LatentConfig::Ae => Ok(()),
+            LatentConfig::Vae { free_nats } => {
+                ranges::not_negative(of, &[("latent.free_nats", free_nats)])
+            }
+            LatentConfig::Gmvae {
+                clusters,
+                position_weight,
+                cluster_weight,
+                free_nats,
+            } => {
+                ranges::sizes(of, &[("latent.clusters", clusters)])?;
+                if clusters == 1 {
+                    return Err(ModelError::Config(format!(
+                        "{of}latent.clusters = 1; must be at least 2, one cluster is latent.kind = 'vae'"
+                    )));
+                }
+                ranges::not_negative(
+                    of,
+                    &[
+                        ("latent.position_weight", position_weight),
+                        ("latent.cluster_weight", cluster_weight),
+                        ("latent.free_nats", free_nats),
+                    ],
+                )
+            }
+        }
+    }
+
+    /// Checks the head; the width of its hidden layers, where it has any.
+    fn check_head(&self, of: &str) -> Result<Option<usize>> {
+        let check = |hidden: usize, layers: usize| {
+            ranges::widths(of, &[("head.hidden", hidden)])?;
+            ranges::layers(of, &[("head.layers", layers)])?;
+            Ok((layers > 1).then_some(hidden))
+        };
         match self.head {
-            HeadConfig::Decode { hidden, .. } => hidden,
-            _ => 4,
+            HeadConfig::Embed => Ok(None),
+            HeadConfig::Decode {
+                hidden,
+                layers,
+                batches,
+                datasets,
+                ..
+            } => {
+                ranges::counts(
+                    of,
+                    &[("head.batches", batches), ("head.datasets", datasets)],
+                )?;
+                check(hidden, layers)
+            }
+            HeadConfig::Mlp {
+                outputs,
+                hidden,
+                layers,
+            } => {
+                ranges::widths(of, &[("head.outputs", outputs)])?;
+                check(hidden, layers)
+            }
         }
     }
 }

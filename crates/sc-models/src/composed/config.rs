@@ -2,6 +2,7 @@
 
 use crate::error::{ModelError, Result};
 use crate::hyena::{FilterConfig, OperatorConfig};
+use crate::ranges;
 use serde::{Deserialize, Serialize};
 
 /// Sizes and choices of a [`Composed`](super::Composed).
@@ -162,37 +163,26 @@ impl ComposedConfig {
     /// # Errors
     /// [`ModelError::Config`] names the setting, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let fail = |what: String| Err(ModelError::Config(format!("composed: {what}")));
-        let sizes = [
-            self.width,
-            self.layers,
-            self.feed_forward,
-            self.genes,
-            self.length,
-        ];
-        if sizes.contains(&0) {
-            return fail("width, layers, feed_forward and the genes must be at least 1".into());
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return fail(format!("dropout = {}; must lie in [0, 1)", self.dropout));
-        }
+        const OF: &str = "composed: network.";
+        ranges::sizes(OF, &[("genes", self.genes), ("length", self.length)])?;
+        ranges::widths(
+            OF,
+            &[("width", self.width), ("feed_forward", self.feed_forward)],
+        )?;
+        ranges::layers(OF, &[("layers", self.layers)])?;
+        ranges::below_one(OF, &[("dropout", self.dropout)])?;
         match &self.encoder {
             EncoderConfig::Attention { heads } | EncoderConfig::Flow { heads } => {
-                if *heads == 0 || !self.width.is_multiple_of(*heads) {
-                    let width = self.width;
-                    return fail(format!(
-                        "width = {width} does not divide into heads = {heads}"
-                    ));
-                }
+                ranges::divides(OF, ("width", self.width), *heads)?;
             }
             EncoderConfig::Hyena { order, filter } => self.operator(*order, filter).check()?,
             EncoderConfig::Mean => {}
             EncoderConfig::None if self.cell == CellVector::Cls => {
-                return fail(
-                    "encoder = 'none' and cell = 'cls': the cell's own token would see no gene; take \
-                     network.cell = 'mean'"
+                return Err(ModelError::Config(
+                    "composed: encoder = 'none' and cell = 'cls': the cell's own token would see no \
+                     gene; take network.cell = 'mean'"
                         .into(),
-                );
+                ));
             }
             EncoderConfig::None => {}
         }

@@ -1,6 +1,7 @@
 //! Sizes and choices of Hyena operators and of the model made of them.
 
 use crate::error::{ModelError, Result};
+use crate::ranges;
 use serde::{Deserialize, Serialize};
 
 /// Sizes and choices of a [`HyenaOperator`](super::HyenaOperator).
@@ -168,13 +169,22 @@ impl OperatorConfig {
     /// # Errors
     /// [`ModelError::Config`] names the setting, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let fail = |what: String| Err(ModelError::Config(format!("hyena: {what}")));
-        if self.width == 0 || self.length == 0 {
-            return fail(format!(
-                "width = {} and length = {} must be at least 1",
-                self.width, self.length
-            ));
-        }
+        const OF: &str = "hyena: ";
+        let fail = |what: String| Err(ModelError::Config(format!("{OF}{what}")));
+        ranges::sizes(
+            OF,
+            &[("length", self.length), ("short_filter", self.short_filter)],
+        )?;
+        ranges::widths(
+            OF,
+            &[
+                ("width", self.width),
+                ("filter.width", self.filter.width),
+                ("filter.features", self.filter.features),
+            ],
+        )?;
+        ranges::layers(OF, &[("order", self.order)])?;
+        self.filter.check(OF)?;
         if self.order < 2 {
             return fail(format!("order = {}; must be at least 2", self.order));
         }
@@ -183,9 +193,6 @@ impl OperatorConfig {
             return fail(format!(
                 "features = {features}; time, sines and cosines make it odd and at least 3"
             ));
-        }
-        if self.short_filter == 0 || self.filter.width == 0 {
-            return fail("short_filter and the filter's width must be at least 1".into());
         }
         if self.padding() >= self.short_filter {
             return fail(format!(
@@ -203,10 +210,32 @@ impl OperatorConfig {
         if self.blocks > 1 && self.direction != Direction::Causal {
             return fail("blocks are for the causal operator".into());
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return fail(format!("dropout = {}; must lie in [0, 1)", self.dropout));
+        ranges::below_one(OF, &[("dropout", self.dropout)])
+    }
+}
+
+impl FilterConfig {
+    fn check(&self, of: &str) -> Result<()> {
+        match self.inner_layers {
+            0 => {}
+            n => ranges::layers(of, &[("filter.inner_layers", n)])?,
         }
-        Ok(())
+        ranges::finite(
+            of,
+            &[
+                ("filter.frequency", self.frequency),
+                ("filter.shift", self.shift),
+            ],
+        )?;
+        // Decays are logarithms of the target over shares of the length.
+        ranges::positive(
+            of,
+            &[
+                ("filter.target", self.target),
+                ("filter.fast_decay", self.fast_decay),
+                ("filter.slow_decay", self.slow_decay),
+            ],
+        )
     }
 }
 
@@ -290,10 +319,18 @@ impl ScHyenaConfig {
     /// # Errors
     /// [`ModelError::Config`] names the setting, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let fail = |what: String| Err(ModelError::Config(format!("schyena: {what}")));
-        if self.genes == 0 || self.layers == 0 || self.feed_forward == 0 {
-            return fail("genes, layers and feed_forward must be at least 1".into());
-        }
+        const OF: &str = "schyena: network.";
+        let fail = |what: String| Err(ModelError::Config(format!("{OF}{what}")));
+        ranges::sizes(
+            OF,
+            &[
+                ("genes", self.genes),
+                ("vocabulary", self.vocabulary.unwrap_or(1)),
+                ("length", self.length.unwrap_or(1)),
+            ],
+        )?;
+        ranges::widths(OF, &[("feed_forward", self.feed_forward)])?;
+        ranges::layers(OF, &[("layers", self.layers)])?;
         for (name, n) in [("vocabulary", self.vocabulary), ("length", self.length)] {
             if let Some(n) = n.filter(|&n| n < self.tokens()) {
                 return fail(format!(
@@ -302,14 +339,14 @@ impl ScHyenaConfig {
                 ));
             }
         }
-        for (name, p) in [
-            ("embedding_dropout", self.embedding_dropout),
-            ("dropout", self.dropout),
-        ] {
-            if !(0.0..1.0).contains(&p) {
-                return fail(format!("{name} = {p}; must lie in [0, 1)"));
-            }
-        }
+        ranges::below_one(
+            OF,
+            &[
+                ("embedding_dropout", self.embedding_dropout),
+                ("dropout", self.dropout),
+            ],
+        )?;
+        ranges::positive(OF, &[("epsilon", self.epsilon)])?;
         self.operator().check()
     }
 }

@@ -1,6 +1,7 @@
 //! Sizes and choices of a Nicheformer.
 
 use crate::error::{ModelError, Result};
+use crate::ranges;
 use serde::{Deserialize, Serialize};
 
 /// Tokens that stand before the genes: organism, assay, modality.
@@ -116,16 +117,23 @@ impl NicheformerConfig {
     /// # Errors
     /// [`ModelError::Config`] names the setting, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let fail = |what: String| Err(ModelError::Config(format!("nicheformer: {what}")));
-        if self.heads == 0 || !self.width.is_multiple_of(self.heads) {
-            return fail(format!(
-                "width = {} does not divide into heads = {}",
-                self.width, self.heads
-            ));
-        }
-        if self.layers == 0 || self.feed_forward == 0 {
-            return fail("layers and feed_forward must be at least 1".into());
-        }
+        const OF: &str = "nicheformer: network.";
+        let fail = |what: String| Err(ModelError::Config(format!("{OF}{what}")));
+        ranges::sizes(
+            OF,
+            &[
+                ("tokens", self.tokens),
+                ("table", self.table),
+                ("context_length", self.context_length),
+            ],
+        )?;
+        ranges::widths(
+            OF,
+            &[("width", self.width), ("feed_forward", self.feed_forward)],
+        )?;
+        ranges::layers(OF, &[("layers", self.layers)])?;
+        ranges::divides(OF, ("width", self.width), self.heads)?;
+        ranges::below_one(OF, &[("dropout", self.dropout)])?;
         if self.context_length <= CONTEXT_TOKENS {
             return fail(format!(
                 "context_length = {} leaves no room for genes after {CONTEXT_TOKENS} context tokens",
@@ -137,9 +145,6 @@ impl NicheformerConfig {
                 "table = {} has fewer rows than tokens = {}",
                 self.table, self.tokens
             ));
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return fail(format!("dropout = {}; must lie in [0, 1)", self.dropout));
         }
         Ok(())
     }

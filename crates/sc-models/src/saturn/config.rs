@@ -1,6 +1,7 @@
 //! Settings of the network.
 
 use crate::error::{ModelError, Result};
+use crate::ranges;
 use serde::{Deserialize, Serialize};
 
 /// One species: its name in the weight file and the number of its genes.
@@ -106,16 +107,19 @@ impl SaturnConfig {
     /// [`ModelError::Config`] naming the setting.
     pub fn check(&self) -> Result<()> {
         let refuse = |message: String| Err(ModelError::Config(message));
-        for (name, value) in [
-            ("macrogenes", self.macrogenes),
-            ("hidden", self.hidden),
-            ("embedding", self.embedding),
-            ("species", self.species.len()),
-        ] {
-            if value == 0 {
-                return refuse(format!("saturn: {name} = 0: at least 1 is needed"));
-            }
-        }
+        const OF: &str = "saturn: network.";
+        ranges::sizes(
+            OF,
+            &[
+                ("macrogenes", self.macrogenes),
+                ("species", self.species.len()),
+            ],
+        )?;
+        ranges::widths(
+            OF,
+            &[("hidden", self.hidden), ("embedding", self.embedding)],
+        )?;
+        ranges::counts(OF, &[("batches", self.batches)])?;
         for (i, species) in self.species.iter().enumerate() {
             if species.name.is_empty() || species.name.contains('.') {
                 return refuse(format!(
@@ -134,14 +138,12 @@ impl SaturnConfig {
                 ));
             }
         }
-        for (name, value) in [
-            ("dropout", self.dropout),
-            ("scale_dropout", self.scale_dropout),
-        ] {
-            if !(0.0..1.0).contains(&value) {
-                return refuse(format!("saturn: {name} = {value}: from 0 to below 1"));
-            }
-        }
-        Ok(())
+        ranges::below_one(
+            OF,
+            &[
+                ("dropout", self.dropout),
+                ("scale_dropout", self.scale_dropout),
+            ],
+        )
     }
 }

@@ -1,6 +1,7 @@
 //! Sizes and choices of an scCLIP.
 
 use crate::error::{ModelError, Result};
+use crate::ranges;
 use serde::{Deserialize, Serialize};
 
 /// Sizes and choices of an [`ScClip`](super::ScClip).
@@ -109,28 +110,25 @@ impl TowerConfig {
     }
 
     fn check(&self, name: &str) -> Result<()> {
-        let fail = |what: String| Err(ModelError::Config(format!("scclip: {name}: {what}")));
-        if self.features == 0 || self.patches == 0 || self.layers == 0 || self.feed_forward == 0 {
-            return fail(format!(
-                "features = {}, patches = {}, layers = {} and feed_forward = {} must be at least 1",
-                self.features, self.patches, self.layers, self.feed_forward
-            ));
-        }
-        if self.heads == 0 || !self.width.is_multiple_of(self.heads) || self.width == 0 {
-            return fail(format!(
-                "width = {} does not divide into heads = {}",
-                self.width, self.heads
-            ));
-        }
-        for (setting, p) in [
-            ("dropout", self.dropout),
-            ("attention_dropout", self.attention_dropout),
-        ] {
-            if !(0.0..1.0).contains(&p) {
-                return fail(format!("{setting} = {p}; must lie in [0, 1)"));
-            }
-        }
-        Ok(())
+        let of = format!("scclip: network.{name}.");
+        ranges::sizes(
+            &of,
+            &[("features", self.features), ("patches", self.patches)],
+        )?;
+        ranges::widths(
+            &of,
+            &[("width", self.width), ("feed_forward", self.feed_forward)],
+        )?;
+        ranges::layers(&of, &[("layers", self.layers)])?;
+        ranges::divides(&of, ("width", self.width), self.heads)?;
+        ranges::below_one(
+            &of,
+            &[
+                ("dropout", self.dropout),
+                ("attention_dropout", self.attention_dropout),
+            ],
+        )?;
+        ranges::positive(&of, &[("epsilon", self.epsilon)])
     }
 }
 
@@ -140,13 +138,23 @@ impl ScClipConfig {
     /// # Errors
     /// [`ModelError::Config`] names the setting, its value and what would be right.
     pub fn check(&self) -> Result<()> {
+        const OF: &str = "scclip: network.";
         self.atac.check("atac")?;
         self.rna.check("rna")?;
-        if self.projection == 0 {
-            return Err(ModelError::Config(
-                "scclip: projection must be at least 1".into(),
-            ));
+        ranges::widths(OF, &[("projection", self.projection)])?;
+        if let Temperature::Learned {
+            largest: Some(largest),
+            ..
+        } = self.temperature
+        {
+            ranges::positive(OF, &[("temperature.largest", largest)])?;
         }
-        Ok(())
+        // Similarities are at most 1, so this is as far as single precision goes.
+        match self.temperature.log_scale() {
+            scale if scale.abs() <= 80.0 => Ok(()),
+            scale => Err(ModelError::Config(format!(
+                "{OF}temperature.log_scale = {scale}; must lie between -80 and 80"
+            ))),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Sizes and choices of an scGPT or scFormer.
 
 use crate::error::{ModelError, Result};
+use crate::ranges;
 use serde::{Deserialize, Serialize};
 
 /// Sizes and choices of an [`ScGpt`](super::ScGpt).
@@ -114,14 +115,28 @@ pub enum InputNorm {
         /// Added to the variance.
         epsilon: f64,
     },
-    /// One batch norm a sequencing batch, without learned scale; a minibatch holds one batch.
+    /// One batch norm a sequencing batch; a minibatch holds one batch.
     DomainSpecific {
         /// Sequencing batches.
         #[serde(default)]
         domains: usize,
         /// Added to the variance.
         epsilon: f64,
+        /// Whether scale and shift of each are learned.
+        #[serde(default)]
+        scale: Scale,
     },
+}
+
+/// Whether a norm has a scale and a shift of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scale {
+    /// It has none, as published.
+    #[default]
+    Fixed,
+    /// They are learned (scFormer's `do_affine`).
+    Learned,
 }
 
 /// Which vector stands for the cell.
@@ -153,25 +168,41 @@ impl ScGptConfig {
     /// # Errors
     /// [`ModelError::Config`] names the setting, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let fail = |what: String| Err(ModelError::Config(format!("scgpt: {what}")));
+        const OF: &str = "scgpt: network.";
         if self.tokens <= self.pad {
-            return fail(format!(
-                "pad = {} is no id below tokens = {}",
+            return Err(ModelError::Config(format!(
+                "{OF}pad = {} is no id below tokens = {}",
                 self.pad, self.tokens
-            ));
+            )));
         }
-        if self.heads == 0 || !self.width.is_multiple_of(self.heads) {
-            return fail(format!(
-                "width = {} does not divide into heads = {}",
-                self.width, self.heads
-            ));
+        ranges::sizes(OF, &[("tokens", self.tokens)])?;
+        ranges::widths(
+            OF,
+            &[("width", self.width), ("feed_forward", self.feed_forward)],
+        )?;
+        ranges::layers(
+            OF,
+            &[("layers", self.layers), ("class_layers", self.class_layers)],
+        )?;
+        ranges::divides(OF, ("width", self.width), self.heads)?;
+        ranges::below_one(OF, &[("dropout", self.dropout)])?;
+        ranges::counts(
+            OF,
+            &[
+                ("classes", self.classes),
+                ("batch_labels", self.batch_labels),
+                ("modalities", self.modalities),
+                ("adversary_batches", self.adversary_batches),
+            ],
+        )?;
+        if let ValueEncoderConfig::Category { bins, .. } = self.value_encoder {
+            ranges::sizes(OF, &[("value_encoder.bins", bins)])?;
         }
-        if self.layers == 0 || self.feed_forward == 0 {
-            return fail("layers and feed_forward must be at least 1".into());
+        match self.input_norm {
+            InputNorm::None => Ok(()),
+            InputNorm::BatchNorm { epsilon } | InputNorm::DomainSpecific { epsilon, .. } => {
+                ranges::positive(OF, &[("input_norm.epsilon", epsilon)])
+            }
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return fail(format!("dropout = {}; must lie in [0, 1)", self.dropout));
-        }
-        Ok(())
     }
 }

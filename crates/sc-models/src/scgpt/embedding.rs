@@ -1,6 +1,6 @@
 //! From gene ids and values to token vectors.
 
-use super::config::{InputNorm, ScGptConfig, ValueEncoderConfig};
+use super::config::{InputNorm, ScGptConfig, Scale, ValueEncoderConfig};
 use crate::layers::dropout::Dropout;
 use crate::layers::lookup::lookup;
 use crate::layers::norm::{Affine, BatchNorm, Phase};
@@ -119,9 +119,18 @@ impl SumNorm {
         match config.input_norm {
             InputNorm::None => None,
             InputNorm::BatchNorm { epsilon } => Some(Self::One(norm(epsilon, Affine::Learned))),
-            InputNorm::DomainSpecific { domains, epsilon } => Some(Self::Domains(
-                (0..domains).map(|_| norm(epsilon, Affine::None)).collect(),
-            )),
+            InputNorm::DomainSpecific {
+                domains,
+                epsilon,
+                scale,
+            } => {
+                let affine = || match scale {
+                    Scale::Fixed => Affine::None,
+                    Scale::Learned => Affine::Learned,
+                };
+                let norms = (0..domains).map(|_| norm(epsilon, affine()));
+                Some(Self::Domains(norms.collect()))
+            }
         }
     }
 

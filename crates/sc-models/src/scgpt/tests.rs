@@ -73,6 +73,7 @@ fn gradients_agree_with_differences() {
         input_norm: InputNorm::DomainSpecific {
             domains: 1,
             epsilon: 1e-3,
+            scale: Default::default(),
         },
         value_encoder: ValueEncoderConfig::Scaling,
         cell_embedding: CellEmbedding::WeightedPool,

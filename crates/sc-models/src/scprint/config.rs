@@ -1,6 +1,7 @@
 //! Settings of the network.
 
 use crate::error::{ModelError, Result};
+use crate::ranges;
 use serde::{Deserialize, Serialize};
 
 /// How counts become input values.
@@ -134,35 +135,26 @@ impl ScPrintConfig {
     /// # Errors
     /// [`ModelError::Config`] naming the setting.
     pub fn check(&self) -> Result<()> {
-        let refuse = |message: String| Err(ModelError::Config(format!("scprint: {message}")));
-        for (name, value) in [
-            ("genes", self.genes),
-            ("width", self.width),
-            ("layers", self.layers),
-            ("heads", self.heads),
-            ("value_layers", self.value_layers),
-        ] {
-            if value == 0 {
-                return refuse(format!("{name} = 0: at least 1 is needed"));
-            }
-        }
-        if !self.width.is_multiple_of(self.heads) {
-            return refuse(format!(
-                "heads = {} does not divide width = {}",
-                self.heads, self.width
-            ));
-        }
+        const OF: &str = "scprint: network.";
+        let refuse = |message: String| Err(ModelError::Config(format!("{OF}{message}")));
+        ranges::sizes(OF, &[("genes", self.genes)])?;
+        ranges::widths(OF, &[("width", self.width)])?;
+        ranges::layers(
+            OF,
+            &[("layers", self.layers), ("value_layers", self.value_layers)],
+        )?;
+        ranges::divides(OF, ("width", self.width), self.heads)?;
+        ranges::below_one(OF, &[("dropout", self.dropout)])?;
+        let widths: Vec<(&str, usize)> = (self.class_layers.iter())
+            .map(|&w| ("class_layers", w))
+            .collect();
+        ranges::widths(OF, &widths)?;
+        ranges::counts(OF, &[("adversary_batches", self.adversary_batches)])?;
         if self.positions == Positions::Genome && !self.width.is_multiple_of(2) {
             return refuse(format!(
                 "width = {}: sines and cosines of positions need an even width",
                 self.width
             ));
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return refuse(format!("dropout = {}: from 0 to below 1", self.dropout));
-        }
-        if self.class_layers.contains(&0) {
-            return refuse("class_layers: a layer of width 0".into());
         }
         for (i, class) in self.classes.iter().enumerate() {
             if class.name.is_empty() || class.name.contains('.') {

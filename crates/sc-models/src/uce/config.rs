@@ -1,6 +1,7 @@
 //! Sizes and choices of a UCE.
 
 use crate::error::{ModelError, Result};
+use crate::ranges;
 use serde::{Deserialize, Serialize};
 
 /// Sizes and choices of a [`Uce`](super::Uce).
@@ -71,33 +72,34 @@ impl UceConfig {
     /// # Errors
     /// [`ModelError::Config`] names the setting, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let fail = |what: String| Err(ModelError::Config(format!("uce: {what}")));
-        if self.heads == 0 || !self.width.is_multiple_of(self.heads) {
-            return fail(format!(
-                "width = {} does not divide into heads = {}",
-                self.width, self.heads
-            ));
-        }
-        if !self.width.is_multiple_of(2) {
-            return fail(format!(
-                "width = {}; positions need an even width",
+        const OF: &str = "uce: network.";
+        let [a, b, c] = self.binary_hidden;
+        ranges::sizes(
+            OF,
+            &[("tokens", self.tokens), ("max_length", self.max_length)],
+        )?;
+        ranges::widths(
+            OF,
+            &[
+                ("token_dim", self.token_dim),
+                ("width", self.width),
+                ("feed_forward", self.feed_forward),
+                ("output", self.output),
+                ("decoder_hidden", self.decoder_hidden),
+                ("binary_hidden", a),
+                ("binary_hidden", b),
+                ("binary_hidden", c),
+            ],
+        )?;
+        ranges::layers(OF, &[("layers", self.layers)])?;
+        ranges::divides(OF, ("width", self.width), self.heads)?;
+        ranges::below_one(OF, &[("dropout", self.dropout)])?;
+        match self.width.is_multiple_of(2) {
+            true => Ok(()),
+            false => Err(ModelError::Config(format!(
+                "{OF}width = {}; positions need an even width",
                 self.width
-            ));
+            ))),
         }
-        let sizes = [
-            ("tokens", self.tokens),
-            ("token_dim", self.token_dim),
-            ("layers", self.layers),
-            ("feed_forward", self.feed_forward),
-            ("output", self.output),
-            ("max_length", self.max_length),
-        ];
-        if let Some((name, _)) = sizes.iter().find(|(_, n)| *n == 0) {
-            return fail(format!("{name} must be at least 1"));
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return fail(format!("dropout = {}; must lie in [0, 1)", self.dropout));
-        }
-        Ok(())
     }
 }

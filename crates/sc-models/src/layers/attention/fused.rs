@@ -87,18 +87,41 @@ fn view_mut(x: &mut [f32], rows: usize, cols: usize) -> MatMut<'_, f32> {
 }
 
 impl Attention {
-    /// Softmax weights of the queries `first..first + rows` against all keys, into `weights`.
-    fn weights(&self, head: &Head, task: usize, first: usize, rows: usize, weights: &mut [f32]) {
+    /// Keys that a sequence has: all but hidden padding at its end. Without dropout, whose draws are
+    /// counted along all keys, these alone are attended to: the bits of a cell's vector then do not
+    /// depend on how far the longest cell of the minibatch makes it be padded.
+    fn keys(&self, task: usize) -> usize {
+        let l = self.shape.length;
+        match (&self.padding, self.dropout) {
+            (Some((padding, bias)), None) if *bias == f32::NEG_INFINITY => {
+                let sequence = self.shape.place(task).0;
+                let own = &padding[sequence * l..(sequence + 1) * l];
+                own.iter().rposition(|p| !p).map_or(l, |last| last + 1)
+            }
+            _ => l,
+        }
+    }
+
+    /// Softmax weights of the queries `first..first + rows` against the first `keys`, into `weights`.
+    fn weights(
+        &self,
+        head: &Head,
+        task: usize,
+        (first, rows): (usize, usize),
+        keys: usize,
+        weights: &mut [f32],
+    ) {
         let (l, width) = (self.shape.length, self.shape.head());
+        let count = keys;
         let queries = view(
             &head.parts[0][first * width..(first + rows) * width],
             rows,
             width,
         );
-        let keys = view(&head.parts[1], l, width);
+        let keys = view(&head.parts[1][..count * width], count, width);
         let scale = self.shape.scale();
         matmul(
-            view_mut(weights, rows, l),
+            view_mut(weights, rows, count),
             Accum::Replace,
             queries,
             keys.transpose(),
@@ -111,13 +134,16 @@ impl Attention {
             .as_ref()
             .map(|(p, bias)| (&p[sequence * l..(sequence + 1) * l], bias));
         if let Some((padding, bias)) = padding {
-            for row in weights.chunks_exact_mut(l) {
+            for row in weights.chunks_exact_mut(count) {
                 for (w, &p) in row.iter_mut().zip(padding) {
                     *w = if p { *w + bias } else { *w };
                 }
             }
         }
-        vectorised(Softmax { weights, length: l });
+        vectorised(Softmax {
+            weights,
+            length: count,
+        });
     }
 
     /// Multiplies `x` by the dropout factors of the block, or copies nothing when there is none.
@@ -137,18 +163,24 @@ impl Attention {
         let (l, width) = (self.shape.length, self.shape.head());
         let head = self.shape.read(projected, task);
         let mut context = vec![0f32; l * width];
-        let mut weights = vec![0f32; BLOCK.min(l) * l];
-        for first in (0..l).step_by(BLOCK) {
-            let rows = BLOCK.min(l - first);
-            let weights = &mut weights[..rows * l];
-            self.weights(&head, task, first, rows, weights);
+        let keys = self.keys(task);
+        let mut weights = vec![0f32; BLOCK.min(l) * keys];
+        // Queries of padding apart, so that they change no block of the others.
+        let blocks = [0..keys, keys..l].map(|all| {
+            let last = all.end;
+            all.step_by(BLOCK)
+                .map(move |first| (first, BLOCK.min(last - first)))
+        });
+        for (first, rows) in blocks.into_iter().flatten() {
+            let weights = &mut weights[..rows * keys];
+            self.weights(&head, task, (first, rows), keys, weights);
             self.drop_block(task, first, weights);
             let out = &mut context[first * width..(first + rows) * width];
-            let values = view(&head.parts[2], l, width);
+            let values = view(&head.parts[2][..keys * width], keys, width);
             matmul(
                 view_mut(out, rows, width),
                 Accum::Replace,
-                view(weights, rows, l),
+                view(weights, rows, keys),
                 values,
                 1.0,
                 Par::Seq,
@@ -177,7 +209,7 @@ impl Attention {
             let block = first * width..(first + rows) * width;
             let weights = &mut weights[..rows * l];
             let d_weights = &mut dropped[..rows * l];
-            self.weights(&head, task, first, rows, weights);
+            self.weights(&head, task, (first, rows), l, weights);
             let d_out = view(&d_context[block.clone()], rows, width);
             d_weights.copy_from_slice(weights);
             self.drop_block(task, first, d_weights);

@@ -212,6 +212,7 @@ fn a_batch_without_a_norm_is_refused_with_the_way_out() {
     task.network.input_norm = InputNorm::DomainSpecific {
         domains: 2,
         epsilon: 1e-5,
+        scale: Default::default(),
     };
     let device = Device::flex();
     let model = task.build(&device).unwrap();
