@@ -11,5 +11,6 @@ pub mod kbet;
 pub mod lisi;
 pub mod matching;
 pub mod pcr;
+pub mod sbee;
 pub mod scgraph;
 pub mod silhouette;

@@ -10,7 +10,7 @@ use sc_eval::cluster::kmeans::{assign, kmeans};
 use sc_eval::graph::fuzzy;
 use sc_eval::metrics::clustering::{best_leiden, nmi_ari};
 use sc_eval::metrics::silhouette::{self, Between, Isolated};
-use sc_eval::metrics::{aggregate, connectivity, kbet, lisi, pcr};
+use sc_eval::metrics::{aggregate, connectivity, kbet, lisi, pcr, sbee};
 use sc_eval::neighbors::{Neighbors, Ties, knn};
 use sc_eval::results::Mode;
 use serde_json::{Map, Value};
@@ -137,6 +137,11 @@ fn metric(
         "kbet" => {
             let value = kbet_rows(run, entry, &title, rows)?;
             ours.insert(key.to_owned(), value);
+            return Ok(());
+        }
+        "sbee" | "sbee_head" => {
+            let value = sbee::sbee(*x, near, labels, batches, Mode::Compat);
+            rows.push(scalar(title, value, entry));
             return Ok(());
         }
         // Clusterings have stored labels and rules of their own, see `clusters`.
