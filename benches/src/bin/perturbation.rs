@@ -122,6 +122,7 @@ impl Screen {
                 batches: Arc::new(vec![0; cells.len()]),
                 rows: Arc::default(),
                 obs: Arc::new(obs),
+                keys: Arc::default(),
                 order: Default::default(),
             },
             task,
@@ -171,6 +172,7 @@ impl Screen {
             folder: &folder,
             device: &Device::flex().autodiff(),
             stop: &AtomicBool::new(false),
+            warn: &|_| (),
         };
         let outcome = Trainable::train(&self.task, &run, &mut |_| {});
         std::fs::remove_dir_all(&folder)?;

@@ -206,6 +206,7 @@ fn data(known: &Architecture, spec: &ModelSpec, sizes: &Sizes) -> Result<(Corpus
         batches: Arc::new((0..cells).map(|c| (c % sizes.batches) as u32).collect()),
         rows: Arc::new((0..cells).collect()),
         obs: Arc::new(obs),
+        keys: Arc::default(),
         order: Order::Shuffled,
     };
     Ok((corpus, facts))

@@ -1,12 +1,14 @@
 //! A trained model and a file it is shown.
 
 use crate::args::Input;
+use crate::cells::cell_keys;
 use crate::error::{Result, at};
 use crate::folder::{self, Model};
 use crate::observed::{batches_as, observe_as};
 use crate::source::Source;
 use crate::training::corpus;
 use sc_data::genes::{Across, Vocabulary, match_file};
+use sc_data::identity::{Known, TrainedOn};
 use sc_train::{Corpus, Trainable};
 use std::path::Path;
 use std::sync::Arc;
@@ -27,6 +29,8 @@ pub(crate) struct Applied {
     pub(crate) task: Box<dyn Trainable>,
     pub(crate) source: Source,
     pub(crate) corpus: Corpus,
+    /// What the model was trained on, once [`Self::identified`] has looked.
+    trained_on: Known,
 }
 
 impl Applied {
@@ -50,7 +54,20 @@ impl Applied {
             task,
             source,
             corpus,
+            trained_on: Known::Unknown,
         })
+    }
+
+    /// The same with the cells told apart by a pass over the counts: in which order they come does then
+    /// not depend on their rows, and the provenance says which of them the model was trained on.
+    pub(crate) fn identified(mut self) -> Result<Self> {
+        let keys = cell_keys(&self.source)?;
+        if let Some((record, training)) = &self.model.trained {
+            let architecture = &self.model.config.spec.architecture;
+            self.trained_on = Known::On(TrainedOn::new(architecture, record, training, &keys));
+        }
+        self.corpus.keys = Arc::new(keys.draw_keys().to_vec());
+        Ok(self)
     }
 
     /// What an output was made with, for its provenance.
@@ -59,6 +76,7 @@ impl Applied {
         let genes = &self.corpus.genes;
         serde_json::json!({
             "model": config.spec,
+            "trained_on": self.trained_on,
             "weights_blake3": self.model.hash,
             "genes_matched": genes.matched,
             "genes_of_model": genes.vocabulary,

@@ -2,6 +2,7 @@
 
 use crate::packing::Keep;
 use clap::{Parser, Subcommand, ValueEnum};
+use sc_models::device::DEFAULT;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -109,8 +110,8 @@ pub(crate) struct Pretrain {
     /// are large and read more than once), never, or a folder; the result does not depend on it
     #[arg(long, value_name = "WHERE", default_value_t)]
     pub(crate) store: Keep,
-    /// Device: flex, wgpu, vulkan, metal, cuda or cuda:1, as far as built in
-    #[arg(long, default_value = "flex")]
+    /// Device: flex, ndarray, wgpu, vulkan, metal, cuda or cuda:1, as far as built in
+    #[arg(long, default_value = DEFAULT)]
     pub(crate) device: String,
     /// Seed of everything random
     #[arg(long, default_value_t = 0)]
@@ -118,6 +119,8 @@ pub(crate) struct Pretrain {
     /// Print the plan and what it needs, and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) hold_out: HoldOut,
 }
 
 #[derive(Debug, clap::Args)]
@@ -145,8 +148,8 @@ pub(crate) struct Embed {
     /// Column of obs with the sequencing batch, where the model groups cells by it
     #[arg(long, value_name = "COLUMN")]
     pub(crate) batch: Option<String>,
-    /// Device: flex, wgpu, vulkan, metal, cuda or cuda:1, as far as built in
-    #[arg(long, default_value = "flex")]
+    /// Device: flex, ndarray, wgpu, vulkan, metal, cuda or cuda:1, as far as built in
+    #[arg(long, default_value = DEFAULT)]
     pub(crate) device: String,
     /// Print the plan and what it needs, and stop
     #[arg(long)]
@@ -190,25 +193,57 @@ pub(crate) struct Network {
     /// Refuse when fewer genes match, as a share of those that could (the smaller of both sides)
     #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
     pub(crate) min_overlap: f64,
-    /// Device: flex, wgpu, vulkan, metal, cuda or cuda:1, as far as built in
-    #[arg(long, default_value = "flex")]
+    /// Device: flex, ndarray, wgpu, vulkan, metal, cuda or cuda:1, as far as built in
+    #[arg(long, default_value = DEFAULT)]
     pub(crate) device: String,
+}
+
+/// The column of obs with the cell type, unless another is named.
+pub(crate) const LABEL: &str = "cell_type";
+/// The column with the sequencing batch in an evaluation, unless another is named.
+pub(crate) const BATCH: &str = "batch";
+/// The column with the donor, unless another is named.
+pub(crate) const DONOR: &str = "donor_id";
+/// Share of the donors held out, unless another is named.
+pub(crate) const TEST_FRACTION: f64 = 0.35;
+
+/// Cells that are not trained on, to evaluate the model on them.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Held-out cells")]
+pub(crate) struct HoldOut {
+    /// Train on a part of the donors only, drawn as `eval` draws them; split.json in the model folder
+    /// names the others, for eval --split
+    #[arg(long)]
+    pub(crate) hold_out: bool,
+    /// Hold out what was held out before: split.json of another model folder
+    #[arg(long, value_name = "JSON", conflicts_with = "hold_out")]
+    pub(crate) split: Option<PathBuf>,
+    /// Column of obs with the donor [default: donor_id]; 'none' holds out cells at random
+    #[arg(long, value_name = "COLUMN", requires = "hold_out")]
+    pub(crate) donor: Option<String>,
+    /// Column of obs with the cell type, so that no type is held out as a whole [default: cell_type];
+    /// 'none' for data without. The model is not told of it
+    #[arg(long, value_name = "COLUMN", requires = "hold_out")]
+    pub(crate) label: Option<String>,
+    /// Share of the donors held out [default: 0.35]
+    #[arg(long, value_name = "SHARE", requires = "hold_out")]
+    pub(crate) test_fraction: Option<f64>,
 }
 
 /// Columns and split of an evaluation.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Columns {
     /// Column of obs with the cell type
-    #[arg(long, value_name = "COLUMN", default_value = "cell_type")]
+    #[arg(long, value_name = "COLUMN", default_value = LABEL)]
     pub(crate) label: String,
     /// Column of obs with the sequencing batch; none to judge cell types only
-    #[arg(long, value_name = "COLUMN", default_value = "batch")]
+    #[arg(long, value_name = "COLUMN", default_value = BATCH)]
     pub(crate) batch: String,
     /// Column of obs with the donor; 'none' holds out cells at random
-    #[arg(long, value_name = "COLUMN", default_value = "donor_id")]
+    #[arg(long, value_name = "COLUMN", default_value = DONOR)]
     pub(crate) donor: String,
     /// Share of the donors held out
-    #[arg(long, default_value_t = 0.35)]
+    #[arg(long, default_value_t = TEST_FRACTION)]
     pub(crate) test_fraction: f64,
 }
 

@@ -1,17 +1,32 @@
 //! The folder of a trained model: `config.json`, `model.safetensors`, `genes.tsv`,
-//! `tokenizer.json`, `training.json`.
+//! `tokenizer.json`, `training.json`, and where it was trained here `training_cells.npy` and
+//! `split.json`.
+//!
+//! A folder that is not whole, or whose parts do not belong together, is refused: a vocabulary in
+//! another order would embed every cell with the weights of other genes, without a word.
 
-use crate::error::{Result, at};
+use crate::error::{Result, at, message};
 use crate::observed::Levels;
 use crate::same_size::SameSize;
-use sc_data::atomic::write_bytes_atomic;
+use sc_data::atomic::{hash_file, hash_names, write_bytes_atomic};
+use sc_data::identity::{CellKeys, TrainingRecord, read_keys};
 use sc_data::tokens::Tokenizer;
 use sc_models::weights::{Tensors, read_safetensors, to_safetensors};
 use sc_train::facts::Place;
 use sc_train::{Facts, ModelSpec, Trainable};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
+
+/// The layout that is written and read here.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// Keys of the training cells.
+pub(crate) const TRAINING_CELLS: &str = "training_cells.npy";
+
+/// What was held out of training.
+pub(crate) const SPLIT: &str = "split.json";
 
 /// `config.json`: what is needed to build the network again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,6 +45,10 @@ pub(crate) struct ModelConfig {
     pub(crate) same_size: Option<SameSize>,
     /// Seed it was trained with.
     pub(crate) seed: u64,
+    /// blake3 of the names of the genes in the order of `genes.tsv`, which is that of the weights;
+    /// folders of before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) genes_blake3: Option<String>,
 }
 
 impl ModelConfig {
@@ -85,6 +104,21 @@ impl Genes {
         table
     }
 
+    /// Names that `genes.tsv` can hold.
+    ///
+    /// # Errors
+    /// A name that is empty or holds a tab, a line's end or another control character.
+    pub(crate) fn check_names(&self) -> Result<()> {
+        let bad = |name: &&String| name.is_empty() || name.chars().any(char::is_control);
+        match self.names.iter().find(bad) {
+            None => Ok(()),
+            Some(name) => Err(message(format!(
+                "the gene {name:?} cannot be part of a vocabulary: names are not empty and hold no tab, \
+                 line's end or other control character; rename it in var"
+            ))),
+        }
+    }
+
     fn from_table(table: &str) -> Self {
         let mut out = Self::default();
         for row in table.lines().skip(1) {
@@ -120,6 +154,9 @@ pub(crate) struct Model {
     pub(crate) weights: Tensors,
     /// blake3 of the weight file.
     pub(crate) hash: String,
+    /// What it was trained on, and the keys of these cells; not known of published weights and of
+    /// folders of before.
+    pub(crate) trained: Option<(TrainingRecord, CellKeys)>,
 }
 
 /// Writes a model; `training.json` comes last, so its presence means the folder is complete.
@@ -131,8 +168,13 @@ pub(crate) fn write(
     tokenizer: &Tokenizer,
     manifest: &[u8],
 ) -> Result<()> {
+    genes.check_names()?;
+    let config = ModelConfig {
+        genes_blake3: Some(hash_names(&genes.names)),
+        ..config.clone()
+    };
     let files = [
-        ("config.json", serde_json::to_vec_pretty(config)?),
+        ("config.json", serde_json::to_vec_pretty(&config)?),
         ("genes.tsv", genes.to_table().into_bytes()),
         ("tokenizer.json", tokenizer.to_json()?.into_bytes()),
         ("model.safetensors", to_safetensors(weights)?),
@@ -146,21 +188,124 @@ pub(crate) fn write(
 
 /// Reads a model.
 pub(crate) fn read(folder: &Path) -> Result<Model> {
-    let config_path = folder.join("config.json");
-    let text = std::fs::read_to_string(&config_path).map_err(|e| {
-        at(
-            &config_path,
-            format!("{e}; --model wants the folder that `scfm pretrain` wrote"),
-        )
-    })?;
-    let config: ModelConfig = serde_json::from_str(&text).map_err(|e| at(&config_path, e))?;
-    let genes_path = folder.join("genes.tsv");
-    let genes = std::fs::read_to_string(&genes_path).map_err(|e| at(&genes_path, e))?;
+    let config = read_config(folder)?;
+    let trained = read_training(folder)?;
+    let tokenizer = folder.join("tokenizer.json");
+    Tokenizer::from_json(&read_part(&tokenizer)?).map_err(|e| at(&tokenizer, e))?;
+    let genes = read_genes(folder, &config)?;
     let weights_path = folder.join("model.safetensors");
+    if !weights_path.exists() {
+        return Err(missing(&weights_path));
+    }
+    let weights = read_safetensors(&weights_path)?;
+    for (name, tensor) in &weights {
+        if let Some(at_value) = tensor.data.iter().position(|v| !v.is_finite()) {
+            return Err(at(
+                &weights_path,
+                format!(
+                    "tensor {name} holds {} at place {at_value}, and every embedding would; restore the \
+                     file, or train again",
+                    tensor.data[at_value]
+                ),
+            ));
+        }
+    }
     Ok(Model {
         config,
-        genes: Genes::from_table(&genes),
-        weights: read_safetensors(&weights_path)?,
-        hash: sc_data::atomic::hash_file(&weights_path)?,
+        genes,
+        weights,
+        hash: hash_file(&weights_path)?,
+        trained,
     })
+}
+
+/// The text of a file that every model folder has.
+fn read_part(path: &Path) -> Result<String> {
+    match path.exists() {
+        true => std::fs::read_to_string(path).map_err(|e| at(path, e)),
+        false => Err(missing(path)),
+    }
+}
+
+fn missing(path: &Path) -> crate::error::Error {
+    at(
+        path,
+        "is missing, so the folder of the model is not whole; restore the file, or train or convert again",
+    )
+}
+
+fn read_config(folder: &Path) -> Result<ModelConfig> {
+    let path = folder.join("config.json");
+    let text = std::fs::read_to_string(&path).map_err(|e| {
+        let unfinished = match folder.join("checkpoints").is_dir() {
+            true => {
+                "; training has not finished, the same `scfm pretrain` goes on from its checkpoints"
+            }
+            false => "; --model wants the folder that `scfm pretrain` wrote",
+        };
+        at(&path, format!("{e}{unfinished}"))
+    })?;
+    let value: Value = serde_json::from_str(&text).map_err(|e| at(&path, e))?;
+    let schema = value.get("schema").cloned().unwrap_or_default();
+    if schema != Value::from(SCHEMA) {
+        let by = std::fs::read_to_string(folder.join("training.json")).ok();
+        let by = by.and_then(|t| serde_json::from_str::<Value>(&t).ok());
+        let by = by.and_then(|m| Some(m.get("version")?.as_str()?.to_string()));
+        let who = by.map_or("another version of scfm".into(), |v| format!("scfm {v}"));
+        return Err(at(
+            &path,
+            format!(
+                "schema {schema} is not read by scfm {}, which knows schema {SCHEMA}; the folder was \
+                 written by {who}, take that one",
+                env!("CARGO_PKG_VERSION")
+            ),
+        ));
+    }
+    serde_json::from_value(value).map_err(|e| at(&path, e))
+}
+
+/// The part of `training.json` on the training cells, and their keys.
+fn read_training(folder: &Path) -> Result<Option<(TrainingRecord, CellKeys)>> {
+    let path = folder.join("training.json");
+    if !path.exists() {
+        return Err(at(
+            &path,
+            "is missing: training has not finished; the same `scfm pretrain` goes on from its \
+             checkpoints and writes it last",
+        ));
+    }
+    let text = std::fs::read_to_string(&path).map_err(|e| at(&path, e))?;
+    let value: Value = serde_json::from_str(&text).map_err(|e| at(&path, e))?;
+    let Some(record) = value.get("training") else {
+        return Ok(None);
+    };
+    let record: TrainingRecord =
+        serde_json::from_value(record.clone()).map_err(|e| at(&path, format!("training: {e}")))?;
+    let keys = read_keys(&folder.join(TRAINING_CELLS), &record)?;
+    Ok(Some((record, keys)))
+}
+
+fn read_genes(folder: &Path, config: &ModelConfig) -> Result<Genes> {
+    let path = folder.join("genes.tsv");
+    let genes = Genes::from_table(&read_part(&path)?);
+    genes.check_names().map_err(|e| at(&path, e))?;
+    match &config.genes_blake3 {
+        Some(hash) if *hash != hash_names(&genes.names) => Err(at(
+            &path,
+            format!(
+                "its {} genes are not those of the weights, or not in their order (config.json has the \
+                 hash of the names); restore the file, or train or convert again",
+                genes.names.len()
+            ),
+        )),
+        Some(_) => Ok(genes),
+        None => {
+            eprintln!(
+                "warning: {}: written by a version that did not tie genes to weights, so their order \
+                 cannot be checked; train or convert again to have it checked",
+                folder.display()
+            );
+            Ok(genes)
+        }
+    }
 }

@@ -8,11 +8,15 @@
 
 mod applied;
 mod args;
+mod cells;
 mod error;
 mod folder;
+mod held_out;
 mod manifest;
+mod memory;
 mod methods;
 mod observed;
+mod options;
 mod packing;
 mod presets;
 mod progress;

@@ -1,5 +1,6 @@
 //! What an output was made from.
 
+use sc_data::identity::TrainingRecord;
 use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -30,6 +31,9 @@ pub(crate) struct Manifest {
     pub(crate) finished: u64,
     /// Peak memory, bytes; 0 where the system does not tell.
     pub(crate) peak_memory_bytes: u64,
+    /// What a model was trained on, where one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) training: Option<TrainingRecord>,
 }
 
 impl Manifest {
@@ -47,6 +51,7 @@ impl Manifest {
             started: now(),
             finished: 0,
             peak_memory_bytes: 0,
+            training: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::error::{Result, at};
 use crate::source::Source;
 use sc_data::spatial::{Places, composition};
+use sc_train::config::Sampling;
 use sc_train::facts::{MISSING, Numbers, Obs, Role};
 use sc_train::spec::NicheConfig;
 use sc_train::{ModelSpec, TrainError};
@@ -10,6 +11,14 @@ use std::collections::BTreeMap;
 
 /// Names of the values of every column in use, in the order of their codes.
 pub(crate) type Levels = BTreeMap<Role, Vec<String>>;
+
+/// What `obs` says of the cells.
+pub(crate) struct Observed {
+    pub(crate) obs: Obs,
+    pub(crate) levels: Levels,
+    /// Columns that tell the model labels of cells, or of those around them.
+    pub(crate) labels: Vec<String>,
+}
 
 /// The columns that `spec` names, or `otherwise` does for what it cannot do without.
 ///
@@ -19,7 +28,7 @@ pub(crate) fn observe(
     spec: &ModelSpec,
     otherwise: &BTreeMap<Role, String>,
     rows: &[usize],
-) -> Result<(Obs, Levels)> {
+) -> Result<Observed> {
     let mut named = spec.obs.clone();
     for role in spec.known()?.needs {
         if let (false, Some(column)) = (named.contains_key(role), otherwise.get(role)) {
@@ -28,20 +37,13 @@ pub(crate) fn observe(
     }
     let mut obs = Obs::default();
     let mut levels = Levels::new();
+    let mut labels = Vec::new();
     for (role, column) in named {
-        let (codes, names) = source.values(&column)?;
-        let mut seen = vec![false; names.len()];
-        for &r in rows {
-            if let Some(seen) = seen.get_mut(codes[r] as usize) {
-                *seen = true;
-            }
+        if matches!(role, Role::Label | Role::Perturbation | Role::Niche) {
+            labels.push(column.clone());
         }
-        let kept: Vec<String> = names
-            .iter()
-            .zip(&seen)
-            .filter(|(_, s)| **s)
-            .map(|(n, _)| n.clone())
-            .collect();
+        let (codes, names) = source.values(&column)?;
+        let kept = seen_at(rows, &codes, &names);
         if kept.is_empty() {
             return Err(at(
                 source.file().path(),
@@ -57,42 +59,105 @@ pub(crate) fn observe(
         levels.insert(role, kept);
     }
     if let Some(niche) = &spec.niche {
-        let (numbers, types) = surroundings(source, niche)?;
+        let (numbers, types) = surroundings(source, niche, rows)?;
         obs.set_numbers(Role::Niche, numbers);
         levels.insert(Role::Niche, types);
+        labels.push(niche.label.clone());
     }
-    Ok((obs, levels))
+    // Which cells come more often tells of their classes.
+    if let Sampling::Balanced { column, .. } = &spec.train.sampling {
+        labels.push(column.clone());
+    }
+    labels.sort();
+    labels.dedup();
+    Ok(Observed {
+        obs,
+        levels,
+        labels,
+    })
 }
 
-/// Counts of every type around every cell, and the types.
-fn surroundings(source: &Source, niche: &NicheConfig) -> Result<(Numbers, Vec<String>)> {
-    let (codes, types) = source.values(&niche.label)?;
+/// Counts of every type around every cell at `rows`, and the types.
+///
+/// Cells at other rows are as if they were not there: they are no neighbours, and nothing is around
+/// them. What surrounds a cell is a target of training, so labels of held-out cells must not be in it;
+/// an embedding is made of genes alone and does not ask for it.
+fn surroundings(
+    source: &Source,
+    niche: &NicheConfig,
+    rows: &[usize],
+) -> Result<(Numbers, Vec<String>)> {
+    let (codes, names) = source.values(&niche.label)?;
+    let types = seen_at(rows, &codes, &names);
+    if types.is_empty() {
+        let why = "has no value in any of the cells to train on, and [niche] counts its values";
+        return Err(at(
+            source.file().path(),
+            format!("obs['{}'] {why}", niche.label),
+        ));
+    }
+    let codes = recode(&codes, &names, &types);
     let (sections, _) = match &niche.section {
         Some(column) => source.values(column)?,
         None => (vec![0; source.cells()], Vec::new()),
     };
-    let mut values = Vec::with_capacity(codes.len() * types.len());
+    let width = types.len();
+    let mut values = vec![0.0; codes.len() * width];
     let mut first = 0;
     for part in &source.parts {
         let places = part.file.obsm(&niche.coordinates)?;
         let last = first + part.file.n_obs();
-        let dims = places.ncols();
-        let flat: Vec<f32> = places.iter().copied().collect();
+        let own: Vec<usize> = rows
+            .iter()
+            .copied()
+            .filter(|r| (first..last).contains(r))
+            .collect();
+        let placed = |r: &&usize| places.row(**r - first).iter().all(|v| v.is_finite());
+        if let Some(row) = own.iter().find(|r| !placed(r)) {
+            return Err(at(
+                part.file.path(),
+                format!(
+                    "obsm['{}']: cell {} has no place (a coordinate is not finite); leave cells without \
+                     a place out",
+                    niche.coordinates,
+                    row - first
+                ),
+            ));
+        }
+        let of = |all: &[u32]| own.iter().map(|&r| all[r]).collect::<Vec<u32>>();
+        let flat: Vec<f32> = own
+            .iter()
+            .flat_map(|&r| places.row(r - first).to_vec())
+            .collect();
+        let section = of(&sections);
         let places = Places {
             coordinates: &flat,
-            dims,
-            section: &sections[first..last],
+            dims: places.ncols(),
+            section: &section,
         };
-        let counted = composition(&places, (&codes[first..last], types.len()), niche.within);
+        let counted = composition(&places, (&of(&codes), width), niche.within);
         let counted = counted.map_err(|e| {
             let key = &niche.coordinates;
             at(part.file.path(), format!("obsm['{key}']: {e}"))
         })?;
-        values.extend(counted);
+        for (&row, around) in own.iter().zip(counted.chunks_exact(width.max(1))) {
+            values[row * width..(row + 1) * width].copy_from_slice(around);
+        }
         first = last;
     }
-    let width = types.len();
     Ok((Numbers { width, values }, types))
+}
+
+/// The values of a column that cells at `rows` have.
+fn seen_at(rows: &[usize], codes: &[u32], names: &[String]) -> Vec<String> {
+    let mut seen = vec![false; names.len()];
+    for &r in rows {
+        if let Some(seen) = seen.get_mut(codes[r] as usize) {
+            *seen = true;
+        }
+    }
+    let kept = names.iter().zip(&seen).filter(|(_, s)| **s);
+    kept.map(|(n, _)| n.clone()).collect()
 }
 
 /// The columns that `spec` names, as codes of a trained model's `levels`.

@@ -3,6 +3,7 @@
 
 use crate::error::{Result, at};
 use crate::settings;
+use sc_models::device::DEFAULT;
 use sc_train::registry::Features;
 use sc_train::{Facts, ModelSpec, Role};
 use serde::Serialize;
@@ -133,7 +134,7 @@ pub(crate) fn facts(spec: &ModelSpec, data: &Data) -> Result<Facts> {
 /// How large `spec` becomes on `data`; no weight is drawn or allocated.
 pub(crate) fn size(spec: &ModelSpec, data: &Data) -> Result<Size> {
     let facts = facts(spec, data)?;
-    let device = sc_models::device::open("flex")?;
+    let device = sc_models::device::open(DEFAULT)?;
     Ok(Size {
         parameters: spec.task(&facts)?.parameters(&device)?,
         features: facts.genes.len(),
@@ -143,49 +144,4 @@ pub(crate) fn size(spec: &ModelSpec, data: &Data) -> Result<Size> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::manifest::peak_memory;
-    use sc_train::registry::ARCHITECTURES;
-
-    #[test]
-    fn every_preset_is_of_the_architecture_and_size_that_its_name_says() {
-        for (name, text) in PRESETS {
-            let spec: ModelSpec = settings::parse(text.parse().unwrap(), name).unwrap();
-            let rest = name.strip_prefix(&format!("{}-", spec.architecture));
-            // Before the size may stand an objective: `scgpt-integration-tiny`.
-            let size = rest.and_then(|r| r.rsplit('-').next());
-            assert!(size.is_some_and(|s| SIZES.contains(&s)), "{name}");
-        }
-        for a in ARCHITECTURES {
-            assert!(of(a.name, "tiny").unwrap().is_some(), "{}", a.name);
-        }
-    }
-
-    #[test]
-    fn a_file_wins_over_a_preset_of_its_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("scgpt-tiny");
-        std::fs::write(&file, "architecture = 'vae'").unwrap();
-        let architecture = |named: &Path| read(named, &[]).unwrap()["architecture"].to_string();
-        assert_eq!(architecture(&file), "\"vae\"");
-        assert_eq!(architecture(Path::new("scgpt-tiny")), "\"scgpt\"");
-        assert!(read(folder.path(), &[]).is_err());
-    }
-
-    #[test]
-    fn counting_allocates_no_weights() {
-        let before = peak_memory();
-        let mut parameters = 0;
-        for a in ARCHITECTURES {
-            let data = Data::assumed(a.features);
-            for preset in SIZES.map(|s| of(a.name, s).unwrap()).iter().flatten() {
-                parameters += size(preset, &data).unwrap().parameters;
-            }
-        }
-        assert!(parameters > 800_000_000, "{parameters}");
-        // Of systems that do not tell, both are 0.
-        let more = peak_memory() - before;
-        assert!(more < parameters as u64 / 10, "{more} bytes");
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ use crate::folder::{Genes, ModelConfig};
 use crate::observed::Levels;
 use crate::presets;
 use crate::settings;
+use sc_models::device::DEFAULT;
 use sc_train::ModelSpec;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -71,7 +72,7 @@ pub(crate) fn find(
     other: Other,
     levels: Levels,
 ) -> Result<ModelConfig> {
-    let device = sc_models::device::open("flex")?;
+    let device = sc_models::device::open(DEFAULT)?;
     let theirs = ModelConfig {
         spec: other.spec,
         levels,
@@ -108,7 +109,7 @@ mod tests {
         let theirs = other(&mut ours).unwrap().unwrap();
         assert_eq!(theirs.spec, tiny(model));
         let wanted = size(&theirs.spec, data).unwrap().parameters;
-        let device = sc_models::device::open("flex").unwrap();
+        let device = sc_models::device::open(DEFAULT).unwrap();
         let facts = facts(&ours, data).unwrap();
         (sc_train::size::fit(&ours, &facts, wanted, &device), wanted)
     }

@@ -26,11 +26,32 @@ pub(crate) fn change(mut table: Table, sets: &[String]) -> Result<Table> {
     Ok(table)
 }
 
-/// Turns a table into settings; unknown keys are errors that name the known ones.
+/// Turns a table into settings; unknown keys are errors that name the known ones, and a value that
+/// does not fit is told with its key.
 pub(crate) fn parse<T: DeserializeOwned>(table: Table, from: &str) -> Result<T> {
+    let table = Value::Table(table);
+    // JSON, on the way to which they would become null, has no such numbers.
+    if let Some((key, value)) = not_finite(&table, "") {
+        return Err(message(format!(
+            "{from}: {key} = {value}; settings are finite numbers"
+        )));
+    }
     // Through JSON, since part of a model's settings are read by the architecture later.
     let value = serde_json::to_value(table)?;
-    serde_json::from_value(value).map_err(|e| message(format!("{from}: {e}")))
+    sc_train::keys::parse(value).map_err(|e| message(format!("{from}: {e}")))
+}
+
+/// The key of the first number that is not finite.
+fn not_finite(value: &Value, key: &str) -> Option<(String, f64)> {
+    match value {
+        Value::Float(v) if !v.is_finite() => Some((key.to_string(), *v)),
+        Value::Array(all) => all.iter().find_map(|v| not_finite(v, key)),
+        Value::Table(table) => table.iter().find_map(|(k, v)| match key {
+            "" => not_finite(v, k),
+            _ => not_finite(v, &format!("{key}.{k}")),
+        }),
+        _ => None,
+    }
 }
 
 fn apply(table: &mut Table, set: &str) -> Result<()> {
@@ -79,5 +100,16 @@ mod tests {
         assert_eq!(table["name"].as_str(), Some("a b"));
         assert_eq!(table["x"].as_array().unwrap().len(), 2);
         assert!(read(None, &["steps".into()]).is_err());
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_told_by_their_key() {
+        for value in ["nan", "inf", "-inf"] {
+            let table = read(None, &[format!("train.clip={value}")]).unwrap();
+            let error = parse::<serde_json::Value>(table, "here")
+                .unwrap_err()
+                .to_string();
+            assert!(error.starts_with("here: train.clip = "), "{error}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Training a model on rows of an open file, shared by `pretrain` and `run`.
 
 use crate::error::{Result, at, message};
-use crate::folder::{Genes, ModelConfig};
-use crate::observed::observe;
+use crate::folder::{Genes, ModelConfig, SCHEMA, TRAINING_CELLS};
+use crate::observed::{Observed, observe};
 use crate::progress::Steps;
 use crate::same_size;
 use crate::source::Source;
@@ -10,7 +10,9 @@ use crate::study::{most_variable, sample};
 use burn::tensor::Device;
 use sc_data::CsrMatrix;
 use sc_data::genes::{Across, GeneMatch, Vocabulary, match_genes};
+use sc_data::identity::{CellKeys, TrainingRecord, write_keys};
 use sc_data::sampler::{Blocks, balanced_weights};
+use sc_data::split::SavedSplit;
 use sc_models::weights::Tensors;
 use sc_train::config::Sampling;
 use sc_train::corpus::Order;
@@ -21,12 +23,26 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// The cells of a source, and which of them are trained on.
+pub(crate) struct Cells {
+    /// Rows to train on.
+    pub(crate) rows: Vec<usize>,
+    /// Sequencing batch of every cell of the source, and the names of the batches.
+    pub(crate) batches: (Vec<u32>, Vec<String>),
+    /// Keys of every cell of the source; none where nothing is trained.
+    pub(crate) keys: CellKeys,
+}
+
 /// A model and the cells it is to be trained on.
 pub(crate) struct Plan {
     pub(crate) task: Box<dyn Trainable>,
     pub(crate) config: ModelConfig,
     pub(crate) genes: Genes,
     pub(crate) corpus: Corpus,
+    /// Columns of obs that tell it labels.
+    labels: Vec<String>,
+    /// Keys of the cells it is trained on.
+    keys: CellKeys,
 }
 
 impl Plan {
@@ -36,11 +52,15 @@ impl Plan {
     pub(crate) fn new(
         source: &Source,
         mut spec: ModelSpec,
-        rows: Vec<usize>,
-        (codes, names): (Vec<u32>, Vec<String>),
+        cells: Cells,
         columns: &BTreeMap<Role, String>,
         seed: u64,
     ) -> Result<Self> {
+        let Cells {
+            rows,
+            batches: (codes, names),
+            keys,
+        } = cells;
         if rows.len() < 2 {
             return Err(at(
                 source.file().path(),
@@ -67,9 +87,13 @@ impl Plan {
             .collect();
         let vocabulary = Vocabulary::new(genes.clone())?;
         let matched = match_genes(&source.genes, &vocabulary, Across::Same)?;
-        let (obs, levels) = observe(source, &spec, columns, &rows)?;
+        let Observed {
+            obs,
+            levels,
+            labels,
+        } = observe(source, &spec, columns, &rows)?;
         let other = match other {
-            Some(other) => Some((observe(source, &other.spec, columns, &rows)?.1, other)),
+            Some(other) => Some((observe(source, &other.spec, columns, &rows)?.levels, other)),
             None => None,
         };
         let order = order(source, &spec.train.sampling, &rows)?;
@@ -80,26 +104,58 @@ impl Plan {
             names: genes,
             places: Vec::new(),
         };
+        genes
+            .check_names()
+            .map_err(|e| at(source.file().path(), e))?;
         let mut corpus = corpus(source, matched, codes, rows);
         corpus.obs = Arc::new(obs);
+        corpus.keys = Arc::new(keys.draw_keys().to_vec());
+        let keys = match keys.cells() {
+            0 => keys,
+            _ => keys.select(&corpus.rows),
+        };
         corpus.order = order;
         let mut config = ModelConfig {
-            schema: 1,
+            schema: SCHEMA,
             spec,
             batches: names,
             levels,
             same_size: None,
             seed,
+            genes_blake3: None,
         };
         if let Some((levels, other)) = other {
             config = same_size::find(config, &genes, other, levels)?;
         }
         let task = config.task(&genes)?;
+        // It is written at the end, and must not fail there.
+        task.tokenizer().check()?;
         Ok(Self {
             task,
             config,
             genes,
             corpus,
+            labels,
+            keys,
+        })
+    }
+
+    /// Writes the keys of the training cells into `folder`; what is to be known of a model that was
+    /// trained on them for so many `steps`.
+    pub(crate) fn record(
+        &self,
+        folder: &Path,
+        split: Option<SavedSplit>,
+        parameters: usize,
+        steps: u64,
+    ) -> Result<TrainingRecord> {
+        Ok(TrainingRecord {
+            cells: self.keys.cells(),
+            labels: self.labels.clone(),
+            keys_blake3: write_keys(&folder.join(TRAINING_CELLS), &self.keys)?,
+            split,
+            parameters: parameters as u64,
+            steps,
         })
     }
 
@@ -136,6 +192,7 @@ impl Plan {
             folder,
             device: &device,
             stop,
+            warn: &|line| eprintln!("warning: {line}"),
         };
         let mut bar = Steps::new(train.steps);
         let outcome = self.task.train(&run, &mut |report| bar.show(report));
@@ -192,6 +249,7 @@ pub(crate) fn corpus(
         batches: Arc::new(batches),
         rows: Arc::new(rows),
         obs: Arc::default(),
+        keys: Arc::default(),
         order: Order::Shuffled,
     }
 }

@@ -7,7 +7,7 @@
 use crate::adamw::AdamW;
 use crate::error::{Result, TrainError};
 use burn::tensor::Device;
-use sc_models::weights::{Tensors, read_safetensors, to_safetensors};
+use sc_models::weights::{NamedTensor, Tensors, read_safetensors, to_safetensors};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -98,30 +98,118 @@ pub struct Restored {
     pub optimiser: AdamW,
 }
 
-/// The newest checkpoint below `folder`, if there is one.
+/// The newest checkpoint below `folder` that is whole, if there is one, and a line on each that was
+/// passed over because it is damaged. `fits` says whether weights are those of the network.
 ///
 /// # Errors
-/// [`TrainError::File`] when it cannot be read or belongs to another run.
-pub fn latest(folder: &Path, fingerprint: &str, device: &Device) -> Result<Option<Restored>> {
-    let Some(path) = list(folder).pop() else {
-        return Ok(None);
-    };
+/// [`TrainError::File`] when one belongs to another run, or all are damaged.
+pub fn latest(
+    folder: &Path,
+    fingerprint: &str,
+    fits: impl Fn(&Tensors) -> Result<()>,
+    device: &Device,
+) -> Result<(Option<Restored>, Vec<String>)> {
+    let mut damaged = Vec::new();
+    for path in list(folder).into_iter().rev() {
+        match read(&path, &fits, device) {
+            Ok(found) if found.state.fingerprint != fingerprint => {
+                return Err(TrainError::file(
+                    folder,
+                    "these checkpoints belong to a run with other data, model, settings or seed; choose \
+                     another output folder, or remove them to start over",
+                ));
+            }
+            Ok(found) => return Ok((Some(found), damaged)),
+            Err(e) => damaged.push(format!("damaged checkpoint passed over: {e}")),
+        }
+    }
+    match damaged.first() {
+        None => Ok((None, damaged)),
+        Some(first) => Err(TrainError::file(
+            folder,
+            format!("no checkpoint is whole ({first}); remove them to start over"),
+        )),
+    }
+}
+
+/// Reads one checkpoint; numbers that are not finite are damage.
+fn read(path: &Path, fits: &impl Fn(&Tensors) -> Result<()>, device: &Device) -> Result<Restored> {
     let state_path = path.join("state.json");
     let text = fs::read_to_string(&state_path).map_err(|e| TrainError::file(&state_path, e))?;
     let state: State = serde_json::from_str(&text).map_err(|e| TrainError::file(&state_path, e))?;
-    if state.fingerprint != fingerprint {
-        return Err(TrainError::file(
-            folder,
-            "these checkpoints belong to a run with other data, model, settings or seed; choose \
-             another output folder, or remove them to start over",
-        ));
-    }
-    Ok(Some(Restored {
+    let part = |name: &str| {
+        let path = path.join(name);
+        let tensors = read_safetensors(&path)?;
+        let finite = |t: &NamedTensor| t.data.iter().all(|v| v.is_finite());
+        match tensors.iter().find(|(_, t)| !finite(t)) {
+            None => Ok(tensors),
+            Some((name, _)) => Err(TrainError::file(
+                path,
+                format!("tensor {name} holds numbers that are not finite"),
+            )),
+        }
+    };
+    let model = part("model.safetensors")?;
+    fits(&model).map_err(|e| TrainError::file(path.join("model.safetensors"), e))?;
+    Ok(Restored {
         state,
-        model: read_safetensors(&path.join("model.safetensors"))?,
-        optimiser: AdamW::from_tensors(
-            read_safetensors(&path.join("optimizer.safetensors"))?,
-            device,
-        ),
-    }))
+        model,
+        optimiser: AdamW::from_tensors(part("optimizer.safetensors")?, device),
+    })
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+
+    const RUN: &str = "this run";
+
+    fn state(step: u64) -> State {
+        State {
+            step,
+            epoch: 0,
+            position: 0,
+            learning_rate: 0.1,
+            seed: 1,
+            fingerprint: RUN.into(),
+        }
+    }
+
+    fn weights(value: f32) -> Tensors {
+        let tensor = NamedTensor {
+            shape: vec![1],
+            data: vec![value],
+        };
+        Tensors::from([("w".to_string(), tensor)])
+    }
+
+    fn newest(folder: &Path) -> Result<(Option<u64>, usize)> {
+        let (found, damaged) = latest(folder, RUN, |_| Ok(()), &Device::flex())?;
+        Ok((found.map(|f| f.state.step), damaged.len()))
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_gives_way_to_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        assert_eq!(newest(folder).unwrap(), (None, 0));
+        for step in [4, 8] {
+            save(folder, &state(step), &weights(1.0), &AdamW::default()).unwrap();
+        }
+        assert_eq!(newest(folder).unwrap(), (Some(8), 0));
+        let file = folder.join("step-00000008/model.safetensors");
+        let whole = fs::read(&file).unwrap();
+        fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+        assert_eq!(newest(folder).unwrap(), (Some(4), 1));
+        save(folder, &state(8), &weights(f32::NAN), &AdamW::default()).unwrap();
+        assert_eq!(newest(folder).unwrap(), (Some(4), 1));
+        fs::remove_file(folder.join("step-00000004/state.json")).unwrap();
+        let error = newest(folder).unwrap_err().to_string();
+        assert!(error.contains("no checkpoint is whole"), "{error}");
+        // A whole one of another run is not passed over.
+        save(folder, &state(12), &weights(1.0), &AdamW::default()).unwrap();
+        let other = latest(folder, "another", |_| Ok(()), &Device::flex());
+        let error = other.err().unwrap().to_string();
+        assert!(error.contains("other data"), "{error}");
+    }
 }

@@ -1,7 +1,11 @@
 //! Settings of a training run.
 
 use crate::error::{Result, TrainError};
+use sc_models::ranges;
 use serde::{Deserialize, Serialize};
+
+/// The most steps: the optimiser counts them in 32 bits.
+const MOST_STEPS: u64 = 1_000_000_000;
 
 /// Settings of a training run; the same for every architecture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,16 +83,28 @@ impl TrainConfig {
     /// # Errors
     /// [`TrainError::Config`] names the setting, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let fail = |what: String| Err(TrainError::Config(format!("train.{what}")));
-        if self.minibatch == 0 || self.checkpoint_every == 0 {
-            return fail("minibatch and train.checkpoint_every must be at least 1".into());
+        const OF: &str = "train.";
+        let fail = |what: String| Err(TrainError::Config(format!("{OF}{what}")));
+        for (name, steps, least) in [
+            ("steps", self.steps, 0),
+            ("warmup", self.warmup, 0),
+            ("checkpoint_every", self.checkpoint_every, 1),
+        ] {
+            if !(least..=MOST_STEPS).contains(&steps) {
+                return fail(format!(
+                    "{name} = {steps}; must lie between {least} and {MOST_STEPS}"
+                ));
+            }
         }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return fail(format!(
-                "learning_rate = {}; must be above 0",
-                self.learning_rate
-            ));
-        }
+        ranges::sizes(OF, &[("minibatch", self.minibatch)])?;
+        let rate = ("learning_rate", self.learning_rate);
+        ranges::positive(OF, &[rate])?;
+        ranges::finite(OF, &[rate])?;
+        ranges::shares(OF, &[("final_fraction", self.final_fraction)])?;
+        ranges::not_negative(
+            OF,
+            &[("weight_decay", self.weight_decay), ("clip", self.clip)],
+        )?;
         match &self.sampling {
             Sampling::Blocks { block, window } if *block == 0 || window < block => {
                 return fail(format!(
@@ -101,12 +117,8 @@ impl TrainConfig {
             }
             _ => {}
         }
-        for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
-            if !(0.0..1.0).contains(&beta) {
-                return fail(format!("{name} = {beta}; must lie in [0, 1)"));
-            }
-        }
-        Ok(())
+        let betas = [("beta1", self.beta1), ("beta2", self.beta2)];
+        Ok(ranges::below_one(OF, &betas)?)
     }
 
     /// The learning rate of `step`, from 1: linear warm-up, then a cosine.

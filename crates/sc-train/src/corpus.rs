@@ -3,6 +3,7 @@
 use crate::error::{Result, TrainError};
 use crate::facts::{MISSING, Obs, Role};
 use sc_data::genes::GeneMatch;
+use sc_data::identity::seen_key;
 use sc_data::loader::Windows;
 use sc_data::sampler::{self, Blocks};
 use sc_data::store::CountsReader;
@@ -62,6 +63,10 @@ pub struct Corpus {
     pub batches: Arc<Vec<u32>>,
     /// Rows to work on.
     pub rows: Arc<Vec<usize>>,
+    /// A key of every cell of the file, in whose order cells are put before they are shuffled or made
+    /// sentences, so that their row does not matter; see [`sc_data::identity::CellKeys::draw_keys`].
+    /// Empty when not known: the order is then that of the file.
+    pub keys: Arc<Vec<u64>>,
     /// What `obs` says of every cell of the file, where the model asked.
     pub obs: Arc<Obs>,
     /// In which order they come in training, where the model does not ask for one of its own.
@@ -71,8 +76,11 @@ pub struct Corpus {
 /// A minibatch on the host.
 #[derive(Clone, Debug)]
 pub struct CellBatch {
-    /// Row in the file of every cell: the cell's name in every random stream.
+    /// Row in the file of every cell.
     pub rows: Vec<usize>,
+    /// The name of every cell in every random stream: a key of its counts, so that draws depend neither
+    /// on its row nor on the rest of the file; see [`sc_data::identity::seen_key`].
+    pub keys: Vec<u64>,
     /// Counts, `[cells, genes]`.
     pub counts: CsrMatrix,
     /// Sequencing batch of every cell.
@@ -87,6 +95,12 @@ impl CellBatch {
         let labels = (0i64..).zip(self.codes(Role::Label));
         let known = labels.filter(|(_, code)| *code != MISSING);
         known.map(|(i, code)| (i, i64::from(code))).unzip()
+    }
+
+    /// The name of the minibatch in random streams, for draws that its cells share: that of its first
+    /// cell.
+    pub fn first_key(&self) -> u64 {
+        self.keys.first().copied().unwrap_or_default()
     }
 
     /// Codes of the cells; [`MISSING`] where there is none.
@@ -107,11 +121,18 @@ impl Corpus {
     /// [`DataError::Invalid`] when the weights cannot be drawn by.
     pub fn minibatches(&self, size: usize, seed: u64, epoch: u64) -> Result<Vec<Vec<usize>>> {
         Ok(match &self.order {
-            Order::Shuffled => sampler::shuffled(&self.rows, size, seed, epoch),
+            Order::Shuffled => sampler::shuffled(&self.ordered(), size, seed, epoch),
+            // Blocks are neighbours in the file.
             Order::Blocks(blocks) => {
                 sampler::block_shuffled(&self.rows, *blocks, size, seed, epoch)
             }
-            Order::Weighted(weights) => sampler::weighted(&self.rows, weights, size, seed, epoch)?,
+            Order::Weighted(weights) => {
+                let mut places: Vec<usize> = (0..self.rows.len()).collect();
+                places.sort_by_key(|&at| self.key(self.rows[at]));
+                let rows: Vec<usize> = places.iter().map(|&at| self.rows[at]).collect();
+                let weights: Vec<f64> = places.iter().map(|&at| weights[at]).collect();
+                sampler::weighted(&rows, &weights, size, seed, epoch)?
+            }
         })
     }
 
@@ -123,7 +144,7 @@ impl Corpus {
         match self.order {
             Order::Shuffled => {
                 let batch = |r: usize| self.batches[r];
-                Ok(sampler::grouped(&self.rows, batch, size, seed, epoch))
+                Ok(sampler::grouped(&self.ordered(), batch, size, seed, epoch))
             }
             _ => Err(TrainError::Config(
                 "train.sampling: this model takes minibatches of one sequencing batch each, in random \
@@ -131,6 +152,18 @@ impl Corpus {
                     .into(),
             )),
         }
+    }
+
+    /// The key of the cell at `row`; the row itself where keys are not known.
+    pub fn key(&self, row: usize) -> u64 {
+        self.keys.get(row).copied().unwrap_or(row as u64)
+    }
+
+    /// [`Self::rows`] in the order of the cells' keys.
+    pub fn ordered(&self) -> Vec<usize> {
+        let mut rows = self.rows.to_vec();
+        rows.sort_by_key(|&row| self.key(row));
+        rows
     }
 
     /// Cells of successive minibatches that come from the same places, for [`Corpus::stream`].
@@ -167,9 +200,11 @@ impl Corpus {
     }
 
     fn cell_batch(&self, rows: &[usize], counts: &CsrMatrix) -> Result<CellBatch> {
+        let counts = self.genes.apply_matrix(counts)?;
         Ok(CellBatch {
             rows: rows.to_vec(),
-            counts: self.genes.apply_matrix(counts)?,
+            keys: counts.iter_rows().map(|(g, v)| seen_key(g, v)).collect(),
+            counts,
             batches: rows.iter().map(|&r| self.batches[r]).collect(),
             obs: self.obs.clone(),
         })

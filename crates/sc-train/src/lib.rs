@@ -14,6 +14,7 @@ pub mod error;
 pub mod facts;
 pub mod features;
 pub mod import;
+pub mod keys;
 pub mod losses;
 pub mod places;
 pub mod proteins;

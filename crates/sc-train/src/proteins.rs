@@ -4,7 +4,7 @@ use crate::error::{Result, TrainError};
 use rand::RngExt as _;
 use rand_distr::StandardNormal;
 use sc_data::rng::stream;
-use sc_models::weights;
+use sc_models::{ranges, weights};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -75,6 +75,17 @@ impl ProteinTable {
 }
 
 impl Proteins {
+    /// Checks what the types cannot; `of` is where the setting stands.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`](sc_models::ModelError::Config) for a vector without numbers, or of too many.
+    pub(crate) fn check(&self, of: &str) -> sc_models::error::Result<()> {
+        match self {
+            Self::Random { dim } => ranges::widths(of, &[("proteins.dim", *dim)]),
+            Self::File { .. } => Ok(()),
+        }
+    }
+
     /// The vectors of `genes`, by symbol in any case.
     ///
     /// # Errors

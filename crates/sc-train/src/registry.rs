@@ -27,6 +27,8 @@ pub struct Architecture {
     pub needs: &'static [Role],
     /// What it must be told of a cell.
     pub features: Features,
+    /// Whether the vector of a cell depends on which other cells are embedded with it.
+    pub company: Company,
     /// Gives the network another hidden width, for baselines that are made as large as another model.
     #[serde(skip)]
     pub widen: Option<Widen>,
@@ -46,6 +48,58 @@ pub enum Features {
     Genes,
     /// Counts of genes and open peaks of the same cell.
     GenesAndPeaks,
+}
+
+/// Whether the vector of a cell depends on the cells that are embedded with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Company {
+    /// It does not.
+    Alone,
+    /// It does, by design.
+    Always {
+        /// In a few words.
+        why: &'static str,
+    },
+    /// It does with some values of a setting of the network.
+    With {
+        /// The setting.
+        setting: &'static str,
+        /// Its values.
+        values: &'static [&'static str],
+        /// In a few words.
+        why: &'static str,
+    },
+}
+
+impl Company {
+    /// Why the vector of a cell depends on the others in a model of `spec`; `None` where it does not.
+    pub fn matters(&self, spec: &ModelSpec) -> Option<&'static str> {
+        match self {
+            Self::Alone => None,
+            Self::Always { why } => Some(why),
+            Self::With {
+                setting,
+                values,
+                why,
+            } => {
+                let value = spec.network.get(setting).and_then(|v| v.as_str());
+                value.filter(|v| values.contains(v)).map(|_| *why)
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Company {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Alone => write!(f, "no"),
+            Self::Always { .. } => write!(f, "always"),
+            Self::With {
+                setting, values, ..
+            } => write!(f, "with {setting} = {}", values.join(" or ")),
+        }
+    }
 }
 
 /// Makes a model of a publisher's files.

@@ -5,6 +5,7 @@ use crate::config::TrainConfig;
 use crate::corpus::Corpus;
 use crate::error::{Result, TrainError};
 use crate::facts::{Facts, Role};
+use crate::keys;
 use crate::registry::{self, ARCHITECTURES, Architecture};
 use crate::task::Task;
 use crate::timing::{self, Timed, Timing, Work};
@@ -16,6 +17,7 @@ use sc_data::tokens::Tokenizer;
 use sc_models::weights::{self, Tensors};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// A model: architecture, network, tokens, vocabulary and how it is trained.
@@ -296,6 +298,25 @@ impl ModelSpec {
         self.part("input", &self.input)
     }
 
+    /// Refuses settings of the network that the data or the objective decide: `resolved` is the network
+    /// that is built, and nothing is put aside without a word. 0 and 1, which only say that there is
+    /// something to be counted, are taken for what is counted.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] for the first setting that is not what it says.
+    pub fn settled<C: Serialize>(&self, resolved: &C) -> Result<()> {
+        let resolved = serde_json::to_value(resolved)
+            .map_err(|e| TrainError::Config(format!("{}: network: {e}", self.architecture)))?;
+        match put_aside(&self.network, &resolved) {
+            None => Ok(()),
+            Some((path, given, built)) => Err(TrainError::Config(format!(
+                "{}: network.{path} = {given} cannot be chosen: it follows from the data and the objective, \
+                 and is {built} here; leave it out",
+                self.architecture
+            ))),
+        }
+    }
+
     /// The network's settings with one of them changed.
     pub fn network_with(&self, key: &str, value: serde_json::Value) -> serde_json::Value {
         let mut network = self.network.as_object().cloned().unwrap_or_default();
@@ -308,7 +329,54 @@ impl ModelSpec {
             serde_json::Value::Null => serde_json::Value::Object(Default::default()),
             other => other.clone(),
         };
-        serde_json::from_value(value)
-            .map_err(|e| TrainError::Config(format!("{}: {name}: {e}", self.architecture)))
+        keys::parse(value).map_err(|e| {
+            // A key is part of the name: `network.latent`, where `network` alone has none.
+            let dot = match e.split_once(": ") {
+                Some((key, _)) if !key.contains(' ') => ".",
+                _ => ": ",
+            };
+            TrainError::Config(format!("{}: {name}{dot}{e}", self.architecture))
+        })
+    }
+}
+
+/// The first setting of `given` that is another in `built`: where it stands, and both values.
+fn put_aside(given: &Value, built: &Value) -> Option<(String, Value, Value)> {
+    match (given, built) {
+        (Value::Object(given), Value::Object(built)) => given.iter().find_map(|(key, value)| {
+            let (path, given, built) = put_aside(value, built.get(key)?)?;
+            let path = match path.is_empty() {
+                true => key.clone(),
+                false => format!("{key}.{path}"),
+            };
+            Some((path, given, built))
+        }),
+        (Value::Null | Value::Bool(false), _) => None,
+        (Value::Array(given), _) if given.is_empty() => None,
+        (Value::Number(given), Value::Number(built)) if given.as_f64() == built.as_f64() => None,
+        (Value::Number(given), _) if given.as_u64().is_some_and(|n| n <= 1) => None,
+        _ if given == built => None,
+        _ => Some((String::new(), given.clone(), built.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn settings_that_are_put_aside_are_found() {
+        let built = json!({ "width": 8, "classes": 3, "head": { "batches": 5 }, "decoder": true });
+        let found = |given: Value| put_aside(&given, &built).map(|f| f.0);
+        assert_eq!(found(json!({ "width": 8.0, "classes": 3 })), None);
+        assert_eq!(
+            found(json!({ "head": { "batches": 1 }, "decoder": false })),
+            None
+        );
+        assert_eq!(found(json!({ "classes": 4 })).as_deref(), Some("classes"));
+        let nested = found(json!({ "head": { "batches": 7 } }));
+        assert_eq!(nested.as_deref(), Some("head.batches"));
+        assert_eq!(found(json!(null)), None);
     }
 }

@@ -44,7 +44,7 @@ pub trait Task: Send + Sync {
     /// When the corpus asks for an order that the model cannot take.
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>>;
 
-    /// A minibatch for training; every draw depends on the cell and the epoch only.
+    /// A minibatch for training; every draw depends on the cells' keys and the epoch only.
     ///
     /// # Errors
     /// When the counts cannot be tokenised.

@@ -10,7 +10,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use rand::Rng as _;
 use sc_data::rng::stream;
-use sc_models::weights;
+use sc_models::weights::{self, Tensors};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -39,6 +39,8 @@ pub struct Run<'a> {
     pub device: &'a Device,
     /// Set from outside to stop after the step under way.
     pub stop: &'a AtomicBool,
+    /// Takes what the user should know and that does not end the run.
+    pub warn: &'a (dyn Fn(&str) + Sync),
 }
 
 /// What a step was like.
@@ -89,7 +91,11 @@ pub fn train<T: Task>(
     let mut model = task.build(run.device)?;
     let mut optimiser = AdamW::default();
     let mut done = 0;
-    if let Some(restored) = checkpoint::latest(&checkpoints, run.fingerprint, &inner(run.device))? {
+    let fits = |tensors: &Tensors| Ok(weights::check(&model, tensors, &task.names())?);
+    let (restored, damaged) =
+        checkpoint::latest(&checkpoints, run.fingerprint, fits, &inner(run.device))?;
+    damaged.iter().for_each(|line| (run.warn)(line));
+    if let Some(restored) = restored {
         model = weights::load(model, restored.model, &task.names())?;
         optimiser = restored.optimiser;
         done = restored.state.step;

@@ -28,12 +28,17 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
         batch: args.batch.as_deref(),
     };
     let applied = Applied::open(&args.model, &args.input, &how)?;
+    let applied = match args.dry_run {
+        true => applied,
+        false => applied.identified()?,
+    };
     let provenance = applied.provenance(&args.device);
     let Applied {
         model,
         task,
         source,
         corpus,
+        ..
     } = applied;
     let architecture = &model.config.spec.architecture;
     let key = args

@@ -48,6 +48,7 @@ fn print(rows: &[Row]) {
         SIZES[0],
         SIZES[1],
         SIZES[2],
+        "other cells matter",
         "weights to import",
         "licence of the original",
     ])];
@@ -57,6 +58,7 @@ fn print(rows: &[Row]) {
     } in rows
     {
         let objectives = a.objectives.join(", ");
+        let company = a.company.to_string();
         let [tiny, small, paper] = SIZES.map(|s| millions(presets.get(s).and_then(Option::as_ref)));
         lines.push(cells([
             a.name,
@@ -66,6 +68,7 @@ fn print(rows: &[Row]) {
             &tiny,
             &small,
             &paper,
+            &company,
             a.weights,
             a.licence,
         ]));
@@ -75,7 +78,8 @@ fn print(rows: &[Row]) {
         "\n{}: millions of parameters of the preset, frozen tables and running statistics included; \
          – where there is none.\nCounted for as many genes as the preset takes ({GENES} where it takes \
          all, with {PEAKS} peaks where it needs peaks), 1 batch, and where it needs them {LABELS} \
-         labels and 2 species.",
+         labels and 2 species.\nOther cells matter: whether a cell's vector depends on the cells that \
+         are embedded with it.",
         SIZES.join(", ")
     );
 }

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Network) -> Result<()> {
         min_overlap: args.min_overlap,
         batch: args.batch.as_deref(),
     };
-    let applied = Applied::open(&args.model, &args.input, &how)?;
+    let applied = Applied::open(&args.model, &args.input, &how)?.identified()?;
     let mut provenance = applied.provenance(&args.device);
     let Applied {
         model,

@@ -1,14 +1,18 @@
 //! `scfm pretrain`.
 
 use crate::args::Pretrain;
+use crate::cells::cell_keys;
 use crate::error::{Result, at};
 use crate::folder;
+use crate::held_out::held_out;
 use crate::manifest::Manifest;
+use crate::memory;
 use crate::packing;
 use crate::presets;
 use crate::settings;
 use crate::source::Source;
-use crate::training::Plan;
+use crate::training::{Cells, Plan};
+use sc_data::identity::CellKeys;
 use sc_train::ModelSpec;
 use std::collections::BTreeMap;
 
@@ -18,7 +22,7 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
     spec.train.check()?;
     let device = sc_models::device::open(&args.device)?;
     let mut source = Source::open_all(&args.files, &args.from)?;
-    let reads = spec.train.steps * spec.train.minibatch as u64;
+    let reads = spec.train.steps.saturating_mul(spec.train.minibatch as u64);
     let mut hashes = Vec::new();
     if !args.dry_run {
         for file in &args.files {
@@ -26,10 +30,24 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
         }
         packing::prepare(&mut source, &hashes, &args.store, reads)?;
     }
-    let rows: Vec<usize> = (0..source.cells()).collect();
-    let batches = source.batches(args.batch.as_deref())?;
-    let plan = Plan::new(&source, spec, rows, batches, &BTreeMap::new(), args.seed)?;
+    let batch = args.batch.as_deref();
+    let held_out = held_out(&source, &args.hold_out, batch, args.seed)?;
+    let rows = match &held_out {
+        Some((_, split)) => split.train.clone(),
+        None => (0..source.cells()).collect(),
+    };
+    let cells = Cells {
+        rows,
+        batches: source.batches(batch)?,
+        // They are found by a pass over the counts, which a plan does without.
+        keys: match args.dry_run {
+            true => CellKeys::default(),
+            false => cell_keys(&source)?,
+        },
+    };
+    let plan = Plan::new(&source, spec, cells, &BTreeMap::new(), args.seed)?;
     let parameters = plan.task.parameters(&device)?;
+    memory::fits(parameters, memory::TRAINING, &args.device)?;
     if args.dry_run {
         let spec = &plan.config.spec;
         println!(
@@ -46,18 +64,24 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
         );
         println!(
             "cells       {} in {} batches, counts from {}",
-            source.cells(),
+            plan.corpus.rows.len(),
             plan.config.batches.len(),
             source.slot()
         );
+        if let Some((saved, split)) = &held_out {
+            let of = match saved.is_by_cell() {
+                true => "at random within labels".into(),
+                false => format!("of {} {}", saved.donor, saved.test_donors.join(", ")),
+            };
+            println!("held out    {} cells {of}", split.test.len());
+        }
         println!(
             "steps       {} of {} cells",
             spec.train.steps, spec.train.minibatch
         );
-        // Weights, gradients and both moments.
         println!(
             "memory      {:.0} MB for weights and optimiser",
-            parameters as f64 * 16.0 / 1e6
+            parameters as f64 * memory::TRAINING as f64 / 1e6
         );
         return Ok(());
     }
@@ -67,8 +91,13 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
     std::fs::create_dir_all(&args.output).map_err(|e| at(&args.output, e))?;
     let hash = one_hash(&hashes);
     let config = serde_json::to_value(&plan.config)?;
-    let manifest = Manifest::new(&hash, config, args.seed, &args.device);
-    let (weights, _) = plan.train(&args.output, &hash, &device)?;
+    let mut manifest = Manifest::new(&hash, config, args.seed, &args.device);
+    let (weights, steps) = plan.train(&args.output, &hash, &device)?;
+    let split = held_out.map(|(saved, _)| saved);
+    if let Some(split) = &split {
+        split.save(&args.output.join(folder::SPLIT))?;
+    }
+    manifest.training = Some(plan.record(&args.output, split, parameters, steps)?);
     folder::write(
         &args.output,
         &plan.config,

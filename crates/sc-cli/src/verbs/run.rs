@@ -1,15 +1,19 @@
 //! `scfm run`: one cell of an experiment matrix, from a fully resolved file.
 
 use crate::args::{CountsFrom, Input, Run};
+use crate::cells::cell_keys;
 use crate::error::{Result, at, message};
+use crate::held_out::of_study;
 use crate::manifest::Manifest;
+use crate::memory;
 use crate::methods::{Bench, Picture, Who, cost, describe};
 use crate::packing::{self, Keep};
 use crate::settings;
 use crate::study::{Design, Study};
-use crate::training::{Plan, corpus};
+use crate::training::{Cells, Plan, corpus};
 use ndarray::Array2;
 use sc_data::atomic::write_bytes_atomic;
+use sc_data::identity::TrainingRecord;
 use sc_eval::protocol::Options;
 use sc_eval::results::{CurvePoint, Family, RunResult};
 use sc_train::{ModelSpec, Role, TrainConfig};
@@ -132,11 +136,11 @@ pub(crate) fn run(args: &Run) -> Result<()> {
     }
     if config.method.kind == Kind::Model {
         let train = config.method.train.clone().unwrap_or_default();
-        let reads = train.steps * train.minibatch as u64;
+        let reads = train.steps.saturating_mul(train.minibatch as u64);
         let hashes = [study.card.hash.clone()];
         packing::prepare(&mut study.source, &hashes, &Keep::Auto, reads)?;
     }
-    let manifest = Manifest::new(&study.card.hash, resolved, config.seed, &config.device);
+    let mut manifest = Manifest::new(&study.card.hash, resolved, config.seed, &config.device);
     let options = Options {
         replicates: config.eval.bootstrap,
         seed: config.eval.seed,
@@ -148,7 +152,12 @@ pub(crate) fn run(args: &Run) -> Result<()> {
         _ => Picture::None,
     };
     let result = match config.method.kind {
-        Kind::Model | Kind::RandomInit => model(&config, &study, &args.out, options, picture)?,
+        Kind::Model | Kind::RandomInit => {
+            let place = (args.out.as_path(), &design);
+            let (result, record) = model(&config, &study, place, options, picture)?;
+            manifest.training = record;
+            result
+        }
         Kind::Baseline | Kind::Control => simple(&config, &study, options, picture)?,
     };
     write_bytes_atomic(&args.out.join("manifest.json"), &manifest.close()?)?;
@@ -164,8 +173,8 @@ fn simple(
     options: Options,
     picture: Picture,
 ) -> Result<RunResult> {
-    let method = config.method.options.get("method").and_then(|m| m.as_str());
-    let method = method.unwrap_or(&config.method.name);
+    let read = crate::options::read(&config.method.name, &config.method.options)?;
+    let method = read.method.as_deref().unwrap_or(&config.method.name);
     let family = if config.method.kind == Kind::Control {
         Family::Control
     } else {
@@ -179,10 +188,10 @@ fn simple(
 fn model(
     config: &CellConfig,
     study: &Study,
-    folder: &Path,
+    (folder, design): (&Path, &Design),
     options: Options,
     picture: Picture,
-) -> Result<RunResult> {
+) -> Result<(RunResult, Option<TrainingRecord>)> {
     let method = &config.method;
     let device = sc_models::device::open(&config.device)?;
     let model = method
@@ -203,14 +212,22 @@ fn model(
         .clone()
         .unwrap_or_else(|| spec.architecture.clone());
     let objective = spec.objective.clone();
+    let keys = cell_keys(&study.source)?;
+    let split = of_study(study, design, &keys);
+    let cells = Cells {
+        rows: dataset.train.clone(),
+        batches,
+        keys,
+    };
     let plan = Plan::new(
         &study.source,
         spec,
-        dataset.train.clone(),
-        batches,
+        cells,
         &[(Role::Label, config.data.label.clone())].into(),
         config.seed,
     )?;
+    let parameters = plan.task.parameters(&device)?;
+    memory::fits(parameters, memory::TRAINING, &config.device)?;
     let sized = match &plan.config.same_size {
         Some(same) => {
             eprintln!("{}: {same}", method.name);
@@ -235,6 +252,7 @@ fn model(
         (0..dataset.labels.len()).collect(),
     );
     all.obs = plan.corpus.obs.clone();
+    all.keys = plan.corpus.keys.clone();
     plan.task
         .embed(weights, &all, &device, &mut |rows, values| {
             for (&row, vector) in rows.iter().zip(values.chunks_exact(embedding.ncols())) {
@@ -245,7 +263,10 @@ fn model(
             Ok(())
         })?;
     let embed_seconds = started.elapsed().as_secs_f64();
-    let parameters = plan.task.parameters(&device)? as u64;
+    let record = match trained {
+        true => Some(plan.record(folder, Some(split), parameters, steps)?),
+        false => None,
+    };
     let (family, description) = if trained {
         (
             Family::Model,
@@ -264,8 +285,10 @@ fn model(
     } else {
         Vec::new()
     };
-    let cost = cost(train_seconds, embed_seconds, 0.0, parameters, steps);
-    Bench::new(study, options, picture)?.embedding(who, embedding.view(), dataset, cost, curve)
+    let cost = cost(train_seconds, embed_seconds, 0.0, parameters as u64, steps);
+    let bench = Bench::new(study, options, picture)?;
+    let result = bench.embedding(who, embedding.view(), dataset, cost, curve)?;
+    Ok((result, record))
 }
 
 fn who(config: &CellConfig, family: Family, description: String) -> Who {

@@ -3,11 +3,11 @@
 mod import;
 
 use crate::corpus::{CellBatch, Corpus};
-use crate::error::Result;
+use crate::error::{Result, TrainError};
 use crate::facts::Facts;
 use crate::losses::Losses;
 use crate::losses::cellplm::{Masked, denoise};
-use crate::registry::{Architecture, Features};
+use crate::registry::{Architecture, Company, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -19,10 +19,11 @@ use sc_data::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_models::cellplm::{
     CellPlm, CellPlmConfig, Covariates, HeadConfig, INIT, LatentConfig, LatentNoise, NAMES,
-    Sentence,
+    Objective as Decoded, Sentence,
 };
 use sc_models::init::initialise;
 use sc_models::layers::norm::Phase;
+use sc_models::ranges;
 use sc_models::weights::Names;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -39,6 +40,18 @@ pub struct SentenceConfig {
     pub mask_genes: f64,
     /// Steps over which the KL of a plain VAE comes in.
     pub kl_warmup: u64,
+}
+
+impl SentenceConfig {
+    fn check(&self) -> Result<()> {
+        const OF: &str = "cellplm: input.";
+        ranges::sizes(OF, &[("cells", self.cells)])?;
+        let shares = [
+            ("mask_cells", self.mask_cells),
+            ("mask_genes", self.mask_genes),
+        ];
+        Ok(ranges::shares(OF, &shares)?)
+    }
 }
 
 impl Default for SentenceConfig {
@@ -62,6 +75,9 @@ pub const CELLPLM: Architecture = Architecture {
     licence: "BSD-2-Clause",
     needs: &[],
     features: Features::Genes,
+    company: Company::Always {
+        why: "its tokens are cells, and those of a sentence attend to each other",
+    },
     widen: None,
     import: Some(import::import),
     task,
@@ -74,11 +90,33 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         *batches = if facts.batches > 1 { facts.batches } else { 0 };
     }
     network.check()?;
+    spec.settled(&network)?;
+    check_head(&network.head)?;
+    let input: SentenceConfig = spec.input()?;
+    input.check()?;
     Ok(Box::new(CellPlmTask {
         network,
-        input: spec.input()?,
+        input,
         seed: facts.seed,
     }))
+}
+
+/// Refuses heads that no objective here trains.
+fn check_head(head: &HeadConfig) -> Result<()> {
+    let refuse = |what: &str| {
+        Err(TrainError::Config(format!(
+            "cellplm: network.head.{what} is not trained here; objective = 'denoise' wants kind = \
+             'decode' with objective = 'denoise'"
+        )))
+    };
+    match head {
+        HeadConfig::Mlp { .. } => refuse("kind = 'mlp'"),
+        HeadConfig::Decode {
+            objective: Decoded::Impute,
+            ..
+        } => refuse("objective = 'impute'"),
+        HeadConfig::Decode { .. } | HeadConfig::Embed => Ok(()),
+    }
 }
 
 /// CellPLM as a task.
@@ -159,15 +197,25 @@ impl Task for CellPlmTask {
     }
 
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {
+        let untrained = match self.network.head {
+            HeadConfig::Embed => Some("kind = 'embed' has nothing to train; take kind = 'decode'"),
+            HeadConfig::Decode { datasets: 1.., .. } => {
+                Some("datasets is a covariate that the data have no column for; leave it out, or 0")
+            }
+            _ => None,
+        };
+        if let Some(why) = untrained {
+            return Err(TrainError::Config(format!("cellplm: network.head.{why}")));
+        }
         corpus.grouped(size, self.seed, epoch)
     }
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<SentenceInput> {
-        let rows = || cells.rows.iter().map(|&r| r as u64);
-        let masked: Masked = rows().map(|c| Arc::new(self.mask(c, epoch))).collect();
+        let keys = || cells.keys.iter().copied();
+        let masked: Masked = keys().map(|c| Arc::new(self.mask(c, epoch))).collect();
         let mut normal = Vec::with_capacity(cells.rows.len() * self.network.latent_dim);
         let mut uniform = Vec::with_capacity(cells.rows.len() * self.clusters());
-        for cell in rows() {
+        for cell in keys() {
             let mut rng = stream(self.seed, "latent", cell, epoch);
             normal
                 .extend((0..self.network.latent_dim).map(|_| rng.sample::<f32, _>(StandardNormal)));
@@ -228,7 +276,8 @@ impl Task for CellPlmTask {
     }
 
     fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
-        sampler::sequential(&corpus.rows, |r| corpus.batches[r], self.input.cells)
+        // By their keys, so that the sentence of a cell does not depend on its row.
+        sampler::sequential(&corpus.ordered(), |r| corpus.batches[r], self.input.cells)
     }
 
     fn embed(&self, model: &CellPlm, cells: CellBatch, _: &Device) -> Result<Tensor<2>> {

@@ -17,7 +17,7 @@ use crate::corpus::{CellBatch, Corpus};
 use crate::error::{Result, TrainError};
 use crate::facts::{Facts, Role};
 use crate::losses::Losses;
-use crate::registry::{Architecture, Features};
+use crate::registry::{Architecture, Company, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use arrange::Arranged;
@@ -27,6 +27,7 @@ use sc_data::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_models::composed::{Composed, ComposedConfig, HeadConfig, INIT, NAMES};
 use sc_models::init::initialise;
+use sc_models::ranges;
 use sc_models::weights::Names;
 use serde::{Deserialize, Serialize};
 use tokens::Tokens;
@@ -41,6 +42,7 @@ pub const COMPOSED: Architecture = Architecture {
     licence: "ours",
     needs: &[],
     features: Features::Genes,
+    company: Company::Alone,
     widen: None,
     import: None,
     task,
@@ -70,6 +72,7 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         },
     };
     network.check()?;
+    spec.settled(&network)?;
     Ok(Box::new(ComposedTask {
         network,
         input,
@@ -126,31 +129,29 @@ impl Default for ComposedInput {
 
 impl ComposedInput {
     fn check(&self) -> Result<()> {
-        let shares = [
-            ("mask", self.mask),
-            ("noise", self.noise),
-            ("left_out", self.left_out),
-        ];
-        for (name, share) in shares {
-            if !(0.0..1.0).contains(&share) {
-                return Err(TrainError::Config(format!(
-                    "composed: input.{name} = {share}; a share lies in [0, 1)"
-                )));
-            }
-        }
-        if self.asked < 2 || self.embed_minibatch == 0 {
+        const OF: &str = "composed: input.";
+        ranges::below_one(
+            OF,
+            &[
+                ("mask", self.mask),
+                ("noise", self.noise),
+                ("left_out", self.left_out),
+            ],
+        )?;
+        ranges::sizes(
+            OF,
+            &[
+                ("asked", self.asked),
+                ("embed_minibatch", self.embed_minibatch),
+            ],
+        )?;
+        if self.asked < 2 {
             return Err(TrainError::Config(format!(
-                "composed: input.asked = {} must be at least 2, input.embed_minibatch = {} at least 1",
-                self.asked, self.embed_minibatch
+                "{OF}asked = 1; must be at least 2, a gene that is expressed and one that is not"
             )));
         }
-        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
-            return Err(TrainError::Config(format!(
-                "composed: input.temperature = {}; must be above 0",
-                self.temperature
-            )));
-        }
-        Ok(())
+        ranges::positive(OF, &[("temperature", self.temperature)])?;
+        self.tokens.check(OF)
     }
 }
 
@@ -205,9 +206,9 @@ impl Task for ComposedTask {
     fn embed(&self, model: &Composed, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
         /// The epoch whose draws serve embedding.
         const EMBEDDING: u64 = u64::MAX;
-        let rows = cells.rows.iter().enumerate();
-        let tokens = rows.map(|(i, &row)| {
-            let key = [self.seed, row as u64, EMBEDDING];
+        let keys = cells.keys.iter().enumerate();
+        let tokens = keys.map(|(i, &key)| {
+            let key = [self.seed, key, EMBEDDING];
             self.tokens.of(cells.counts.row(i), key)
         });
         let shown = self.arrange(&tokens.collect::<Result<Vec<_>>>()?);

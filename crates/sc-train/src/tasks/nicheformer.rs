@@ -9,7 +9,7 @@ use crate::corpus::{CellBatch, Corpus};
 use crate::error::{Result, TrainError};
 use crate::facts::{Facts, MISSING, Role};
 use crate::losses::{Losses, cross_entropy};
-use crate::registry::{Architecture, Features};
+use crate::registry::{Architecture, Company, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Task, whole};
 use burn::tensor::{Bool, Device, Tensor, TensorData};
@@ -20,6 +20,7 @@ use sc_models::init::initialise;
 use sc_models::nicheformer::{
     Context, HeadConfig, INIT, NAMES, Nicheformer, NicheformerConfig, Pooling, Tokens,
 };
+use sc_models::ranges;
 use sc_models::weights::Names;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub const NICHEFORMER: Architecture = Architecture {
     licence: "MIT",
     needs: &[],
     features: Features::Genes,
+    company: Company::Alone,
     widen: None,
     import: Some(import::import),
     task,
@@ -50,10 +52,12 @@ const SPARE_ROWS: usize = 5;
 fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
     let mut network: NicheformerConfig = spec.network()?;
     let input: RankedInput = spec.input()?;
+    input.check()?;
     let genes = facts.genes.len();
     network.tokens = genes + FIRST_GENE as usize;
     network.table = network.tokens + SPARE_ROWS;
     network.check()?;
+    spec.settled(&network)?;
     let means = match input.mean {
         MeanMode::None => vec![1.0; genes],
         mode if facts.means.len() == genes => ranks::means(&facts.means, mode),
@@ -107,6 +111,30 @@ impl Default for RankedInput {
         }
     }
 }
+
+impl RankedInput {
+    fn check(&self) -> Result<()> {
+        const OF: &str = "nicheformer: input.";
+        ranges::sizes(OF, &[("embed_minibatch", self.embed_minibatch)])?;
+        ranges::shares(OF, &[("mask", self.mask)])?;
+        for (name, token) in [
+            ("species", self.species),
+            ("assay", self.assay),
+            ("modality", self.modality),
+        ] {
+            if !(SPECIAL..FIRST_GENE).contains(&token) {
+                return Err(TrainError::Config(format!(
+                    "{OF}{name} = {token}; tokens of what a cell is lie between {SPECIAL} and {}",
+                    FIRST_GENE - 1
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first token that says what a cell is; masks and padding come before.
+const SPECIAL: u32 = 3;
 
 /// The token of every species of the data.
 fn species_tokens(facts: &Facts, otherwise: u32) -> Result<Vec<u32>> {
@@ -185,12 +213,12 @@ impl NicheformerTask {
             asked: Vec::new(),
             truth: Vec::new(),
         };
-        for ((context, ranked), &row) in rows.iter().zip(&cells.rows) {
+        for ((context, ranked), &key) in rows.iter().zip(&cells.keys) {
             let (ids, padding) = ranks::input_ids(*context, ranked, length);
             let (shown, asked) = match hide {
                 Hide::Nothing => (ids.clone(), Vec::new()),
                 Hide::InEpoch(epoch) => {
-                    let key = [self.seed, row as u64, epoch];
+                    let key = [self.seed, key, epoch];
                     let tokens = self.network.tokens as u32;
                     ranks::mask(&ids, &MaskDraws::draw(length, self.input.mask, tokens, key))
                 }

@@ -6,7 +6,7 @@ use crate::facts::{Facts, Role};
 use crate::losses::supervised::{Mixup, mixup};
 use crate::losses::tokens::mean_squared_error;
 use crate::losses::{Losses, cross_entropy};
-use crate::registry::{Architecture, Features};
+use crate::registry::{Architecture, Company, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Task, whole};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -20,6 +20,7 @@ use sc_data::tokens::Tokenizer;
 use sc_models::init::initialise;
 use sc_models::layers::norm::Phase;
 use sc_models::perceptron::{INIT, NAMES, Perceptron, PerceptronConfig};
+use sc_models::ranges;
 use sc_models::weights::Names;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub const MLP: Architecture = Architecture {
     licence: "ours",
     needs: &[Role::Label],
     features: Features::Genes,
+    company: Company::Alone,
     widen: Some(widen),
     import: None,
     task,
@@ -72,9 +74,14 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         _ => facts.count(Role::Label, &spec.architecture)?,
     };
     network.check()?;
+    spec.settled(&network)?;
+    let input: WholeCell = spec.input()?;
+    let of = format!("{}: input.", spec.architecture);
+    ranges::sizes(&of, &[("embed_minibatch", input.embed_minibatch)])?;
+    ranges::positive(&of, &[("target", input.target)])?;
     Ok(Box::new(PerceptronTask {
         network,
-        input: spec.input()?,
+        input,
         goal,
         seed: facts.seed,
     }))
@@ -167,8 +174,7 @@ impl Task for PerceptronTask {
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<PerceptronInput> {
         let (labelled, labels) = cells.labelled();
         // One draw a minibatch, named by its first cell.
-        let first = cells.rows.first().map_or(0, |&r| r as u64);
-        let mut rng = stream(self.seed, "mixup", first, epoch);
+        let mut rng = stream(self.seed, "mixup", cells.first_key(), epoch);
         let share = rng.random::<f64>();
         let mut partner: Vec<i64> = (0..labelled.len() as i64).collect();
         partner.shuffle(&mut rng);

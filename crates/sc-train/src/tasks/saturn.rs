@@ -16,7 +16,7 @@ use crate::losses::saturn::{
     protein_similarity, species_loss, triplet_loss,
 };
 use crate::proteins::Proteins;
-use crate::registry::{Architecture, Features};
+use crate::registry::{Architecture, Company, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -28,6 +28,7 @@ use sc_data::tokens::Tokenizer;
 use sc_data::tokens::macrogenes::Score;
 use sc_models::init::initialise;
 use sc_models::layers::lookup::unit;
+use sc_models::ranges;
 use sc_models::saturn::{
     Cells, INIT, Latent, MacrogeneDropout, NAMES, Saturn, SaturnConfig, Species,
 };
@@ -46,6 +47,7 @@ pub const SATURN: Architecture = Architecture {
     licence: "MIT",
     needs: &[],
     features: Features::Genes,
+    company: Company::Alone,
     widen: None,
     import: None,
     task,
@@ -54,6 +56,7 @@ pub const SATURN: Architecture = Architecture {
 fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
     let mut network: SaturnConfig = spec.network()?;
     let input: SaturnInput = spec.input()?;
+    input.check()?;
     let genes = SpeciesGenes::new(facts, &input)?;
     network.species = genes
         .names
@@ -68,6 +71,7 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         network.batches = facts.batches.max(1);
     }
     network.check()?;
+    spec.settled(&network)?;
     if network.macrogenes > network.genes() {
         return Err(TrainError::Config(format!(
             "saturn: network.macrogenes = {}, but there are {} genes with a protein embedding; take \
@@ -86,12 +90,6 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
                     "saturn: objective = 'cross-species' needs cells of two species, and all are of \
                      {}; take objective = 'reconstruct'",
                     network.species[0].name
-                )));
-            }
-            if !(0.0..=1.0).contains(&input.reconstruct_share) {
-                return Err(TrainError::Config(format!(
-                    "saturn: input.reconstruct_share = {}: a share of the steps, from 0 to 1",
-                    input.reconstruct_share
                 )));
             }
             let steps = (spec.train.steps as f64 * input.reconstruct_share).round();
@@ -174,6 +172,29 @@ pub struct SaturnInput {
     pub embed_minibatch: usize,
 }
 
+impl SaturnInput {
+    fn check(&self) -> Result<()> {
+        const OF: &str = "saturn: input.";
+        ranges::sizes(OF, &[("embed_minibatch", self.embed_minibatch)])?;
+        ranges::shares(OF, &[("reconstruct_share", self.reconstruct_share)])?;
+        ranges::not_negative(
+            OF,
+            &[
+                ("l1", self.l1),
+                ("protein_similarity", self.protein_similarity),
+                ("margin", self.margin),
+            ],
+        )?;
+        if self.divergence_period == 0 {
+            return Err(TrainError::Config(format!(
+                "{OF}divergence_period = 0; must be at least 1 step"
+            )));
+        }
+        let mut all = std::iter::once(&self.proteins).chain(self.species_proteins.values());
+        Ok(all.try_for_each(|p| p.check(OF))?)
+    }
+}
+
 impl Default for SaturnInput {
     fn default() -> Self {
         Self {
@@ -245,11 +266,11 @@ impl SaturnTask {
             let columns = &self.genes.columns[species];
             let genes = self.network.species[species].genes;
             let counts = cells.counts.select_rows(&places).remap_cols(columns, genes);
-            let rows: Vec<u64> = places.iter().map(|&i| cells.rows[i] as u64).collect();
+            let keys: Vec<u64> = places.iter().map(|&i| cells.keys[i]).collect();
             Part {
                 labels: places.iter().map(|&i| labels[i]).collect(),
-                noise: self.noise(&rows, purpose),
-                keep: self.keep(&rows, purpose),
+                noise: self.noise(&keys, purpose),
+                keep: self.keep(&keys, purpose),
                 cells: Cells {
                     species,
                     counts: Arc::new(counts),
@@ -266,38 +287,38 @@ impl SaturnTask {
     }
 
     /// Noise of the latent, empty where there is none.
-    fn noise(&self, rows: &[u64], purpose: Purpose) -> Vec<f32> {
+    fn noise(&self, keys: &[u64], purpose: Purpose) -> Vec<f32> {
         let Purpose::Training(epoch) = purpose else {
             return Vec::new();
         };
         if self.network.latent == Latent::Point {
             return Vec::new();
         }
-        let draw = |&row: &u64| {
-            let mut rng = stream(self.seed, "latent", row, epoch);
+        let draw = |&key: &u64| {
+            let mut rng = stream(self.seed, "latent", key, epoch);
             (0..self.network.embedding)
                 .map(|_| rng.sample::<f32, _>(StandardNormal))
                 .collect::<Vec<_>>()
         };
-        rows.iter().flat_map(draw).collect()
+        keys.iter().flat_map(draw).collect()
     }
 
     /// Factors of macrogenes for embedding as published, empty otherwise: in training the network's
     /// own dropout draws.
-    fn keep(&self, rows: &[u64], purpose: Purpose) -> Vec<f32> {
+    fn keep(&self, keys: &[u64], purpose: Purpose) -> Vec<f32> {
         let always = self.network.macrogene_dropout == MacrogeneDropout::Always;
         if purpose != Purpose::Embedding || !always {
             return Vec::new();
         }
         let p = self.network.dropout;
-        let draw = |&row: &u64| {
-            let mut rng = stream(self.seed, "macrogene dropout", row, 0);
+        let draw = |&key: &u64| {
+            let mut rng = stream(self.seed, "macrogene dropout", key, 0);
             let factor = |u: f64| if u < p { 0.0 } else { (1.0 / (1.0 - p)) as f32 };
             (0..self.network.macrogenes)
                 .map(|_| factor(rng.random::<f64>()))
                 .collect::<Vec<_>>()
         };
-        rows.iter().flat_map(draw).collect()
+        keys.iter().flat_map(draw).collect()
     }
 
     fn on_device(&self, part: &Part, device: &Device) -> Cells {

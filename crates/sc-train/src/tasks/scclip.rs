@@ -8,7 +8,7 @@ use crate::facts::Facts;
 use crate::features::{self, Kind};
 use crate::losses::Losses;
 use crate::losses::contrastive::contrast;
-use crate::registry::{Architecture, Features};
+use crate::registry::{Architecture, Company, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -21,6 +21,7 @@ use sc_data::tokens::Tokenizer;
 use sc_data::tokens::patches::PatchValue;
 use sc_models::init::initialise;
 use sc_models::layers::lookup::unit;
+use sc_models::ranges;
 use sc_models::scclip::{INIT, Modality, NAMES, ScClip, ScClipConfig};
 use sc_models::weights::Names;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,7 @@ pub const SCCLIP: Architecture = Architecture {
     licence: "none published",
     needs: &[],
     features: Features::GenesAndPeaks,
+    company: Company::Alone,
     widen: None,
     import: Some(import::import),
     task,
@@ -43,6 +45,7 @@ pub const SCCLIP: Architecture = Architecture {
 
 fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
     let task = ScClipTask::new(spec.network()?, spec.input()?, facts)?;
+    spec.settled(&task.network)?;
     Ok(Box::new(task))
 }
 
@@ -150,12 +153,9 @@ impl ScClipTask {
                 facts.genes.len()
             )));
         }
-        if !(0.0..1.0).contains(&input.hide) {
-            return Err(TrainError::Config(format!(
-                "scclip: input: hide = {}; must lie in [0, 1)",
-                input.hide
-            )));
-        }
+        const OF: &str = "scclip: input.";
+        ranges::below_one(OF, &[("hide", input.hide)])?;
+        ranges::sizes(OF, &[("embed_minibatch", input.embed_minibatch)])?;
         network.rna.features = genes as usize;
         network.atac.features = peaks as usize;
         network.check()?;
@@ -205,15 +205,15 @@ impl ScClipTask {
     }
 
     /// Hides a share of what every cell has.
-    fn hide(&self, cells: CsrMatrix, rows: &[usize], purpose: &str, epoch: u64) -> CsrMatrix {
+    fn hide(&self, cells: CsrMatrix, keys: &[u64], purpose: &str, epoch: u64) -> CsrMatrix {
         if self.input.hide == 0.0 {
             return cells;
         }
         let mut out = CsrMatrix::empty(0, cells.cols());
-        for ((features, values), &row) in cells.iter_rows().zip(rows) {
+        for ((features, values), &key) in cells.iter_rows().zip(keys) {
             let n = features.len();
             let left = n - (n as f64 * self.input.hide) as usize;
-            let mut rng = stream(self.seed, purpose, row as u64, epoch);
+            let mut rng = stream(self.seed, purpose, key, epoch);
             let mut kept = index::sample(&mut rng, n, left).into_vec();
             kept.sort_unstable();
             let features: Vec<u32> = kept.iter().map(|&k| features[k]).collect();
@@ -267,8 +267,8 @@ impl Task for ScClipTask {
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<Paired> {
         let Paired { atac, rna } = self.halves(&cells.counts);
         Ok(Paired {
-            atac: self.hide(atac, &cells.rows, "hide-atac", epoch),
-            rna: self.hide(rna, &cells.rows, "hide-rna", epoch),
+            atac: self.hide(atac, &cells.keys, "hide-atac", epoch),
+            rna: self.hide(rna, &cells.keys, "hide-rna", epoch),
         })
     }
 

@@ -21,7 +21,7 @@ use crate::corpus::{CellBatch, Corpus};
 use crate::error::{Result, TrainError};
 use crate::facts::Facts;
 use crate::losses::Losses;
-use crate::registry::{Architecture, Features};
+use crate::registry::{Architecture, Company, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Tensor};
@@ -30,7 +30,9 @@ use sc_data::tokens::Tokenizer;
 use sc_models::init::initialise;
 use sc_models::layers::lookup::unit;
 use sc_models::layers::norm::Phase;
-use sc_models::scgpt::{INIT, InputNorm, NAMES, ScGpt, ScGptConfig, ValueEncoderConfig};
+use sc_models::scgpt::{
+    CellEmbedding, INIT, InputNorm, NAMES, ScGpt, ScGptConfig, ValueEncoderConfig,
+};
 use sc_models::weights::Names;
 use std::sync::Arc;
 use tokens::EMBEDDING;
@@ -52,6 +54,11 @@ pub const SCGPT: Architecture = Architecture {
     licence: "MIT",
     needs: &[],
     features: Features::Genes,
+    company: Company::With {
+        setting: "cell_embedding",
+        values: &["avg-pool", "weighted-pool"],
+        why: "the mean counts padding up to the longest cell of the minibatch, as published",
+    },
     widen: None,
     import: Some(import::import),
     task,
@@ -74,10 +81,14 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         architecture: &spec.architecture,
         objective: spec.objective()?,
     };
+    let task = match place.objective {
+        "integration" => integration::integrate(task, facts, place)?,
+        "multiomic" => multiomic::multiomic(task, facts, place)?,
+        "annotation" => annotation::annotate(task, facts, place)?,
+        _ => task,
+    };
+    spec.settled(&task.network)?;
     Ok(match place.objective {
-        "integration" => Box::new(integration::integrate(task, facts, place)?),
-        "multiomic" => Box::new(multiomic::multiomic(task, facts, place)?),
-        "annotation" => Box::new(annotation::annotate(task, facts, place)?),
         "generative" => Box::new(GenerativeTask::new(task, place)?),
         "perturbation" => Box::new(PerturbationTask::new(task, facts, place)?),
         _ => Box::new(task),
@@ -215,14 +226,14 @@ impl Task for ScGptTask {
     }
 
     fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
-        match self.network.input_norm {
-            InputNorm::DomainSpecific { .. } => sampler::sequential(
-                &corpus.rows,
-                |r| corpus.batches[r],
-                self.input.embed_minibatch,
-            ),
-            _ => sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch),
-        }
+        // Where company matters, it is at least not that of the neighbouring rows.
+        let rows = match self.network.cell_embedding {
+            CellEmbedding::Cls => corpus.rows.to_vec(),
+            _ => corpus.ordered(),
+        };
+        let domains = matches!(self.network.input_norm, InputNorm::DomainSpecific { .. });
+        let group = |r: usize| if domains { corpus.batches[r] } else { 0 };
+        sampler::sequential(&rows, group, self.input.embed_minibatch)
     }
 
     fn embed(&self, model: &ScGpt, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {

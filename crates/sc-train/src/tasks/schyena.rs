@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::facts::Facts;
 use crate::losses::expression::masked_mse;
 use crate::losses::{Losses, total};
-use crate::registry::{Architecture, Features};
+use crate::registry::{Architecture, Company, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -14,6 +14,7 @@ use sc_data::tokens::Tokenizer;
 use sc_data::tokens::profile::{self, ProfileConfig};
 use sc_models::hyena::{INIT, NAMES, Profiles, ScHyena, ScHyenaConfig};
 use sc_models::init::initialise;
+use sc_models::ranges;
 use sc_models::weights::Names;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub const SCHYENA: Architecture = Architecture {
     licence: "ours (safari, HyenaDNA: Apache-2.0)",
     needs: &[],
     features: Features::Genes,
+    company: Company::Alone,
     widen: None,
     import: None,
     task,
@@ -37,11 +39,13 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
     let mut network: ScHyenaConfig = spec.network()?;
     network.genes = facts.genes.len();
     network.check()?;
-    Ok(Box::new(ScHyenaTask::new(
-        network,
-        spec.input()?,
-        facts.seed,
-    )))
+    spec.settled(&network)?;
+    let input: ProfileInput = spec.input()?;
+    const OF: &str = "schyena: input.";
+    ranges::sizes(OF, &[("embed_minibatch", input.embed_minibatch)])?;
+    ranges::positive(OF, &[("target", input.target)])?;
+    ranges::shares(OF, &[("mask", input.mask)])?;
+    Ok(Box::new(ScHyenaTask::new(network, input, facts.seed)))
 }
 
 /// How a cell becomes a profile.
@@ -115,11 +119,11 @@ impl ScHyenaTask {
         let (n, genes) = (cells.rows.len(), self.network.genes);
         let mut values = Vec::with_capacity(n * genes);
         let mut mask = vec![0f32; if epoch.is_some() { n * genes } else { 0 }];
-        for (i, &row) in cells.rows.iter().enumerate() {
+        for (i, &key) in cells.keys.iter().enumerate() {
             let (at, counts) = cells.counts.row(i);
             let cell = profile::profile(at, counts, self.input.target, &self.order)?;
             if let Some(epoch) = epoch {
-                let key = [self.seed, row as u64, epoch];
+                let key = [self.seed, key, epoch];
                 for place in profile::masked(&cell, self.input.mask, key) {
                     mask[i * genes + place as usize] = 1.0;
                 }

@@ -19,7 +19,7 @@ use crate::losses::scprint::{
     Contrast, classification, contrast, downsample, expression, noise_share, token_similarity,
 };
 use crate::proteins::{ProteinTable, Proteins};
-use crate::registry::{Architecture, Features};
+use crate::registry::{Architecture, Company, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -29,6 +29,7 @@ use sc_data::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::sampled::{Normalization, positions, sample};
 use sc_models::init::initialise;
+use sc_models::ranges;
 use sc_models::scprint::{
     INIT, NAMES, Normalisation, Output, Positions, ScPrint, ScPrintConfig, Tokens,
     genome_positions, pool_embeddings,
@@ -49,6 +50,7 @@ pub const SCPRINT: Architecture = Architecture {
     licence: "GPL-3.0 (its package says MIT)",
     needs: &[],
     features: Features::Genes,
+    company: Company::Alone,
     widen: None,
     import: Some(import::import),
     task,
@@ -62,6 +64,7 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
 fn assemble(spec: &ModelSpec, facts: &Facts) -> Result<ScPrintTask> {
     let mut network: ScPrintConfig = spec.network()?;
     let mut input: ScPrintInput = spec.input()?;
+    input.check()?;
     let proteins = input.proteins.of(&facts.genes)?;
     let mut vocabulary = vec![None; facts.genes.len()];
     let known = (0..facts.genes.len()).filter(|&g| proteins.known[g]);
@@ -86,7 +89,7 @@ fn assemble(spec: &ModelSpec, facts: &Facts) -> Result<ScPrintTask> {
         ));
     }
     network.check()?;
-    input.check()?;
+    spec.settled(&network)?;
     input.length = input.length.min(network.genes);
     let places = match (network.positions, &input.chromosomes) {
         (Positions::None, _) => Vec::new(),
@@ -221,17 +224,37 @@ impl Default for ScPrintInput {
 
 impl ScPrintInput {
     fn check(&self) -> Result<()> {
-        let refuse = |what: String| Err(TrainError::Config(format!("scprint: input.{what}")));
-        if self.length == 0 || self.embed_minibatch == 0 {
-            return refuse("length and input.embed_minibatch must be at least 1".into());
+        const OF: &str = "scprint: input.";
+        let refuse = |what: String| Err(TrainError::Config(format!("{OF}{what}")));
+        ranges::sizes(
+            OF,
+            &[
+                ("length", self.length),
+                ("embed_minibatch", self.embed_minibatch),
+            ],
+        )?;
+        ranges::not_negative(
+            OF,
+            &[
+                ("class_weight", self.class_weight),
+                ("similarity_weight", self.similarity_weight),
+                ("cell_decoder_weight", self.cell_decoder_weight),
+            ],
+        )?;
+        if let Some(Elastic { threshold, weight }) = self.elastic {
+            ranges::finite(OF, &[("elastic.threshold", threshold)])?;
+            ranges::not_negative(OF, &[("elastic.weight", weight)])?;
         }
+        if let Some(contrast) = self.contrast {
+            ranges::positive(OF, &[("contrast.temperature", contrast.temperature)])?;
+            ranges::not_negative(OF, &[("contrast.weight", contrast.weight)])?;
+        }
+        self.proteins.check(OF)?;
         if self.noise.is_empty() {
             return refuse("noise = []: at least one share, such as 0.6".into());
         }
-        if let Some(bad) = self.noise.iter().find(|n| !(0.0..=1.0).contains(*n)) {
-            return refuse(format!("noise: {bad} is no share from 0 to 1"));
-        }
-        Ok(())
+        let noise: Vec<(&str, f64)> = self.noise.iter().map(|&n| ("noise", n)).collect();
+        Ok(ranges::shares(OF, &noise)?)
     }
 }
 
@@ -294,9 +317,9 @@ impl ScPrintTask {
             noisy: vec![Vec::new(); noise.len()],
             labels: self.labels.of(cells),
         };
-        for (i, &row) in cells.rows.iter().enumerate() {
+        for (i, &key) in cells.keys.iter().enumerate() {
             let (genes, values) = counts.row(i);
-            let key = [self.seed, row as u64, epoch];
+            let key = [self.seed, key, epoch];
             let shown = sample(genes, values, self.network.genes, out.length, key)?;
             for (k, share) in noise.iter().map(|n| noise_share(*n)).enumerate() {
                 let (removed, uniform) = draws::noise(&shown.counts, share, k, key);

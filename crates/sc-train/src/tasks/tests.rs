@@ -24,6 +24,7 @@ pub(super) fn train(
         folder: folder.path(),
         device: &Device::flex().autodiff(),
         stop: &AtomicBool::new(false),
+        warn: &|_| (),
     };
     let outcome = task.train(&run, &mut |_| {}).unwrap();
     let log = read_log(&folder.path().join("train.jsonl")).unwrap();

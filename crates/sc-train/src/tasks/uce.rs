@@ -9,7 +9,7 @@ use crate::losses::Losses;
 use crate::losses::tokens::binary_cross_entropy;
 use crate::places::{places, renumber};
 use crate::proteins::{ProteinTable, Proteins};
-use crate::registry::{Architecture, Features};
+use crate::registry::{Architecture, Company, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
@@ -19,7 +19,8 @@ use sc_data::tokens::uce::{
     Located, TrainingConfig, TrainingDraw, UceConfig as Layout, sentence, training_sentence,
 };
 use sc_models::init::initialise;
-use sc_models::uce::{INIT, NAMES, Sentences, Uce, UceConfig};
+use sc_models::ranges;
+use sc_models::uce::{INIT, NAMES, PaddingMode, Sentences, Uce, UceConfig};
 use sc_models::weights::Names;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -35,6 +36,11 @@ pub const UCE: Architecture = Architecture {
     licence: "MIT",
     needs: &[],
     features: Features::Genes,
+    company: Company::With {
+        setting: "padding",
+        values: &["compat"],
+        why: "padding up to the longest sentence of the minibatch is attended to, as published",
+    },
     widen: None,
     import: Some(import::import),
     task,
@@ -46,6 +52,7 @@ const FIRST_GENE: u32 = 4;
 fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
     let mut network: UceConfig = spec.network()?;
     let input: SentenceInput = spec.input()?;
+    input.check()?;
     let genes = facts.genes.len();
     let proteins = input.proteins.of(&facts.genes)?;
     let table = input.chromosomes.as_deref();
@@ -57,6 +64,7 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
     network.tokens = FIRST_GENE as usize + genes + chromosomes;
     network.token_dim = proteins.dim;
     network.check()?;
+    spec.settled(&network)?;
     let layout = Layout {
         sample: input.sample,
         length: network.max_length,
@@ -97,6 +105,31 @@ pub struct SentenceInput {
     pub ask: TrainingConfig,
     /// Cells a minibatch when embedding.
     pub embed_minibatch: usize,
+}
+
+impl SentenceInput {
+    fn check(&self) -> Result<()> {
+        const OF: &str = "uce: input.";
+        ranges::sizes(
+            OF,
+            &[
+                ("sample", self.sample),
+                ("embed_minibatch", self.embed_minibatch),
+            ],
+        )?;
+        ranges::below_one(OF, &[("ask.hidden", self.ask.hidden)])?;
+        let asked = [
+            ("ask.positives", self.ask.positives),
+            ("ask.negatives", self.ask.negatives),
+        ];
+        ranges::counts(OF, &asked)?;
+        if asked.iter().all(|(_, n)| *n == 0) {
+            return Err(TrainError::Config(format!(
+                "{OF}ask.positives and ask.negatives are 0, so nothing is asked for"
+            )));
+        }
+        Ok(self.proteins.check(OF)?)
+    }
 }
 
 impl Default for SentenceInput {
@@ -223,12 +256,12 @@ impl Task for UceTask {
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<UceInput> {
         let (mut sentences, mut targets, mut expressed) = (Vec::new(), Vec::new(), Vec::new());
-        for (i, &row) in cells.rows.iter().enumerate() {
+        for (i, &key) in cells.keys.iter().enumerate() {
             let cell = cells.counts.row(i);
             if !self.has_counts(cell.0, cell.1) {
                 continue;
             }
-            let key = [self.seed, row as u64, epoch];
+            let key = [self.seed, key, epoch];
             let ask = &self.input.ask;
             let draw = TrainingDraw::new(&self.layout, ask, &self.located, cell, key)?;
             let made = training_sentence(&self.layout, ask, &self.located, cell, &draw)?;
@@ -264,21 +297,26 @@ impl Task for UceTask {
     }
 
     fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
-        sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
+        // Where company matters, it is at least not that of the neighbouring rows.
+        let rows = match self.network.padding {
+            PaddingMode::Strict => corpus.rows.to_vec(),
+            PaddingMode::Compat => corpus.ordered(),
+        };
+        sampler::sequential(&rows, |_| 0, self.input.embed_minibatch)
     }
 
     fn embed(&self, model: &Uce, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
         /// The epoch whose draws serve embedding.
         const EMBEDDING: u64 = u64::MAX;
-        let each = |(i, &row): (usize, &usize)| {
+        let each = |(i, &key): (usize, &u64)| {
             let cell = cells.counts.row(i);
             if !self.has_counts(cell.0, cell.1) {
                 return Ok(self.cls_alone());
             }
-            let key = [self.seed, row as u64, EMBEDDING];
+            let key = [self.seed, key, EMBEDDING];
             sentence(&self.layout, &self.located, cell, key)
         };
-        let sentences: Result<Vec<_>, _> = cells.rows.iter().enumerate().map(each).collect();
+        let sentences: Result<Vec<_>, _> = cells.keys.iter().enumerate().map(each).collect();
         let arranged = Arranged::new(&sentences?, self.layout.pad);
         Ok(model.embed(&arranged.on_device(device), &mut ()))
     }

@@ -4,7 +4,7 @@ use crate::corpus::{CellBatch, Corpus};
 use crate::error::Result;
 use crate::facts::Facts;
 use crate::losses::Losses;
-use crate::registry::{Architecture, Features};
+use crate::registry::{Architecture, Company, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -17,6 +17,7 @@ use sc_data::tokens::Tokenizer;
 use sc_models::init::initialise;
 use sc_models::layers::norm::Phase;
 use sc_models::layers::zinb::{nb_nll, zinb_nll};
+use sc_models::ranges;
 use sc_models::vae::{INIT, NAMES, Vae, VaeConfig};
 use sc_models::weights::Names;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,7 @@ pub const VAE: Architecture = Architecture {
     licence: "ours (scvi-tools: BSD-3-Clause)",
     needs: &[],
     features: Features::Genes,
+    company: Company::Alone,
     widen: Some(widen),
     import: None,
     task,
@@ -43,9 +45,12 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
     network.batches = if facts.batches > 1 { facts.batches } else { 0 };
     network.zero_inflated = spec.objective()? == "zinb";
     network.check()?;
+    spec.settled(&network)?;
+    let input: VaeInput = spec.input()?;
+    ranges::sizes("vae: input.", &[("embed_minibatch", input.embed_minibatch)])?;
     Ok(Box::new(VaeTask {
         network,
-        input: spec.input()?,
+        input,
         seed: facts.seed,
     }))
 }
@@ -115,8 +120,8 @@ impl Task for VaeTask {
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<VaeBatch> {
         let mut noise = Vec::with_capacity(cells.rows.len() * self.network.latent);
-        for &row in &cells.rows {
-            let mut rng = stream(self.seed, "latent", row as u64, epoch);
+        for &key in &cells.keys {
+            let mut rng = stream(self.seed, "latent", key, epoch);
             noise.extend((0..self.network.latent).map(|_| rng.sample::<f32, _>(StandardNormal)));
         }
         let totals = cells.counts.row_sums();

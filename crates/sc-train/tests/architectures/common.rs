@@ -3,6 +3,7 @@
 use burn::tensor::Device;
 use sc_data::RawCounts;
 use sc_data::genes::{Across, Vocabulary, match_genes};
+use sc_data::identity::CellKeys;
 use sc_data::simulate::{SimConfig, simulate};
 use sc_data::spatial::{Places, Within, composition};
 use sc_models::weights::Tensors;
@@ -99,9 +100,51 @@ pub(crate) fn data() -> (Corpus, Facts) {
         batches: Arc::new(cells.batch),
         rows: Arc::new((0..CELLS).collect()),
         obs: Arc::new(obs),
+        keys: Arc::default(),
         order: Order::Shuffled,
     };
     (corpus, facts)
+}
+
+/// The file that holds the cells at `rows` of the file of `corpus`, in that order.
+pub(crate) fn file_of(corpus: &Corpus, rows: &[usize]) -> Corpus {
+    let counts = RawCounts::new(corpus.counts.read(rows).unwrap()).unwrap();
+    let barcodes: Vec<String> = rows.iter().map(|r| format!("cell {r}")).collect();
+    let keys = CellKeys::new(&counts, &names(), &barcodes).unwrap();
+    let mut obs = Obs::default();
+    for role in [Role::Label, Role::Species, Role::Perturbation] {
+        obs.set(role, corpus.obs.codes(role, rows));
+    }
+    let values = corpus.obs.numbers(Role::Niche, rows).unwrap();
+    obs.set_numbers(
+        Role::Niche,
+        Numbers {
+            width: TYPES,
+            values,
+        },
+    );
+    Corpus {
+        counts: Arc::new(counts),
+        batches: Arc::new(rows.iter().map(|&r| corpus.batches[r]).collect()),
+        rows: Arc::new((0..rows.len()).collect()),
+        obs: Arc::new(obs),
+        keys: Arc::new(keys.draw_keys().to_vec()),
+        ..corpus.clone()
+    }
+}
+
+/// The vectors of all cells of `corpus`, by row.
+pub(crate) fn embedded(task: &dyn Trainable, weights: &Tensors, corpus: &Corpus) -> Vec<Vec<f32>> {
+    let mut vectors = vec![Vec::new(); corpus.rows.len()];
+    let sink = &mut |rows: &[usize], values: &[f32]| {
+        for (&row, vector) in rows.iter().zip(values.chunks_exact(task.dims())) {
+            vectors[row] = vector.to_vec();
+        }
+        Ok(())
+    };
+    task.embed(weights.clone(), corpus, &Device::flex(), sink)
+        .unwrap();
+    vectors
 }
 
 /// A tiny network of the architecture; a new architecture needs a line here.
@@ -246,6 +289,7 @@ pub(crate) fn train(
         folder: folder.path(),
         device: &Device::flex().autodiff(),
         stop: &AtomicBool::new(false),
+        warn: &|_| (),
     };
     let outcome = task.train(&run, &mut |_| {})?;
     let log = sc_train::trainer::read_log(&folder.path().join("train.jsonl"))?;

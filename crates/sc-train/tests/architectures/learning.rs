@@ -105,7 +105,7 @@ fn uce_learns_and_embeds_cell_by_cell_unless_compat() {
     fitted.task = spec(value).task(&data().1).unwrap();
     fitted.weights = fitted.task.initial(&Device::flex()).unwrap();
     let moved = fitted.company_matters();
-    assert!(moved > 1e-2, "{moved}");
+    assert!(moved > 1e-4, "{moved}");
 }
 
 #[test]

@@ -5,4 +5,6 @@
 
 mod common;
 mod learning;
+mod order;
 mod refusals;
+mod settings;

@@ -2,9 +2,10 @@
 
 use crate::args::Convert;
 use crate::error::{Result, at, message};
-use crate::folder::{self, Genes, ModelConfig};
+use crate::folder::{self, Genes, ModelConfig, SCHEMA};
 use crate::manifest::Manifest;
 use sc_data::atomic::hash_file;
+use sc_models::device::DEFAULT;
 use sc_train::import::Files;
 use sc_train::registry::{ARCHITECTURES, find};
 
@@ -37,17 +38,18 @@ pub(super) fn convert(args: &Convert) -> Result<()> {
     };
     let imported = import(&files)?;
     let hash = hash_file(&imported.file)?;
-    let device = sc_models::device::open("flex")?;
+    let device = sc_models::device::open(DEFAULT)?;
     imported
         .check(&device)
         .map_err(|e| at(&args.input.file, e))?;
     let config = ModelConfig {
-        schema: 1,
+        schema: SCHEMA,
         spec: imported.spec,
         batches: imported.batches,
         levels: imported.levels,
         same_size: None,
         seed: 0,
+        genes_blake3: None,
     };
     let genes = Genes {
         names: imported.genes,
@@ -56,7 +58,7 @@ pub(super) fn convert(args: &Convert) -> Result<()> {
         places: imported.places,
     };
     let task = config.task(&genes)?;
-    let manifest = Manifest::new(&hash, serde_json::to_value(&config)?, 0, "flex").close()?;
+    let manifest = Manifest::new(&hash, serde_json::to_value(&config)?, 0, DEFAULT).close()?;
     std::fs::create_dir_all(&args.output).map_err(|e| at(&args.output, e))?;
     let output = &args.output;
     let tokenizer = task.tokenizer();

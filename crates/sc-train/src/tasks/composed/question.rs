@@ -45,7 +45,7 @@ impl ComposedTask {
     /// Tokens of a minibatch and a question about them; every draw depends on the cell and the epoch
     /// only.
     pub(super) fn ask(&self, cells: &CellBatch, epoch: u64) -> Result<ComposedBatch> {
-        let key = |i: usize| [self.seed, cells.rows[i] as u64, epoch];
+        let key = |i: usize| [self.seed, cells.keys[i], epoch];
         let each = 0..cells.rows.len();
         // Tokens of cells as `change` leaves them.
         let shown = |change: &dyn Fn(usize) -> Result<Cell>| -> Result<Vec<CellTokens>> {
@@ -83,9 +83,9 @@ impl ComposedTask {
                 let mask = i64::from(self.tokens.special(special::MASK));
                 let (mut at, mut truth) = (Vec::new(), Vec::new());
                 for (i, cell) in tokens.iter().enumerate() {
-                    let [seed, row, epoch] = key(i);
+                    let [seed, key, epoch] = key(i);
                     let count = (self.input.mask * cell.ids.len() as f64) as usize;
-                    let mut rng = stream(seed, "mask", row, epoch);
+                    let mut rng = stream(seed, "mask", key, epoch);
                     for k in index::sample(&mut rng, cell.ids.len(), count) {
                         let place = shown.place(i, k);
                         at.push(place as i64);
@@ -130,9 +130,9 @@ impl ComposedTask {
     fn leave_out(
         &self,
         (genes, counts): (&[u32], &[f32]),
-        [seed, row, epoch]: [u64; 3],
+        [seed, key, epoch]: [u64; 3],
     ) -> LeftOut {
-        let mut rng = stream(seed, "left out", row, epoch);
+        let mut rng = stream(seed, "left out", key, epoch);
         let n = (self.input.left_out * genes.len() as f64).ceil() as usize;
         let mut left_out = vec![false; genes.len()];
         for k in index::sample(&mut rng, genes.len(), n) {

@@ -46,6 +46,7 @@ fn data() -> (Corpus, Facts) {
         batches: Arc::new(cells.batch),
         rows: Arc::new((0..CELLS).collect()),
         obs: Arc::new(obs),
+        keys: Arc::default(),
         order: Order::Shuffled,
     };
     (corpus, facts)

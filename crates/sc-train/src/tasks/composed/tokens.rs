@@ -10,6 +10,7 @@ use sc_data::tokens::sampled::{self, Normalization};
 use sc_data::tokens::uce::{Located, UceConfig as Layout, sentence};
 use sc_data::tokens::{Ties, Tokenizer, bin_cell, bin_row_highest, part};
 use sc_models::composed::{SPECIAL_TOKENS, special};
+use sc_models::ranges;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -104,6 +105,23 @@ impl Default for TokenKind {
 }
 
 impl TokenKind {
+    /// Checks what the types cannot; `of` is where the tokens stand.
+    pub(super) fn check(&self, of: &str) -> Result<()> {
+        let length = |n: usize| ranges::sizes(of, &[("tokens.length", n)]);
+        let target = |t: f64| ranges::positive(of, &[("tokens.target", t)]);
+        Ok(match self {
+            Self::Bins { length: n, .. }
+            | Self::Ranks { length: n, .. }
+            | Self::Sampled { length: n, .. } => length(*n),
+            Self::LogValues {
+                length: n,
+                target: t,
+            } => length(*n).and_then(|()| target(*t)),
+            Self::Profile { target: t } => target(*t),
+            Self::Sentence { sample, .. } => ranges::sizes(of, &[("tokens.sample", *sample)]),
+        }?)
+    }
+
     /// The word in configurations.
     pub(super) fn word(&self) -> &'static str {
         match self {

@@ -56,6 +56,7 @@ fn corpus(cells: usize) -> Corpus {
         batches: Arc::new(vec![0; cells]),
         rows: Arc::new((0..cells).collect()),
         obs: Arc::new(obs),
+        keys: Arc::default(),
         order: Order::Shuffled,
     }
 }

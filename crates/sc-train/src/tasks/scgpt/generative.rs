@@ -116,15 +116,14 @@ impl Task for GenerativeTask {
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<GenerativeInput> {
         // One share a minibatch, as published, named by its first cell.
-        let first = cells.rows.first().map_or(0, |&r| r as u64);
         let shares = &self.scgpt.input.generative.asked;
-        let mut rng = stream(self.scgpt.seed, "share", first, epoch);
+        let mut rng = stream(self.scgpt.seed, "share", cells.first_key(), epoch);
         let share = shares[rng.random_range(0..shares.len())];
         let rows = self.scgpt.rows(&cells, epoch)?;
-        let parts = rows.into_iter().zip(&cells.rows);
+        let parts = rows.into_iter().zip(&cells.keys);
         let (known, asked): (Vec<_>, Vec<_>) = parts
-            .map(|(tokens, &row)| {
-                let [known, asked] = self.split(tokens, share, row as u64, epoch);
+            .map(|(tokens, &key)| {
+                let [known, asked] = self.split(tokens, share, key, epoch);
                 (known, asked)
             })
             .unzip();

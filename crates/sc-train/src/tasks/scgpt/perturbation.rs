@@ -204,6 +204,7 @@ impl Task for PerturbationTask {
                 Some(Condition::LeftOut) | None => {}
             }
         }
+        controls.sort_by_key(|&row| corpus.key(row));
         if controls.is_empty() || perturbed.is_empty() {
             return Err(TrainError::Config(format!(
                 "among the {} cells to train on are {} controls and {} perturbed cells, and both are \
@@ -227,7 +228,7 @@ impl Task for PerturbationTask {
         let mut minibatches = targets.minibatches(size, self.scgpt.seed, epoch)?;
         for rows in &mut minibatches {
             let drawn = rows.iter().map(|&row| {
-                let mut rng = stream(self.scgpt.seed, "control", row as u64, epoch);
+                let mut rng = stream(self.scgpt.seed, "control", corpus.key(row), epoch);
                 controls[rng.random_range(0..controls.len())]
             });
             let drawn: Vec<usize> = drawn.collect();
@@ -246,9 +247,8 @@ impl Task for PerturbationTask {
             })
             .collect();
         // One choice a minibatch, as published, named by its first cell.
-        let first = cells.rows.first().map_or(0, |&r| r as u64);
         let wanted = perturbed.iter().flatten().copied().collect();
-        let genes = self.shown(&wanted, first, epoch);
+        let genes = self.shown(&wanted, cells.first_key(), epoch);
         let mut targets = self.values(cells.counts, &genes);
         let values = targets.split_off(pairs * genes.len());
         Ok(PerturbationInput {

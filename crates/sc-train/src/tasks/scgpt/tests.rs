@@ -70,6 +70,7 @@ fn cells() -> CellBatch {
     let counts = RawCounts::new(CsrMatrix::from_dense(GENES, &dense)).unwrap();
     CellBatch {
         rows: vec![0, 1, 2],
+        keys: vec![0, 1, 2],
         counts: counts.read(&[0, 1, 2]).unwrap(),
         batches: vec![0, 1, 1],
         obs: Arc::new(obs),

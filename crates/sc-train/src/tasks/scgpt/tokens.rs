@@ -9,7 +9,8 @@ use crate::error::{Result, TrainError};
 use crate::task::whole;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use sc_data::rng::stream;
-use sc_data::tokens::{Ties, bin_cell, bin_row_highest, part};
+use sc_data::tokens::{MAX_BINS, Ties, bin_cell, bin_row_highest, part};
+use sc_models::ranges;
 use sc_models::scgpt::{Tokens, ValueEncoderConfig};
 use serde::{Deserialize, Serialize};
 
@@ -91,21 +92,34 @@ impl TokenConfig {
     /// # Errors
     /// [`TrainError::Config`] names the setting, its value and what would be right.
     pub fn check(&self, architecture: &str) -> Result<()> {
-        let fail = |what: String| Err(TrainError::Config(format!("{architecture}: input: {what}")));
+        let of = format!("{architecture}: input.");
+        let fail = |what: String| Err(TrainError::Config(format!("{of}{what}")));
+        ranges::sizes(
+            &of,
+            &[
+                ("length", self.length),
+                ("embed_minibatch", self.embed_minibatch),
+            ],
+        )?;
+        if !(2..=MAX_BINS).contains(&self.bins) {
+            return fail(format!(
+                "bins = {}; must lie between 2 and {MAX_BINS}",
+                self.bins
+            ));
+        }
+        ranges::finite(&of, &[("cls_value", f64::from(self.cls_value))])?;
         if self.length < 2 {
             let length = self.length;
             return fail(format!(
                 "length = {length}; must be 2 or more, for <cls> and a gene"
             ));
         }
-        if !(0.0..=1.0).contains(&self.mask) {
-            return fail(format!("mask = {}; must lie in [0, 1]", self.mask));
+        ranges::shares(&of, &[("mask", self.mask)])?;
+        if let Some(t) = self.contrast_temperature {
+            ranges::positive(&of, &[("contrast_temperature", t)])?;
         }
-        if let Some(t) = self
-            .contrast_temperature
-            .filter(|t| t.is_nan() || *t <= 0.0)
-        {
-            return fail(format!("contrast_temperature = {t}; must be above 0"));
+        if let Some(t) = self.ecs_threshold {
+            ranges::finite(&of, &[("ecs_threshold", t)])?;
         }
         if let Some(s) = (self.generative.asked.iter()).find(|s| !(**s > 0.0 && **s < 1.0)) {
             return fail(format!(
@@ -115,11 +129,8 @@ impl TokenConfig {
         if self.generative.asked.is_empty() {
             return fail("generative.asked is empty; name shares such as 0.25, 0.5, 0.75".into());
         }
-        let total = self.perturbation.total;
-        if !(total.is_finite() && total > 0.0) {
-            return fail(format!("perturbation.total = {total}; must be above 0"));
-        }
-        Ok(())
+        let total = [("perturbation.total", self.perturbation.total)];
+        Ok(ranges::positive(&of, &total)?)
     }
 }
 
@@ -229,11 +240,11 @@ impl ScGptTask {
 
     /// Genes and bins of every cell, without `<cls>`.
     pub(super) fn rows(&self, cells: &CellBatch, epoch: u64) -> Result<Vec<Vec<Token>>> {
-        let of = |(i, &row): (usize, &usize)| {
+        let of = |(i, &key): (usize, &u64)| {
             let (genes, counts) = cells.counts.row(i);
-            self.row(row as u64, genes, counts, epoch)
+            self.row(key, genes, counts, epoch)
         };
-        cells.rows.iter().enumerate().map(of).collect()
+        cells.keys.iter().enumerate().map(of).collect()
     }
 
     fn row(&self, cell: u64, genes: &[u32], counts: &[f32], epoch: u64) -> Result<Vec<Token>> {
@@ -300,11 +311,11 @@ impl ScGptTask {
         }
         let [_, masked] = self.special_values();
         let length = input.tokens.length;
-        for (i, &row) in cells.rows.iter().enumerate() {
+        for (i, &key) in cells.keys.iter().enumerate() {
             let at = i * length + 1;
             let rest = &input.tokens.padding[at..at + length - 1];
             let tokens = rest.iter().filter(|p| !**p).count();
-            let mut rng = stream(self.seed, "mask", row as u64, epoch);
+            let mut rng = stream(self.seed, "mask", key, epoch);
             let count = (tokens as f64 * self.input.mask) as usize;
             for k in rand::seq::index::sample(&mut rng, tokens, count) {
                 input.tokens.values[at + k] = masked;

@@ -26,6 +26,7 @@ fn corpus(cells: usize) -> Corpus {
         batches: Arc::new(vec![0; cells]),
         rows: Arc::new((0..cells).collect()),
         obs: Arc::default(),
+        keys: Arc::default(),
         order: Order::Shuffled,
     }
 }

@@ -52,6 +52,7 @@ fn corpus() -> Corpus {
         batches: Arc::new(vec![0; CELLS]),
         rows: Arc::new((0..TRAINED).collect()),
         obs: Arc::new(obs),
+        keys: Arc::default(),
         order: Order::Shuffled,
     }
 }
