@@ -7,12 +7,12 @@
 #![allow(clippy::print_stdout)]
 
 use ndarray::Array2;
+use sc_eval::Outcome;
 use sc_eval::graph::fuzzy;
 use sc_eval::metrics::silhouette::{self, Between};
 use sc_eval::metrics::{clustering, connectivity, kbet, lisi, pcr};
 use sc_eval::neighbors::{Ties, knn};
 use sc_eval::results::Mode;
-use sc_eval::scored::Outcome;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::time::Instant;

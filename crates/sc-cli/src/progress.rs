@@ -50,7 +50,10 @@ impl Steps {
         let every = (self.steps / LINES).max(1);
         if self.bar.is_hidden() && (report.step % every == 0 || report.step == 1) {
             let (step, of, rate) = (report.step, self.steps, self.rate);
-            eprintln!("step {step} of {of}: {}, {rate:.0} cells/s", losses.join(", "));
+            eprintln!(
+                "step {step} of {of}: {}, {rate:.0} cells/s",
+                losses.join(", ")
+            );
         }
         self.bar.set_position(report.step);
         self.bar

@@ -7,7 +7,9 @@ use crate::source::{NO_BATCH, NO_DONOR, Source};
 use sc_data::doctor::{MANY_LABELS, is_no_label};
 use sc_data::hvg::{Flavor, HvgConfig, HvgInput, highly_variable_genes};
 use sc_data::identity::CellKeys;
-use sc_data::split::{Cells, SavedSplit, Split, SplitCodes, SplitConfig, SplitMethod, split_by_donor};
+use sc_data::split::{
+    Cells, SavedSplit, Split, SplitCodes, SplitConfig, SplitMethod, split_by_donor,
+};
 use sc_data::{CsrMatrix, LogNormalized};
 use sc_eval::categories::Categories;
 use sc_eval::jackknife::MIN_DONORS;

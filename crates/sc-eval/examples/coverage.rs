@@ -216,7 +216,10 @@ fn judge(draw: &Draw, embedding: &Array2<f32>) -> BTreeMap<String, MetricRecord>
     let options = Options::default();
     let judged = judge_embedding(embedding.view(), &draw.dataset, &references, &options)
         .expect("invariant: simulated cells can be judged");
-    let strict = judged.records.into_iter().filter(|r| r.mode == Mode::Strict);
+    let strict = judged
+        .records
+        .into_iter()
+        .filter(|r| r.mode == Mode::Strict);
     strict.map(|r| (r.name.clone(), r)).collect()
 }
 
@@ -281,14 +284,19 @@ fn main() {
     let donors: Vec<usize> = donors.split(',').filter_map(|d| d.parse().ok()).collect();
     let only = value("--kind");
     let cells: Option<usize> = value("--cells").and_then(|v| v.parse().ok());
-    let kinds = KINDS.iter().filter(|k| only.as_deref().is_none_or(|o| k.name.starts_with(o)));
+    let kinds = KINDS
+        .iter()
+        .filter(|k| only.as_deref().is_none_or(|o| k.name.starts_with(o)));
     for &kind in kinds {
         let kind = Kind {
             cells: cells.unwrap_or(kind.cells),
             ..kind
         };
         let world = World::new(kind);
-        head(&format!("{}, {} cells per donor: coverage", kind.name, kind.cells));
+        head(&format!(
+            "{}, {} cells per donor: coverage",
+            kind.name, kind.cells
+        ));
         for &count in &donors {
             let judged: Vec<_> = (0..draws)
                 .into_par_iter()
@@ -308,7 +316,10 @@ fn main() {
         return;
     }
     for (what, make) in [
-        ("equal models", noisy as fn(&Array2<f32>, u64) -> Array2<f32>),
+        (
+            "equal models",
+            noisy as fn(&Array2<f32>, u64) -> Array2<f32>,
+        ),
         ("random embeddings", |x, seed| {
             sc_eval::controls::random_embedding(x.nrows(), x.ncols(), seed)
         }),
@@ -326,7 +337,10 @@ fn main() {
                 .collect();
             let of = |name: &str| {
                 let at = |j: &BTreeMap<String, MetricRecord>| j.get(name)?.estimate();
-                pairs.iter().map(|(a, b)| (at(a), at(b))).collect::<Vec<_>>()
+                pairs
+                    .iter()
+                    .map(|(a, b)| (at(a), at(b)))
+                    .collect::<Vec<_>>()
             };
             line(
                 &format!("{count} donors"),

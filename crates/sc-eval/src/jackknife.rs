@@ -46,9 +46,17 @@ impl LeaveOut {
         for (position, &g) in order.iter().enumerate() {
             let (round, place) = (position / count.max(1), position % count.max(1));
             // There and back again, so that no group gets the larger donor of every round.
-            group_of[g] = if round % 2 == 0 { place } else { count - 1 - place };
+            group_of[g] = if round % 2 == 0 {
+                place
+            } else {
+                count - 1 - place
+            };
         }
-        let of_cell: Vec<usize> = groups.of_cell.iter().map(|&g| group_of[g as usize]).collect();
+        let of_cell: Vec<usize> = groups
+            .of_cell
+            .iter()
+            .map(|&g| group_of[g as usize])
+            .collect();
         Self {
             donors: groups.len(),
             kept: kept(&of_cell, count),
@@ -166,13 +174,11 @@ impl Estimate {
         let n = of.len() as f64;
         let groups = first.left_out.len();
         let mean = |at: &dyn Fn(&Self) -> f64| of.iter().map(at).sum::<f64>() / n;
-        of.iter()
-            .all(|e| e.left_out.len() == groups)
-            .then(|| Self {
-                value: mean(&|e| e.value),
-                left_out: (0..groups).map(|g| mean(&|e| e.left_out[g])).collect(),
-                resolution: mean(&|e| e.resolution),
-            })
+        of.iter().all(|e| e.left_out.len() == groups).then(|| Self {
+            value: mean(&|e| e.value),
+            left_out: (0..groups).map(|g| mean(&|e| e.left_out[g])).collect(),
+            resolution: mean(&|e| e.resolution),
+        })
     }
 }
 

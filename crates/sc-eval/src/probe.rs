@@ -68,11 +68,7 @@ impl Margins {
     }
 }
 
-fn from_margins(
-    predicted: &[u32],
-    truth: &[u32],
-    score: impl Fn(&Margins) -> f64,
-) -> Outcome {
+fn from_margins(predicted: &[u32], truth: &[u32], score: impl Fn(&Margins) -> f64) -> Outcome {
     Ok(score(&Margins::new(predicted, truth)?))
 }
 

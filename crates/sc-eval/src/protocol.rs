@@ -229,7 +229,13 @@ pub fn judge_embedding(
     let compat = suite::compat(&cells, references)?;
     clock.lap("published definitions", &mut judgement);
     let mut records = recorder::records(all, &without, &units, Mode::Strict, test.len());
-    records.extend(recorder::records(compat, &[], &units, Mode::Compat, test.len()));
+    records.extend(recorder::records(
+        compat,
+        &[],
+        &units,
+        Mode::Compat,
+        test.len(),
+    ));
     records.extend(recorder::aggregates(&records, Mode::Strict));
     records.extend(recorder::aggregates(&records, Mode::Compat));
     judgement.records = records;
@@ -303,7 +309,10 @@ fn linear_probe(
     judgement: &mut Judgement,
 ) -> Result<(), EvalError> {
     EvalError::check("features", dataset.labels.len(), features.cells())?;
-    let (train, test) = (dataset.ordered(&dataset.train), dataset.ordered(&dataset.test));
+    let (train, test) = (
+        dataset.ordered(&dataset.train),
+        dataset.ordered(&dataset.test),
+    );
     let units = dataset.leave_out(&test);
     let labels = dataset.labels.codes();
     let of = |codes: &[u32], rows: &[usize]| rows.iter().map(|&r| codes[r]).collect::<Vec<_>>();
@@ -357,7 +366,13 @@ fn probe_records(
         })
         .collect();
     let all = score(predictions, truth);
-    Ok(recorder::records(all, &without, units, Mode::Strict, truth.len()))
+    Ok(recorder::records(
+        all,
+        &without,
+        units,
+        Mode::Strict,
+        truth.len(),
+    ))
 }
 
 /// Class by class: cells, donors and what they were taken for.
@@ -368,11 +383,18 @@ fn detail(
     tuned: Option<&Tuned>,
 ) -> ProbeDetail {
     let truth: Vec<u32> = test.iter().map(|&r| dataset.labels.codes()[r]).collect();
-    let mut codes: Vec<u32> = truth.iter().chain(&predictions.predicted).copied().collect();
+    let mut codes: Vec<u32> = truth
+        .iter()
+        .chain(&predictions.predicted)
+        .copied()
+        .collect();
     codes.sort_unstable();
     codes.dedup();
-    let trained: BTreeSet<u32> =
-        dataset.train.iter().map(|&r| dataset.labels.codes()[r]).collect();
+    let trained: BTreeSet<u32> = dataset
+        .train
+        .iter()
+        .map(|&r| dataset.labels.codes()[r])
+        .collect();
     let classes = codes
         .iter()
         .map(|&code| {
@@ -382,7 +404,9 @@ fn detail(
                 codes.collect::<BTreeSet<_>>().len()
             });
             let taken_for = codes.iter().map(|&other| {
-                own.iter().filter(|&&i| predictions.predicted[i] == other).count()
+                own.iter()
+                    .filter(|&&i| predictions.predicted[i] == other)
+                    .count()
             });
             ClassDetail {
                 name: dataset.labels.names()[code as usize].clone(),

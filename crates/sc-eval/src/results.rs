@@ -128,6 +128,19 @@ impl MetricRecord {
     }
 }
 
+/// The values a metric can have: an interval says nothing outside.
+pub(crate) fn range(name: &str) -> (f64, f64) {
+    if name.ends_with("_log_loss") {
+        (0.0, f64::INFINITY)
+    } else if name.starts_with("scgraph") || name.ends_with("_mcc") || name.ends_with("_ari") {
+        (-1.0, 1.0)
+    } else if name == crate::protocol::SHUFFLED {
+        (-1.0, 1.0)
+    } else {
+        (0.0, 1.0)
+    }
+}
+
 /// Time, memory and size; absent where not known, as for an embedding that came with the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {

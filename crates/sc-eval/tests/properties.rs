@@ -227,7 +227,11 @@ fn one_and_two_threads_give_the_same_bits() {
 fn the_order_of_cells_changes_nothing() {
     let (x, labels, batches) = data(400, 5, 8);
     let mut set = dataset(labels, batches, 10);
-    set.keys = Some((0..400u64).map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect());
+    set.keys = Some(
+        (0..400u64)
+            .map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+            .collect(),
+    );
     let order: Vec<usize> = (0..400).map(|i| (i * 147 + 31) % 400).collect();
     let place = |rows: &[usize]| {
         let of = |r: &usize| order.iter().position(|o| o == r).unwrap();
@@ -248,10 +252,16 @@ fn the_order_of_cells_changes_nothing() {
             scgraph: None,
         };
         let judged = judge_embedding(x.view(), set, &references, &Options::default()).unwrap();
-        let strict = judged.records.into_iter().filter(|r| r.mode == Mode::Strict);
+        let strict = judged
+            .records
+            .into_iter()
+            .filter(|r| r.mode == Mode::Strict);
         serde_json::to_string(&strict.collect::<Vec<_>>()).unwrap()
     };
-    assert_eq!(run(&x, &set), run(&x.select(ndarray::Axis(0), &order), &moved));
+    assert_eq!(
+        run(&x, &set),
+        run(&x.select(ndarray::Axis(0), &order), &moved)
+    );
 }
 
 /// Sets that break metrics must end in records with reasons, never in a panic.

@@ -1,7 +1,7 @@
 //! What an experiment leaves behind: tables, the manifest and the report.
 
 use super::build::Program;
-use super::config::Loaded;
+use super::config::{Experiment, Loaded};
 use super::host::{Host, now, utc};
 use super::launch::Ended;
 use super::plan::Cell;
@@ -11,7 +11,6 @@ use sc_eval::results::RunResult;
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
-
 
 /// How a cell came to its end.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -139,7 +138,10 @@ pub(crate) fn write(
         config: &loaded.resolved,
         cells: finished.iter().map(|f| entry(f, out)).collect(),
     };
-    let title = experiment.title.clone().unwrap_or_else(|| of_data(experiment));
+    let title = experiment
+        .title
+        .clone()
+        .unwrap_or_else(|| of_data(experiment));
     let context = Context {
         generated: manifest.ended.clone(),
         split: split(loaded),

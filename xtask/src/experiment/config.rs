@@ -210,7 +210,6 @@ fn is_data_path(assignment: &str) -> bool {
     key == "data.path" || (key.starts_with("data.") && key.ends_with(".path"))
 }
 
-
 /// Reads a matrix and applies `--set`.
 pub(crate) fn load(file: &Path, set: &[String]) -> Result<Loaded, Error> {
     let text = std::fs::read_to_string(file).map_err(Error::io(file))?;

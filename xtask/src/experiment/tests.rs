@@ -38,7 +38,7 @@ fn result() -> String {
     data["file"] = text("a.h5ad");
     let cost = sc_eval::results::Cost::default();
     let all = serde_json::json!({
-        "schema": 1, "method": "METHOD", "family": "baseline", "description": "a stand-in",
+        "schema": sc_eval::report::SCHEMA, "method": "METHOD", "family": "baseline", "description": "a stand-in",
         "seed": 0, "device": "flex", "data": data, "metrics": [metric], "cost": cost
     });
     all.to_string()
@@ -107,11 +107,9 @@ fn a_second_call_runs_only_what_is_missing() {
     }
     let table = place.read("out/results.csv");
     assert_eq!(table.lines().count(), 4, "{table}");
-    assert!(
-        table.contains(
-            "a.h5ad,pca,baseline,,0,flex,probe_lr_macro_f1,probe,strict,0.5,0.4,0.6,10,3,"
-        )
-    );
+    assert!(table.contains(
+        "a.h5ad,pca,baseline,unknown,,0,flex,probe_lr_macro_f1,probe,strict,0.5,0.4,0.6,10,3,"
+    ));
     assert!(place.read("out/manifest.json").contains("scfm 9.9.9"));
 
     assert_eq!(place.run(&[]), ExitCode::SUCCESS);

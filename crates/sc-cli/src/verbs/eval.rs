@@ -39,7 +39,8 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
         design.saved = Some(saved);
     }
     let study = Study::open(&args.input, &design)?;
-    args.replace.check_folder(&args.output, &[args.input.file.as_path()])?;
+    args.replace
+        .check_folder(&args.output, &[args.input.file.as_path()])?;
     std::fs::create_dir_all(&args.output).map_err(|e| at(&args.output, e))?;
     let config = serde_json::json!({ "obsm": args.obsm, "methods": args.methods,
         "label": design.label, "batch": design.batch, "donor": design.donor,
@@ -84,7 +85,9 @@ fn split(args: &Eval, found: &[Given]) -> Result<Option<SavedSplit>> {
         return Ok(Some(SavedSplit::load(path)?));
     }
     let drawn = args.columns.test_fraction.is_some();
-    let mut of_models = found.iter().filter_map(|g| g.trained_on.get()?.split.as_ref());
+    let mut of_models = found
+        .iter()
+        .filter_map(|g| g.trained_on.get()?.split.as_ref());
     let Some(first) = of_models.next().filter(|_| !drawn) else {
         return Ok(None);
     };
@@ -107,7 +110,12 @@ fn split(args: &Eval, found: &[Given]) -> Result<Option<SavedSplit>> {
 fn chosen(args: &Eval) -> Result<Vec<&str>> {
     let known = names();
     let mut out: Vec<&str> = Vec::new();
-    for method in args.methods.iter().map(|m| m.trim()).filter(|m| !m.is_empty()) {
+    for method in args
+        .methods
+        .iter()
+        .map(|m| m.trim())
+        .filter(|m| !m.is_empty())
+    {
         if !known.contains(&method) {
             return Err(message(format!(
                 "--methods: there is no baseline or control '{method}'; there are: {}",
@@ -132,7 +140,11 @@ struct Given {
 fn embeddings(args: &Eval, file: &H5ad) -> Result<Vec<Given>> {
     let keys = file.obsm_keys();
     let named = !args.obsm.is_empty();
-    let mut wanted = if named { args.obsm.clone() } else { keys.clone() };
+    let mut wanted = if named {
+        args.obsm.clone()
+    } else {
+        keys.to_vec()
+    };
     if !named {
         wanted.retain(|k| k.starts_with("X_"));
     }
@@ -148,7 +160,11 @@ fn embeddings(args: &Eval, file: &H5ad) -> Result<Vec<Given>> {
                 keys.join(", ")
             )));
         }
-        let values = match file.embedding(&key).map_err(|e| e.to_string()).and_then(usable) {
+        let values = match file
+            .embedding(&key)
+            .map_err(|e| e.to_string())
+            .and_then(usable)
+        {
             Ok(values) => values,
             Err(why) if named => {
                 return Err(at(&args.input.file, format!("obsm['{key}']: {why}")));
@@ -203,13 +219,7 @@ fn judge(bench: &Bench<'_>, given: &Given, seed: u64) -> Result<RunResult> {
         training_cells: on.map(|on| on.cells as u64),
         ..Cost::default()
     };
-    bench.embedding(
-        who,
-        given.values.view(),
-        &study.dataset,
-        cost,
-        Vec::new(),
-    )
+    bench.embedding(who, given.values.view(), &study.dataset, cost, Vec::new())
 }
 
 fn who(method: &str, family: Family, description: &str, seed: u64, exposure: Exposure) -> Who {

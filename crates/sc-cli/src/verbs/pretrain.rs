@@ -126,7 +126,7 @@ fn small_batches(plan: &Plan) -> Option<String> {
         return None;
     }
     let (groups, small) = plan.corpus.groups(spec.train.minibatch);
-    (small > 0).then(|| {
+    (small > 0 && groups.len() > 1).then(|| {
         format!(
             "cellplm: {small} of {} batches have fewer than {} cells, too few for a sentence of their \
              own; their cells share sentences",

@@ -30,8 +30,16 @@ fn part(file: &Path, rows: &[usize], barcodes: impl Fn(usize) -> String) -> Path
 }
 
 fn embedded(file: &Path, model: &Path) -> ndarray::Array2<f32> {
-    let out = file.with_file_name("out.h5ad");
-    let args = ["embed", text(file), "-m", text(model), "-o", text(&out)];
+    let out = file.with_extension("out.h5ad");
+    let args = [
+        "embed",
+        text(file),
+        "-m",
+        text(model),
+        "-o",
+        text(&out),
+        "--force",
+    ];
     succeed(&args);
     H5ad::open(&out).unwrap().obsm("X_scgpt").unwrap()
 }

@@ -1,7 +1,7 @@
 //! Outputs: in the format their name says, never over an input, over another file only on request.
 
 use crate::common::{
-    SMALL_CELLPLM, dense, fail, pretraining, run, scfm, simulated, succeed, text, tiny,
+    SMALL_CELLPLM, dense_of, fail, pretraining, run, scfm, simulated, succeed, text, tiny,
 };
 use sc_data::atomic::{lock_file, lock_folder};
 use sc_data::h5ad::H5ad;
@@ -197,7 +197,7 @@ fn a_full_disk_under_standard_output_is_an_error() {
 
 /// What the last line of `scfm doctor` says of values `[cells, genes]`.
 fn verdict(folder: &Path, genes: usize, values: &[f32]) -> (Option<i32>, String) {
-    let file = dense(folder, "v.h5ad", genes, values);
+    let file = dense_of(folder, "v.h5ad", (genes, values), &["t"]);
     let output = run(&["doctor", text(&file)]);
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
     (

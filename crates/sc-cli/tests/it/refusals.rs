@@ -101,7 +101,7 @@ fn one_cell() {
     let folder = tempfile::tempdir().unwrap();
     let file = dense(folder.path(), "one.h5ad", 2, &[1.0, 2.0]);
     pretrain(&file, folder.path(), &["one.h5ad", "1 cell"]);
-    eval(&file, folder.path(), &["--batch", "none"], &["donor"]);
+    eval(&file, folder.path(), &["--batch", "none"], &["one label"]);
 }
 
 #[test]

@@ -108,7 +108,11 @@ fn spread(squares: Vec<f64>, mean: &[f64], cells: f64) -> Vec<f64> {
     columns
         .map(|(s, m)| {
             let deviation = (s / cells).sqrt();
-            if deviation > 1e-7 * m.abs() { deviation } else { 0.0 }
+            if deviation > 1e-7 * m.abs() {
+                deviation
+            } else {
+                0.0
+            }
         })
         .collect()
 }

@@ -87,14 +87,23 @@ pub fn logistic_l2(
 ) -> Result<LogisticModel, EvalError> {
     check(features, labels)?;
     if !reduced::pays(features) {
-        return Ok(fit_design(&Design::standardized(features), labels, options, None));
+        return Ok(fit_design(
+            &Design::standardized(features),
+            labels,
+            options,
+            None,
+        ));
     }
     let span = Reduced::new(features)?;
     let design = Design::of(span.coordinates.view());
     let mut model = fit_design(&design, labels, options, None);
     let (coef, shift) = span.weights(features, &model.coef);
     model.coef = coef;
-    model.intercept.iter_mut().zip(shift).for_each(|(b, s)| *b += s);
+    model
+        .intercept
+        .iter_mut()
+        .zip(shift)
+        .for_each(|(b, s)| *b += s);
     centre(&mut model.intercept);
     Ok(model)
 }

@@ -44,7 +44,9 @@ impl Reduced {
             .map_err(|_| EvalError::invalid("the products of cells have no eigenvalues"))?;
         let (values, vectors) = (found.S().column_vector(), found.U());
         let largest = (0..n).map(|k| values[k]).fold(0f64, f64::max);
-        let kept: Vec<usize> = (0..n).filter(|&k| values[k] > NEGLIGIBLE * largest).collect();
+        let kept: Vec<usize> = (0..n)
+            .filter(|&k| values[k] > NEGLIGIBLE * largest)
+            .collect();
         let coordinates = Array2::from_shape_fn((n, kept.len()), |(i, k)| {
             vectors[(i, kept[k])] * values[kept[k]].sqrt()
         });
@@ -81,7 +83,9 @@ impl Reduced {
         }
         let sums = of_cells.sum_axis(Axis(1));
         for (mut row, sum) in out.outer_iter_mut().zip(&sums) {
-            row.iter_mut().zip(&self.mean).for_each(|(w, m)| *w -= sum * m);
+            row.iter_mut()
+                .zip(&self.mean)
+                .for_each(|(w, m)| *w -= sum * m);
         }
         let shift = out
             .outer_iter()
@@ -96,7 +100,9 @@ fn means(features: Features<'_>) -> Vec<f64> {
     match features {
         Features::Dense(x) => {
             for row in x.outer_iter() {
-                sums.iter_mut().zip(row).for_each(|(s, &v)| *s += f64::from(v));
+                sums.iter_mut()
+                    .zip(row)
+                    .for_each(|(s, &v)| *s += f64::from(v));
             }
         }
         Features::Sparse(x) => {
@@ -155,7 +161,10 @@ fn centred_products(features: Features<'_>) -> Vec<f64> {
             );
         }
     }
-    let sums: Vec<f64> = out.chunks(n.max(1)).map(|r| r.iter().sum::<f64>() / n as f64).collect();
+    let sums: Vec<f64> = out
+        .chunks(n.max(1))
+        .map(|r| r.iter().sum::<f64>() / n as f64)
+        .collect();
     let all = sums.iter().sum::<f64>() / n as f64;
     for (i, row) in out.chunks_mut(n.max(1)).enumerate() {
         for (v, s) in row.iter_mut().zip(&sums) {

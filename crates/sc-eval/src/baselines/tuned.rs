@@ -4,10 +4,10 @@
 //! are does the reverse, and no one `C` suits 50 dimensions and 20,000 genes. So every row of a
 //! table gets the same choice, made on folds of its training donors, and says what was chosen.
 
+use crate::baselines::Features;
 use crate::baselines::features::{Design, column_spread};
 use crate::baselines::logistic::{LogisticModel, LogisticOptions, check, fit_design, logistic_l2};
 use crate::baselines::reduced::{Reduced, pays};
-use crate::baselines::Features;
 use crate::categories::Groups;
 use crate::error::EvalError;
 use crate::probe;
@@ -111,7 +111,11 @@ impl Tuned {
     ///
     /// # Errors
     /// [`EvalError`] when the number of features differs from the fit.
-    pub fn predict(&self, features: Features<'_>, rows: &[usize]) -> Result<Predictions, EvalError> {
+    pub fn predict(
+        &self,
+        features: Features<'_>,
+        rows: &[usize],
+    ) -> Result<Predictions, EvalError> {
         self.model.predict(Owned::select(features, rows).view())
     }
 }
@@ -158,7 +162,11 @@ fn folds(cells: usize, donors: Option<Vec<u32>>) -> Vec<usize> {
         fold_of[g] = smallest;
         sizes[smallest] += groups.members[g].len();
     }
-    groups.of_cell.iter().map(|&g| fold_of[g as usize]).collect()
+    groups
+        .of_cell
+        .iter()
+        .map(|&g| fold_of[g as usize])
+        .collect()
 }
 
 fn choose(
@@ -302,7 +310,10 @@ mod tests {
         let features = Features::Dense(x.view());
         let fit = tuned_linear(features, &rows, &labels[..half], Some(&donors)).unwrap();
         let found = fit.predict(features, &held).unwrap().predicted;
-        (probe::macro_f1(&found, &labels[half..]).unwrap(), fit.setting)
+        (
+            probe::macro_f1(&found, &labels[half..]).unwrap(),
+            fit.setting,
+        )
     }
 
     #[test]

@@ -93,7 +93,15 @@ mod tests {
     use super::*;
 
     fn mean(values: &[f64]) -> Mean {
-        let named = |v: &f64| (format!("{v}"), Estimate { value: *v, ..Estimate::default() });
+        let named = |v: &f64| {
+            (
+                format!("{v}"),
+                Estimate {
+                    value: *v,
+                    ..Estimate::default()
+                },
+            )
+        };
         Mean::of(5, values.iter().map(named).collect())
     }
 

@@ -28,7 +28,12 @@ impl Contingency {
         EvalError::check("clusters", labels.len(), clusters.len())?;
         let (rows, cols) = (Groups::new(labels), Groups::new(clusters));
         let mut joint: BTreeMap<(u32, u32), f64> = BTreeMap::new();
-        for pair in rows.of_cell.iter().copied().zip(cols.of_cell.iter().copied()) {
+        for pair in rows
+            .of_cell
+            .iter()
+            .copied()
+            .zip(cols.of_cell.iter().copied())
+        {
             *joint.entry(pair).or_default() += 1.0;
         }
         let sizes = |g: &Groups| g.members.iter().map(|m| m.len() as f64).collect();
@@ -58,8 +63,7 @@ impl Contingency {
             .joint
             .iter()
             .map(|&(a, b, n)| {
-                let expected =
-                    self.labels[a as usize] * self.clusters[b as usize] / self.total;
+                let expected = self.labels[a as usize] * self.clusters[b as usize] / self.total;
                 n / self.total * (n / expected).ln()
             })
             .sum();
@@ -142,9 +146,7 @@ pub fn best_leiden(graph: &Graph, labels: &[u32], seed: u64) -> Result<(Vec<u32>
         .into_par_iter()
         .map(|r| {
             let clusters = leiden(graph, r, 2, seed);
-            let nmi = Contingency::new(labels, &clusters)?
-                .nmi()
-                .unwrap_or(0.0);
+            let nmi = Contingency::new(labels, &clusters)?.nmi().unwrap_or(0.0);
             Ok((clusters, r, nmi))
         })
         .collect::<Result<_, EvalError>>()?;

@@ -138,16 +138,15 @@ pub fn batch_distances(
 /// Trimmed mean of every coordinate, one row per label.
 ///
 /// As `scipy.stats.trim_mean`: `⌊0.05 n⌋` values are cut on each side. `members` are not empty.
-fn trimmed_means<T: Copy + Into<f64>>(
-    x: ArrayView2<'_, T>,
-    members: &[Vec<u32>],
-) -> Vec<Vec<f64>> {
+fn trimmed_means<T: Copy + Into<f64>>(x: ArrayView2<'_, T>, members: &[Vec<u32>]) -> Vec<Vec<f64>> {
     let of_label = |m: &Vec<u32>| {
         let cut = (TRIM * m.len() as f64) as usize;
         (0..x.ncols())
             .map(|j| {
-                let mut column: Vec<f32> =
-                    m.iter().map(|&i| x[[i as usize, j]].into() as f32).collect();
+                let mut column: Vec<f32> = m
+                    .iter()
+                    .map(|&i| x[[i as usize, j]].into() as f32)
+                    .collect();
                 column.sort_by(f32::total_cmp);
                 let kept = &column[cut..m.len() - cut];
                 kept.iter().map(|&v| f64::from(v)).sum::<f64>() / kept.len() as f64

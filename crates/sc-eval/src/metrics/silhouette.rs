@@ -4,11 +4,11 @@
 //! Rautenstrauch and Ohler 2025. Every pair of cells is visited once per metric family in tiles,
 //! the matrix of distances never exists.
 
+use super::mean_of_group_means;
 use crate::categories::Groups;
 use crate::error::{EvalError, Outcome, Undefined};
 use crate::pairs::{self, Distance};
 use crate::results::Mode;
-use super::mean_of_group_means;
 use ndarray::{Array2, ArrayView2, Axis};
 
 /// Silhouette `s ∈ [−1, 1]` of every cell: `(b − a)/max(a, b)` with `a` the mean distance to the

@@ -4,7 +4,7 @@ use super::suite::Score;
 use crate::error::Undefined;
 use crate::jackknife::{Estimate, LeaveOut};
 use crate::metrics::aggregate;
-use crate::results::{Group, MetricRecord, Mode};
+use crate::results::{Group, MetricRecord, Mode, range};
 
 /// The records of scores in `mode`: of all cells, and of the same cells without each group.
 ///
@@ -33,7 +33,13 @@ pub(super) fn records(
             left_out,
             resolution: 1.0 / cells.max(1) as f64,
         };
-        let mut record = record(&score.name, score.group, mode, estimate, (cells, units.donors));
+        let mut record = record(
+            &score.name,
+            score.group,
+            mode,
+            estimate,
+            (cells, units.donors),
+        );
         record.note = join(note, record.note);
         out.push(record);
     }
@@ -135,19 +141,6 @@ fn record(
     }
 }
 
-/// The values a metric can have: an interval says nothing outside.
-fn range(name: &str) -> (f64, f64) {
-    if name.ends_with("_log_loss") {
-        (0.0, f64::INFINITY)
-    } else if name.starts_with("scgraph") || name.ends_with("_mcc") || name.ends_with("_ari") {
-        (-1.0, 1.0)
-    } else if name == crate::protocol::SHUFFLED {
-        (-1.0, 1.0)
-    } else {
-        (0.0, 1.0)
-    }
-}
-
 fn join(a: Option<String>, b: Option<String>) -> Option<String> {
     match (a, b) {
         (Some(a), Some(b)) => Some(format!("{a}; {b}")),
@@ -157,7 +150,13 @@ fn join(a: Option<String>, b: Option<String>) -> Option<String> {
 
 /// The record of a probe that could not be fitted.
 pub(super) fn missing(name: &str, why: &Undefined, cells: usize, donors: usize) -> MetricRecord {
-    let mut record = record(name, Group::Probe, Mode::Strict, undefined(), (cells, donors));
+    let mut record = record(
+        name,
+        Group::Probe,
+        Mode::Strict,
+        undefined(),
+        (cells, donors),
+    );
     record.note = Some(aggregate::reason(why));
     record
 }

@@ -89,10 +89,7 @@ pub(super) fn strict(
 }
 
 /// The metrics whose published definition gives, or may give, another number.
-pub(super) fn compat(
-    cells: &Cells,
-    references: &References<'_>,
-) -> Result<Vec<Score>, EvalError> {
+pub(super) fn compat(cells: &Cells, references: &References<'_>) -> Result<Vec<Score>, EvalError> {
     // Equal distances by position, as the packages do by accident.
     let near = knn(cells.x.view(), LISI_NEIGHBORS, Ties::Index)?;
     let mut out = silhouettes(cells, Mode::Compat)?;

@@ -109,12 +109,12 @@ const KNOWN: &[(&str, &str, &str)] = &[
     (
         "probe_lr_macro_f1",
         "LR macro-F1",
-        "Mean over labels of the F1 of the linear probe on held-out donors. Decides the verdict.",
+        "Mean over labels of the F1 of the linear probe on held-out cells. Decides the verdict.",
     ),
     (
         "probe_lr_macro_f1_true_classes",
         "LR macro-F1, true classes",
-        "The same over the labels that occur in the held-out donors only.",
+        "The same over the labels that occur among the held-out cells only.",
     ),
     (
         "probe_lr_accuracy",
@@ -154,7 +154,7 @@ const KNOWN: &[(&str, &str, &str)] = &[
     (
         "probe_knn_macro_f1_true_classes",
         "kNN macro-F1, true classes",
-        "The same over the labels that occur in the held-out donors only.",
+        "The same over the labels that occur among the held-out cells only.",
     ),
     (
         "probe_knn_accuracy",
@@ -256,8 +256,8 @@ pub(super) fn group_title(group: Group) -> (&'static str, &'static str) {
             "Do cell types keep their distances from each other?",
         ),
         Group::Probe => (
-            "Linear probe on held-out donors",
-            "Can a simple classifier read the label on donors it has not seen?",
+            "Linear probe",
+            "Can a simple classifier read the label of held-out cells?",
         ),
         Group::Aggregate => ("Aggregates", "Means over the metrics above."),
         Group::Control => (

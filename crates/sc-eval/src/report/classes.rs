@@ -67,7 +67,10 @@ fn detail(label: &str, probe: &ProbeDetail) -> Detail {
         let cells = order.iter().map(|&o| {
             let n = class.taken_for.get(o).copied().unwrap_or(0);
             let shown = if n == 0 { String::new() } else { n.to_string() };
-            (shown, format!("{:.2}", n as f64 / class.cells.max(1) as f64))
+            (
+                shown,
+                format!("{:.2}", n as f64 / class.cells.max(1) as f64),
+            )
         });
         (class.name.clone(), cells.collect())
     });
@@ -75,7 +78,10 @@ fn detail(label: &str, probe: &ProbeDetail) -> Detail {
         label: label.to_owned(),
         setting: probe.setting.clone().unwrap_or_default(),
         rows: rows.collect(),
-        names: order.iter().map(|&k| probe.classes[k].name.clone()).collect(),
+        names: order
+            .iter()
+            .map(|&k| probe.classes[k].name.clone())
+            .collect(),
         matrix: matrix.collect(),
     }
 }

@@ -2,8 +2,7 @@
 
 use crate::results::{Exposure, Family, Group, Mode, RunResult};
 
-const HEADER: &str =
-    "data,method,family,seen,objective,seed,device,metric,group,mode,value,low,high,cells,donors,note\n";
+const HEADER: &str = "data,method,family,seen,objective,seed,device,metric,group,mode,value,low,high,cells,donors,note\n";
 
 /// Every number of every result, one row each, with a header.
 pub fn csv(results: &[RunResult]) -> String {

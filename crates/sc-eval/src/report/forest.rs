@@ -183,11 +183,7 @@ fn row(svg: &mut String, family: Family, s: &Score, axis: &Axis, y: f64) {
     let x = axis.at(s.value());
     let _ = match family {
         Family::Model => write!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"/>"),
-        Family::Neural => write!(
-            svg,
-            "<path d=\"M{x:.1} {:.1}l5.5 9.5h-11z\"/>",
-            y - 5.5
-        ),
+        Family::Neural => write!(svg, "<path d=\"M{x:.1} {:.1}l5.5 9.5h-11z\"/>", y - 5.5),
         Family::Baseline => {
             write!(svg, "<path d=\"M{:.1} {:.1}h9v9h-9z\"/>", x - 4.5, y - 4.5)
         }

@@ -157,9 +157,8 @@ fn draw(map: &Map2d, kept: &[usize], by: &Colouring<'_>) -> String {
             .push((scale(x, x0, x1), SIDE - scale(y, y0, y1)));
     }
     let size = if kept.len() > 800 { 0.7 } else { 1.0 };
-    let mut svg = format!(
-        "<svg class=\"map\" viewBox=\"0 0 {SIDE} {SIDE}\" role=\"img\"><g class=\"dots\">"
-    );
+    let mut svg =
+        format!("<svg class=\"map\" viewBox=\"0 0 {SIDE} {SIDE}\" role=\"img\"><g class=\"dots\">");
     for turn in 0..TURNS {
         for (&place, points) in &groups {
             let some: Vec<(f32, f32)> = points.iter().skip(turn).step_by(TURNS).copied().collect();

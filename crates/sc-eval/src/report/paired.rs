@@ -128,6 +128,7 @@ mod tests {
             },
             by_seed: vec![sum / n],
             of: Vec::new(),
+            range: (f64::NEG_INFINITY, f64::INFINITY),
             cells: 1,
             donors: by_donor.len(),
             note: None,
@@ -150,7 +151,9 @@ mod tests {
         let same = Difference::between(&a, &a).outcome();
         assert_eq!(same, Outcome::Untestable("the two are equal".into()));
         let two = Difference::between(&score(&[0.1, 0.2]), &score(&[0.4, 0.5])).outcome();
-        assert!(matches!(two, Outcome::Untestable(why) if why == "too few donors: 2 scored, 5 needed"));
+        assert!(
+            matches!(two, Outcome::Untestable(why) if why == "too few donors: 2 scored, 5 needed")
+        );
     }
 
     #[test]
@@ -166,7 +169,10 @@ mod tests {
         let own = shifted(0.05, 0.01);
         let (weak, equal) = (shifted(0.0, 0.0), shifted(0.05, 0.1));
         let against = |others: &[&Score]| {
-            let d: Vec<_> = others.iter().map(|o| Difference::between(&own, o)).collect();
+            let d: Vec<_> = others
+                .iter()
+                .map(|o| Difference::between(&own, o))
+                .collect();
             against_all(&d).0
         };
         assert_eq!(against(&[&weak]), Outcome::Better);

@@ -173,7 +173,7 @@ fn data_card(card: &DataCard) -> Vec<(String, String)> {
         ("Batches", listed(&card.batches)),
         ("Training donors", donors(&card.train_donors)),
         (
-            "Held-out donors",
+            "Scored donors",
             format!(
                 "{} ({} cells)",
                 donors(&card.test_donors),

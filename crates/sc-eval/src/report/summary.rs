@@ -1,7 +1,7 @@
 //! Runs of one method gathered over seeds.
 
 use crate::jackknife::Estimate;
-use crate::results::{Exposure, Family, Mode, RunResult};
+use crate::results::{Exposure, Family, Mode, RunResult, range};
 
 /// All runs of one method on one data set and device.
 pub(super) struct Method<'a> {
@@ -22,6 +22,8 @@ pub(super) struct Score {
     pub(super) by_seed: Vec<f64>,
     /// Of an aggregate: the metrics behind it.
     pub(super) of: Vec<String>,
+    /// The values the metric can have.
+    pub(super) range: (f64, f64),
     pub(super) cells: usize,
     pub(super) donors: usize,
     /// What to know about it.
@@ -53,7 +55,10 @@ impl Score {
 
     /// Ends of the 95 % interval.
     pub(super) fn interval(&self) -> Option<(f64, f64)> {
-        self.estimate.interval().ok().map(|i| (i.low, i.high))
+        let (least, most) = self.range;
+        let ends = self.estimate.interval().ok()?;
+        let (low, high) = (least.min(self.value()), most.max(self.value()));
+        Some((ends.low.max(low), ends.high.min(high)))
     }
 
     /// Smallest and largest seed, where there are several.
@@ -109,6 +114,7 @@ impl Method<'_> {
             estimate,
             by_seed,
             of: defined[0].of.clone(),
+            range: range(name),
             cells: defined[0].cells,
             donors: defined[0].donors,
             note,

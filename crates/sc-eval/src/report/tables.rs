@@ -86,7 +86,10 @@ pub(super) fn by_group(methods: &[Method<'_>], mode: Mode) -> Vec<Table> {
             names.sort_by_key(|n| (catalogue::rank(n), *n));
             let (title, question) = match part {
                 Part::Whole => catalogue::group_title(group),
-                Part::NearestNeighbours => ("Nearest neighbours on held-out donors", ""),
+                Part::NearestNeighbours => (
+                    "Nearest neighbours",
+                    "The same by the votes of training cells.",
+                ),
             };
             table(methods, &names, mode, title, question)
         })
@@ -189,7 +192,9 @@ fn once(notes: Vec<Note>, columns: usize) -> Vec<String> {
                 format!("{} of {}", metrics.join(", "), of[0].1.join(", "))
             }
             (false, _) => {
-                let each = of.iter().map(|(m, who)| format!("{m} of {}", who.join(", ")));
+                let each = of
+                    .iter()
+                    .map(|(m, who)| format!("{m} of {}", who.join(", ")));
                 each.collect::<Vec<_>>().join("; ")
             }
         };
@@ -375,11 +380,9 @@ fn difference(a: &Score, b: &Score) -> Entry {
 
 /// Strict metrics with a value, and all strict metrics of a method, over its seeds.
 pub(super) fn defined(method: &Method<'_>) -> (usize, usize) {
-    let strict = method
-        .runs
-        .iter()
-        .flat_map(|r| &r.metrics)
-        .filter(|m| m.mode == Mode::Strict && !matches!(m.group, Group::Aggregate | Group::Control));
+    let strict = method.runs.iter().flat_map(|r| &r.metrics).filter(|m| {
+        m.mode == Mode::Strict && !matches!(m.group, Group::Aggregate | Group::Control)
+    });
     let (mut with_value, mut all) = (0, 0);
     for record in strict {
         all += 1;

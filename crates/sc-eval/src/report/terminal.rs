@@ -1,16 +1,20 @@
 //! The report in a few lines of text, for a terminal.
 
+use super::primary_scores;
 use super::section::by_data;
 use super::summary::methods;
 use super::verdict::verdict;
-use super::primary_scores;
 use crate::results::RunResult;
 
 /// The table of the metric that decides and the verdict of every data set.
 pub fn summary(results: &[RunResult]) -> String {
     let (metric, lines) = primary_scores(results);
     let mut out = format!("\n{metric} on held-out cells, 95 % interval over donors\n");
-    let width = lines.iter().map(|l| l.method.chars().count()).max().unwrap_or(0);
+    let width = lines
+        .iter()
+        .map(|l| l.method.chars().count())
+        .max()
+        .unwrap_or(0);
     let several = lines.iter().any(|l| l.data != lines[0].data);
     for line in &lines {
         let value = line
@@ -30,7 +34,11 @@ pub fn summary(results: &[RunResult]) -> String {
     }
     for (file, runs) in by_data(results) {
         let found = verdict(&methods(&runs));
-        let of = if several { format!(" of {file}") } else { String::new() };
+        let of = if several {
+            format!(" of {file}")
+        } else {
+            String::new()
+        };
         out.push_str(&format!("\nverdict{of}: {}\n", found.headline));
         for line in found.about {
             out.push_str(&format!("  {line}\n"));

@@ -32,7 +32,11 @@ fn record(name: &str, group: Group, value: Option<f64>, own: u64) -> MetricRecor
         note: value
             .is_none()
             .then(|| "distances between labels are constant".to_owned()),
-        left_out: if value.is_some() { left_out } else { Vec::new() },
+        left_out: if value.is_some() {
+            left_out
+        } else {
+            Vec::new()
+        },
         of: Vec::new(),
     };
     let interval = record.estimate().and_then(|e| e.interval().ok());
@@ -337,13 +341,22 @@ fn a_leak_is_never_better() {
         }
     };
     let text = headline(leak);
-    assert!(text.starts_with("Leak: scgpt saw labels of the scored cells"), "{text}");
-    assert!(text.contains("The foundation model did not detectably beat"), "{text}");
+    assert!(
+        text.starts_with("Leak: scgpt saw labels of the scored cells"),
+        "{text}"
+    );
+    assert!(
+        text.contains("The foundation model did not detectably beat"),
+        "{text}"
+    );
     let honest = headline(|r| {
         leak(r);
         r.exposure = Exposure::Nothing;
     });
-    assert!(honest.starts_with("1 of 2 foundation models beat"), "{honest}");
+    assert!(
+        honest.starts_with("1 of 2 foundation models beat"),
+        "{honest}"
+    );
 }
 
 #[test]
@@ -383,5 +396,7 @@ fn a_leak_in_a_single_row_is_seen() {
             m.left_out.iter_mut().for_each(|v| *v = v.map(|v| v + 0.3));
         }
     }
-    assert!(page(&results).contains("Shuffled labels score above chance in scgpt: something leaks"));
+    assert!(
+        page(&results).contains("Shuffled labels score above chance in scgpt: something leaks")
+    );
 }

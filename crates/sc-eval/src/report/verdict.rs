@@ -10,8 +10,8 @@ use super::paired::{Difference, Outcome};
 use super::summary::{Method, Score};
 use crate::jackknife::{LEVEL, MIN_DONORS, holm};
 use crate::results::Family;
-use models::Compared;
 pub(super) use exposure::mark;
+use models::Compared;
 
 /// How a sentence is to be read at a glance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +128,10 @@ fn corrected<'m, 'a>(
 
 /// How the scored cells are called, and how many donors they are from; 0 where not known.
 fn scored(methods: &[Method<'_>]) -> (String, usize) {
-    let records = methods.iter().flat_map(|m| &m.runs).flat_map(|r| &r.metrics);
+    let records = methods
+        .iter()
+        .flat_map(|m| &m.runs)
+        .flat_map(|r| &r.metrics);
     let donors = records.map(|m| m.donors).max().unwrap_or(0);
     if donors == 0 {
         ("of held-out cells, donors not known".to_owned(), 0)

@@ -165,6 +165,6 @@ fn what_cannot_be_built_is_refused() {
         &|c| c.encoder = EncoderConfig::Flow { heads: 3 },
         "heads = 3",
     );
-    refused(&|c| c.width = 0, "at least 1");
+    refused(&|c| c.width = 0, "width = 0");
     refused(&|c| c.dropout = 1.0, "dropout = 1");
 }

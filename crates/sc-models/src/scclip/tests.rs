@@ -103,7 +103,7 @@ fn what_cannot_be_built_is_refused() {
     let mut wrong = config();
     wrong.atac.heads = 3;
     let error = ScClip::new(&wrong, &device).unwrap_err().to_string();
-    assert!(error.contains("atac: width = 8"), "{error}");
+    assert!(error.contains("network.atac.width = 8"), "{error}");
     let mut wrong = config();
     wrong.rna.features = 0;
     assert!(ScClip::new(&wrong, &device).is_err());

@@ -165,7 +165,7 @@ fn what_cannot_be_is_refused_and_names_are_the_published_ones() {
         (|c| c.genes = 0, "genes = 0"),
         (|c| c.classes[1].name = "cell_type".into(), "twice"),
         (|c| c.classes[0].leaves = 0, "no labels"),
-        (|c| c.class_layers = vec![0], "width 0"),
+        (|c| c.class_layers = vec![0], "class_layers = 0"),
     ] {
         let mut bad = config();
         change(&mut bad);

@@ -18,7 +18,9 @@ pub(super) fn shuffled(methods: &[Method<'_>]) -> Sentence {
         .iter()
         .filter_map(|m| Some((m, m.score(SHUFFLED, Mode::Strict).score()?)))
         .collect();
-    let highest = rows.iter().max_by(|a, b| a.1.value().total_cmp(&b.1.value()));
+    let highest = rows
+        .iter()
+        .max_by(|a, b| a.1.value().total_cmp(&b.1.value()));
     let Some((highest, score)) = highest else {
         let why = "No row has a linear probe on shuffled labels.";
         return Sentence::new(Tone::Missing, "Shuffled labels: not tested.", why);

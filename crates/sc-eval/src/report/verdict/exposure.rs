@@ -17,7 +17,11 @@ pub(super) fn headline(models: &[&Method<'_>]) -> String {
         out.push_str(&format!(
             "Leak: {} saw labels of the scored cells in training, so {} nothing about new cells. ",
             leaked.join(", "),
-            if leaked.len() == 1 { "its scores say" } else { "their scores say" }
+            if leaked.len() == 1 {
+                "its scores say"
+            } else {
+                "their scores say"
+            }
         ));
     }
     let transductive = named(|e| matches!(e, Exposure::Cells { .. }));

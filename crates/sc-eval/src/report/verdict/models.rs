@@ -21,10 +21,7 @@ pub(super) struct Compared<'m, 'a> {
 }
 
 /// Baselines of both kinds that may be compared with.
-fn opponents<'m, 'a>(
-    methods: &'m [Method<'a>],
-    metric: &str,
-) -> Vec<(&'m Method<'a>, Score)> {
+fn opponents<'m, 'a>(methods: &'m [Method<'a>], metric: &str) -> Vec<(&'m Method<'a>, Score)> {
     methods
         .iter()
         .filter(|m| matches!(m.family, Family::Neural | Family::Baseline) && !m.saw_labels())
@@ -114,10 +111,7 @@ pub(super) fn sentence(model: &Method<'_>, compared: &Compared<'_, '_>, metric: 
 }
 
 /// The control named `<model>-random` on the same device.
-fn random_control<'m, 'a>(
-    model: &Method<'_>,
-    methods: &'m [Method<'a>],
-) -> Option<&'m Method<'a>> {
+fn random_control<'m, 'a>(model: &Method<'_>, methods: &'m [Method<'a>]) -> Option<&'m Method<'a>> {
     let name = format!("{}-random", model.name);
     let device = &model.runs.first()?.device;
     methods
@@ -126,11 +120,7 @@ fn random_control<'m, 'a>(
 }
 
 /// Did training help?
-pub(super) fn against_random(
-    model: &Method<'_>,
-    methods: &[Method<'_>],
-    metric: &str,
-) -> Sentence {
+pub(super) fn against_random(model: &Method<'_>, methods: &[Method<'_>], metric: &str) -> Sentence {
     let title = catalogue::title(metric);
     let pair = random_control(model, methods).and_then(|control| {
         let own = model.score(metric, Mode::Strict).score()?;
@@ -189,7 +179,10 @@ pub(super) fn against_size_matched(
             Outcome::Undetected => "no detectable difference from".to_owned(),
             Outcome::Untestable(why) => format!("not testable ({why}) against"),
         };
-        let lead = format!("{} on {title}: {said} {} of its size.", model.label, other.label);
+        let lead = format!(
+            "{} on {title}: {said} {} of its size.",
+            model.label, other.label
+        );
         out.push(Sentence::new(
             tone(&outcome),
             lead,

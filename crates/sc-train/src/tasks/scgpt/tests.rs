@@ -296,7 +296,7 @@ fn what_misfits_is_refused_with_the_way_out() {
         let (part, _) = setting.split_once('.').unwrap_or((setting, ""));
         let error = refusal("masked", json!({ "input": { part: value } }), &full);
         assert!(
-            error.starts_with(&format!("scgpt: input: {setting}")),
+            error.starts_with(&format!("scgpt: input.{setting}")),
             "{error}"
         );
     }
