@@ -190,6 +190,8 @@ fn method(code: &str, name: &str) -> bool {
         let rest = &code[at + 1..];
         match (rest.strip_prefix(name), name) {
             // `expect` of a parser takes no text; that of Option and Result does.
+            // A broken invariant is a fault of the program, and is to be loud.
+            (Some(rest), "expect") if rest.starts_with("(\"invariant: ") => false,
             (Some(rest), "expect") => rest.starts_with("(\"") || rest.starts_with("(&"),
             (Some(rest), _) => rest.starts_with("()"),
             (None, _) => false,
