@@ -197,13 +197,12 @@ fn follow(path: &Path) -> PathBuf {
 
 /// `tempfile` appends the random path to its errors; the folder is what the user can act on.
 fn plain(error: std::io::Error) -> std::io::Error {
-    // What the system said lies below the wrapper.
-    let below = error.get_ref().and_then(|e| e.source());
-    let below = below.and_then(|e| e.downcast_ref::<std::io::Error>());
-    let code = error
-        .raw_os_error()
-        .or(below.and_then(|e| e.raw_os_error()));
-    code.map_or(error, std::io::Error::from_raw_os_error)
+    if let Some(code) = error.raw_os_error() {
+        return std::io::Error::from_raw_os_error(code);
+    }
+    let text = error.to_string();
+    let said = text.split(" at path ").next().unwrap_or(&text);
+    std::io::Error::new(error.kind(), said.to_owned())
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ fn may_write(args: &Embed) -> Result<()> {
         return Ok(());
     };
     check_ending(output, &[".h5ad", ".npy", ".parquet"])?;
-    let inputs = [args.input.file.as_path(), args.model.as_path()];
+    let inputs = [args.input.file.as_path()];
     let beside = output
         .extension()
         .filter(|e| e.eq_ignore_ascii_case("npy"))

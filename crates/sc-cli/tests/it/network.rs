@@ -32,7 +32,15 @@ fn edges_are_written_strongest_first_and_known_ones_choose_heads() {
     let folder = tempfile::tempdir().unwrap();
     let (file, model) = trained(folder.path(), "scprint", SMALL);
     let out = folder.path().join("edges.tsv");
-    let args = ["network", text(&file), "-m", text(&model), "-o", text(&out)];
+    let args = [
+        "network",
+        text(&file),
+        "-m",
+        text(&model),
+        "-o",
+        text(&out),
+        "--force",
+    ];
     succeed(&[&args[..], &["--top", "3"]].concat());
     let table = fs::read_to_string(&out).unwrap();
     let mut lines = table.lines();
