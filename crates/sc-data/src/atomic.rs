@@ -197,11 +197,12 @@ fn follow(path: &Path) -> PathBuf {
 
 /// `tempfile` appends the random path to its errors; the folder is what the user can act on.
 fn plain(error: std::io::Error) -> std::io::Error {
-    let text = error.to_string();
-    match text.split_once(" at path ") {
-        Some((said, _)) => std::io::Error::new(error.kind(), said),
-        None => error,
+    if let Some(code) = error.raw_os_error() {
+        return std::io::Error::from_raw_os_error(code);
     }
+    let text = error.to_string();
+    let said = text.split(" at path ").next().unwrap_or(&text);
+    std::io::Error::new(error.kind(), said.to_owned())
 }
 
 #[cfg(test)]
@@ -236,15 +237,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unfinished_can_be_removed() {
+    fn what_is_unfinished_is_listed() {
         let dir = tempfile::tempdir().unwrap();
-        let temp = Temporary::beside(&dir.path().join("a.txt")).unwrap();
+        let target = dir.path().join("a.txt");
+        let temp = Temporary::beside(&target).unwrap();
         let path = temp.path().to_path_buf();
-        assert!(path.exists());
-        std::fs::write(dir.path().join("other"), "").unwrap();
-        remove_unfinished();
-        assert!(!path.exists() && dir.path().join("other").exists());
-        drop(temp);
+        assert!(unfinished::unfinished().contains(&path));
+        temp.publish().unwrap();
+        assert!(!unfinished::unfinished().contains(&path) && target.exists());
+        let lock = lock_folder(dir.path()).unwrap();
+        assert!(
+            unfinished::unfinished()
+                .iter()
+                .any(|p| p.starts_with(dir.path()))
+        );
+        drop(lock);
+        assert!(
+            !unfinished::unfinished()
+                .iter()
+                .any(|p| p.starts_with(dir.path()))
+        );
     }
 
     #[test]

@@ -20,11 +20,7 @@ type Named = (String, Weights);
 
 pub(crate) fn run(args: &Network) -> Result<()> {
     check_ending(&args.output, &[".tsv"])?;
-    let inputs = [
-        Some(&args.input.file),
-        Some(&args.model),
-        args.known.as_ref(),
-    ];
+    let inputs = [Some(&args.input.file), args.known.as_ref()];
     let inputs: Vec<&Path> = inputs.into_iter().flatten().map(PathBuf::as_path).collect();
     let beside = with_json(&args.output);
     for output in [&args.output, &beside] {

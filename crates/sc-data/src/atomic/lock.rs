@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::follow;
+use super::{Unfinished, follow};
 use crate::error::{DataError, Result};
 
 /// A lock that is held; dropped, it is free again.
@@ -15,6 +15,8 @@ use crate::error::{DataError, Result};
 pub struct Lock {
     path: PathBuf,
     _file: File,
+    /// So that a process that is told to stop leaves no lock file.
+    _listed: Unfinished,
 }
 
 impl Drop for Lock {
@@ -67,6 +69,7 @@ fn lock(path: &Path, target: &Path) -> Result<Lock> {
             return Ok(Lock {
                 path: path.to_path_buf(),
                 _file: file,
+                _listed: Unfinished::at(path),
             });
         }
     }

@@ -28,9 +28,14 @@ impl Drop for Unfinished {
     }
 }
 
+/// The files that are being written.
+pub(super) fn unfinished() -> Vec<PathBuf> {
+    listed().iter().cloned().collect()
+}
+
 /// Removes every file that is being written, for a process that is about to end without unwinding.
 pub fn remove_unfinished() {
-    for path in listed().iter() {
+    for path in unfinished() {
         let _ = std::fs::remove_file(path);
     }
 }

@@ -187,7 +187,11 @@ mod tests {
         let mut rng = stream(3, "test", 0, 0);
         let mut cell = |k: usize| -> Vec<f64> {
             let depth = 1.0 + (k % 10) as f64;
-            let draw = |_| (depth * (1.0 / (rng.random::<f64>() * 0.9 + 0.05) - 1.0)).floor();
+            let draw = |_| {
+                (depth * (1.0 / (rng.random::<f64>() + 0.05) - 1.0))
+                    .max(0.0)
+                    .floor()
+            };
             (0..60).map(draw).collect()
         };
         (0..40).map(&mut cell).collect()
