@@ -247,7 +247,7 @@ fn read_config(folder: &Path) -> Result<ModelConfig> {
     })?;
     let value: Value = serde_json::from_str(&text).map_err(|e| at(&path, e))?;
     let schema = value.get("schema").cloned().unwrap_or_default();
-    if schema != Value::from(SCHEMA) {
+    if schema.as_u64() != Some(u64::from(SCHEMA)) {
         let by = std::fs::read_to_string(folder.join("training.json")).ok();
         let by = by.and_then(|t| serde_json::from_str::<Value>(&t).ok());
         let by = by.and_then(|m| Some(m.get("version")?.as_str()?.to_string()));

@@ -48,7 +48,7 @@ impl Steps {
             .collect();
         // A log file gets ten lines.
         let every = (self.steps / LINES).max(1);
-        if self.bar.is_hidden() && (report.step % every == 0 || report.step == 1) {
+        if self.bar.is_hidden() && (report.step.is_multiple_of(every) || report.step == 1) {
             let (step, of, rate) = (report.step, self.steps, self.rate);
             eprintln!(
                 "step {step} of {of}: {}, {rate:.0} cells/s",

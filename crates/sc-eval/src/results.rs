@@ -130,11 +130,12 @@ impl MetricRecord {
 
 /// The values a metric can have: an interval says nothing outside.
 pub(crate) fn range(name: &str) -> (f64, f64) {
+    let from_minus_one = ["_mcc", "_ari"].iter().any(|e| name.ends_with(e))
+        || name.starts_with("scgraph")
+        || name == crate::protocol::SHUFFLED;
     if name.ends_with("_log_loss") {
         (0.0, f64::INFINITY)
-    } else if name.starts_with("scgraph") || name.ends_with("_mcc") || name.ends_with("_ari") {
-        (-1.0, 1.0)
-    } else if name == crate::protocol::SHUFFLED {
+    } else if from_minus_one {
         (-1.0, 1.0)
     } else {
         (0.0, 1.0)

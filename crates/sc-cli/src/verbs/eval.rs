@@ -74,8 +74,8 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
     let title = format!("Evaluation of {}", study.card.file);
     let page = args.output.join("report.html");
     report::write(&page, &title, &results)?;
-    print!("{}", summary(&results));
-    println!("\nreport  {}", page.display());
+    println!("{}", summary(&results));
+    println!("report  {}", page.display());
     Ok(())
 }
 

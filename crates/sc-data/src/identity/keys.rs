@@ -77,7 +77,7 @@ fn encode(bytes: &[u8]) -> String {
 /// Bytes of base64 with padding; nothing for any other text.
 fn decode(text: &str) -> Option<Vec<u8>> {
     let text = text.as_bytes();
-    if text.len() % 4 != 0 {
+    if !text.len().is_multiple_of(4) {
         return None;
     }
     let padding = text.iter().rev().take_while(|b| **b == b'=').count();

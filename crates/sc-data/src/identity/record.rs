@@ -301,7 +301,7 @@ mod tests {
         record.keys_blake3 = write_keys(&path, &written).unwrap();
         assert_eq!(read_keys(&path, &record).unwrap(), written);
         let bytes = std::fs::read(&path).unwrap();
-        assert!(bytes.starts_with(b"\x93NUMPY") && (bytes.len() - 32) % 64 == 0);
+        assert!(bytes.starts_with(b"\x93NUMPY") && (bytes.len() - 32).is_multiple_of(64));
         record.cells = 3;
         let error = read_keys(&path, &record).unwrap_err().to_string();
         assert!(error.contains("2 cells"), "{error}");

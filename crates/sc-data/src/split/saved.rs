@@ -141,7 +141,7 @@ impl SavedSplit {
         let value: serde_json::Value = serde_json::from_str(&text).map_err(no_split)?;
         if let Some(other) = value
             .get("schema")
-            .filter(|s| **s != serde_json::Value::from(SCHEMA))
+            .filter(|s| s.as_u64() != Some(u64::from(SCHEMA)))
         {
             return Err(DataError::file(
                 path,

@@ -164,6 +164,9 @@ pub(super) fn table(
     }
 }
 
+/// A metric and the methods that a text concerns.
+type Concern = (String, Vec<String>);
+
 /// A metric, what to know about it, and the methods it concerns.
 type Note = (String, String, Vec<String>);
 
@@ -176,14 +179,14 @@ fn note(notes: &mut Vec<Note>, metric: &str, why: &str, who: &str) {
 
 /// Every text once, with the metrics and methods it concerns.
 fn once(notes: Vec<Note>, columns: usize) -> Vec<String> {
-    let mut texts: Vec<(String, Vec<(String, Vec<String>)>)> = Vec::new();
+    let mut texts: Vec<(String, Vec<Concern>)> = Vec::new();
     for (metric, why, who) in notes {
         match texts.iter_mut().find(|t| t.0 == why) {
             Some(text) => text.1.push((metric, who)),
             None => texts.push((why, vec![(metric, who)])),
         }
     }
-    let print = |(why, of): (String, Vec<(String, Vec<String>)>)| {
+    let print = |(why, of): (String, Vec<Concern>)| {
         let alike = of.iter().all(|o| o.1 == of[0].1);
         let concerns = match (alike, of.len()) {
             (true, n) if n > 1 && n == columns => format!("All of {}", of[0].1.join(", ")),

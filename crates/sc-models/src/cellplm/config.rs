@@ -242,7 +242,9 @@ impl CellPlmConfig {
                 layers,
             } => {
                 ranges::widths(of, &[("head.outputs", outputs)])?;
-                check(hidden, layers)
+                check(hidden, layers)?;
+                // Its layers have no group norm.
+                Ok(None)
             }
         }
     }
