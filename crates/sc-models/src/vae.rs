@@ -60,7 +60,7 @@ impl VaeConfig {
     /// Checks what the types cannot.
     ///
     /// # Errors
-    /// [`ModelError::Config`] names the setting, its value and what would be right.
+    /// [`crate::ModelError::Config`] names the setting, its value and what would be right.
     pub fn check(&self) -> Result<()> {
         const OF: &str = "vae: network.";
         ranges::sizes(OF, &[("genes", self.genes)])?;
@@ -122,7 +122,7 @@ impl Vae {
     /// Builds the model on `device`; weights are for [`crate::init::initialise`] to set.
     ///
     /// # Errors
-    /// [`ModelError::Config`] when the configuration cannot be built.
+    /// [`crate::ModelError::Config`] when the configuration cannot be built.
     pub fn new(config: &VaeConfig, device: &Device) -> Result<Self> {
         config.check()?;
         let (hidden, genes) = (config.hidden, config.genes);
