@@ -8,9 +8,9 @@ use rand_chacha::rand_core::SeedableRng;
 
 /// A stream of random numbers that depends on its four names and nothing else.
 ///
-/// `purpose` separates uses ("mask", "bins", "split", …); `cell` is a stable row number of the
-/// cell in its store, or 0 for draws that concern no single cell; `epoch` counts passes over the
-/// data, or steps where a step is what repeats.
+/// `purpose` separates uses ("mask", "bins", "split", …); `cell` is a key of what is known of the
+/// cell ([`crate::identity`]), never its row, or 0 for draws that concern no single cell; `epoch`
+/// counts passes over the data, or steps where a step is what repeats.
 ///
 /// ```
 /// use rand::RngExt as _;
