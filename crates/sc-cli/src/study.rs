@@ -12,7 +12,7 @@ use sc_data::split::{
 };
 use sc_data::{CsrMatrix, LogNormalized};
 use sc_eval::categories::Categories;
-use sc_eval::jackknife::MIN_DONORS;
+use sc_eval::halves::MIN_DONORS;
 use sc_eval::protocol::Dataset;
 use sc_eval::results::DataCard;
 use std::collections::BTreeMap;

@@ -12,7 +12,7 @@ use rand::{Rng, RngExt as _};
 use rayon::prelude::*;
 use sc_data::rng::stream;
 use sc_eval::categories::Categories;
-use sc_eval::jackknife::Estimate;
+use sc_eval::halves::Estimate;
 use sc_eval::metrics::scgraph::{BatchGeometry, Consensus};
 use sc_eval::protocol::{Dataset, Options, References, ScgraphReferences, judge_embedding};
 use sc_eval::results::{MetricRecord, Mode};

@@ -3,7 +3,7 @@
 //! No burn and no trainer here: embeddings are plain arrays `[cells, dims]`, labels are plain
 //! codes, and everything is judged by the same metrics, probes and intervals, whatever made it.
 //!
-//! [`protocol`] runs everything; [`metrics`], [`probe`], [`baselines`] and [`jackknife`] are its
+//! [`protocol`] runs everything; [`metrics`], [`probe`], [`baselines`] and [`halves`] are its
 //! parts and can be used alone.
 
 pub mod baselines;
@@ -13,7 +13,7 @@ pub mod controls;
 mod eigen;
 pub mod error;
 pub mod graph;
-pub mod jackknife;
+pub mod halves;
 pub mod layout;
 pub mod metrics;
 pub mod neighbors;

@@ -1,7 +1,7 @@
 //! The metrics, named as in scib-metrics.
 //!
 //! Every function returns [`crate::Outcome`]: a score, or the typed reason why there is none.
-//! Uncertainty is not theirs: [`crate::jackknife`] computes them again without each donor. `Mode::Compat` follows scib-metrics 0.5.10 (scGraph:
+//! Uncertainty is not theirs: [`crate::halves`] computes them again on halves of the donors. `Mode::Compat` follows scib-metrics 0.5.10 (scGraph:
 //! scgraph-eval 0.1.2) with its quirks; `Mode::Strict` is what an honest evaluation computes.
 
 pub mod aggregate;

@@ -6,13 +6,13 @@ mod suite;
 use crate::baselines::{Features, Tuned, knn_classify, tuned_linear};
 use crate::categories::Categories;
 use crate::error::{EvalError, Undefined};
-use crate::jackknife::LeaveOut;
+use crate::halves::Halves;
 use crate::metrics::scgraph::{self, Consensus};
 use crate::neighbors::{Ties, knn};
 use crate::results::{ClassDetail, Group, MetricRecord, Mode, ProbeDetail};
 use crate::{controls, layout, probe};
 use ndarray::{Array2, ArrayView2, Axis};
-use rayon::prelude::*;
+use recorder::Parts;
 use sc_data::LogNormalized;
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -141,11 +141,11 @@ impl Dataset {
         rows
     }
 
-    /// What is left out in turn of the cells at `rows`.
-    fn leave_out(&self, rows: &[usize]) -> LeaveOut {
+    /// Halves of the donors of the cells at `rows`.
+    fn halves(&self, rows: &[usize]) -> Halves {
         match &self.donors {
-            Some(donors) => LeaveOut::donors(&donors.select(rows)),
-            None => LeaveOut::cells(rows.len()),
+            Some(donors) => Halves::of_donors(&donors.select(rows)),
+            None => Halves::of_cells(rows.len()),
         }
     }
 
@@ -188,7 +188,7 @@ pub fn scgraph_references(
 /// Judges an embedding `[all cells, dims]`: metrics on the held-out donors' cells (strict, and
 /// compat where its definition differs), and linear and kNN probes fitted on the training donors.
 ///
-/// Every strict number is computed again without each donor ([`crate::jackknife`]); compat numbers
+/// Every strict number is computed again on halves of the donors ([`crate::halves`]); compat numbers
 /// are printed as published, without intervals. Neighbours for strict metrics break ties by a hash,
 /// so that one-hot and other tied embeddings are not rewarded or punished by the order of cells in
 /// the file; compat breaks them by position.
@@ -209,7 +209,7 @@ pub fn judge_embedding(
     }
     crate::pairs::check_finite("embedding", embedding)?;
     let test = dataset.ordered(&dataset.test);
-    let units = dataset.leave_out(&test);
+    let halves = dataset.halves(&test);
     let cells = Cells {
         x: embedding.select(Axis(0), &test),
         pre: references.pre_integration.map(|p| p.select(Axis(0), &test)),
@@ -220,19 +220,17 @@ pub fn judge_embedding(
     let mut clock = Clock::new();
     let all = suite::strict(&cells, references, options.seed)?;
     clock.lap("metrics", &mut judgement);
-    let without = units
-        .kept
-        .par_iter()
-        .map(|kept| suite::strict(&cells.select(kept), references, options.seed))
-        .collect::<Result<Vec<_>, _>>()?;
-    clock.lap("metrics without each donor", &mut judgement);
+    let parts = Parts::score(&halves, |rows| {
+        suite::strict(&cells.select(rows), references, options.seed)
+    })?;
+    clock.lap("metrics on halves of the donors", &mut judgement);
     let compat = suite::compat(&cells, references)?;
     clock.lap("published definitions", &mut judgement);
-    let mut records = recorder::records(all, &without, &units, Mode::Strict, test.len());
+    let mut records = recorder::records(all, &parts, &halves, Mode::Strict, test.len());
     records.extend(recorder::records(
         compat,
-        &[],
-        &units,
+        &Parts::default(),
+        &halves,
         Mode::Compat,
         test.len(),
     ));
@@ -242,7 +240,7 @@ pub fn judge_embedding(
     if dataset.train.is_empty() {
         for name in ["probe_lr_accuracy", "probe_knn_accuracy"] {
             let why = Undefined::NoTrainingCell;
-            let record = recorder::missing(name, &why, test.len(), units.donors);
+            let record = recorder::missing(name, &why, test.len(), halves.donors);
             judgement.records.push(record);
         }
         return Ok(judgement);
@@ -256,7 +254,7 @@ pub fn judge_embedding(
         cells.x.view(),
         options.probe_neighbors,
     )?;
-    let scores = probe_records("probe_knn_", &votes, &cells.labels, &units)?;
+    let scores = probe_records("probe_knn_", &votes, &cells.labels, &halves)?;
     judgement.records.extend(scores);
     clock.lap("neighbour probe", &mut judgement);
     Ok(judgement)
@@ -291,10 +289,10 @@ pub fn judge_predictions(
     dataset.check()?;
     let cells = dataset.test.len();
     EvalError::check("predictions", cells, predictions.predicted.len())?;
-    let units = dataset.leave_out(&dataset.test);
+    let halves = dataset.halves(&dataset.test);
     let truth = dataset.labels.select(&dataset.test);
     Ok(Judgement {
-        records: probe_records("probe_lr_", predictions, truth.codes(), &units)?,
+        records: probe_records("probe_lr_", predictions, truth.codes(), &halves)?,
         probe: Some(detail(predictions, dataset, &dataset.test, None)),
         seconds: Vec::new(),
     })
@@ -313,14 +311,14 @@ fn linear_probe(
         dataset.ordered(&dataset.train),
         dataset.ordered(&dataset.test),
     );
-    let units = dataset.leave_out(&test);
+    let halves = dataset.halves(&test);
     let labels = dataset.labels.codes();
     let of = |codes: &[u32], rows: &[usize]| rows.iter().map(|&r| codes[r]).collect::<Vec<_>>();
     let donors = dataset.donor_codes(&train);
     let tuned = tuned_linear(features, &train, &of(labels, &train), donors.as_deref())?;
     let predictions = tuned.predict(features, &test)?;
     let truth = of(labels, &test);
-    let records = probe_records("probe_lr_", &predictions, &truth, &units)?;
+    let records = probe_records("probe_lr_", &predictions, &truth, &halves)?;
     judgement.records.extend(records);
     judgement.probe = Some(detail(&predictions, dataset, &test, Some(&tuned)));
     let everyone: Vec<usize> = train.iter().chain(&test).copied().collect();
@@ -335,8 +333,8 @@ fn linear_probe(
         vec![Score::new(SHUFFLED, Group::Control, outcome)]
     };
     let all: Vec<usize> = (0..test.len()).collect();
-    let without: Vec<Vec<Score>> = units.kept.iter().map(|k| score(k)).collect();
-    let records = recorder::records(score(&all), &without, &units, Mode::Strict, test.len());
+    let parts = Parts::score(&halves, |rows| Ok::<_, EvalError>(score(rows)))?;
+    let records = recorder::records(score(&all), &parts, &halves, Mode::Strict, test.len());
     judgement.records.extend(records);
     Ok(())
 }
@@ -349,7 +347,7 @@ fn probe_records(
     prefix: &str,
     predictions: &Predictions,
     truth: &[u32],
-    units: &LeaveOut,
+    halves: &Halves,
 ) -> Result<Vec<MetricRecord>, EvalError> {
     let score = |predictions: &Predictions, truth: &[u32]| -> Vec<Score> {
         let scores = probe::scores(predictions, truth).into_iter();
@@ -357,19 +355,15 @@ fn probe_records(
             .map(|(name, outcome)| Score::new(format!("{prefix}{name}"), Group::Probe, outcome))
             .collect()
     };
-    let without: Vec<Vec<Score>> = units
-        .kept
-        .par_iter()
-        .map(|kept| {
-            let truth: Vec<u32> = kept.iter().map(|&r| truth[r]).collect();
-            score(&predictions.select(kept), &truth)
-        })
-        .collect();
+    let parts = Parts::score(halves, |rows| {
+        let truth: Vec<u32> = rows.iter().map(|&r| truth[r]).collect();
+        Ok::<_, EvalError>(score(&predictions.select(rows), &truth))
+    })?;
     let all = score(predictions, truth);
     Ok(recorder::records(
         all,
-        &without,
-        units,
+        &parts,
+        halves,
         Mode::Strict,
         truth.len(),
     ))

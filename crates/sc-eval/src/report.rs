@@ -82,7 +82,7 @@ pub enum ReportError {
 }
 
 /// Layout of result files that [`render`] reads.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// Writes the report: one HTML page without any external reference.
 ///

@@ -2,7 +2,7 @@
 //!
 //! Written by `scfm`, read by the report and by `cargo xtask experiment`.
 
-use crate::jackknife::Estimate;
+use crate::halves::Estimate;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -96,7 +96,7 @@ pub struct MetricRecord {
     pub mode: Mode,
     /// The score; absent when undefined on these data.
     pub value: Option<f64>,
-    /// Lower end of the 95 % interval, see [`crate::jackknife`].
+    /// Lower end of the 95 % interval, see [`crate::halves`].
     pub low: Option<f64>,
     /// Upper end of the 95 % interval.
     pub high: Option<f64>,
@@ -107,22 +107,27 @@ pub struct MetricRecord {
     /// Why it is undefined, or what to know about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// The value without each group of donors, in an order that all methods of a data set share, so
-    /// that differences are paired; null where it is undefined.
+    /// How the value differs between two halves of the donors, by several divisions that all
+    /// methods of a data set share, so that differences are paired; scaled to the standard error,
+    /// null where it is undefined. See [`Estimate::differences`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub left_out: Vec<Option<f64>>,
+    pub halves: Vec<Option<f64>>,
+    /// Degrees of freedom of Student's t: the effective number of donors, less one.
+    #[serde(default)]
+    pub degrees: f64,
     /// Of an aggregate: the metrics behind it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub of: Vec<String>,
 }
 
 impl MetricRecord {
-    /// The value with what it becomes without each group of donors; `None` when undefined.
+    /// The value with what halves of the donors say of it; `None` when undefined.
     pub fn estimate(&self) -> Option<Estimate> {
-        let without = self.left_out.iter().map(|v| v.unwrap_or(f64::NAN));
+        let differences = self.halves.iter().map(|v| v.unwrap_or(f64::NAN));
         Some(Estimate {
             value: self.value.filter(|v| v.is_finite())?,
-            left_out: without.collect(),
+            differences: differences.collect(),
+            degrees: self.degrees,
             resolution: 1.0 / self.cells.max(1) as f64,
         })
     }

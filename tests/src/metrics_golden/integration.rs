@@ -8,7 +8,7 @@ use ndarray::{Array2, ArrayView2};
 use sc_eval::Outcome;
 use sc_eval::cluster::kmeans::{assign, kmeans};
 use sc_eval::graph::fuzzy;
-use sc_eval::jackknife::Estimate;
+use sc_eval::halves::Estimate;
 use sc_eval::metrics::clustering::{best_leiden, nmi_ari};
 use sc_eval::metrics::silhouette::{self, Between, Isolated};
 use sc_eval::metrics::{aggregate, connectivity, kbet, lisi, pcr, sbee};

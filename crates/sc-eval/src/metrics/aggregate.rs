@@ -1,7 +1,7 @@
 //! Means over metrics, which say how many metrics they rest on.
 
 use crate::error::Undefined;
-use crate::jackknife::Estimate;
+use crate::halves::Estimate;
 
 /// Names of the bio metrics of the aggregate, as scib-metrics' Benchmarker.
 pub const BIO: [&str; 5] = [
@@ -41,7 +41,8 @@ impl Mean {
     pub fn of(expected: usize, defined: Vec<(String, Estimate)>) -> Self {
         let (of, estimates): (Vec<String>, Vec<Estimate>) = defined.into_iter().unzip();
         let enough = of.len() as f64 >= LEAST_SHARE * expected as f64;
-        let estimate = match Estimate::mean(&estimates) {
+        let least = LEAST_SHARE * expected as f64 / of.len().max(1) as f64;
+        let estimate = match Estimate::mean(&estimates, least) {
             Some(mean) if enough => Ok(mean),
             _ => Err(Undefined::TooFewMetrics {
                 defined: of.len(),
@@ -67,10 +68,11 @@ pub fn total(bio: &Mean, batch: &Mean) -> Mean {
     let estimate = match (&bio.estimate, &batch.estimate) {
         (Ok(b), Ok(t)) => {
             let sum = |b: f64, t: f64| 0.6 * b + 0.4 * t;
-            let pairs = b.left_out.iter().zip(&t.left_out);
+            let pairs = b.differences.iter().zip(&t.differences);
             Ok(Estimate {
                 value: sum(b.value, t.value),
-                left_out: pairs.map(|(b, t)| sum(*b, *t)).collect(),
+                differences: pairs.map(|(b, t)| sum(*b, *t)).collect(),
+                degrees: b.degrees.min(t.degrees),
                 resolution: b.resolution.max(t.resolution),
             })
         }

@@ -1,45 +1,66 @@
-//! Turns scores on all cells and without each donor into records.
+//! Turns scores on all cells and on halves of the donors into records.
 
 use super::suite::Score;
 use crate::error::Undefined;
-use crate::jackknife::{Estimate, LeaveOut};
+use crate::halves::{Estimate, Halves};
 use crate::metrics::aggregate;
 use crate::results::{Group, MetricRecord, Mode, range};
+use rayon::prelude::*;
 
-/// The records of scores in `mode`: of all cells, and of the same cells without each group.
-///
-/// `left_out` holds one list per group with the scores in the same order; empty where no interval
-/// is wanted. Aggregates are added where their metrics are among the scores.
+/// Most cells of divisions that are scored at once.
+const AT_ONCE: usize = 20_000;
+
+/// Scores of both halves of every division, each a list in the same order.
+#[derive(Default)]
+pub(super) struct Parts(Vec<[Vec<Score>; 2]>);
+
+impl Parts {
+    /// Scores both halves of every division: several divisions at once where cells are few, one
+    /// after another where each keeps all threads busy, so that memory stays that of one.
+    pub(super) fn score<E: Send>(
+        halves: &Halves,
+        score: impl Fn(&[usize]) -> Result<Vec<Score>, E> + Sync,
+    ) -> Result<Self, E> {
+        let both = |[a, b]: &[Vec<usize>; 2]| Ok([score(a)?, score(b)?]);
+        let cells = |[a, b]: &[Vec<usize>; 2]| a.len() + b.len();
+        let many = halves.divisions.first().is_some_and(|d| cells(d) > AT_ONCE);
+        let all: Result<_, E> = if many {
+            halves.divisions.iter().map(both).collect()
+        } else {
+            halves.divisions.par_iter().map(both).collect()
+        };
+        all.map(Self)
+    }
+}
+
+/// The records of scores in `mode`, of all cells, with what `parts` say of their uncertainty.
 pub(super) fn records(
     all: Vec<Score>,
-    left_out: &[Vec<Score>],
-    units: &LeaveOut,
+    parts: &Parts,
+    halves: &Halves,
     mode: Mode,
     cells: usize,
 ) -> Vec<MetricRecord> {
     let mut out: Vec<MetricRecord> = Vec::with_capacity(all.len());
     for (k, score) in all.into_iter().enumerate() {
-        let without: Vec<f64> = left_out
-            .iter()
-            .map(|scores| *scores[k].outcome.as_ref().unwrap_or(&f64::NAN))
-            .collect();
+        let at = |scores: &Vec<Score>| *scores[k].outcome.as_ref().unwrap_or(&f64::NAN);
+        let pairs = parts.0.iter().zip(&halves.divisions);
+        let difference = |(of, division): (&[Vec<Score>; 2], &[Vec<usize>; 2])| {
+            (at(&of[0]) - at(&of[1])) * Halves::scale(division)
+        };
         let (value, note) = match score.outcome {
             Ok(value) => (Some(value), score.note),
             Err(reason) => (None, Some(aggregate::reason(&reason))),
         };
-        let left_out = if value.is_some() { without } else { Vec::new() };
+        let differences = value.map(|_| pairs.map(difference).collect());
         let estimate = Estimate {
             value: value.unwrap_or(f64::NAN),
-            left_out,
+            differences: differences.unwrap_or_default(),
+            degrees: halves.degrees,
             resolution: 1.0 / cells.max(1) as f64,
         };
-        let mut record = record(
-            &score.name,
-            score.group,
-            mode,
-            estimate,
-            (cells, units.donors),
-        );
+        let behind = (cells, halves.donors);
+        let mut record = record(&score.name, score.group, mode, estimate, behind);
         record.note = join(note, record.note);
         out.push(record);
     }
@@ -62,14 +83,14 @@ pub(super) fn aggregates(records: &[MetricRecord], mode: Mode) -> Vec<MetricReco
             let found = at(mode).or_else(|| at(Mode::Strict))?;
             let value = found.value?;
             // Published definitions come without intervals, so their means do too.
-            let left_out = if mode == Mode::Strict {
-                found.left_out.clone()
-            } else {
-                Vec::new()
+            let differences = match mode {
+                Mode::Strict => found.estimate()?.differences,
+                Mode::Compat => Vec::new(),
             };
             let estimate = Estimate {
                 value,
-                left_out: floats(&left_out),
+                differences,
+                degrees: found.degrees,
                 resolution: 1.0 / found.cells.max(1) as f64,
             };
             Some(((*name).to_owned(), estimate))
@@ -104,10 +125,6 @@ fn undefined() -> Estimate {
     }
 }
 
-fn floats(values: &[Option<f64>]) -> Vec<f64> {
-    values.iter().map(|v| v.unwrap_or(f64::NAN)).collect()
-}
-
 /// A record of `estimate`, with its interval or why there is none.
 fn record(
     name: &str,
@@ -132,11 +149,12 @@ fn record(
             Err(why) if defined && mode == Mode::Strict => Some(format!("no interval: {why}")),
             _ => None,
         },
-        left_out: estimate
-            .left_out
+        halves: estimate
+            .differences
             .iter()
             .map(|v| v.is_finite().then_some(*v))
             .collect(),
+        degrees: estimate.degrees,
         of: Vec::new(),
     }
 }

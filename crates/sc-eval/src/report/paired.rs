@@ -1,7 +1,7 @@
-//! Differences between two methods, donor by donor.
+//! Differences between two methods, on the same halves of the donors.
 
 use super::summary::Score;
-use crate::jackknife::{Interval, LEVEL, NoInterval, holm};
+use crate::halves::{Interval, LEVEL, NoInterval, holm};
 
 /// What a comparison found.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,18 +115,13 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jackknife::Estimate;
+    use crate::halves::Estimate;
 
     fn score(by_donor: &[f64]) -> Score {
-        let n = by_donor.len() as f64;
-        let sum: f64 = by_donor.iter().sum();
+        let estimate = Estimate::of_donors(by_donor);
         Score {
-            estimate: Estimate {
-                value: sum / n,
-                left_out: by_donor.iter().map(|v| (sum - v) / (n - 1.0)).collect(),
-                resolution: 0.0,
-            },
-            by_seed: vec![sum / n],
+            by_seed: vec![estimate.value],
+            estimate,
             of: Vec::new(),
             range: (f64::NEG_INFINITY, f64::INFINITY),
             cells: 1,
@@ -151,9 +146,7 @@ mod tests {
         let same = Difference::between(&a, &a).outcome();
         assert_eq!(same, Outcome::Untestable("the two are equal".into()));
         let two = Difference::between(&score(&[0.1, 0.2]), &score(&[0.4, 0.5])).outcome();
-        assert!(
-            matches!(two, Outcome::Untestable(why) if why == "too few donors: 2 scored, 5 needed")
-        );
+        assert!(matches!(two, Outcome::Untestable(why) if why == "fewer than 5 donors are scored"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Runs of one method gathered over seeds.
 
-use crate::jackknife::Estimate;
+use crate::halves::Estimate;
 use crate::results::{Exposure, Family, Mode, RunResult, range};
 
 /// All runs of one method on one data set and device.
@@ -16,7 +16,7 @@ pub(super) struct Method<'a> {
 
 /// A score averaged over seeds.
 pub(super) struct Score {
-    /// Mean over the seeds in which it is defined, with the same without each donor.
+    /// Mean over the seeds in which it is defined, with the same of halves of the donors.
     pub(super) estimate: Estimate,
     /// Value of every seed in which it is defined.
     pub(super) by_seed: Vec<f64>,
@@ -97,7 +97,7 @@ impl Method<'_> {
             return Found::Undefined(reason.to_owned());
         }
         let estimates: Vec<Estimate> = defined.iter().filter_map(|m| m.estimate()).collect();
-        let estimate = Estimate::mean(&estimates).unwrap_or_else(|| Estimate {
+        let estimate = Estimate::mean(&estimates, 1.0).unwrap_or_else(|| Estimate {
             value: by_seed.iter().sum::<f64>() / by_seed.len() as f64,
             ..Estimate::default()
         });

@@ -356,7 +356,7 @@ pub(super) fn differences(methods: &[Method<'_>], metric: &str) -> Option<Table>
     });
     Some(Table {
         title: "Paired differences",
-        question: "Model minus baseline, without each donor in turn.",
+        question: "Model minus baseline, paired over donors.",
         columns: columns.collect(),
         families: vec![FamilyRows {
             title: family_title(Family::Model),

@@ -8,7 +8,7 @@ use super::catalogue::{self, PRIMARY, TOTAL};
 use super::format::{plural, score, signed, signed_interval};
 use super::paired::{Difference, Outcome};
 use super::summary::{Method, Score};
-use crate::jackknife::{LEVEL, MIN_DONORS, holm};
+use crate::halves::{LEVEL, MIN_DONORS, holm};
 use crate::results::Family;
 pub(super) use exposure::mark;
 use models::Compared;
