@@ -284,10 +284,8 @@ fn main() {
     let donors: Vec<usize> = donors.split(',').filter_map(|d| d.parse().ok()).collect();
     let only = value("--kind");
     let cells: Option<usize> = value("--cells").and_then(|v| v.parse().ok());
-    let kinds = KINDS
-        .iter()
-        .filter(|k| only.as_deref().is_none_or(|o| k.name.starts_with(o)));
-    for &kind in kinds {
+    let wanted = |name: &str| only.as_deref().is_none_or(|o| name.starts_with(o));
+    for &kind in KINDS.iter().filter(|k| wanted(k.name)) {
         let kind = Kind {
             cells: cells.unwrap_or(kind.cells),
             ..kind
@@ -312,10 +310,7 @@ fn main() {
             );
         }
     }
-    if only.is_some() {
-        return;
-    }
-    for (what, make) in [
+    let pairs = [
         (
             "equal models",
             noisy as fn(&Array2<f32>, u64) -> Array2<f32>,
@@ -323,7 +318,8 @@ fn main() {
         ("random embeddings", |x, seed| {
             sc_eval::controls::random_embedding(x.nrows(), x.ncols(), seed)
         }),
-    ] {
+    ];
+    for (what, make) in pairs.into_iter().filter(|p| wanted(p.0)) {
         head(&format!("{what}: called different"));
         let world = World::new(KINDS[0]);
         for &count in &donors {

@@ -189,6 +189,32 @@ impl Estimate {
         })
     }
 
+    /// The same of a number that lies between `least` and `most`, on the logit scale of that range:
+    /// the ends stay inside, and the side with more room is the longer one, as the numbers are
+    /// spread. Where the range is open only its end is kept.
+    ///
+    /// # Errors
+    /// [`NoInterval`] saying why there is none.
+    pub fn interval_within(&self, (least, most): (f64, f64)) -> Result<Interval, NoInterval> {
+        let plain = self.interval()?;
+        let width = most - least;
+        let (low, high) = if width.is_finite() {
+            let edge = (self.resolution / width).clamp(f64::EPSILON, 0.5);
+            let place = ((self.value - least) / width).clamp(edge, 1.0 - edge);
+            let half = (plain.high - self.value) / (width * place * (1.0 - place));
+            let logit = (place / (1.0 - place)).ln();
+            let back = |x: f64| least + width / (1.0 + (-x).exp());
+            (back(logit - half), back(logit + half))
+        } else {
+            (plain.low.max(least), plain.high.min(most))
+        };
+        Ok(Interval {
+            low: low.min(self.value),
+            high: high.max(self.value),
+            ..plain
+        })
+    }
+
     /// `self − other`, division by division.
     ///
     /// # Errors
@@ -306,7 +332,7 @@ mod tests {
     #[test]
     fn numbers_of_donors_between_are_near_it() {
         for n in MIN_DONORS..=MOST_GROUPS {
-            let values: Vec<f64> = (0..n).map(|d| ((d * 7 + 3) % n) as f64).collect();
+            let values: Vec<f64> = (0..n).map(|d| ((d * d * 3 + 5 * d) % 11) as f64).collect();
             let mean = values.iter().sum::<f64>() / n as f64;
             let variance =
                 values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n as f64 - 1.0);
@@ -373,6 +399,43 @@ mod tests {
         let i = perfect.interval().unwrap();
         assert_eq!(i.error, 1.0 / 400.0);
         assert!(i.low < 1.0 && i.high > 1.0);
+    }
+
+    #[test]
+    fn ends_stay_inside_the_range_and_hold_the_value() {
+        for value in [0.0, 0.02, 0.5, 0.97, 1.0] {
+            for error in [0.0, 0.01, 0.3] {
+                let of = Estimate {
+                    value,
+                    differences: vec![error; 7],
+                    degrees: 7.0,
+                    resolution: 1.0 / 200.0,
+                };
+                let i = of.interval_within((0.0, 1.0)).unwrap();
+                assert!(0.0 <= i.low && i.low <= value && value <= i.high && i.high <= 1.0);
+                assert!(i.low < i.high);
+            }
+        }
+        let near = Estimate {
+            value: 0.9,
+            differences: vec![0.03; 7],
+            degrees: 7.0,
+            resolution: 0.0,
+        };
+        let (plain, i) = (
+            near.interval().unwrap(),
+            near.interval_within((0.0, 1.0)).unwrap(),
+        );
+        assert!(i.low < plain.low && i.high < plain.high);
+        let narrow = Estimate {
+            differences: vec![1e-4; 7],
+            ..near
+        };
+        let (plain, i) = (
+            narrow.interval().unwrap(),
+            narrow.interval_within((0.0, 1.0)).unwrap(),
+        );
+        assert!((i.low - plain.low).abs() < 1e-6 && (i.high - plain.high).abs() < 1e-6);
     }
 
     #[test]

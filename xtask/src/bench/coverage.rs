@@ -13,7 +13,7 @@ pub(crate) struct Args {
     /// Numbers of scored donors.
     #[arg(long, default_value = "5,8,12,20")]
     donors: String,
-    /// One kind of data only: balanced, unbalanced, rare or one.
+    /// One table only: balanced, unbalanced, rare, one, equal or random.
     #[arg(long)]
     kind: Option<String>,
     /// Cells per donor, instead of the kind's own.

@@ -133,16 +133,15 @@ fn record(
     estimate: Estimate,
     (cells, donors): (usize, usize),
 ) -> MetricRecord {
-    let interval = estimate.interval();
-    let (least, most) = range(name);
+    let interval = estimate.interval_within(range(name));
     let defined = estimate.value.is_finite();
     MetricRecord {
         name: name.to_owned(),
         group,
         mode,
         value: defined.then_some(estimate.value),
-        low: interval.ok().map(|i| i.low.max(least.min(estimate.value))),
-        high: interval.ok().map(|i| i.high.min(most.max(estimate.value))),
+        low: interval.ok().map(|i| i.low),
+        high: interval.ok().map(|i| i.high),
         cells,
         donors,
         note: match interval {

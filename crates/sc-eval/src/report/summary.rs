@@ -55,10 +55,8 @@ impl Score {
 
     /// Ends of the 95 % interval.
     pub(super) fn interval(&self) -> Option<(f64, f64)> {
-        let (least, most) = self.range;
-        let ends = self.estimate.interval().ok()?;
-        let (low, high) = (least.min(self.value()), most.max(self.value()));
-        Some((ends.low.max(low), ends.high.min(high)))
+        let ends = self.estimate.interval_within(self.range).ok()?;
+        Some((ends.low, ends.high))
     }
 
     /// Smallest and largest seed, where there are several.
