@@ -6,7 +6,8 @@ use crate::source::{NO_BATCH, NO_DONOR, Source};
 use crate::study::{Design, Study};
 use sc_data::identity::barcode_key;
 use sc_data::split::{
-    Cells, DrawnBy, SavedSplit, Split, SplitCodes, SplitConfig, SplitMethod, split_by_donor,
+    Cells, DrawnBy, SavedSplit, Split, SplitCodes, SplitConfig, SplitMethod, by_name,
+    split_by_donor,
 };
 
 /// The label column of data whose labels do not steer the split.
@@ -86,6 +87,10 @@ fn draw(source: &Source, how: &HoldOut, batch: Option<&str>, seed: u64) -> Resul
         donors,
         batches: &batches,
         labels: &labels,
+        keys: match &apart {
+            Apart::Barcodes(keys) => keys,
+            Apart::Donors(..) => &[],
+        },
     };
     let split = split_by_donor(codes, &config).map_err(|e| at(source.file().path(), e))?;
     let by = DrawnBy {
@@ -107,7 +112,7 @@ fn column(source: &Source, name: &str, way_out: &str) -> Result<(Vec<u32>, Vec<S
     // As an evaluation reads it, so that both draw the same.
     if source.parts.len() == 1 {
         let factor = source.factor(name)?;
-        return Ok((factor.codes().to_vec(), factor.names().to_vec()));
+        return Ok(by_name(factor.codes(), factor.names()));
     }
     let (codes, names) = source.values(name)?;
     if let Some(row) = codes.iter().position(|&c| c as usize >= names.len()) {
@@ -119,7 +124,7 @@ fn column(source: &Source, name: &str, way_out: &str) -> Result<(Vec<u32>, Vec<S
             ),
         ));
     }
-    Ok((codes, names))
+    Ok(by_name(&codes, &names))
 }
 
 /// The split of an experiment as a saved one.

@@ -8,7 +8,7 @@ use sc_data::doctor::{MANY_LABELS, is_no_label};
 use sc_data::hvg::{Flavor, HvgConfig, HvgInput, highly_variable_genes};
 use sc_data::identity::CellKeys;
 use sc_data::split::{
-    Cells, SavedSplit, Split, SplitCodes, SplitConfig, SplitMethod, split_by_donor,
+    Cells, SavedSplit, Split, SplitCodes, SplitConfig, SplitMethod, by_name, split_by_donor,
 };
 use sc_data::{CsrMatrix, LogNormalized};
 use sc_eval::categories::Categories;
@@ -93,7 +93,7 @@ impl Study {
         let keys = cell_keys(&source)?;
         let split = match &design.saved {
             Some(saved) => apply(saved, &donors, &keys)?,
-            None => split(design, &labels, &batches, &donors)?,
+            None => split(design, [&labels, &batches, &donors], &keys)?,
         };
         let all: Vec<usize> = (0..source.cells()).collect();
         let matrix = source.counts.read(&all)?;
@@ -191,17 +191,22 @@ fn apply(saved: &SavedSplit, donors: &Categories, keys: &CellKeys) -> Result<Spl
 
 fn split(
     design: &Design,
-    labels: &Categories,
-    batches: &Categories,
-    donors: &Categories,
+    [labels, batches, donors]: [&Categories; 3],
+    keys: &CellKeys,
 ) -> Result<Split> {
+    // The draw shall not depend on the order in which the file lists its categories.
+    let sorted = |c: &Categories| by_name(c.codes(), c.names());
+    let (codes, names) = match design.donor == NO_DONOR {
+        true => (donors.codes().to_vec(), Vec::new()),
+        false => sorted(donors),
+    };
     let method = match &design.test_donors {
         // Whole labels must not go missing when every cell is drawn by itself.
         None if design.donor == NO_DONOR => SplitMethod::StratifiedRandom,
         None => SplitMethod::Donors,
         Some(names) => {
             let code = |name: &String| {
-                let at = donors.names().iter().position(|n| n == name);
+                let at = names.iter().position(|n| n == name);
                 at.map(|c| c as u32).ok_or_else(|| {
                     message(format!(
                         "split.test_donors: there is no donor '{name}' in obs['{}']",
@@ -212,17 +217,28 @@ fn split(
             SplitMethod::TestDonors(names.iter().map(code).collect::<Result<_>>()?)
         }
     };
+    let (labels, batches) = (sorted(labels).0, sorted(batches).0);
     let codes = SplitCodes {
-        donors: donors.codes(),
-        batches: batches.codes(),
-        labels: labels.codes(),
+        donors: &codes,
+        batches: &batches,
+        labels: &labels,
+        keys: &keys.barcode,
     };
     let config = SplitConfig {
         method,
         test_fraction: design.test_fraction,
         seed: design.seed,
     };
-    Ok(split_by_donor(codes, &config)?)
+    let mut split = split_by_donor(codes, &config)?;
+    for side in [&mut split.train_donors, &mut split.test_donors] {
+        for code in side.iter_mut().filter(|_| !names.is_empty()) {
+            let name = &names[*code as usize];
+            let at = donors.names().iter().position(|n| n == name);
+            *code = at.expect("invariant: names were only sorted") as u32;
+        }
+        side.sort_unstable();
+    }
+    Ok(split)
 }
 
 fn card(

@@ -63,6 +63,22 @@ pub struct SplitCodes<'a> {
     pub batches: &'a [u32],
     /// Label of every cell; empty where there is none.
     pub labels: &'a [u32],
+    /// What tells cells apart wherever they stand in a file; the order in which single cells are
+    /// drawn. Empty where it is that of the rows.
+    pub keys: &'a [u64],
+}
+
+/// Codes and names in the order of the names, so that a draw does not depend on the order in which
+/// a file lists its categories.
+pub fn by_name(codes: &[u32], names: &[String]) -> (Vec<u32>, Vec<String>) {
+    let mut order: Vec<usize> = (0..names.len()).collect();
+    order.sort_by_key(|&k| &names[k]);
+    let mut rank = vec![0; names.len()];
+    for (place, &k) in order.iter().enumerate() {
+        rank[k] = place as u32;
+    }
+    let codes = codes.iter().map(|&c| rank[c as usize]).collect();
+    (codes, order.iter().map(|&k| names[k].clone()).collect())
 }
 
 /// Rows of the two sides, ascending, and the donor codes on each.
@@ -92,6 +108,7 @@ pub fn split_by_donor(codes: SplitCodes<'_>, config: &SplitConfig) -> Result<Spl
     for (name, length) in [
         ("batch", codes.batches.len()),
         ("label", codes.labels.len()),
+        ("key", codes.keys.len()),
     ] {
         if length != 0 && length != n {
             return Err(DataError::invalid(format!(
@@ -266,6 +283,9 @@ fn random(codes: SplitCodes<'_>, config: &SplitConfig) -> Vec<bool> {
     }
     let mut is_test = vec![false; codes.donors.len()];
     for (label, mut rows) in strata {
+        if !codes.keys.is_empty() {
+            rows.sort_by_key(|&row| (codes.keys[row], row));
+        }
         rows.shuffle(&mut rng::stream(config.seed, "split", u64::from(label), 0));
         let held = (rows.len() as f64 * config.test_fraction).round() as usize;
         // A label of one cell can only be learnt from.
@@ -293,6 +313,7 @@ mod tests {
             donors: &[3, 3, 3],
             batches: &[],
             labels: &[],
+            keys: &[],
         };
         let error = split_by_donor(codes, &SplitConfig::default())
             .unwrap_err()
@@ -311,6 +332,7 @@ mod tests {
             donors: &donors,
             batches: &batches,
             labels: &[],
+            keys: &[],
         };
         let split = split_by_donor(codes, &SplitConfig::default()).unwrap();
         for batch in 0..3 {
@@ -325,6 +347,7 @@ mod tests {
             donors: &[0, 1, 2, 0],
             batches: &[0, 0, 1, 0],
             labels: &[0, 0, 1, 1],
+            keys: &[],
         };
         let with = |method| SplitConfig {
             method,
@@ -337,6 +360,46 @@ mod tests {
         assert!(split_by_donor(codes, &with(SplitMethod::TestDonors(vec![9]))).is_err());
     }
 
+    #[test]
+    fn single_cells_are_drawn_by_their_keys_whatever_their_rows() {
+        let keys: Vec<u64> = (0..40).map(|k| k * 7919 % 101).collect();
+        let labels: Vec<u32> = (0..40).map(|k| k % 3).collect();
+        let each: Vec<u32> = (0..40).collect();
+        let config = SplitConfig {
+            method: SplitMethod::StratifiedRandom,
+            ..SplitConfig::default()
+        };
+        let held = |order: &[usize]| {
+            let (keys, labels): (Vec<u64>, Vec<u32>) =
+                order.iter().map(|&r| (keys[r], labels[r])).unzip();
+            let codes = SplitCodes {
+                donors: &each,
+                batches: &[],
+                labels: &labels,
+                keys: &keys,
+            };
+            let split = split_by_donor(codes, &config).unwrap();
+            let mut held: Vec<u64> = split.test.iter().map(|&r| keys[r]).collect();
+            held.sort_unstable();
+            held
+        };
+        let (forth, back): (Vec<usize>, Vec<usize>) = ((0..40).collect(), (0..40).rev().collect());
+        assert_eq!(held(&forth), held(&back));
+    }
+
+    #[test]
+    fn codes_follow_the_order_of_names() {
+        let names = ["b", "a", "c"].map(str::to_owned);
+        let sorted = by_name(&[0, 0, 1, 2], &names);
+        assert_eq!(
+            sorted,
+            (
+                vec![1, 1, 0, 2],
+                ["a", "b", "c"].map(str::to_owned).to_vec()
+            )
+        );
+    }
+
     proptest! {
         #[test]
         fn donors_are_never_shared(
@@ -346,7 +409,7 @@ mod tests {
         ) {
             let batches: Vec<u32> = donors.iter().map(|d| d % 3).collect();
             let labels: Vec<u32> = (0..donors.len() as u32).map(|i| i % 4).collect();
-            let codes = SplitCodes { donors: &donors, batches: &batches, labels: &labels };
+            let codes = SplitCodes { donors: &donors, batches: &batches, labels: &labels, keys: &[] };
             let config = SplitConfig { test_fraction: fraction, seed, ..SplitConfig::default() };
             if let Ok(split) = split_by_donor(codes, &config) {
                 prop_assert!(split.train_donors.iter().all(|d| !split.test_donors.contains(d)));

@@ -249,6 +249,7 @@ mod tests {
             donors: &CODES,
             batches: &[],
             labels: &[],
+            keys: &[],
         };
         (split_by_donor(codes, &config).unwrap(), config)
     }
