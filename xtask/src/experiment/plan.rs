@@ -4,10 +4,14 @@ use super::config::{Data, Experiment, Kind, Loaded, Method, Seeds};
 use crate::error::Error;
 use sc_data::atomic::hash_file;
 use sc_data::formats::files_of;
+use sc_data::h5ad::H5ad;
 use sc_data::simulate::{SimConfig, simulate_to_file};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
+
+/// The name of a batch or donor column that there is none.
+const NONE: &str = "none";
 
 /// Layout of `cell.toml`.
 const SCHEMA: i64 = 1;
@@ -130,6 +134,7 @@ fn find<'a>(loaded: &Loaded, data: &'a Data, out: &Path) -> Result<Found<'a>, Er
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
+    columns_exist(data, &path)?;
     let hash = hash_file(&path)?;
     Ok(Found {
         columns: data,
@@ -137,6 +142,29 @@ fn find<'a>(loaded: &Loaded, data: &'a Data, out: &Path) -> Result<Found<'a>, Er
         name,
         hash,
     })
+}
+
+/// Refuses columns that an h5ad lacks, once instead of once per run. Other formats, and files that
+/// cannot be opened, are left to `scfm`, which knows them.
+fn columns_exist(data: &Data, path: &Path) -> Result<(), Error> {
+    let Ok(file) = H5ad::open(path) else {
+        return Ok(());
+    };
+    for (key, column) in [
+        ("data.label", &data.label),
+        ("data.batch", &data.batch),
+        ("data.donor", &data.donor),
+    ] {
+        if column != NONE && !file.obs().columns().contains(column) {
+            let message = format!(
+                "{} has no obs['{column}']; there are: {}; use --set {key}=COLUMN",
+                path.display(),
+                file.obs().columns().join(", ")
+            );
+            return Err(Error::config(key, message));
+        }
+    }
+    Ok(())
 }
 
 /// The file of a simulation, written where it is not there yet.

@@ -198,6 +198,17 @@ data = "both"
     assert_eq!(found[1].data, found[2].data);
     assert_ne!(found[0].data, found[1].data);
     assert!(out.join(&found[0].data).is_file());
+    let other = matrix.replace(
+        "donors = 2 }\n[[data]]",
+        "donors = 2 }\nlabel = \"type\"\n[[data]]",
+    );
+    let error = cells(&write(&other).expect("a matrix"), "p", &out).expect_err("no such column");
+    assert!(
+        error
+            .to_string()
+            .contains("has no obs['type']; there are: "),
+        "{error}"
+    );
     let error = write(&matrix.replace("data = \"both\"", "data = \"b\"")).err();
     let error = error.expect("a refusal");
     assert!(error.contains("named are: cells, both"), "{error}");
