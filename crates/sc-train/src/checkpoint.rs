@@ -98,6 +98,11 @@ pub struct Restored {
     pub optimiser: AdamW,
 }
 
+/// The newest checkpoint below `folder`, whole or not.
+pub fn newest(folder: &Path) -> Option<PathBuf> {
+    list(folder).pop()
+}
+
 /// The newest checkpoint below `folder` that is whole, if there is one, and a line on each that was
 /// passed over because it is damaged. `fits` says whether weights are those of the network.
 ///

@@ -2,7 +2,7 @@
 
 use sc_data::DataError;
 use sc_models::ModelError;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Anything that stops training or embedding.
 #[derive(Debug, thiserror::Error)]
@@ -19,8 +19,8 @@ pub enum TrainError {
     Config(String),
     /// The loss is no longer a number.
     #[error(
-        "training diverged at step {step}: {term} is {value}; the last good checkpoint is in {}; \
-         lower train.learning_rate (now {learning_rate:e}) or train.clip", checkpoints.display()
+        "training diverged at step {step}: {term} is {value}; {}; lower train.learning_rate (now \
+         {learning_rate:e}) or train.clip", kept(checkpoint.as_deref())
     )]
     Diverged {
         /// The step, from 1.
@@ -31,8 +31,8 @@ pub enum TrainError {
         value: f64,
         /// The learning rate of the step.
         learning_rate: f64,
-        /// Where checkpoints lie.
-        checkpoints: PathBuf,
+        /// The last checkpoint, if one was written.
+        checkpoint: Option<PathBuf>,
     },
     /// A file could not be read or written.
     #[error("{}: {message}", path.display())]
@@ -42,6 +42,13 @@ pub enum TrainError {
         /// What is wrong with it, and what to do.
         message: String,
     },
+}
+
+fn kept(checkpoint: Option<&Path>) -> String {
+    match checkpoint {
+        Some(path) => format!("the last good checkpoint is {}", path.display()),
+        None => "no checkpoint was written yet".to_owned(),
+    }
 }
 
 impl TrainError {

@@ -224,6 +224,13 @@ fn a_diverging_run_stops_and_says_so() {
     let mut args = pretraining(&file, &config, &out);
     args.extend_from_slice(SMALL_CELLPLM);
     args.extend_from_slice(&["--set", "train.learning_rate=1e30"]);
-    fail(&args, &["diverged at step", "learning_rate"]);
+    fail(
+        &args,
+        &[
+            "diverged at step",
+            "learning_rate",
+            "no checkpoint was written yet",
+        ],
+    );
     assert!(!out.join("model.safetensors").exists());
 }
