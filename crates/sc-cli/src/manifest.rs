@@ -31,6 +31,9 @@ pub(crate) struct Manifest {
     pub(crate) finished: u64,
     /// Peak memory, bytes; 0 where the system does not tell.
     pub(crate) peak_memory_bytes: u64,
+    /// What was taken for granted about the counts, where they had to be taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) assumed: Option<String>,
     /// What a model was trained on, where one was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) training: Option<TrainingRecord>,
@@ -51,6 +54,7 @@ impl Manifest {
             started: now(),
             finished: 0,
             peak_memory_bytes: 0,
+            assumed: None,
             training: None,
         }
     }

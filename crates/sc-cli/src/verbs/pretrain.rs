@@ -96,6 +96,7 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
     let hash = one_hash(&hashes);
     let config = serde_json::to_value(&plan.config)?;
     let mut manifest = Manifest::new(&hash, config, args.seed, &args.device);
+    manifest.assumed = source.assumption().map(str::to_owned);
     let (weights, steps) = plan.train(&args.output, &hash, &device)?;
     let split = held_out.map(|(saved, _)| saved);
     if let Some(split) = &split {

@@ -147,6 +147,8 @@ fn log_normalised_values_are_taken_on_request() {
     args.extend_from_slice(SMALL_CELLPLM);
     args.push("--assume-normalized");
     succeed(&args);
+    let manifest = std::fs::read_to_string(model.join("training.json")).unwrap();
+    assert!(manifest.contains("\"assumed\": \""), "{manifest}");
     succeed(&[
         "embed",
         text(&file),
