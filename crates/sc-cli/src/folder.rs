@@ -245,7 +245,7 @@ fn read_config(folder: &Path) -> Result<ModelConfig> {
         };
         at(&path, format!("{e}{unfinished}"))
     })?;
-    let value: Value = serde_json::from_str(&text).map_err(|e| at(&path, e))?;
+    let value: Value = crate::error::json(&path, &text)?;
     let schema = value.get("schema").cloned().unwrap_or_default();
     if schema.as_u64() != Some(u64::from(SCHEMA)) {
         let by = std::fs::read_to_string(folder.join("training.json")).ok();
@@ -261,7 +261,7 @@ fn read_config(folder: &Path) -> Result<ModelConfig> {
             ),
         ));
     }
-    serde_json::from_value(value).map_err(|e| at(&path, e))
+    crate::error::json(&path, &text)
 }
 
 /// The part of `training.json` on the training cells, and their keys.
