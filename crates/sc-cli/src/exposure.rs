@@ -2,6 +2,7 @@
 
 use sc_data::identity::{CellKeys, Known, TrainedOn};
 use sc_eval::results::{Exposure, Recognised};
+use sc_train::registry;
 
 /// Share of the scored cells whose names must be those of training cells, where no counts are: a few
 /// names of two 10x runs coincide by chance.
@@ -32,10 +33,19 @@ pub(crate) fn exposure(known: &Known, keys: &CellKeys, rows: &[usize]) -> Exposu
 
 /// One sentence: what the model of an embedding was.
 pub(crate) fn description(on: &TrainedOn) -> String {
+    let company = registry::find(&on.architecture).and_then(|a| a.company.note(None));
     format!(
-        "an embedding by {}, trained on {} cells for {} steps",
-        on.architecture, on.cells, on.steps
+        "an embedding by {}, trained on {} cells for {} steps{}",
+        on.architecture,
+        on.cells,
+        on.steps,
+        aside(company)
     )
+}
+
+/// What is added to a description.
+pub(crate) fn aside(note: Option<String>) -> String {
+    note.map_or(String::new(), |n| format!("; {n}"))
 }
 
 #[cfg(test)]
@@ -89,5 +99,22 @@ mod tests {
         };
         assert_eq!(exposure(&plain, &filtered, &[0, 1, 2]), named);
         assert_eq!(exposure(&Known::Unknown, &file, &[0]), Exposure::Unknown);
+    }
+
+    #[test]
+    fn what_depends_on_other_cells_says_so() {
+        let cell = keys(&[1], &[11]);
+        let of = |architecture: &str| {
+            let Known::On(on) = on(&[], &cell, &cell) else {
+                unreachable!("made above")
+            };
+            description(&TrainedOn {
+                architecture: architecture.to_string(),
+                ..on
+            })
+        };
+        assert!(of("cellplm").contains("depends on the cells embedded with it: its tokens are"));
+        assert!(of("uce").contains("depends on the cells embedded with it: with "));
+        assert!(!of("vae").contains("depends"), "{}", of("vae"));
     }
 }

@@ -15,6 +15,7 @@ use sc_eval::protocol::{
     judge_predictions, map2d, scgraph_references,
 };
 use sc_eval::results::{Cost, CurvePoint, Exposure, Family, Map2d, RunResult};
+use sc_train::registry::{self, Kind};
 use std::time::Instant;
 
 /// Components of the PCA baseline.
@@ -315,9 +316,10 @@ pub(crate) fn names() -> Vec<&'static str> {
 
 /// What kind of thing a trained architecture is.
 pub(crate) fn family(architecture: &str) -> Family {
-    match architecture {
-        "vae" | "autoencoder" | "mlp" | "islander" => Family::Neural,
-        _ => Family::Model,
+    match registry::find(architecture).map(|a| a.kind) {
+        Some(Kind::NeuralBaseline) => Family::Neural,
+        // An architecture of another version is held to what is asked of a foundation model.
+        Some(Kind::FoundationModel) | None => Family::Model,
     }
 }
 

@@ -13,6 +13,8 @@ use serde::Serialize;
 pub struct Architecture {
     /// Name in configurations.
     pub name: &'static str,
+    /// What it is compared as.
+    pub kind: Kind,
     /// Where it was published.
     pub paper: &'static str,
     /// What its tokens are.
@@ -38,6 +40,16 @@ pub struct Architecture {
     /// Builds the task.
     #[serde(skip)]
     pub task: fn(&ModelSpec, &Facts) -> Result<Box<dyn Trainable>>,
+}
+
+/// What an architecture is compared as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A foundation model, which must beat the baselines.
+    FoundationModel,
+    /// A small network that anybody would try first.
+    NeuralBaseline,
 }
 
 /// What a cell is described by.
@@ -87,6 +99,22 @@ impl Company {
                 value.filter(|v| values.contains(v)).map(|_| *why)
             }
         }
+    }
+}
+
+impl Company {
+    /// What a result says of it, for a model of `spec`, or whatever its setting where that is not
+    /// known; `None` where a vector depends on no other cell.
+    pub fn note(&self, spec: Option<&ModelSpec>) -> Option<String> {
+        let why = match (spec, self) {
+            (Some(spec), _) => self.matters(spec)?.to_owned(),
+            (None, Self::Alone) => return None,
+            (None, Self::Always { why }) => (*why).to_owned(),
+            (None, Self::With { why, .. }) => format!("{self}, {why}"),
+        };
+        Some(format!(
+            "a cell's vector depends on the cells embedded with it: {why}"
+        ))
     }
 }
 

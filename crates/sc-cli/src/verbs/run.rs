@@ -2,6 +2,7 @@
 
 use crate::args::{CountsFrom, Input, Run};
 use crate::error::{Result, at, message};
+use crate::exposure::aside;
 use crate::held_out::of_study;
 use crate::manifest::Manifest;
 use crate::memory;
@@ -15,6 +16,7 @@ use sc_data::atomic::write_bytes_atomic;
 use sc_data::identity::TrainingRecord;
 use sc_eval::protocol::Options;
 use sc_eval::results::{Cost, CurvePoint, Exposure, Family, RunResult};
+use sc_train::registry;
 use sc_train::{ModelSpec, Role, TrainConfig};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -216,6 +218,7 @@ fn model(
         .clone()
         .unwrap_or_else(|| spec.architecture.clone());
     let kind = family(&spec.architecture);
+    let company = registry::find(&spec.architecture).and_then(|a| a.company.note(Some(&spec)));
     let objective = spec.objective.clone();
     let keys = study.keys.clone();
     let split = of_study(study, design);
@@ -275,7 +278,10 @@ fn model(
     let (family, description) = if trained {
         (
             kind,
-            format!("{preset}{sized}, trained on the training donors for {steps} steps"),
+            format!(
+                "{preset}{sized}, trained on the training donors for {steps} steps{}",
+                aside(company)
+            ),
         )
     } else {
         (

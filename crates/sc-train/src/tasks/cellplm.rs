@@ -7,7 +7,7 @@ use crate::error::{Result, TrainError};
 use crate::facts::Facts;
 use crate::losses::Losses;
 use crate::losses::cellplm::{Masked, denoise};
-use crate::registry::{Architecture, Company, Features};
+use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -68,6 +68,7 @@ impl Default for SentenceConfig {
 /// CellPLM among the architectures.
 pub const CELLPLM: Architecture = Architecture {
     name: "cellplm",
+    kind: Kind::FoundationModel,
     paper: "Wen et al., ICLR 2024",
     tokens: "cells; a sentence is a sample",
     objectives: &["denoise"],

@@ -17,7 +17,7 @@ use crate::corpus::{CellBatch, Corpus};
 use crate::error::{Result, TrainError};
 use crate::facts::{Facts, Role};
 use crate::losses::Losses;
-use crate::registry::{Architecture, Company, Features};
+use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use arrange::Arranged;
@@ -35,6 +35,7 @@ use tokens::Tokens;
 /// Models of parts among the architectures.
 pub const COMPOSED: Architecture = Architecture {
     name: "composed",
+    kind: Kind::FoundationModel,
     paper: "none: parts of the others",
     tokens: "any of the others', as input.tokens says",
     objectives: Objective::WORDS,

@@ -9,7 +9,7 @@ use crate::corpus::{CellBatch, Corpus};
 use crate::error::{Result, TrainError};
 use crate::facts::{Facts, MISSING, Role};
 use crate::losses::{Losses, cross_entropy};
-use crate::registry::{Architecture, Company, Features};
+use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Task, whole};
 use burn::tensor::{Bool, Device, Tensor, TensorData};
@@ -28,6 +28,7 @@ use std::sync::Arc;
 /// Nicheformer among the architectures.
 pub const NICHEFORMER: Architecture = Architecture {
     name: "nicheformer",
+    kind: Kind::FoundationModel,
     paper: "Tejada-Lapuerta et al., Nature Methods 2025",
     tokens: "genes ranked by expression over the mean",
     objectives: &[

@@ -6,7 +6,7 @@ use crate::facts::{Facts, Role};
 use crate::losses::supervised::{Mixup, mixup};
 use crate::losses::tokens::mean_squared_error;
 use crate::losses::{Losses, cross_entropy};
-use crate::registry::{Architecture, Company, Features};
+use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Task, whole};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -28,6 +28,7 @@ use std::sync::Arc;
 /// The supervised perceptron among the architectures.
 pub const MLP: Architecture = Architecture {
     name: "mlp",
+    kind: Kind::NeuralBaseline,
     paper: "baseline: supervised perceptron",
     tokens: "whole cells, log-normalised",
     objectives: &["classify"],
@@ -44,6 +45,7 @@ pub const MLP: Architecture = Architecture {
 /// The autoencoder among the architectures.
 pub const AUTOENCODER: Architecture = Architecture {
     name: "autoencoder",
+    kind: Kind::NeuralBaseline,
     paper: "baseline: autoencoder",
     objectives: &["reconstruct"],
     needs: &[],
@@ -53,6 +55,7 @@ pub const AUTOENCODER: Architecture = Architecture {
 /// Islander among the architectures.
 pub const ISLANDER: Architecture = Architecture {
     name: "islander",
+    kind: Kind::NeuralBaseline,
     paper: "Wang et al., Nature Biotechnology 2025",
     objectives: &["classify-mixup", "classify-mixup-reconstruct"],
     licence: "Apache-2.0",

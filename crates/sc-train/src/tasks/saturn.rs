@@ -16,7 +16,7 @@ use crate::losses::saturn::{
     protein_similarity, species_loss, triplet_loss,
 };
 use crate::proteins::Proteins;
-use crate::registry::{Architecture, Company, Features};
+use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -40,6 +40,7 @@ use std::sync::{Arc, OnceLock};
 /// SATURN among the architectures.
 pub const SATURN: Architecture = Architecture {
     name: "saturn",
+    kind: Kind::FoundationModel,
     paper: "Rosen et al., Nature Methods 2024",
     tokens: "whole cells, summed to macrogenes of similar proteins",
     objectives: &["reconstruct", "cross-species"],

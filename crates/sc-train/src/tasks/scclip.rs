@@ -8,7 +8,7 @@ use crate::facts::Facts;
 use crate::features::{self, Kind};
 use crate::losses::Losses;
 use crate::losses::contrastive::contrast;
-use crate::registry::{Architecture, Company, Features};
+use crate::registry::{self, Architecture, Company, Features};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -30,6 +30,7 @@ use std::sync::Arc;
 /// scCLIP among the architectures.
 pub const SCCLIP: Architecture = Architecture {
     name: "scclip",
+    kind: registry::Kind::FoundationModel,
     paper: "Xiong et al., NeurIPS AI4Science 2023",
     tokens: "patches of genes and of peaks",
     objectives: &["contrastive"],

@@ -21,7 +21,7 @@ use crate::corpus::{CellBatch, Corpus};
 use crate::error::{Result, TrainError};
 use crate::facts::Facts;
 use crate::losses::Losses;
-use crate::registry::{Architecture, Company, Features};
+use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Tensor};
@@ -40,6 +40,7 @@ use tokens::EMBEDDING;
 /// scGPT among the architectures.
 pub const SCGPT: Architecture = Architecture {
     name: "scgpt",
+    kind: Kind::FoundationModel,
     paper: "Cui et al., Nature Methods 2024",
     tokens: "expressed genes with binned values",
     objectives: &[
@@ -67,6 +68,7 @@ pub const SCGPT: Architecture = Architecture {
 /// scFormer among the architectures.
 pub const SCFORMER: Architecture = Architecture {
     name: "scformer",
+    kind: Kind::FoundationModel,
     paper: "Cui et al., bioRxiv 2022",
     objectives: &["masked", "integration", "annotation"],
     weights: "none published",

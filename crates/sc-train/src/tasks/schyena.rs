@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::facts::Facts;
 use crate::losses::expression::masked_mse;
 use crate::losses::{Losses, total};
-use crate::registry::{Architecture, Company, Features};
+use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -22,6 +22,7 @@ use std::sync::Arc;
 /// scHyena among the architectures.
 pub const SCHYENA: Architecture = Architecture {
     name: "schyena",
+    kind: Kind::FoundationModel,
     paper: "Oh et al., arXiv 2310.02713, 2023",
     tokens: "all genes, log1p of scaled counts",
     objectives: &["masked-expression"],

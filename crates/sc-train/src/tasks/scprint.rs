@@ -19,7 +19,7 @@ use crate::losses::scprint::{
     Contrast, classification, contrast, downsample, expression, noise_share, token_similarity,
 };
 use crate::proteins::{ProteinTable, Proteins};
-use crate::registry::{Architecture, Company, Features};
+use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -43,6 +43,7 @@ use std::sync::Arc;
 /// scPRINT among the architectures.
 pub const SCPRINT: Architecture = Architecture {
     name: "scprint",
+    kind: Kind::FoundationModel,
     paper: "Kalfon et al., Nature Communications 2025",
     tokens: "drawn genes with their counts, and a token for every class",
     objectives: &["denoise", "denoise-classes"],

@@ -9,7 +9,7 @@ use crate::losses::Losses;
 use crate::losses::tokens::binary_cross_entropy;
 use crate::places::{places, renumber};
 use crate::proteins::{ProteinTable, Proteins};
-use crate::registry::{Architecture, Company, Features};
+use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
@@ -29,6 +29,7 @@ use std::sync::Arc;
 /// UCE among the architectures.
 pub const UCE: Architecture = Architecture {
     name: "uce",
+    kind: Kind::FoundationModel,
     paper: "Rosen et al., bioRxiv 2023",
     tokens: "genes drawn by expression, along the chromosomes",
     objectives: &["expressed"],

@@ -4,7 +4,7 @@ use crate::corpus::{CellBatch, Corpus};
 use crate::error::Result;
 use crate::facts::Facts;
 use crate::losses::Losses;
-use crate::registry::{Architecture, Company, Features};
+use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -26,6 +26,7 @@ use std::sync::Arc;
 /// The variational autoencoder among the architectures.
 pub const VAE: Architecture = Architecture {
     name: "vae",
+    kind: Kind::NeuralBaseline,
     paper: "baseline: Lopez et al., Nature Methods 2018",
     tokens: "whole cells, log1p of counts",
     objectives: &["nb", "zinb"],
