@@ -3,6 +3,7 @@
 use rand::RngExt;
 use sc_data::CsrMatrix;
 use sc_data::rng::stream;
+use std::path::Path;
 
 /// Counts `[cells, genes]` with the given share of non-zeros, small integers, seeded by cell.
 pub fn counts(cells: usize, genes: usize, density: f64) -> CsrMatrix {
@@ -29,4 +30,35 @@ pub fn peak_memory() -> u64 {
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
     line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok())
         .map_or(0, |kib| kib * 1024)
+}
+
+/// Reads a little-endian C-ordered array of four-byte values, with its shape.
+///
+/// # Errors
+/// A file that cannot be read or is no such array.
+pub fn npy<T>(
+    path: &Path,
+    value: impl Fn([u8; 4]) -> T,
+) -> Result<(Vec<usize>, Vec<T>), Box<dyn std::error::Error>> {
+    let bytes = std::fs::read(path)?;
+    let header = u16::from_le_bytes([bytes[8], bytes[9]]) as usize;
+    let text = std::str::from_utf8(&bytes[10..10 + header])?;
+    let shape = text
+        .split('(')
+        .nth(1)
+        .and_then(|s| s.split(')').next())
+        .ok_or("no shape")?;
+    let shape = shape
+        .split(',')
+        .filter_map(|s| s.trim().parse().ok())
+        .collect();
+    Ok((
+        shape,
+        bytes[10 + header..]
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| value(*b))
+            .collect(),
+    ))
 }

@@ -13,6 +13,7 @@ use sc_eval::metrics::silhouette::{self, Between};
 use sc_eval::metrics::{clustering, connectivity, kbet, lisi, pcr};
 use sc_eval::neighbors::{Ties, knn};
 use sc_eval::results::Mode;
+use scfm_benches::npy;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::time::Instant;
@@ -111,32 +112,4 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     println!("{line}");
     Ok(())
-}
-
-/// Reads a little-endian C-ordered array of four-byte values.
-fn npy<T>(
-    path: &Path,
-    value: impl Fn([u8; 4]) -> T,
-) -> Result<(Vec<usize>, Vec<T>), Box<dyn std::error::Error>> {
-    let bytes = std::fs::read(path)?;
-    let header = u16::from_le_bytes([bytes[8], bytes[9]]) as usize;
-    let text = std::str::from_utf8(&bytes[10..10 + header])?;
-    let shape = text
-        .split('(')
-        .nth(1)
-        .and_then(|s| s.split(')').next())
-        .ok_or("no shape")?;
-    let shape = shape
-        .split(',')
-        .filter_map(|s| s.trim().parse().ok())
-        .collect();
-    Ok((
-        shape,
-        bytes[10 + header..]
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|b| value(*b))
-            .collect(),
-    ))
 }
