@@ -229,7 +229,7 @@ fn noisy(embedding: &Array2<f32>, seed: u64) -> Array2<f32> {
     embedding.mapv(|v| v + 0.7 * normal(&mut rng) as f32)
 }
 
-/// Share of draws whose interval holds the mean over draws.
+/// Share of intervals that hold the mean over draws, and of draws that have one where some do not.
 fn coverage(values: &[Option<&MetricRecord>]) -> String {
     let known: Vec<&MetricRecord> = values.iter().copied().flatten().collect();
     let defined: Vec<f64> = known.iter().filter_map(|r| r.value).collect();
@@ -237,12 +237,13 @@ fn coverage(values: &[Option<&MetricRecord>]) -> String {
         return "–".into();
     }
     let truth = defined.iter().sum::<f64>() / defined.len() as f64;
-    // A value without an interval holds nothing.
-    let hits = known.iter().filter(|r| {
-        let ends = r.low.zip(r.high);
-        r.value.is_some() && ends.is_some_and(|(low, high)| low <= truth && truth <= high)
-    });
-    format!("{:.2}", hits.count() as f64 / defined.len() as f64)
+    let intervals: Vec<(f64, f64)> = known.iter().filter_map(|r| r.low.zip(r.high)).collect();
+    let hits = intervals.iter().filter(|(l, h)| (*l..=*h).contains(&truth));
+    let share = hits.count() as f64 / intervals.len().max(1) as f64;
+    match intervals.len() as f64 / defined.len() as f64 {
+        some if some < 0.995 => format!("{share:.2} ({:.0} %)", 100.0 * some),
+        _ => format!("{share:.2}"),
+    }
 }
 
 /// Share of draws in which the difference of two equal models has p below 5 %.
