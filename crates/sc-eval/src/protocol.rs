@@ -289,11 +289,17 @@ pub fn judge_predictions(
     dataset.check()?;
     let cells = dataset.test.len();
     EvalError::check("predictions", cells, predictions.predicted.len())?;
-    let halves = dataset.halves(&dataset.test);
-    let truth = dataset.labels.select(&dataset.test);
+    // The order of all other judgements, so that single cells are divided alike.
+    let mut order: Vec<usize> = (0..cells).collect();
+    if let Some(keys) = &dataset.keys {
+        order.sort_by_key(|&at| (keys[dataset.test[at]], dataset.test[at]));
+    }
+    let test: Vec<usize> = order.iter().map(|&at| dataset.test[at]).collect();
+    let (predictions, halves) = (predictions.select(&order), dataset.halves(&test));
+    let truth = dataset.labels.select(&test);
     Ok(Judgement {
-        records: probe_records("probe_lr_", predictions, truth.codes(), &halves)?,
-        probe: Some(detail(predictions, dataset, &dataset.test, None)),
+        records: probe_records("probe_lr_", &predictions, truth.codes(), &halves)?,
+        probe: Some(detail(&predictions, dataset, &test, None)),
         seconds: Vec::new(),
     })
 }

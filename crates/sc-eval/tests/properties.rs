@@ -15,7 +15,9 @@ use sc_eval::metrics::silhouette::{
     Between, bras, isolated_labels, silhouette_batch, silhouette_label,
 };
 use sc_eval::neighbors::{Ties, knn};
-use sc_eval::protocol::{Dataset, Options, References, judge_embedding};
+use sc_eval::protocol::{
+    Dataset, Options, Predictions, References, judge_embedding, judge_predictions,
+};
 use sc_eval::results::Mode;
 use sc_eval::{Outcome, Undefined, controls, graph, probe};
 
@@ -222,9 +224,8 @@ fn one_and_two_threads_give_the_same_bits() {
     assert!(one.records.iter().filter(|r| r.low.is_some()).count() > 30);
 }
 
-/// Rows in another order, with the same keys, give the same numbers.
-#[test]
-fn the_order_of_cells_changes_nothing() {
+/// Cells, and the same cells with the same keys in another order of rows.
+fn two_orders() -> (Array2<f32>, Dataset, Vec<usize>, Dataset) {
     let (x, labels, batches) = data(400, 5, 8);
     let mut set = dataset(labels, batches, 10);
     set.keys = Some(
@@ -246,6 +247,12 @@ fn the_order_of_cells_changes_nothing() {
         train: place(&set.train),
         test: place(&set.test),
     };
+    (x, set, order, moved)
+}
+
+#[test]
+fn the_order_of_cells_changes_nothing() {
+    let (x, set, order, moved) = two_orders();
     let run = |x: &Array2<f32>, set: &Dataset| {
         let references = References {
             pre_integration: Some(x.view()),
@@ -262,6 +269,27 @@ fn the_order_of_cells_changes_nothing() {
         run(&x, &set),
         run(&x.select(ndarray::Axis(0), &order), &moved)
     );
+}
+
+/// Where donors are not known, groups of cells follow the keys as well.
+#[test]
+fn the_order_of_predictions_changes_nothing() {
+    let (_, set, _, moved) = two_orders();
+    let run = |set: &Dataset| {
+        let set = Dataset {
+            donors: None,
+            ..set.clone()
+        };
+        let keys = set.keys.as_ref().unwrap();
+        let guess = |r: &usize| ((keys[*r] >> 40) % u64::from(LABELS)) as u32;
+        let predictions = Predictions {
+            classes: (0..LABELS).collect(),
+            predicted: set.test.iter().map(guess).collect(),
+            probabilities: None,
+        };
+        serde_json::to_string(&judge_predictions(&predictions, &set).unwrap().records).unwrap()
+    };
+    assert_eq!(run(&set), run(&moved));
 }
 
 /// Sets that break metrics must end in records with reasons, never in a panic.
