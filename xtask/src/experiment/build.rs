@@ -49,8 +49,9 @@ pub(crate) fn scfm(profile: Profile, devices: &[String]) -> Result<PathBuf, Erro
     let mut command = cargo();
     command.current_dir(root()).args([
         "build",
-        "--package",
-        "sc-cli",
+        // Without a package: features are then those of the workspace, which tests use as well.
+        "--bin",
+        "scfm",
         "--message-format=json-render-diagnostics",
     ]);
     if profile == Profile::Release {
@@ -58,7 +59,8 @@ pub(crate) fn scfm(profile: Profile, devices: &[String]) -> Result<PathBuf, Erro
     }
     let features = features(devices);
     if !features.is_empty() {
-        command.arg("--features").arg(features.join(","));
+        let of_package: Vec<String> = features.iter().map(|f| format!("sc-cli/{f}")).collect();
+        command.arg("--features").arg(of_package.join(","));
     }
     eprintln!("building scfm …");
     built(&mut command, "scfm")
