@@ -100,7 +100,15 @@ pub(super) fn sentence(model: &Method<'_>, compared: &Compared<'_, '_>, metric: 
     let said = match &compared.outcome {
         Outcome::Better => format!("better than every baseline, also the best, {name}"),
         Outcome::Worse => format!("worse than baselines, of which {name} is the best"),
-        Outcome::Undetected => format!("no detectable difference from the best baseline, {name}"),
+        Outcome::Undetected => {
+            // The interval of this difference alone may leave out zero.
+            let corrected = match difference.outcome() {
+                Outcome::Better => "; better than that one alone, not than every baseline",
+                Outcome::Worse => ", after correction for several comparisons",
+                Outcome::Undetected | Outcome::Untestable(_) => "",
+            };
+            format!("no detectable difference from the best baseline, {name}{corrected}")
+        }
         Outcome::Untestable(why) => format!("not testable, {why}"),
     };
     Sentence::new(
