@@ -112,6 +112,10 @@ pub struct MetricRecord {
     /// null where it is undefined. See [`Estimate::differences`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub halves: Vec<Option<f64>>,
+    /// How the value changes when one donor is missing, for a few of them; scaled as `halves`. See
+    /// [`Estimate::changes`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<Option<f64>>,
     /// Degrees of freedom of Student's t: the effective number of donors, less one.
     #[serde(default)]
     pub degrees: f64,
@@ -123,10 +127,11 @@ pub struct MetricRecord {
 impl MetricRecord {
     /// The value with what halves of the donors say of it; `None` when undefined.
     pub fn estimate(&self) -> Option<Estimate> {
-        let differences = self.halves.iter().map(|v| v.unwrap_or(f64::NAN));
+        let floats = |of: &[Option<f64>]| of.iter().map(|v| v.unwrap_or(f64::NAN)).collect();
         Some(Estimate {
             value: self.value.filter(|v| v.is_finite())?,
-            differences: differences.collect(),
+            differences: floats(&self.halves),
+            changes: floats(&self.without),
             degrees: self.degrees,
             resolution: 1.0 / self.cells.max(1) as f64,
         })

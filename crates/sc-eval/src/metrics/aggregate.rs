@@ -69,9 +69,11 @@ pub fn total(bio: &Mean, batch: &Mean) -> Mean {
         (Ok(b), Ok(t)) => {
             let sum = |b: f64, t: f64| 0.6 * b + 0.4 * t;
             let pairs = b.differences.iter().zip(&t.differences);
+            let changes = b.changes.iter().zip(&t.changes);
             Ok(Estimate {
                 value: sum(b.value, t.value),
                 differences: pairs.map(|(b, t)| sum(*b, *t)).collect(),
+                changes: changes.map(|(b, t)| sum(*b, *t)).collect(),
                 degrees: b.degrees.min(t.degrees),
                 resolution: b.resolution.max(t.resolution),
             })

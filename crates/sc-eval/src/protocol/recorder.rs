@@ -10,12 +10,15 @@ use rayon::prelude::*;
 /// Most cells of divisions that are scored at once.
 const AT_ONCE: usize = 20_000;
 
-/// Scores of both halves of every division, each a list in the same order.
+/// Scores of parts of the cells, each a list in the same order.
 #[derive(Default)]
-pub(super) struct Parts(Vec<[Vec<Score>; 2]>);
+pub(super) struct Parts {
+    halves: Vec<[Vec<Score>; 2]>,
+    without: Vec<Vec<Score>>,
+}
 
 impl Parts {
-    /// Scores both halves of every division: several divisions at once where cells are few, one
+    /// Scores every part: several at once where cells are few, one
     /// after another where each keeps all threads busy, so that memory stays that of one.
     pub(super) fn score<E: Send>(
         halves: &Halves,
@@ -24,12 +27,25 @@ impl Parts {
         let both = |[a, b]: &[Vec<usize>; 2]| Ok([score(a)?, score(b)?]);
         let cells = |[a, b]: &[Vec<usize>; 2]| a.len() + b.len();
         let many = halves.divisions.first().is_some_and(|d| cells(d) > AT_ONCE);
-        let all: Result<_, E> = if many {
-            halves.divisions.iter().map(both).collect()
+        let (divisions, without) = (&halves.divisions, &halves.without);
+        let (halves, without) = if many {
+            (
+                divisions.iter().map(both).collect::<Result<_, E>>(),
+                without
+                    .iter()
+                    .map(|rows| score(rows))
+                    .collect::<Result<_, E>>(),
+            )
         } else {
-            halves.divisions.par_iter().map(both).collect()
+            (
+                divisions.par_iter().map(both).collect(),
+                without.par_iter().map(|rows| score(rows)).collect(),
+            )
         };
-        all.map(Self)
+        Ok(Self {
+            halves: halves?,
+            without: without?,
+        })
     }
 }
 
@@ -44,7 +60,8 @@ pub(super) fn records(
     let mut out: Vec<MetricRecord> = Vec::with_capacity(all.len());
     for (k, score) in all.into_iter().enumerate() {
         let at = |scores: &Vec<Score>| *scores[k].outcome.as_ref().unwrap_or(&f64::NAN);
-        let pairs = parts.0.iter().zip(&halves.divisions);
+        let pairs = parts.halves.iter().zip(&halves.divisions);
+        let lacking = parts.without.iter().zip(&halves.without);
         let difference = |(of, division): (&[Vec<Score>; 2], &[Vec<usize>; 2])| {
             (at(&of[0]) - at(&of[1])) * Halves::scale(division)
         };
@@ -52,10 +69,16 @@ pub(super) fn records(
             Ok(value) => (Some(value), score.note),
             Err(reason) => (None, Some(aggregate::reason(&reason))),
         };
+        let own = value.unwrap_or(f64::NAN);
+        let change = |(of, rows): (&Vec<Score>, &Vec<usize>)| {
+            (at(of) - own) * halves.scale_without(rows.len())
+        };
         let differences = value.map(|_| pairs.map(difference).collect());
+        let changes = value.map(|_| lacking.map(change).collect());
         let estimate = Estimate {
-            value: value.unwrap_or(f64::NAN),
+            value: own,
             differences: differences.unwrap_or_default(),
+            changes: changes.unwrap_or_default(),
             degrees: halves.degrees,
             resolution: 1.0 / cells.max(1) as f64,
         };
@@ -83,15 +106,12 @@ pub(super) fn aggregates(records: &[MetricRecord], mode: Mode) -> Vec<MetricReco
             let found = at(mode).or_else(|| at(Mode::Strict))?;
             let value = found.value?;
             // Published definitions come without intervals, so their means do too.
-            let differences = match mode {
-                Mode::Strict => found.estimate()?.differences,
-                Mode::Compat => Vec::new(),
-            };
-            let estimate = Estimate {
-                value,
-                differences,
-                degrees: found.degrees,
-                resolution: 1.0 / found.cells.max(1) as f64,
+            let estimate = match mode {
+                Mode::Strict => found.estimate()?,
+                Mode::Compat => Estimate {
+                    value,
+                    ..Estimate::default()
+                },
             };
             Some(((*name).to_owned(), estimate))
         };
@@ -125,6 +145,10 @@ fn undefined() -> Estimate {
     }
 }
 
+fn options(of: &[f64]) -> Vec<Option<f64>> {
+    of.iter().map(|v| v.is_finite().then_some(*v)).collect()
+}
+
 /// A record of `estimate`, with its interval or why there is none.
 fn record(
     name: &str,
@@ -148,11 +172,8 @@ fn record(
             Err(why) if defined && mode == Mode::Strict => Some(format!("no interval: {why}")),
             _ => None,
         },
-        halves: estimate
-            .differences
-            .iter()
-            .map(|v| v.is_finite().then_some(*v))
-            .collect(),
+        halves: options(&estimate.differences),
+        without: options(&estimate.changes),
         degrees: estimate.degrees,
         of: Vec::new(),
     }

@@ -33,6 +33,7 @@ fn record(name: &str, group: Group, value: Option<f64>, own: u64) -> MetricRecor
             .is_none()
             .then(|| "distances between labels are constant".to_owned()),
         halves: if value.is_some() { halves } else { Vec::new() },
+        without: Vec::new(),
         degrees: 6.0,
         of: Vec::new(),
     };
