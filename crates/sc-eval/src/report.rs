@@ -135,7 +135,7 @@ pub fn primary_scores(results: &[RunResult]) -> (String, Vec<PrimaryScore>) {
             };
             lines.push(PrimaryScore {
                 method: method.label.clone(),
-                data: file.to_owned(),
+                data: file.clone(),
                 value,
                 interval,
                 seeds,

@@ -24,6 +24,8 @@ pub(super) struct Described {
 pub(super) struct Section {
     pub(super) file: String,
     pub(super) verdict: Verdict,
+    /// What intervals speak about.
+    pub(super) over: &'static str,
     pub(super) summary: Table,
     pub(super) differences: Option<Table>,
     pub(super) forest: Option<String>,
@@ -40,20 +42,41 @@ pub(super) struct Section {
     pub(super) methods: Vec<Described>,
 }
 
-/// Results of every data file, in the order they appear.
-pub(super) fn by_data(results: &[RunResult]) -> Vec<(&str, Vec<&RunResult>)> {
-    let mut out: Vec<(&str, Vec<&RunResult>)> = Vec::new();
+/// Results of every data file and split, in the order they appear, by the name of the file: scores on
+/// other cells are not seeds of one score.
+pub(super) fn by_data(results: &[RunResult]) -> Vec<(String, Vec<&RunResult>)> {
+    let scored = |r: &RunResult| {
+        let d = &r.data;
+        let columns = [
+            &d.file,
+            &d.hash,
+            &d.label_column,
+            &d.batch_column,
+            &d.donor_column,
+        ];
+        (
+            columns.map(String::clone),
+            d.test_donors.clone(),
+            d.test_cells,
+        )
+    };
+    let mut out: Vec<Vec<&RunResult>> = Vec::new();
     for run in results {
-        let same = out.iter_mut().find(|(_, runs)| {
-            runs.first()
-                .is_some_and(|r| r.data.hash == run.data.hash && r.data.file == run.data.file)
-        });
-        match same {
-            Some((_, runs)) => runs.push(run),
-            None => out.push((&run.data.file, vec![run])),
+        match out.iter_mut().find(|runs| scored(runs[0]) == scored(run)) {
+            Some(runs) => runs.push(run),
+            None => out.push(vec![run]),
         }
     }
-    out
+    let files: Vec<&str> = out.iter().map(|runs| runs[0].data.file.as_str()).collect();
+    let name = |data: &DataCard| match files.iter().filter(|f| **f == data.file).count() {
+        1 => data.file.clone(),
+        _ if data.test_donors.is_empty() => {
+            format!("{}, {} cells held out", data.file, data.test_cells)
+        }
+        _ => format!("{}, held out: {}", data.file, data.test_donors.join(", ")),
+    };
+    let names: Vec<String> = out.iter().map(|runs| name(&runs[0].data)).collect();
+    names.into_iter().zip(out).collect()
 }
 
 pub(super) fn section(file: &str, runs: &[&RunResult]) -> Section {
@@ -64,6 +87,11 @@ pub(super) fn section(file: &str, runs: &[&RunResult]) -> Section {
     Section {
         file: file.to_owned(),
         verdict: verdict::verdict(&methods),
+        over: if card.is_some_and(|c| c.test_donors.is_empty()) {
+            "cells, donors not known"
+        } else {
+            "donors"
+        },
         summary: summary(&methods),
         differences: differences(&methods, primary),
         forest: forest(&methods, primary, &catalogue::title(primary)),
@@ -90,7 +118,7 @@ fn summary(methods: &[Method<'_>]) -> Table {
         "batch_correction",
         GEOMETRY,
     ];
-    let question = "Mean over seeds, with the 95 % interval over donors.";
+    let question = "Mean over seeds, with its 95 % interval.";
     let mut out = table(methods, &names, Mode::Strict, "Overview", question);
     out.columns.push(super::tables::Column {
         title: "Metrics defined".to_owned(),

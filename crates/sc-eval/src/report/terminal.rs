@@ -9,7 +9,15 @@ use crate::results::RunResult;
 /// The table of the metric that decides and the verdict of every data set.
 pub fn summary(results: &[RunResult]) -> String {
     let (metric, lines) = primary_scores(results);
-    let mut out = format!("\n{metric} on held-out cells, 95 % interval over donors\n");
+    let known = results
+        .iter()
+        .any(|r| r.metrics.iter().any(|m| m.donors > 0));
+    let over = if known {
+        "donors"
+    } else {
+        "cells, donors not known"
+    };
+    let mut out = format!("\n{metric} on held-out cells, 95 % interval over {over}\n");
     let width = lines
         .iter()
         .map(|l| l.method.chars().count())
@@ -45,6 +53,12 @@ pub fn summary(results: &[RunResult]) -> String {
         }
         for s in found.sentences {
             out.push_str(&format!("  {} {} {}\n", s.tone.sign(), s.lead, s.evidence));
+        }
+        if !found.next.is_empty() {
+            out.push_str("\nwhat to do next\n");
+        }
+        for line in found.next {
+            out.push_str(&format!("  {line}\n"));
         }
     }
     out

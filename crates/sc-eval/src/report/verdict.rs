@@ -3,6 +3,7 @@
 mod controls;
 mod exposure;
 mod models;
+mod next;
 
 use super::catalogue::{self, PRIMARY, TOTAL};
 use super::format::{plural, score, signed, signed_interval};
@@ -69,6 +70,8 @@ pub(super) struct Verdict {
     /// What the models were.
     pub(super) about: Vec<String>,
     pub(super) sentences: Vec<Sentence>,
+    /// What to do next.
+    pub(super) next: Vec<String>,
 }
 
 pub(super) fn verdict(methods: &[Method<'_>]) -> Verdict {
@@ -103,6 +106,7 @@ pub(super) fn verdict(methods: &[Method<'_>]) -> Verdict {
         headline: headline(&models, &primary, methods),
         about: models.iter().map(|m| models::about(m)).collect(),
         sentences,
+        next: next::next(methods, &models, &primary, scored(methods).1),
     }
 }
 
@@ -145,11 +149,12 @@ fn headline(
     compared: &[Compared<'_, '_>],
     methods: &[Method<'_>],
 ) -> String {
-    if models.is_empty() {
-        return "No foundation model was compared with a baseline.".to_owned();
-    }
     let (cells, donors) = scored(methods);
-    let mut out = exposure::headline(models);
+    let mut out = exposure::headline(methods);
+    if models.is_empty() {
+        out.push_str("No foundation model was compared with a baseline.");
+        return out;
+    }
     let counts = |wanted: &dyn Fn(&Outcome) -> bool| {
         let fair = models.iter().zip(compared).filter(|(m, _)| !m.saw_labels());
         fair.filter(|(_, c)| wanted(&c.outcome)).count()

@@ -54,7 +54,7 @@ pub(super) fn shuffled(methods: &[Method<'_>]) -> Sentence {
         rows.len(),
         shown(highest, score)
     );
-    if rows.iter().all(|(_, s)| s.interval().is_none()) && score.value() > TOLERANCE {
+    if rows.iter().all(|(_, s)| s.interval().is_none()) {
         return Sentence::new(
             Tone::Missing,
             "Shuffled labels: no interval, so chance cannot be judged.",
@@ -89,7 +89,10 @@ pub(super) fn one_hot(methods: &[Method<'_>]) -> Sentence {
     let (low, geometry_words) = match method.score(GEOMETRY, Mode::Strict) {
         Found::Undefined(why) => {
             evidence.push_str(&format!(" scGraph gives no score: {why}."));
-            (Some(true), "scGraph gives them none")
+            match best(methods, GEOMETRY) {
+                Some(_) => (Some(true), "scGraph gives them none"),
+                None => (None, "scGraph is undefined for every row"),
+            }
         }
         Found::Absent => (None, "scGraph was not computed for them"),
         Found::Score(own) => match best(methods, GEOMETRY) {

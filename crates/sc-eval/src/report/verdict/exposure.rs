@@ -3,12 +3,13 @@
 use super::{Sentence, Tone};
 use crate::report::format::count;
 use crate::report::summary::Method;
-use crate::results::{Exposure, Recognised};
+use crate::results::{Exposure, Family, Recognised};
 
 /// What must be said before any comparison.
-pub(super) fn headline(models: &[&Method<'_>]) -> String {
+pub(super) fn headline(methods: &[Method<'_>]) -> String {
     let named = |wanted: fn(&Exposure) -> bool| {
-        let found = models.iter().filter(|m| wanted(m.exposure()));
+        let fitted = methods.iter().filter(|m| m.family <= Family::Neural);
+        let found = fitted.filter(|m| wanted(m.exposure()));
         found.map(|m| m.label.as_str()).collect::<Vec<_>>()
     };
     let mut out = String::new();

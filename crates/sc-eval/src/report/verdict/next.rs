@@ -1,0 +1,142 @@
+//! What to do next, from what was found.
+
+use super::models::Compared;
+use crate::halves::MIN_DONORS;
+use crate::report::catalogue::{self, PRIMARY};
+use crate::report::format::{count, plural};
+use crate::report::paired::Outcome;
+use crate::report::summary::Method;
+use crate::results::{Exposure, Family};
+
+/// Labels of fewer scored cells than this are hardly judged.
+const FEW_CELLS: usize = 10;
+/// Most labels that are named in a line.
+const NAMED: usize = 5;
+/// Steps of training below which more of them are worth a try.
+const FEW_STEPS: u64 = 1000;
+
+/// Advice, the most urgent first.
+pub(super) fn next(
+    methods: &[Method<'_>],
+    models: &[&Method<'_>],
+    primary: &[Compared<'_, '_>],
+    donors: usize,
+) -> Vec<String> {
+    let mut out = Vec::new();
+    exposures(methods, &mut out);
+    if (1..MIN_DONORS).contains(&donors) {
+        out.push(format!(
+            "Hold out at least {MIN_DONORS} donors: with {} nothing can be called better or worse.",
+            plural(donors, "donor")
+        ));
+    }
+    if donors == 0 {
+        out.push(
+            "Name the column of donors (--donor): without it intervals are too narrow.".into(),
+        );
+    }
+    for (model, compared) in models.iter().zip(primary) {
+        out.extend(about_model(model, compared, donors));
+    }
+    out.extend(rare_labels(methods));
+    if models.is_empty() {
+        out.push(
+            "Put a foundation model beside the baselines: embed the file with one (scfm embed) and \
+             evaluate again."
+                .into(),
+        );
+    }
+    out
+}
+
+/// Models whose scores say nothing, or too much.
+fn exposures(methods: &[Method<'_>], out: &mut Vec<String>) {
+    let named = |wanted: fn(&Exposure) -> bool| {
+        let fitted = methods.iter().filter(|m| m.family <= Family::Neural);
+        let found = fitted.filter(|m| wanted(m.exposure()));
+        found.map(|m| m.label.as_str()).collect::<Vec<_>>()
+    };
+    let leaked = named(|e| matches!(e, Exposure::Labels { .. }));
+    if !leaked.is_empty() {
+        out.push(format!(
+            "Train {} again without the scored donors (scfm pretrain --hold-out).",
+            leaked.join(", ")
+        ));
+    }
+    let unknown = named(|e| matches!(e, Exposure::Unknown));
+    if !unknown.is_empty() {
+        out.push(format!(
+            "Find out which cells {} learned from; if these cells are among them, score other data.",
+            unknown.join(", ")
+        ));
+    }
+}
+
+fn about_model(model: &Method<'_>, compared: &Compared<'_, '_>, donors: usize) -> Option<String> {
+    let (best, _, difference) = compared.best.as_ref()?;
+    let metric = catalogue::title(PRIMARY);
+    let (label, other) = (&model.label, &best.label);
+    let steps = model.runs.iter().filter_map(|r| r.cost.steps).max();
+    match &compared.outcome {
+        Outcome::Better => Some(format!(
+            "Use {label} for cells like these, and repeat the comparison on data of another study."
+        )),
+        Outcome::Worse => Some(match steps {
+            Some(steps) if steps < FEW_STEPS => format!(
+                "Use {other} for now; train {label} for longer than {} steps, or on more cells, before \
+                 giving it up.",
+                count(steps)
+            ),
+            _ => format!("Use {other} instead of {label} on cells like these."),
+        }),
+        Outcome::Undetected => {
+            // The error of a mean shrinks with the root of the donors.
+            let interval = difference.interval.as_ref().ok()?;
+            let needed = (interval.high - interval.low) / 2.0 / difference.value.abs().max(1e-9);
+            let needed = (donors as f64 * needed * needed).ceil();
+            let more = if donors > 0 && needed > donors as f64 && needed < 1000.0 {
+                format!(
+                    " To tell a difference of {:.3} apart about {needed} scored donors are needed.",
+                    difference.value.abs()
+                )
+            } else {
+                String::new()
+            };
+            Some(format!(
+                "{label} and {other} are not told apart on {metric}: take the cheaper one.{more}"
+            ))
+        }
+        Outcome::Untestable(_) => None,
+    }
+}
+
+/// Labels that hardly any scored cell has, or no training cell.
+fn rare_labels(methods: &[Method<'_>]) -> Option<String> {
+    let details = methods.iter().flat_map(|m| &m.runs);
+    let detail = details.filter_map(|r| r.probe.as_ref()).next()?;
+    let rare =
+        |c: &&crate::results::ClassDetail| c.cells > 0 && (c.cells < FEW_CELLS || !c.trained);
+    let rare: Vec<&str> = detail
+        .classes
+        .iter()
+        .filter(rare)
+        .map(|c| c.name.as_str())
+        .collect();
+    if rare.is_empty() {
+        return None;
+    }
+    let shown = rare
+        .iter()
+        .take(NAMED)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    let others = match rare.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    Some(format!(
+        "Merge rare labels or add cells of them: {shown}{others} have fewer than {FEW_CELLS} scored cells, \
+         or none to learn from, and weigh as much as the others in macro-F1."
+    ))
+}
