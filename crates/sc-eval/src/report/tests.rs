@@ -396,3 +396,50 @@ fn a_leak_in_a_single_row_is_seen() {
         page(&results).contains("Shuffled labels score above chance in scgpt: something leaks")
     );
 }
+
+#[test]
+fn a_leaking_neural_baseline_is_told_first_as_well() {
+    let text = headline(|r| {
+        if r.method == "scgpt" {
+            r.family = Family::Neural;
+            r.exposure = Exposure::Labels {
+                cells: 412,
+                by: Recognised::Counts,
+                columns: vec!["cell_type".to_owned()],
+            };
+        }
+    });
+    assert!(text.starts_with("Leak: scgpt saw labels"), "{text}");
+}
+
+#[test]
+fn two_splits_of_one_file_are_not_seeds_of_one_score() {
+    let mut both = results();
+    both.extend(results().into_iter().map(|mut r| {
+        r.data.test_donors = vec!["another".to_owned()];
+        r
+    }));
+    let html = page(&both);
+    assert_eq!(html.matches("<h2>Verdict").count(), 2);
+    assert!(
+        html.contains("held out: another"),
+        "the split names its section"
+    );
+}
+
+#[test]
+fn the_report_says_what_to_do_next() {
+    let mut leak = results();
+    for r in &mut leak {
+        if r.method == "scgpt" {
+            r.exposure = Exposure::Labels {
+                cells: 1,
+                by: Recognised::Counts,
+                columns: vec!["cell_type".to_owned()],
+            };
+        }
+    }
+    let html = page(&leak);
+    assert!(html.contains("What to do next"));
+    assert!(html.contains("Train scgpt again without the scored donors"));
+}
