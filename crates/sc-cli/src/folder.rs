@@ -169,6 +169,17 @@ pub(crate) fn write(
     manifest: &[u8],
 ) -> Result<()> {
     genes.check_names()?;
+    for (name, tensor) in weights {
+        if let Some(value) = tensor.data.iter().find(|v| !v.is_finite()) {
+            return Err(at(
+                folder,
+                format!(
+                    "the tensor {name} holds {value}, so the model is not written; lower \
+                     train.learning_rate or train.weight_decay"
+                ),
+            ));
+        }
+    }
     let config = ModelConfig {
         genes_blake3: Some(hash_names(&genes.names)),
         ..config.clone()

@@ -15,6 +15,7 @@ use crate::training::{Cells, Plan};
 use sc_data::identity::CellKeys;
 use sc_train::ModelSpec;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 pub(crate) fn run(args: &Pretrain) -> Result<()> {
     let table = presets::read(&args.config, &args.sets)?;
@@ -91,6 +92,7 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
     if let Some(same) = &plan.config.same_size {
         eprintln!("{}: {same}", plan.config.spec.architecture);
     }
+    free_for_training(&args.output)?;
     std::fs::create_dir_all(&args.output).map_err(|e| at(&args.output, e))?;
     let _lock = sc_data::atomic::lock_folder(&args.output)?;
     let hash = one_hash(&hashes);
@@ -118,6 +120,25 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
         &plan.task.tokenizer(),
         &manifest.close()?,
     )
+}
+
+/// Refuses a folder that holds a model of which no checkpoint says that it is this one: it would be
+/// replaced. Checkpoints say themselves whose they are.
+fn free_for_training(folder: &Path) -> Result<()> {
+    if folder.exists() && !folder.is_dir() {
+        return Err(at(folder, "is a file; -o wants a folder for the model"));
+    }
+    let there = ["config.json", "model.safetensors"];
+    let other = there.iter().find(|name| folder.join(name).exists());
+    match other.filter(|_| !folder.join("checkpoints").is_dir()) {
+        None => Ok(()),
+        Some(name) => Err(at(
+            folder,
+            format!(
+                "holds a {name}, which training would replace; name another folder (-o), or remove it first"
+            ),
+        )),
+    }
 }
 
 /// What to know where batches are too small for a model whose minibatches are of one batch each.

@@ -234,3 +234,46 @@ fn a_diverging_run_stops_and_says_so() {
     );
     assert!(!out.join("model.safetensors").exists());
 }
+
+#[test]
+fn a_model_is_not_replaced_by_the_training_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, config) = (simulated(folder.path(), 60), tiny("cellplm"));
+    let out = folder.path().join("model");
+    let args = [&pretraining(&file, &config, &out)[..], SMALL_CELLPLM].concat();
+    succeed(&args);
+    let weights = std::fs::read(out.join("model.safetensors")).unwrap();
+    std::fs::remove_dir_all(out.join("checkpoints")).unwrap();
+    fail(
+        &args,
+        &["holds a config.json, which training would replace", "-o"],
+    );
+    assert_eq!(
+        std::fs::read(out.join("model.safetensors")).unwrap(),
+        weights
+    );
+    fail(
+        &[&pretraining(&file, &config, &file)[..], SMALL_CELLPLM].concat(),
+        &["is a file; -o wants a folder"],
+    );
+}
+
+#[test]
+fn weights_that_are_not_finite_are_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, config) = (simulated(folder.path(), 60), tiny("autoencoder"));
+    let out = folder.path().join("model");
+    let mut args = pretraining(&file, &config, &out);
+    args.extend([
+        "--set",
+        "train.steps=1",
+        "--set",
+        "train.weight_decay=1e300",
+    ]);
+    args.extend(["--set", "vocabulary.genes=20"]);
+    fail(
+        &args,
+        &["so the model is not written", "train.weight_decay"],
+    );
+    assert!(!out.join("model.safetensors").exists());
+}
