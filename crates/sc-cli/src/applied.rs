@@ -5,7 +5,7 @@ use crate::cells::cell_keys;
 use crate::error::{Error, Result, at, message};
 use crate::folder::{self, Model};
 use crate::observed::{batches_as, observe_as};
-use crate::source::Source;
+use crate::source::{NO_BATCH, Source};
 use crate::training::corpus;
 use sc_data::genes::{Across, Vocabulary, match_file};
 use sc_data::identity::{Known, TrainedOn};
@@ -33,6 +33,8 @@ pub(crate) struct Applied {
     pub(crate) unknown_batches: Vec<String>,
     /// What the model was trained on, once [`Self::identified`] has looked.
     trained_on: Known,
+    /// Column of obs whose batches the model is given, if one is named.
+    batch: Option<String>,
 }
 
 impl Applied {
@@ -61,6 +63,7 @@ impl Applied {
             corpus,
             unknown_batches,
             trained_on: Known::Unknown,
+            batch: how.batch.filter(|b| *b != NO_BATCH).map(str::to_owned),
         })
     }
 
@@ -83,6 +86,7 @@ impl Applied {
         serde_json::json!({
             "model": config.spec,
             "trained_on": self.trained_on,
+            "batch": self.batch,
             "weights_blake3": self.model.hash,
             "genes_matched": genes.matched,
             "genes_of_model": genes.vocabulary,

@@ -245,9 +245,10 @@ pub(crate) struct Columns {
     /// Column of obs with the sequencing batch; none to judge cell types only
     #[arg(long, value_name = "COLUMN", default_value = BATCH)]
     pub(crate) batch: String,
-    /// Column of obs with the donor; 'none' holds out cells at random
-    #[arg(long, value_name = "COLUMN", default_value = DONOR)]
-    pub(crate) donor: String,
+    /// Column of obs with the donor; 'none' holds out cells at random [default: what the models of the
+    /// file held out, or donor_id]
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) donor: Option<String>,
     /// Share of the donors held out [default: what the models of the file held out, or 0.35]
     #[arg(long, value_name = "SHARE")]
     pub(crate) test_fraction: Option<f64>,

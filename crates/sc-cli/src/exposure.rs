@@ -3,6 +3,7 @@
 use sc_data::identity::{CellKeys, Known, TrainedOn};
 use sc_eval::results::{Exposure, Recognised};
 use sc_train::registry;
+use std::collections::BTreeSet;
 
 /// Share of the scored cells whose names must be those of training cells, where no counts are: a few
 /// names of two 10x runs coincide by chance.
@@ -29,6 +30,30 @@ pub(crate) fn exposure(known: &Known, keys: &CellKeys, rows: &[usize]) -> Exposu
             columns: seen.labels,
         },
     }
+}
+
+/// What an embedding saw of the labels at `rows` through the batches that its model was given;
+/// nothing where a batch holds several labels.
+pub(crate) fn given_as_batches(
+    column: &str,
+    batches: &[u32],
+    labels: &[u32],
+    rows: &[usize],
+) -> Option<Exposure> {
+    let pairs = rows.iter().map(|&r| (batches[r], labels[r]));
+    tells(pairs).then(|| Exposure::Labels {
+        cells: rows.len(),
+        by: Recognised::Batch,
+        columns: vec![column.to_string()],
+    })
+}
+
+/// Whether each batch of `(batch, label)` holds one label, and there are several labels.
+pub(crate) fn tells(cells: impl Iterator<Item = (u32, u32)>) -> bool {
+    let pairs: BTreeSet<(u32, u32)> = cells.collect();
+    let batches: BTreeSet<u32> = pairs.iter().map(|p| p.0).collect();
+    let labels: BTreeSet<u32> = pairs.iter().map(|p| p.1).collect();
+    pairs.len() == batches.len() && labels.len() > 1
 }
 
 /// One sentence: what the model of an embedding was.
@@ -99,6 +124,16 @@ mod tests {
         };
         assert_eq!(exposure(&plain, &filtered, &[0, 1, 2]), named);
         assert_eq!(exposure(&Known::Unknown, &file, &[0]), Exposure::Unknown);
+    }
+
+    #[test]
+    fn batches_of_one_label_each_tell_it() {
+        let of = |batches: &[u32], labels: &[u32]| {
+            given_as_batches("run", batches, labels, &[0, 1, 2, 3]).is_some()
+        };
+        assert!(of(&[0, 1, 2, 2], &[5, 5, 7, 7]));
+        assert!(!of(&[0, 0, 1, 1], &[5, 7, 5, 7]));
+        assert!(!of(&[0, 1, 2, 3], &[5, 5, 5, 5]));
     }
 
     #[test]

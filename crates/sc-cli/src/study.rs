@@ -3,6 +3,7 @@
 use crate::args::Input;
 use crate::cells::cell_keys;
 use crate::error::{Result, at, message};
+use crate::exposure::tells;
 use crate::source::{NO_BATCH, NO_DONOR, Source};
 use sc_data::doctor::{MANY_LABELS, is_no_label};
 use sc_data::hvg::{Flavor, HvgConfig, HvgInput, highly_variable_genes};
@@ -87,7 +88,10 @@ impl Study {
         let batches = if design.batch == NO_BATCH {
             Categories::new(vec![0; source.cells()], vec!["all".into()])?
         } else {
-            several_batches(source.factor(&design.batch)?, &input.file, &design.batch)?
+            let batches = source.factor(&design.batch)?;
+            let batches = several_batches(batches, &input.file, &design.batch)?;
+            other_than_labels(&batches, &labels, &input.file, design)?;
+            batches
         };
         let donors = donors(&source, &design.donor, &input.file)?;
         let keys = cell_keys(&source)?;
@@ -173,6 +177,29 @@ fn several_batches(batches: Categories, path: &Path, column: &str) -> Result<Cat
         format!(
             "obs['{column}'] holds one batch ('{only}'), so mixing of batches cannot be judged; name \
              another column, or '{NO_BATCH}' to judge cell types only"
+        ),
+    ))
+}
+
+/// Refuses batches that tell the label: their mixing is that of the labels, and a model that is given
+/// a cell's batch is given its label.
+fn other_than_labels(
+    batches: &Categories,
+    labels: &Categories,
+    path: &Path,
+    design: &Design,
+) -> Result<()> {
+    let pairs = batches.codes().iter().zip(labels.codes());
+    if !tells(pairs.map(|(b, l)| (*b, *l))) {
+        return Ok(());
+    }
+    Err(at(
+        path,
+        format!(
+            "every batch of obs['{}'] holds cells of one label of obs['{}'], so mixing of batches cannot be \
+             told from mixing of labels; name another column (--batch), or '{NO_BATCH}' to judge cell \
+             types only",
+            design.batch, design.label
         ),
     ))
 }

@@ -55,6 +55,8 @@ pub enum Recognised {
     Counts,
     /// By its barcode alone; its counts differ.
     Barcode,
+    /// Not at all: its label came with it, as the batch that the model was given.
+    Batch,
 }
 
 /// Which definition a metric follows.

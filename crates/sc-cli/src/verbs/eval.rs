@@ -1,8 +1,8 @@
 //! `scfm eval`: embeddings of a file against baselines and controls.
 
-use crate::args::{Eval, TEST_FRACTION};
+use crate::args::{DONOR, Eval, TEST_FRACTION};
 use crate::error::{Result, at, message};
-use crate::exposure::{description, exposure};
+use crate::exposure::{description, exposure, given_as_batches};
 use crate::manifest::Manifest;
 use crate::methods::{Bench, Picture, Who, describe, family, names};
 use crate::progress::Rows;
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
     let mut design = Design {
         label: columns.label.clone(),
         batch: columns.batch.clone(),
-        donor: columns.donor.clone(),
+        donor: columns.donor.clone().unwrap_or_else(|| DONOR.to_string()),
         test_fraction: columns.test_fraction.unwrap_or(TEST_FRACTION),
         test_donors: None,
         saved: None,
@@ -50,6 +50,9 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
         seed: args.seed,
         ..Options::default()
     };
+    for warning in &study.card.warnings {
+        eprintln!("scfm: {warning}");
+    }
     let mut bar = Rows::new(found.len() + methods.len(), "evaluating");
     let bench = Bench::new(
         &study,
@@ -82,15 +85,32 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
 /// The split to score on: the one that is named, or else the one that every model held out.
 fn split(args: &Eval, found: &[Given]) -> Result<Option<SavedSplit>> {
     if let Some(path) = &args.split {
-        return Ok(Some(SavedSplit::load(path)?));
+        let saved = SavedSplit::load(path)?;
+        return match &args.columns.donor {
+            Some(donor) if *donor != saved.donor => Err(at(
+                path,
+                format!(
+                    "it holds out by '{}', --donor says '{donor}'; leave one of the two away",
+                    saved.donor
+                ),
+            )),
+            _ => Ok(Some(saved)),
+        };
     }
-    let drawn = args.columns.test_fraction.is_some();
     let mut of_models = found
         .iter()
         .filter_map(|g| g.trained_on.get()?.split.as_ref());
-    let Some(first) = of_models.next().filter(|_| !drawn) else {
+    let Some(first) = of_models.next() else {
         return Ok(None);
     };
+    let other_donor = args
+        .columns
+        .donor
+        .as_ref()
+        .is_some_and(|d| *d != first.donor);
+    if args.columns.test_fraction.is_some() || other_donor {
+        return Ok(None);
+    }
     if of_models.any(|other| other != first) {
         eprintln!(
             "the models of this file held out different cells, so the split is drawn anew; name one with \
@@ -134,6 +154,8 @@ struct Given {
     key: String,
     values: Array2<f32>,
     trained_on: Known,
+    /// Column of the batches that its model was given.
+    batch: Option<String>,
 }
 
 /// The embeddings to judge, read and checked before any work is done.
@@ -176,11 +198,12 @@ fn embeddings(args: &Eval, file: &H5ad) -> Result<Vec<Given>> {
         };
         // Pictures are not embeddings.
         if named || values.ncols() > 2 {
-            let trained_on = Provenance::of(file, &key)?.trained_on;
+            let provenance = Provenance::of(file, &key)?;
             out.push(Given {
                 key,
                 values,
-                trained_on,
+                trained_on: provenance.trained_on,
+                batch: provenance.batch,
             });
         }
     }
@@ -203,7 +226,16 @@ fn usable(values: Array2<f32>) -> std::result::Result<Array2<f32>, String> {
 fn judge(bench: &Bench<'_>, given: &Given, seed: u64) -> Result<RunResult> {
     let study = bench.study;
     let on = given.trained_on.get();
-    let exposure = exposure(&given.trained_on, &study.keys, &study.dataset.test);
+    let test = &study.dataset.test;
+    let exposure = match &given.batch {
+        // A column that has gone since tells nothing any more.
+        Some(batch) if study.source.has(batch) => {
+            let batches = study.source.factor(batch)?;
+            given_as_batches(batch, batches.codes(), study.dataset.labels.codes(), test)
+        }
+        _ => None,
+    }
+    .unwrap_or_else(|| exposure(&given.trained_on, &study.keys, test));
     let kind = on.map_or(Family::Model, |on| family(&on.architecture));
     let text = on.map_or("an embedding found in the file".to_owned(), description);
     // A key may be the name of a baseline that runs beside it.
@@ -238,8 +270,13 @@ fn who(method: &str, family: Family, description: &str, seed: u64, exposure: Exp
 
 /// Writes one result as soon as there is one.
 fn save(args: &Eval, result: RunResult) -> Result<RunResult> {
-    // Keys may hold what no folder can be called.
-    let name = result.method.replace(['/', '\\', ':'], "_");
+    // Keys may hold what no folder can be called; those get a number of their own.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_+".contains(c);
+    let mut name: String = result.method.replace(|c| !plain(c), "_");
+    if name != result.method {
+        let hash = blake3::hash(result.method.as_bytes()).to_hex();
+        name.push_str(&format!("-{}", &hash[..6]));
+    }
     let folder = args.output.join(name);
     std::fs::create_dir_all(&folder).map_err(|e| at(&folder, e))?;
     write_bytes_atomic(&folder.join("result.json"), &serde_json::to_vec(&result)?)?;

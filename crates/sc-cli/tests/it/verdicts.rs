@@ -1,6 +1,6 @@
 //! What `eval` says of planted leaks, honest improvements, and the kinds of data people have.
 
-use crate::common::{fail, json_file, succeed, text};
+use crate::common::{SMALL_CELLPLM, fail, json_file, pretraining, succeed, text, tiny};
 use ndarray::Array2;
 use sc_data::h5ad::{H5ad, ObsmWriter, WriteTarget};
 use sc_data::simulate::{SimConfig, simulate_to_file};
@@ -97,7 +97,12 @@ fn a_leak_is_told_first_and_an_honest_model_is_not_one() {
         let path = folder.path().join("judged").join(key).join("result.json");
         json_file(&path)
     };
-    let (printed, _) = evaluated(folder.path(), &file, &[]);
+    let (printed, line) = evaluated(folder.path(), &file, &[]);
+    assert!(
+        line.starts_with("Leak: X_leaky saw labels of the scored cells"),
+        "{line}"
+    );
+    assert!(printed.contains("Train X_leaky again without the scored donors"));
     assert_eq!(result("X_leaky")["exposure"]["seen"], "labels");
     // A perceptron is a neural baseline; the leak is told all the same.
     assert_eq!(result("X_leaky")["family"], "neural");
@@ -108,6 +113,45 @@ fn a_leak_is_told_first_and_an_honest_model_is_not_one() {
     let (printed, _) = evaluated(folder.path(), &file, &["--obsm", "X_honest"]);
     assert_eq!(result("X_honest")["exposure"]["seen"], "nothing");
     assert!(!printed.contains("leak"), "{printed}");
+    // The split of the model gives way to another column of donors.
+    let honest = ["--obsm", "X_honest"];
+    let without = [&honest[..], &["--donor", "none"]].concat();
+    let (printed, _) = evaluated(folder.path(), &file, &without);
+    assert!(
+        printed.contains("interval over cells, donors not known"),
+        "{printed}"
+    );
+    let judged = folder.path().join("nothing");
+    let words = ["eval", text(&file), "-o", text(&judged), "--donor", "nope"];
+    fail(&words, &["nope"]);
+    assert!(!judged.exists());
+}
+
+#[test]
+fn labels_that_are_given_as_batches_are_a_leak() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = simulated(folder.path(), cells(14, 280));
+    let (config, model) = (tiny("cellplm"), folder.path().join("model"));
+    let by_label = ["--batch", "cell_type"];
+    let train = pretraining(&file, &config, &model);
+    succeed(&[&train[..], SMALL_CELLPLM, &by_label, &["--hold-out"]].concat());
+    let embed = ["embed", text(&file), "-m", text(&model), "--in-place"];
+    succeed(&[&embed[..], &by_label].concat());
+    let (printed, line) = evaluated(folder.path(), &file, &[]);
+    assert!(
+        line.starts_with("Leak: X_cellplm saw labels of the scored cells"),
+        "{line}"
+    );
+    assert!(printed.contains("given the labels of scored cells as their batches"));
+    let judged = folder.path().join("by-label");
+    let words = ["eval", text(&file), "-o", text(&judged)];
+    fail(
+        &[&words[..], &by_label].concat(),
+        &[
+            "every batch of obs['cell_type'] holds cells of one label",
+            "--batch",
+        ],
+    );
 }
 
 #[test]

@@ -73,6 +73,9 @@ pub struct Provenance {
     /// What the model was trained on.
     #[serde(default)]
     pub trained_on: Known,
+    /// Column of `obs` whose sequencing batches the model was given with every cell, if any.
+    #[serde(default)]
+    pub batch: Option<String>,
 }
 
 impl Provenance {
@@ -104,7 +107,8 @@ impl Provenance {
             Some(value) => serde_json::from_value(value.clone())
                 .map_err(|e| DataError::invalid(format!("trained_on: {e}; embed again")))?,
         };
-        Ok(Self { trained_on })
+        let batch = json.get("batch").and_then(Value::as_str).map(str::to_owned);
+        Ok(Self { trained_on, batch })
     }
 }
 
@@ -264,6 +268,7 @@ mod tests {
         let on = TrainedOn::new("vae", &record(3), &training, &file);
         let text = serde_json::to_value(Provenance {
             trained_on: Known::On(on),
+            batch: None,
         });
         let read = Provenance::read(&text.unwrap()).unwrap();
         let on = read.trained_on.get().unwrap();

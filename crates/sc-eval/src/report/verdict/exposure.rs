@@ -16,7 +16,7 @@ pub(super) fn headline(methods: &[Method<'_>]) -> String {
     let leaked = named(|e| matches!(e, Exposure::Labels { .. }));
     if !leaked.is_empty() {
         out.push_str(&format!(
-            "Leak: {} saw labels of the scored cells in training, so {} nothing about new cells. ",
+            "Leak: {} saw labels of the scored cells, so {} nothing about new cells. ",
             leaked.join(", "),
             if leaked.len() == 1 {
                 "its scores say"
@@ -47,10 +47,25 @@ pub(super) fn sentence(method: &Method<'_>) -> Option<Sentence> {
     let recognised = |by: &Recognised| match by {
         Recognised::Counts => "recognised by their counts",
         Recognised::Barcode => "recognised by their barcodes; their counts differ",
+        Recognised::Batch => "given as batches",
     };
     let label = &method.label;
     Some(match method.exposure() {
         Exposure::Nothing => return None,
+        Exposure::Labels {
+            cells,
+            by: Recognised::Batch,
+            columns,
+        } => Sentence::new(
+            Tone::Bad,
+            format!("{label}: leak, it was given the labels of scored cells as their batches."),
+            format!(
+                "obs {}, the batches it was embedded with, tells the label of each of {} scored cells. \
+                 Embed again with another column (scfm embed --batch).",
+                columns.join(", "),
+                count(*cells as u64)
+            ),
+        ),
         Exposure::Labels { cells, by, columns } => Sentence::new(
             Tone::Bad,
             format!("{label}: leak, it was trained on labels of scored cells."),

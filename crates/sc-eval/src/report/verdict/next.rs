@@ -6,7 +6,7 @@ use crate::report::catalogue::{self, PRIMARY};
 use crate::report::format::{count, plural};
 use crate::report::paired::Outcome;
 use crate::report::summary::Method;
-use crate::results::{Exposure, Family};
+use crate::results::{Exposure, Family, Recognised};
 
 /// Labels of fewer scored cells than this are hardly judged.
 const FEW_CELLS: usize = 10;
@@ -56,7 +56,22 @@ fn exposures(methods: &[Method<'_>], out: &mut Vec<String>) {
         let found = fitted.filter(|m| wanted(m.exposure()));
         found.map(|m| m.label.as_str()).collect::<Vec<_>>()
     };
-    let leaked = named(|e| matches!(e, Exposure::Labels { .. }));
+    let given = named(|e| {
+        matches!(
+            e,
+            Exposure::Labels {
+                by: Recognised::Batch,
+                ..
+            }
+        )
+    });
+    if !given.is_empty() {
+        out.push(format!(
+            "Embed with {} again, and with a column of batches that does not tell the label.",
+            given.join(", ")
+        ));
+    }
+    let leaked = named(|e| matches!(e, Exposure::Labels { by, .. } if *by != Recognised::Batch));
     if !leaked.is_empty() {
         out.push(format!(
             "Train {} again without the scored donors (scfm pretrain --hold-out).",
