@@ -134,6 +134,9 @@ fn several_labels(labels: Categories, path: &Path, column: &str) -> Result<Categ
     if labels.distinct() > 1 {
         return Ok(labels);
     }
+    if labels.is_empty() {
+        return Err(at(path, "has no cells, so there is nothing to evaluate"));
+    }
     let only = labels.names().first().map_or("nothing", String::as_str);
     Err(at(
         path,

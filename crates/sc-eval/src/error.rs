@@ -126,6 +126,9 @@ pub enum Undefined {
     /// There is no cell to fit a classifier on.
     #[error("there is no training cell")]
     NoTrainingCell,
+    /// Nothing that was learned can be right.
+    #[error("no scored cell has a label that a training cell has")]
+    NoCommonLabel,
     /// No class has both positive and negative cells.
     #[error("no class has both positive and negative cells")]
     NoContrast,

@@ -355,10 +355,16 @@ fn probe_records(
     truth: &[u32],
     halves: &Halves,
 ) -> Result<Vec<MetricRecord>, EvalError> {
+    let learnable = truth.iter().any(|l| predictions.classes.contains(l));
     let score = |predictions: &Predictions, truth: &[u32]| -> Vec<Score> {
         let scores = probe::scores(predictions, truth).into_iter();
+        let known = |outcome| match learnable {
+            true => outcome,
+            false => Err(Undefined::NoCommonLabel),
+        };
         scores
-            .map(|(name, outcome)| Score::new(format!("{prefix}{name}"), Group::Probe, outcome))
+            .map(|(name, outcome)| (format!("{prefix}{name}"), known(outcome)))
+            .map(|(name, outcome)| Score::new(name, Group::Probe, outcome))
             .collect()
     };
     let parts = Parts::score(halves, |rows| {

@@ -292,6 +292,38 @@ fn the_order_of_predictions_changes_nothing() {
     assert_eq!(run(&set), run(&moved));
 }
 
+#[test]
+fn labels_that_no_training_cell_has_are_not_scored_as_wrong() {
+    let set = dataset(
+        (0..60).map(|i| u32::from(i % 6 < 3)).collect(),
+        vec![0; 60],
+        6,
+    );
+    let train: Vec<u32> = set.train.iter().map(|&r| set.labels.codes()[r]).collect();
+    assert!(
+        set.test
+            .iter()
+            .all(|&r| !train.contains(&set.labels.codes()[r]))
+    );
+    let x = controls::random_embedding(60, 4, 3);
+    let judged =
+        judge_embedding(x.view(), &set, &References::default(), &Options::default()).unwrap();
+    let probes = judged
+        .records
+        .iter()
+        .filter(|r| r.name.starts_with("probe_"));
+    for probe in probes {
+        assert_eq!(probe.value, None, "{}", probe.name);
+        assert!(
+            probe
+                .note
+                .as_ref()
+                .unwrap()
+                .contains("no scored cell has a label")
+        );
+    }
+}
+
 /// Sets that break metrics must end in records with reasons, never in a panic.
 #[test]
 fn degenerate_sets_end_in_reasons() {

@@ -34,6 +34,13 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
     };
     let file = H5ad::open(&args.input.file)?;
     let found = embeddings(args, &file)?;
+    if found.is_empty() && methods.is_empty() {
+        return Err(at(
+            &args.input.file,
+            "there is nothing to evaluate: it has no obsm['X_…'] of more than two columns, and --methods \
+             names no baseline",
+        ));
+    }
     if let Some(saved) = split(args, &found)? {
         design.donor = saved.donor.clone();
         design.saved = Some(saved);
