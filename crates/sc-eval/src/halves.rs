@@ -140,7 +140,7 @@ fn divisions(groups: usize) -> Vec<Vec<bool>> {
     let prime = order - 1;
     let square = |x: usize| (1..prime).any(|r| r * r % prime == x);
     let first = |row: usize, column: usize| match order {
-        8 | 16 => ((row + 1) & column).count_ones() % 2 == 0,
+        8 | 16 => ((row + 1) & column).count_ones().is_multiple_of(2),
         _ => column == prime || square((column + prime - row) % prime),
     };
     let row = |r| (0..groups).map(|c| first(r, c)).collect();
