@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rust_hdf5::{H5File, H5Group};
 use sc_data::h5::H5Source;
-use sc_data::h5ad::{H5adWriter, NewFrame, WriteTarget, to_h5ad, write_obsm};
+use sc_data::h5ad::{H5adWriter, NewFrame, WriteTarget, to_h5ad, write_h5ad, write_obsm};
 use sc_data::store::{CellStore, CountsPolicy, find_counts};
 use sc_data::{Column, CsrMatrix, H5ad, MatrixSlot};
 
@@ -387,4 +387,39 @@ fn large_counts_of_triplets_stay_exact() {
         report.warnings.iter().any(|w| w.contains("seven digits")),
         "{report:?}"
     );
+}
+
+#[test]
+fn what_an_evaluation_would_refuse_is_lacking() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cells.h5ad");
+    let names = ["a", "b"].map(str::to_owned);
+    let donors = Column::Categorical {
+        codes: vec![0, 1, -1, 0],
+        categories: names.to_vec(),
+        ordered: false,
+    };
+    let two = || Column::from_factor([0, 1, 1, 0], &names);
+    let columns = vec![
+        ("cell_type".to_owned(), two()),
+        ("batch".to_owned(), two()),
+        ("donor_id".to_owned(), donors),
+    ];
+    let frame = |of: &str, n: usize, columns| NewFrame {
+        index: (0..n).map(|k| format!("{of}{k}")).collect(),
+        columns,
+    };
+    let counts = CsrMatrix::from_dense(3, &[0.0; 12]);
+    let (obs, var) = (frame("cell", 4, columns), frame("GENE", 3, Vec::new()));
+    write_h5ad(&path, &obs, &var, [Ok(counts)], &[]).unwrap();
+    let report = sc_data::doctor::examine(&path).unwrap();
+    let lacks = "a value of obs['donor_id'] for 1 cells";
+    assert!(
+        report.lacks.iter().any(|l| l == lacks),
+        "{:?}",
+        report.lacks
+    );
+    let said = |all: &[String], what: &str| all.iter().any(|l| l.contains(what));
+    assert!(said(&report.problems, "no cell has any counts"));
+    assert!(said(&report.warnings, "obs['donor_id'] holds 2 donors"));
 }

@@ -7,6 +7,9 @@ use crate::genes::{IdKind, Organism};
 /// Integers above it are rounded in single precision.
 const EXACT: f32 = 16_777_216.0;
 
+/// Scored donors that a verdict needs.
+const VERDICT_DONORS: usize = 5;
+
 /// Adds what is to be known and what stops the use of a file.
 pub(super) fn judge(report: &mut Report) {
     let mut problems = std::mem::take(&mut report.problems);
@@ -46,7 +49,9 @@ fn matrices(report: &Report, warnings: &mut Vec<String>, problems: &mut Vec<Stri
             values.largest
         ));
     }
-    if values.empty_cells > 0 {
+    if report.cells > 0 && values.empty_cells == report.cells {
+        problems.push("no cell has any counts: there is nothing to learn from".into());
+    } else if values.empty_cells > 0 {
         warnings.push(format!(
             "{} cells have no counts: filter them (scanpy.pp.filter_cells)",
             values.empty_cells
@@ -98,7 +103,11 @@ fn genes(report: &Report, warnings: &mut Vec<String>, problems: &mut Vec<String>
 }
 
 fn columns(report: &Report, warnings: &mut Vec<String>) {
-    for column in report.batch_columns.iter().chain(&report.label_columns) {
+    let batches = report.batch_columns.iter();
+    for column in batches
+        .chain(&report.label_columns)
+        .chain(&report.donor_columns)
+    {
         if column.missing > 0 {
             warnings.push(format!(
                 "obs['{}'] misses {} values: those cells need a level of their own",
@@ -120,6 +129,14 @@ fn columns(report: &Report, warnings: &mut Vec<String>) {
                 column.column, column.levels
             ));
         }
+    }
+    let few = |levels: usize| (2..=VERDICT_DONORS).contains(&levels);
+    for column in report.donor_columns.iter().filter(|c| few(c.levels)) {
+        warnings.push(format!(
+            "obs['{}'] holds {} donors: the words better and worse need {VERDICT_DONORS} that are scored, \
+             beside those that are trained on",
+            column.column, column.levels
+        ));
     }
     for column in report.donor_columns.iter().filter(|c| c.by_values) {
         warnings.push(format!(
@@ -169,6 +186,22 @@ fn lacks(report: &Report) -> Vec<String> {
         lacks.push(
             "a column of obs with two or more batches, so their mixing cannot be judged".into(),
         );
+    }
+    let columns = [
+        &report.label_columns,
+        &report.donor_columns,
+        &report.batch_columns,
+    ];
+    for column in columns.into_iter().filter_map(|c| c.first()) {
+        if column.missing > 0 {
+            let lack = format!(
+                "a value of obs['{}'] for {} cells",
+                column.column, column.missing
+            );
+            if !lacks.contains(&lack) {
+                lacks.push(lack);
+            }
+        }
     }
     lacks
 }
