@@ -70,6 +70,18 @@ fn draw(source: &Source, how: &HoldOut, batch: Option<&str>, seed: u64) -> Resul
         Some(name) => Ok(column(source, name, way_out)?.0),
         None => Ok::<_, crate::error::Error>(Vec::new()),
     };
+    if let Apart::Donors(_, names) = &apart
+        && names.len() < 2
+    {
+        let only = names.first().map_or("nothing", String::as_str);
+        return Err(at(
+            source.file().path(),
+            format!(
+                "obs['{donor}'] holds one donor ('{only}'), so none can be held out; name another column \
+                 (--donor), hold out cells at random (--donor {NO_DONOR}), or train without --hold-out"
+            ),
+        ));
+    }
     let labels = codes(label, "--label COLUMN, or --label none")?;
     let batches = codes(batch, "--batch COLUMN, or --batch none")?;
     let each: Vec<u32> = (0..source.cells() as u32).collect();

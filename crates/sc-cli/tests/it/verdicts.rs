@@ -201,6 +201,17 @@ fn one_donor_is_refused_with_ways_out() {
     let out = folder.path().join("judged");
     let words = ["eval", text(&file), "-o", text(&out), "--batch", "none"];
     fail(&words, &["donor_id", "one donor", "another column", "none"]);
+    let model = folder.path().join("model");
+    let words = [
+        "pretrain",
+        text(&file),
+        "-c",
+        "mlp-tiny",
+        "-o",
+        text(&model),
+        "--hold-out",
+    ];
+    fail(&words, &["one donor", "--donor none", "without --hold-out"]);
     assert!(!out.exists());
 }
 
