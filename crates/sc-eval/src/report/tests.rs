@@ -443,3 +443,23 @@ fn the_report_says_what_to_do_next() {
     assert!(html.contains("What to do next"));
     assert!(html.contains("Train scgpt again without the scored donors"));
 }
+
+#[test]
+fn a_note_that_repeats_stands_once() {
+    let mut all = results();
+    for r in &mut all {
+        if r.family == Family::Model {
+            r.exposure = Exposure::Unknown;
+            r.cost.parameters = None;
+        }
+    }
+    let html = page(&all);
+    for what in [
+        "what it was trained on is not recorded",
+        "parameters, steps and training cells are not recorded",
+    ] {
+        assert_eq!(html.matches(what).count(), 1, "{what}");
+        let named = ["scgpt, cellplm", "cellplm, scgpt"].map(|who| format!("{who}: {what}"));
+        assert!(named.iter().any(|n| html.contains(n)), "{what}");
+    }
+}

@@ -104,10 +104,43 @@ pub(super) fn verdict(methods: &[Method<'_>]) -> Verdict {
     sentences.push(controls::one_hot(methods));
     Verdict {
         headline: headline(&models, &primary, methods),
-        about: models.iter().map(|m| models::about(m)).collect(),
-        sentences,
+        about: models::about(&models),
+        sentences: once(sentences, methods),
         next: next::next(methods, &models, &primary, scored(methods).1),
     }
+}
+
+/// Sentences that say the same of several rows, said once of all.
+fn once(sentences: Vec<Sentence>, methods: &[Method<'_>]) -> Vec<Sentence> {
+    // The row that a sentence begins with: the longest label, since one may begin another.
+    let labels = |lead: &str| {
+        let begins = methods.iter().map(|m| m.label.as_str());
+        begins
+            .filter(|l| lead.starts_with(*l))
+            .max_by_key(|l| l.len())
+            .map(str::to_owned)
+    };
+    let mut out: Vec<(Vec<String>, Sentence)> = Vec::new();
+    for mut sentence in sentences {
+        let label = labels(&sentence.lead).filter(|_| sentence.tone == Tone::Missing);
+        let Some(label) = label else {
+            out.push((Vec::new(), sentence));
+            continue;
+        };
+        sentence.lead = sentence.lead[label.len()..].to_owned();
+        let same = |(of, s): &&mut (Vec<String>, Sentence)| {
+            !of.is_empty() && s.lead == sentence.lead && s.evidence == sentence.evidence
+        };
+        match out.iter_mut().find(same) {
+            Some((of, _)) => of.push(label),
+            None => out.push((vec![label], sentence)),
+        }
+    }
+    let whole = |(of, s): (Vec<String>, Sentence)| Sentence {
+        lead: format!("{}{}", of.join(", "), s.lead),
+        ..s
+    };
+    out.into_iter().map(whole).collect()
 }
 
 /// Every model against all its opponents, Holm's correction over the models applied.

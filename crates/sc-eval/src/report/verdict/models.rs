@@ -5,7 +5,7 @@ use crate::report::catalogue;
 use crate::report::format::count;
 use crate::report::paired::{Difference, Outcome, against_all};
 use crate::report::summary::{Found, Method, Score};
-use crate::results::{Family, Mode};
+use crate::results::{Cost, Family, Mode};
 
 /// Fewer parameters, or fewer training cells, than any published foundation model has.
 const SMALL: (f64, f64) = (1e6, 1e5);
@@ -137,7 +137,7 @@ pub(super) fn against_random(model: &Method<'_>, methods: &[Method<'_>], metric:
     });
     let Some((control, own, theirs)) = pair else {
         let lead = format!("{} against its untrained twin: not tested.", model.label);
-        let why = format!("It needs {title} of {0} and of {0}-random.", model.name);
+        let why = format!("It needs {title} of the row and of one named like it with -random.");
         return Sentence::new(Tone::Missing, lead, why);
     };
     let d = Difference::between(&own, &theirs);
@@ -200,29 +200,46 @@ pub(super) fn against_size_matched(
     out
 }
 
-/// What a model was: its size, its training, and what that says of published ones.
-pub(super) fn about(model: &Method<'_>) -> String {
-    let costs = || model.runs.iter().map(|r| &r.cost);
-    let largest = |of: fn(&crate::results::Cost) -> Option<u64>| costs().filter_map(of).max();
-    let (parameters, steps) = (largest(|c| c.parameters), largest(|c| c.steps));
-    let cells = largest(|c| c.training_cells);
-    let label = &model.label;
-    let Some(parameters) = parameters else {
-        return format!("{label}: parameters, steps and training cells are not recorded.");
-    };
-    let mut text = format!("{label}: {} parameters", count(parameters));
-    if let Some(steps) = steps {
-        text.push_str(&format!(", {} training steps", count(steps)));
+/// What the models were, and whether that says anything about published ones.
+pub(super) fn about(models: &[&Method<'_>]) -> Vec<String> {
+    let (mut out, mut unknown, mut small) = (Vec::new(), Vec::new(), Vec::new());
+    for model in models {
+        let label = model.label.as_str();
+        let costs = || model.runs.iter().map(|r| &r.cost);
+        let largest = |of: fn(&Cost) -> Option<u64>| costs().filter_map(of).max();
+        let cells = largest(|c| c.training_cells);
+        let Some(parameters) = largest(|c| c.parameters) else {
+            unknown.push(label);
+            continue;
+        };
+        let mut text = format!("{label}: {} parameters", count(parameters));
+        if let Some(steps) = largest(|c| c.steps) {
+            text.push_str(&format!(", {} training steps", count(steps)));
+        }
+        if let Some(cells) = cells {
+            text.push_str(&format!(", {} training cells", count(cells)));
+        }
+        out.push(format!("{text}."));
+        let few = cells.is_some_and(|c| (c as f64) < SMALL.1);
+        if (parameters as f64) < SMALL.0 || few {
+            small.push(label);
+        }
     }
-    if let Some(cells) = cells {
-        text.push_str(&format!(", {} training cells", count(cells)));
+    if !unknown.is_empty() {
+        out.push(format!(
+            "{}: parameters, steps and training cells are not recorded.",
+            unknown.join(", ")
+        ));
     }
-    text.push('.');
-    let few = cells.is_some_and(|c| (c as f64) < SMALL.1);
-    if (parameters as f64) < SMALL.0 || few {
-        text.push_str(
-            " Published models are larger and saw far more cells; what holds here says nothing about them.",
-        );
+    if !small.is_empty() {
+        let which = match small.len() == models.len() {
+            true => String::new(),
+            false => format!("{}: ", small.join(", ")),
+        };
+        out.push(format!(
+            "{which}Published models are larger and saw far more cells; what holds here says nothing about \
+             them."
+        ));
     }
-    text
+    out
 }
