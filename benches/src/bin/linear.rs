@@ -19,15 +19,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let setting: Value = serde_json::from_str(&std::fs::read_to_string(dir.join("setting.json"))?)?;
     let genes = setting["genes"].as_u64().ok_or("no genes")? as usize;
     let c = setting["c"].as_f64().ok_or("no c")?;
-    let whole = |name: &str| npy(&dir.join(name), |b| i32::from_le_bytes(b) as u32);
-    let starts = whole("starts.npy")?
+    let integers = |name: &str| npy(&dir.join(name), |b| i32::from_le_bytes(b) as u32);
+    let starts = integers("starts.npy")?
         .1
         .into_iter()
         .map(|v| v as usize)
         .collect();
-    let columns = whole("columns.npy")?.1;
+    let columns = integers("columns.npy")?.1;
     let values = npy(&dir.join("values.npy"), f32::from_le_bytes)?.1;
-    let labels = whole("labels.npy")?.1;
+    let labels = integers("labels.npy")?.1;
     let matrix = CsrMatrix::new(genes, starts, columns, values)?;
     let features = Features::Sparse(&matrix);
     let options = LogisticOptions {

@@ -228,7 +228,7 @@ pub(crate) struct HoldOut {
     #[arg(long, value_name = "COLUMN", requires = "hold_out")]
     pub(crate) donor: Option<String>,
     /// Column of obs with the cell type, so that no type is held out as a whole [default: cell_type];
-    /// 'none' for data without. The model is not told of it
+    /// 'none' for data without. The model is not conditioned on it
     #[arg(long, value_name = "COLUMN", requires = "hold_out")]
     pub(crate) label: Option<String>,
     /// Share of the donors held out [default: 0.35]

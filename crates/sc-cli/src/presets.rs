@@ -56,7 +56,7 @@ pub(crate) struct Data {
     pub(crate) features: Vec<String>,
     /// Sequencing batches.
     pub(crate) batches: usize,
-    /// Values of the columns that a model can be told of.
+    /// Values of the columns that a model can be conditioned on.
     pub(crate) levels: BTreeMap<Role, Vec<String>>,
 }
 
@@ -108,7 +108,7 @@ pub(crate) struct Size {
     pub(crate) features: usize,
     /// Sequencing batches.
     pub(crate) batches: usize,
-    /// Values of the columns of `obs` that the model is told of.
+    /// Values of the columns of `obs` that the model is conditioned on.
     pub(crate) levels: BTreeMap<Role, usize>,
 }
 

@@ -224,7 +224,7 @@ fn split(
     [labels, batches, donors]: [&Categories; 3],
     keys: &CellKeys,
 ) -> Result<Split> {
-    // The draw shall not depend on the order in which the file lists its categories.
+    // The draw must not depend on the order in which the file lists its categories.
     let sorted = |c: &Categories| by_name(c.codes(), c.names());
     let (codes, names) = match design.donor == NO_DONOR {
         true => (donors.codes().to_vec(), Vec::new()),

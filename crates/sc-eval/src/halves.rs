@@ -10,9 +10,9 @@
 //! donors the result is exactly the textbook's s/√n. What does not shrink as a mean does when cells
 //! are added (clusterings, tests) shows when a few donors are left out alone, and counts with a
 //! part. Student's t gives the width, at Kish's (1965) effective number of donors where they are of
-//! unequal size. The same rule serves single values
-//! and paired differences. How often these intervals hold the truth is measured by
-//! `cargo xtask bench coverage`; its table is in the book, under Statistics.
+//! unequal size. The same rule serves single values and paired differences. How often these
+//! intervals hold the truth is measured by `cargo xtask bench coverage`; its table is in the book,
+//! under Statistics.
 
 use crate::categories::{Categories, Groups};
 use crate::error::EvalError;
@@ -28,8 +28,8 @@ pub const MIN_DIVISIONS: usize = MIN_DONORS - 1;
 const ALONE: usize = 5;
 /// Halves take the variance on all donors for half of that on a half, which is too little for what
 /// shrinks less, such as the jumps of a clustering. Leaving out single donors counts each jump many
-/// times over. This share of the difference was set by simulation, so that two equal models are
-/// called different in 5 % of draws on every metric.
+/// times over. This share of the difference was set by simulation: with it two equal models are
+/// called different in about 5 % of draws on such metrics too, instead of up to 14 %.
 const EXCESS: f64 = 0.15;
 /// Two-sided level of intervals and verdicts.
 pub const LEVEL: f64 = 0.05;

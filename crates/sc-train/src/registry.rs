@@ -1,4 +1,4 @@
-//! Every architecture that can be built; each describes itself in its own room.
+//! Every architecture that can be built; each describes itself in its own module.
 
 use crate::error::Result;
 use crate::facts::{Facts, Role};
@@ -27,7 +27,7 @@ pub struct Architecture {
     pub licence: &'static str,
     /// What of `obs` training cannot do without.
     pub needs: &'static [Role],
-    /// What it must be told of a cell.
+    /// What it reads of a cell.
     pub features: Features,
     /// Whether the vector of a cell depends on which other cells are embedded with it.
     pub company: Company,

@@ -155,13 +155,9 @@ fn columns_exist(data: &Data, path: &Path) -> Result<(), Error> {
         ("data.batch", &data.batch),
         ("data.donor", &data.donor),
     ] {
-        if column != NONE && !file.obs().columns().contains(column) {
-            let message = format!(
-                "{} has no obs['{column}']; there are: {}; use --set {key}=COLUMN",
-                path.display(),
-                file.obs().columns().join(", ")
-            );
-            return Err(Error::config(key, message));
+        if column != NONE {
+            file.obs_column(column)
+                .map_err(|e| Error::config(key, format!("{e}; use --set {key}=COLUMN")))?;
         }
     }
     Ok(())

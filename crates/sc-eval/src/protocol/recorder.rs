@@ -18,8 +18,8 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Scores every part: several at once where cells are few, one
-    /// after another where each keeps all threads busy, so that memory stays that of one.
+    /// Scores every part: several at once where cells are few, one after another where each keeps
+    /// all threads busy, so that memory stays that of one.
     pub(super) fn score<E: Send>(
         halves: &Halves,
         score: impl Fn(&[usize]) -> Result<Vec<Score>, E> + Sync,

@@ -203,10 +203,10 @@ data = "both"
         "donors = 2 }\nlabel = \"type\"\n[[data]]",
     );
     let error = cells(&write(&other).expect("a matrix"), "p", &out).expect_err("no such column");
+    let error = error.to_string();
     assert!(
-        error
-            .to_string()
-            .contains("has no obs['type']; there are: "),
+        error.contains("obs has no column 'type'; it has 'cell_type', 'batch', 'donor_id'")
+            && error.contains("--set data.label=COLUMN"),
         "{error}"
     );
     let error = write(&matrix.replace("data = \"both\"", "data = \"b\"")).err();

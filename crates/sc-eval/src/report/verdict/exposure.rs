@@ -5,13 +5,16 @@ use crate::report::format::count;
 use crate::report::summary::Method;
 use crate::results::{Exposure, Family, Recognised};
 
+/// Labels of the models and neural baselines whose exposure is `wanted`.
+pub(super) fn fitted<'m>(methods: &'m [Method<'_>], wanted: fn(&Exposure) -> bool) -> Vec<&'m str> {
+    let fitted = methods.iter().filter(|m| m.family <= Family::Neural);
+    let found = fitted.filter(|m| wanted(m.exposure()));
+    found.map(|m| m.label.as_str()).collect()
+}
+
 /// What must be said before any comparison.
 pub(super) fn headline(methods: &[Method<'_>]) -> String {
-    let named = |wanted: fn(&Exposure) -> bool| {
-        let fitted = methods.iter().filter(|m| m.family <= Family::Neural);
-        let found = fitted.filter(|m| wanted(m.exposure()));
-        found.map(|m| m.label.as_str()).collect::<Vec<_>>()
-    };
+    let named = |wanted| fitted(methods, wanted);
     let mut out = String::new();
     let leaked = named(|e| matches!(e, Exposure::Labels { .. }));
     if !leaked.is_empty() {

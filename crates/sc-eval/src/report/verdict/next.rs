@@ -1,12 +1,13 @@
 //! What to do next, from what was found.
 
+use super::exposure;
 use super::models::Compared;
 use crate::halves::MIN_DONORS;
 use crate::report::catalogue::{self, PRIMARY};
 use crate::report::format::{count, plural};
 use crate::report::paired::Outcome;
 use crate::report::summary::Method;
-use crate::results::{Exposure, Family, Recognised};
+use crate::results::{ClassDetail, Exposure, Recognised};
 
 /// Labels of fewer scored cells than this are hardly judged.
 const FEW_CELLS: usize = 10;
@@ -51,11 +52,7 @@ pub(super) fn next(
 
 /// Models whose scores say nothing, or too much.
 fn exposures(methods: &[Method<'_>], out: &mut Vec<String>) {
-    let named = |wanted: fn(&Exposure) -> bool| {
-        let fitted = methods.iter().filter(|m| m.family <= Family::Neural);
-        let found = fitted.filter(|m| wanted(m.exposure()));
-        found.map(|m| m.label.as_str()).collect::<Vec<_>>()
-    };
+    let named = |wanted| exposure::fitted(methods, wanted);
     let given = named(|e| {
         matches!(
             e,
@@ -129,8 +126,7 @@ fn about_model(model: &Method<'_>, compared: &Compared<'_, '_>, donors: usize) -
 fn rare_labels(methods: &[Method<'_>]) -> Option<String> {
     let details = methods.iter().flat_map(|m| &m.runs);
     let detail = details.filter_map(|r| r.probe.as_ref()).next()?;
-    let rare =
-        |c: &&crate::results::ClassDetail| c.cells > 0 && (c.cells < FEW_CELLS || !c.trained);
+    let rare = |c: &&ClassDetail| c.cells > 0 && (c.cells < FEW_CELLS || !c.trained);
     let rare: Vec<&str> = detail
         .classes
         .iter()
