@@ -423,3 +423,20 @@ fn what_an_evaluation_would_refuse_is_lacking() {
     assert!(said(&report.problems, "no cell has any counts"));
     assert!(said(&report.warnings, "obs['donor_id'] holds 2 donors"));
 }
+
+#[test]
+fn a_link_in_the_root_that_would_be_lost_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("linked.h5ad");
+    let before = include_bytes!("reference/linked.h5ad");
+    std::fs::write(&path, before).unwrap();
+    // What a link leads to is read.
+    let found = find_counts(&H5ad::open(&path).unwrap(), &CountsPolicy::RequireCounts).unwrap();
+    assert_eq!(found.slot, MatrixSlot::X);
+    let values = ndarray::Array2::<f32>::zeros((20, 3));
+    let note = serde_json::json!({});
+    let written = write_obsm(&path, &WriteTarget::InPlace, "X_a", &values, &note);
+    let error = written.unwrap_err().to_string();
+    assert!(error.contains("links in its root group"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}

@@ -15,9 +15,15 @@ const CHUNK_BYTES: usize = 256 << 10;
 pub(crate) fn wrap<T>(path: &Path, result: std::result::Result<T, Hdf5Error>) -> Result<T> {
     result.map_err(|e| match e {
         Hdf5Error::Io(source) => DataError::io(path, source),
+        // The writer cannot add to a group whose links it does not know.
+        other if other.to_string().contains("link storage") => DataError::file(path, LINKS),
         other => DataError::file(path, format!("cannot be written: {other}")),
     })
 }
+
+/// Why nothing can be added to a file with links, and the way out.
+pub(crate) const LINKS: &str = "cannot be written: the file holds links in its root group, which would \
+    be lost; write it anew without links (in Python: anndata.read_h5ad(path).write_h5ad(new))";
 
 type H5Result<T> = std::result::Result<T, Hdf5Error>;
 

@@ -9,7 +9,7 @@ use rust_hdf5::{FileLocking, H5File, Hdf5Error};
 use super::H5ad;
 use crate::atomic::{Lock, Temporary, lock_file};
 use crate::error::{DataError, Result};
-use crate::h5::writer::OpenFile;
+use crate::h5::writer::{LINKS, OpenFile};
 use crate::h5::{H5Source, NodeKind};
 
 /// Where the edited file goes.
@@ -114,7 +114,15 @@ impl Draft {
         after: &dyn H5Source,
         ours: &[String],
     ) -> Result<()> {
-        compare(&**before.source(), after, "", ours, 0).map_err(|what| self.fault(&what))
+        let source = &**before.source();
+        compare(source, after, "", ours, 0).map_err(|what| self.fault(&what))?;
+        // A link that is kept beside what was written for it names two things.
+        let (old, new) = (source.children("")?, after.children("")?);
+        let twice = |name: &String| new.iter().filter(|n| *n == name).count() > 1;
+        match old.iter().any(twice) {
+            true => Err(DataError::file(&self.destination, LINKS)),
+            false => Ok(()),
+        }
     }
 
     /// Flushes the copy to the disk and renames it to its destination.
