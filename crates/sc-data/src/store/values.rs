@@ -18,6 +18,8 @@ const NEAR: f64 = 0.02;
 const LARGEST_MULTIPLE: f64 = 12.0;
 /// Multiples that make a proof.
 const ENOUGH: usize = 8;
+/// Of two transformations that fit, the error of the better is below this share of the other's.
+const CLEARLY: f64 = 0.5;
 /// Sums of cells of unproven logarithms are this close: the 95th percentile to the 5th.
 const PLAUSIBLE: f64 = 10.0;
 
@@ -31,6 +33,12 @@ pub enum ValueKind {
     Log1p,
     /// A logarithm with base 2 or 10 of one plus scaled counts.
     OtherLog,
+    /// `ln(1 + x)` of `ln(1 + x)` of scaled counts.
+    LoggedTwice,
+    /// The inverse hyperbolic sine of scaled counts.
+    Arcsinh,
+    /// The square root of scaled counts.
+    SquareRoot,
     /// Non-negative with fractions, never logged: counts that were scaled (CPM, TPM) or corrected.
     Scaled,
     /// Non-negative with fractions that are neither.
@@ -45,6 +53,8 @@ pub enum ValueKind {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Looks {
     pub(crate) kind: ValueKind,
+    /// Cells of the sample.
+    pub(crate) cells: usize,
     /// Largest value of the sample.
     pub(crate) largest: f32,
     /// Share of the non-zero values with a fraction.
@@ -58,6 +68,7 @@ impl Looks {
     pub(crate) fn at(sample: &CsrMatrix) -> Self {
         let mut looks = Self {
             kind: ValueKind::Counts,
+            cells: sample.rows(),
             largest: 0.0,
             fractions: 0.0,
             nearly_integers: true,
@@ -87,6 +98,9 @@ impl Looks {
             ValueKind::Counts => "raw counts",
             ValueKind::Log1p => "log-normalised",
             ValueKind::OtherLog => "logged with base 2 or 10",
+            ValueKind::LoggedTwice => "log-normalised twice",
+            ValueKind::Arcsinh => "like the arcsinh of scaled counts",
+            ValueKind::SquareRoot => "like square roots of scaled counts",
             ValueKind::Scaled if self.nearly_integers => "counts that are not quite integers",
             ValueKind::Scaled => "scaled or corrected counts, never logged",
             ValueKind::Fractions => "neither counts nor their logarithm",
@@ -94,35 +108,53 @@ impl Looks {
             ValueKind::NotFinite => "damaged (NaN or infinite values)",
         };
         format!(
-            "values look {what} (largest {}, {percent:.1} % with a fraction)",
-            self.largest
+            "values look {what} (in {} cells: largest {}, {percent:.1} % with a fraction)",
+            self.cells, self.largest
         )
     }
 }
 
+type Back = fn(f64) -> f64;
+
+/// What may have been done to counts, likelier first, and how it is undone.
+const TRANSFORMATIONS: [(ValueKind, Back); 7] = [
+    (ValueKind::Log1p, f64::exp_m1),
+    (ValueKind::Scaled, |v| v),
+    (ValueKind::OtherLog, |v| v.exp2() - 1.0),
+    (ValueKind::OtherLog, |v| 10f64.powf(v) - 1.0),
+    (ValueKind::LoggedTwice, |v| v.exp_m1().exp_m1()),
+    (ValueKind::Arcsinh, f64::sinh),
+    (ValueKind::SquareRoot, |v| v * v),
+];
+
 /// Non-negative values with fractions: logged, or not?
 fn fractional(sample: &CsrMatrix, looks: &Looks) -> ValueKind {
-    type Back = fn(f64) -> f64;
-    let plain: Back = |v| v;
-    let shows = |back: Back| has_common_sum(sample, back) || has_multiples(sample, back);
     if looks.nearly_integers || looks.largest > LARGEST_LOG {
         return ValueKind::Scaled;
     }
-    if shows(f64::exp_m1) {
-        return ValueKind::Log1p;
+    let trace = best(sample, from_multiples).or_else(|| best(sample, from_common_sum));
+    match trace {
+        Some(kind) => kind,
+        // A logarithm of anything but 0 is hardly ever an integer.
+        None if looks.fractions > MOST && is_plausible_log(sample) => ValueKind::Log1p,
+        None => ValueKind::Fractions,
     }
-    if shows(plain) {
-        return ValueKind::Scaled;
+}
+
+/// The transformation that, taken back, leaves scaled counts with the least `error`.
+fn best(sample: &CsrMatrix, error: impl Fn(&CsrMatrix, Back) -> Option<f64>) -> Option<ValueKind> {
+    let mut best: Option<(ValueKind, f64)> = None;
+    for (kind, back) in TRANSFORMATIONS {
+        let Some(error) = error(sample, back) else {
+            continue;
+        };
+        // Small values are nearly their own logarithm, so several may fit; of those that fit alike the
+        // likelier one is taken.
+        if best.is_none_or(|(_, least)| error < CLEARLY * least) {
+            best = Some((kind, error));
+        }
     }
-    let others: [Back; 2] = [|v| v.exp2() - 1.0, |v| 10f64.powf(v) - 1.0];
-    if others.into_iter().any(shows) {
-        return ValueKind::OtherLog;
-    }
-    // A logarithm of anything but 0 is hardly ever an integer.
-    match looks.fractions > MOST && is_plausible_log(sample) {
-        true => ValueKind::Log1p,
-        false => ValueKind::Fractions,
-    }
+    best.map(|(kind, _)| kind)
 }
 
 /// Sums of the cells that have values, ascending.
@@ -134,21 +166,18 @@ fn sums(sample: &CsrMatrix, back: impl Fn(f64) -> f64) -> Vec<f64> {
     sums
 }
 
-/// Whether nearly all cells have the same sum.
-fn has_common_sum(sample: &CsrMatrix, back: impl Fn(f64) -> f64) -> bool {
+/// How far the sums of cells are from their median, where nearly all are close.
+fn from_common_sum(sample: &CsrMatrix, back: Back) -> Option<f64> {
     let sums = sums(sample, back);
-    let Some(&middle) = sums.get(sums.len() / 2) else {
-        return false;
-    };
-    let near = sums
-        .iter()
-        .filter(|s| (*s - middle).abs() <= SPREAD * middle);
-    sums.len() >= 3 && near.count() as f64 >= MOST * sums.len() as f64
+    let middle = *sums.get(sums.len() / 2)?;
+    let off = sums.iter().map(|s| (s - middle).abs() / middle).collect();
+    (sums.len() >= 3).then(|| agreement(off, SPREAD))?
 }
 
-/// Whether the values of a cell are integer multiples of its smallest one.
-fn has_multiples(sample: &CsrMatrix, back: impl Fn(f64) -> f64) -> bool {
-    let (mut agree, mut all) = (0usize, 0usize);
+/// How far the values of a cell are from integer multiples of its smallest one, where nearly all are
+/// close.
+fn from_multiples(sample: &CsrMatrix, back: Back) -> Option<f64> {
+    let mut off = Vec::new();
     for (_, values) in sample.iter_rows() {
         let smallest = values.iter().copied().fold(f32::INFINITY, f32::min);
         let one = back(f64::from(smallest));
@@ -156,18 +185,28 @@ fn has_multiples(sample: &CsrMatrix, back: impl Fn(f64) -> f64) -> bool {
             let multiple = back(f64::from(value)) / one;
             // The smallest value itself proves nothing.
             if multiple > 1.05 && multiple < LARGEST_MULTIPLE {
-                all += 1;
-                agree += usize::from((multiple - multiple.round()).abs() < NEAR);
+                off.push((multiple - multiple.round()).abs());
             }
         }
     }
-    all >= ENOUGH && agree as f64 >= MOST * all as f64
+    (off.len() >= ENOUGH).then(|| agreement(off, NEAR))?
+}
+
+/// The mean of the deviations that are below `near`, if nearly all are.
+fn agreement(mut off: Vec<f64>, near: f64) -> Option<f64> {
+    let all = off.len() as f64;
+    off.retain(|o| *o <= near);
+    let close = off.len() as f64;
+    (close >= MOST * all).then(|| off.iter().sum::<f64>() / close)
 }
 
 /// Whether the values can be logarithms of scaled counts although nothing proves it, as those of some
 /// genes of many, imputed or corrected: taken back, no cell has many times the sum of another. Values
-/// that were never logged differ by orders of magnitude then.
+/// that were never logged differ by orders of magnitude then, or are shares of their cell.
 fn is_plausible_log(sample: &CsrMatrix) -> bool {
+    if sums(sample, |v| v).last().is_none_or(|most| *most <= 1.0) {
+        return false;
+    }
     let sums = sums(sample, f64::exp_m1);
     let at = |share: f64| sums.get((sums.len() as f64 * share) as usize).copied();
     let (Some(low), Some(high)) = (at(0.05), at(0.95)) else {
@@ -221,8 +260,25 @@ mod tests {
         assert_eq!(kind(|c, _| c + 1e-4), ValueKind::Scaled);
         let log2 = kind(|c, total| (c / total * 1e4 + 1.0).log2());
         assert_eq!(log2, ValueKind::OtherLog);
+        let twice = kind(|c, total| (c / total * 1e4).ln_1p().ln_1p());
+        assert_eq!(twice, ValueKind::LoggedTwice);
+        let arcsinh = kind(|c, total| (c / total * 1e4).asinh());
+        assert_eq!(arcsinh, ValueKind::Arcsinh);
+        assert_eq!(kind(|c, _| c.sqrt()), ValueKind::SquareRoot);
+        assert_eq!(kind(|c, total| c / total), ValueKind::Scaled);
         assert_eq!(kind(|c, total| c - total / 60.0), ValueKind::Centred);
         assert_eq!(kind(|c, total| c / (total - total)), ValueKind::NotFinite);
+    }
+
+    #[test]
+    fn half_precision_does_not_hide_a_logarithm() {
+        let halved = |c: f64, total: f64| {
+            let logged = (c / total * 1e4).ln_1p();
+            // Eleven bits are left.
+            let step = logged.max(1e-9).log2().floor() - 10.0;
+            (logged / step.exp2()).round() * step.exp2()
+        };
+        assert_eq!(kind(halved), ValueKind::Log1p);
     }
 
     #[test]
