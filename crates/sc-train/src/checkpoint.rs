@@ -116,14 +116,17 @@ pub fn latest(
 ) -> Result<(Option<Restored>, Vec<String>)> {
     let mut damaged = Vec::new();
     for path in list(folder).into_iter().rev() {
-        match read(&path, &fits, device) {
-            Ok(found) if found.state.fingerprint != fingerprint => {
+        let state = match read_state(&path) {
+            Ok(state) if state.fingerprint != fingerprint => {
                 return Err(TrainError::file(
                     folder,
                     "these checkpoints belong to a run with other data, model, settings or seed; choose \
                      another output folder, or remove them to start over",
                 ));
             }
+            state => state,
+        };
+        match state.and_then(|state| read(&path, state, &fits, device)) {
             Ok(found) => return Ok((Some(found), damaged)),
             Err(e) => damaged.push(format!("damaged checkpoint passed over: {e}")),
         }
@@ -137,11 +140,19 @@ pub fn latest(
     }
 }
 
-/// Reads one checkpoint; numbers that are not finite are damage.
-fn read(path: &Path, fits: &impl Fn(&Tensors) -> Result<()>, device: &Device) -> Result<Restored> {
-    let state_path = path.join("state.json");
-    let text = fs::read_to_string(&state_path).map_err(|e| TrainError::file(&state_path, e))?;
-    let state: State = serde_json::from_str(&text).map_err(|e| TrainError::file(&state_path, e))?;
+fn read_state(checkpoint: &Path) -> Result<State> {
+    let path = checkpoint.join("state.json");
+    let text = fs::read_to_string(&path).map_err(|e| TrainError::file(&path, e))?;
+    serde_json::from_str(&text).map_err(|e| TrainError::file(&path, e))
+}
+
+/// Reads the rest of a checkpoint; numbers that are not finite are damage.
+fn read(
+    path: &Path,
+    state: State,
+    fits: &impl Fn(&Tensors) -> Result<()>,
+    device: &Device,
+) -> Result<Restored> {
     let part = |name: &str| {
         let path = path.join(name);
         let tensors = read_safetensors(&path)?;
@@ -213,7 +224,9 @@ mod tests {
         assert!(error.contains("no checkpoint is whole"), "{error}");
         // A whole one of another run is not passed over.
         save(folder, &state(12), &weights(1.0), &AdamW::default()).unwrap();
-        let other = latest(folder, "another", |_| Ok(()), &Device::flex());
+        // Of another run are also weights of another shape.
+        let foreign = |_: &Tensors| Err(TrainError::Config("another network".into()));
+        let other = latest(folder, "another", foreign, &Device::flex());
         let error = other.err().unwrap().to_string();
         assert!(error.contains("other data"), "{error}");
     }

@@ -138,6 +138,9 @@ pub trait Trainable: Send + Sync {
         device: &Device,
     ) -> Result<Option<AverageAttention>>;
 
+    /// What of `obs` it reads.
+    fn reads(&self) -> Vec<Role>;
+
     /// Width of the embedding.
     fn dims(&self) -> usize;
 
@@ -214,6 +217,10 @@ impl<T: Task> Trainable for T {
         Task::attention(self, &model, corpus, device)
     }
 
+    fn reads(&self) -> Vec<Role> {
+        Task::reads(self)
+    }
+
     fn dims(&self) -> usize {
         Task::dims(self)
     }
@@ -270,16 +277,39 @@ impl ModelSpec {
     /// The task this describes, for data with `facts`.
     ///
     /// # Errors
-    /// [`TrainError::Config`] for an unknown architecture, objective or setting, or for a size that is
-    /// still to be found.
+    /// [`TrainError::Config`] for an unknown architecture, objective or setting, for a column of `obs`
+    /// that the objective does not read, or for a size that is still to be found.
     pub fn task(&self, facts: &Facts) -> Result<Box<dyn Trainable>> {
-        self.objective()?;
+        let objective = self.objective()?;
         if let Some(other) = &self.same_size_as {
             return Err(TrainError::Config(format!(
                 "same_size_as = {other} does not fit here: the size must be found before a model is built"
             )));
         }
-        (self.known()?.task)(self, facts)
+        let task = (self.known()?.task)(self, facts)?;
+        if let Some(what) = self.unread(&task.reads()) {
+            let all = self.known()?.objectives;
+            let other = match all.len() {
+                1 => String::new(),
+                _ => format!(", or take another of its objectives: {}", all.join(", ")),
+            };
+            return Err(TrainError::Config(format!(
+                "{}: {what} is not read with objective = '{objective}'; leave it out{other}",
+                self.architecture
+            )));
+        }
+        Ok(task)
+    }
+
+    /// The first column that is named for what a task does not read.
+    fn unread(&self, read: &[Role]) -> Option<String> {
+        let mut columns = self.obs.iter();
+        let column = columns.find(|(role, _)| !read.contains(role));
+        let niche = self.niche.as_ref().filter(|_| !read.contains(&Role::Niche));
+        match column {
+            Some((role, column)) => Some(format!("obs.{} = \"{column}\"", role.word())),
+            None => niche.map(|n| format!("[niche] with label = \"{}\"", n.label)),
+        }
     }
 
     /// The network's settings, in the architecture's own type.

@@ -3,6 +3,7 @@
 use crate::attention::AverageAttention;
 use crate::corpus::{CellBatch, Corpus};
 use crate::error::Result;
+use crate::facts::Role;
 use crate::losses::Losses;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -74,6 +75,11 @@ pub trait Task: Send + Sync {
         _device: &Device,
     ) -> Result<Option<AverageAttention>> {
         Ok(None)
+    }
+
+    /// What of `obs` it reads; naming a column for anything else is refused.
+    fn reads(&self) -> Vec<Role> {
+        Vec::new()
     }
 
     /// Width of the embedding.

@@ -46,9 +46,14 @@ impl SentenceConfig {
     fn check(&self) -> Result<()> {
         const OF: &str = "cellplm: input.";
         ranges::sizes(OF, &[("cells", self.cells)])?;
-        ranges::shares(OF, &[("mask_cells", self.mask_cells)])?;
+        let (cells, genes) = (
+            ("mask_cells", self.mask_cells),
+            ("mask_genes", self.mask_genes),
+        );
+        ranges::positive(OF, &[cells, genes])?;
+        ranges::shares(OF, &[cells])?;
         // With every gene hidden nothing is left to read.
-        Ok(ranges::below_one(OF, &[("mask_genes", self.mask_genes)])?)
+        Ok(ranges::below_one(OF, &[genes])?)
     }
 }
 

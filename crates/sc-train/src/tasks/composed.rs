@@ -131,6 +131,7 @@ impl Default for ComposedInput {
 impl ComposedInput {
     fn check(&self) -> Result<()> {
         const OF: &str = "composed: input.";
+        ranges::positive(OF, &[("mask", self.mask)])?;
         ranges::below_one(
             OF,
             &[
@@ -214,6 +215,13 @@ impl Task for ComposedTask {
         });
         let shown = self.arrange(&tokens.collect::<Result<Vec<_>>>()?);
         Ok(model.encode(&shown.on_device(device)).cell)
+    }
+
+    fn reads(&self) -> Vec<Role> {
+        match self.objective {
+            Objective::Classify => vec![Role::Label],
+            _ => Vec::new(),
+        }
     }
 
     fn dims(&self) -> usize {

@@ -117,7 +117,9 @@ impl RankedInput {
     fn check(&self) -> Result<()> {
         const OF: &str = "nicheformer: input.";
         ranges::sizes(OF, &[("embed_minibatch", self.embed_minibatch)])?;
-        ranges::shares(OF, &[("mask", self.mask)])?;
+        let mask = [("mask", self.mask)];
+        ranges::positive(OF, &mask)?;
+        ranges::shares(OF, &mask)?;
         for (name, token) in [
             ("species", self.species),
             ("assay", self.assay),
@@ -296,6 +298,10 @@ impl Task for NicheformerTask {
     fn embed(&self, model: &Nicheformer, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
         let tokens = self.arrange(&cells, Hide::Nothing)?.on_device(device);
         Ok(model.pool(model.last(&tokens, &mut ()), &tokens, Context::Without))
+    }
+
+    fn reads(&self) -> Vec<Role> {
+        vec![Role::Species]
     }
 
     fn dims(&self) -> usize {

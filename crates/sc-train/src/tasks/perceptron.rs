@@ -238,6 +238,13 @@ impl Task for PerceptronTask {
         Ok(model.encode(&cells, Phase::Eval, &mut ()))
     }
 
+    fn reads(&self) -> Vec<Role> {
+        match self.goal {
+            Goal::Reconstruct => Vec::new(),
+            Goal::Classify | Goal::Mixup { .. } => vec![Role::Label],
+        }
+    }
+
     fn dims(&self) -> usize {
         self.network.latent
     }

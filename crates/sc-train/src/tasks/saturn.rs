@@ -81,6 +81,9 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
             network.genes()
         )));
     }
+    if input.balance == Balance::Labels {
+        facts.count(Role::Label, "saturn with input.balance = 'labels'")?;
+    }
     let objective = match spec.objective()? {
         "reconstruct" => Objective::Reconstruct,
         _ => {
@@ -494,6 +497,16 @@ impl Task for SaturnTask {
         }
         let back = Tensor::<1, Int>::from_data(TensorData::new(back, [n]), device);
         Ok(Tensor::cat(vectors, 0).select(0, back))
+    }
+
+    fn reads(&self) -> Vec<Role> {
+        let weighed = self.input.balance == Balance::Labels;
+        match self.objective {
+            Objective::Reconstruct if !weighed => vec![Role::Species],
+            Objective::Reconstruct | Objective::CrossSpecies { .. } => {
+                vec![Role::Species, Role::Label]
+            }
+        }
     }
 
     fn dims(&self) -> usize {

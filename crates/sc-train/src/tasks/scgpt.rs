@@ -19,7 +19,7 @@ pub use tokens::{Shown, TokenConfig, TokenInput};
 
 use crate::corpus::{CellBatch, Corpus};
 use crate::error::{Result, TrainError};
-use crate::facts::Facts;
+use crate::facts::{Facts, Role};
 use crate::losses::Losses;
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
@@ -251,6 +251,13 @@ impl Task for ScGptTask {
         }
         let tokens = self.arrange(&cells, EMBEDDING)?.on_device(device);
         Ok(unit(model.encode(&tokens, Phase::Eval, &mut ()).cell))
+    }
+
+    fn reads(&self) -> Vec<Role> {
+        match self.goal {
+            Goal::Values => Vec::new(),
+            Goal::Labels => vec![Role::Label],
+        }
     }
 
     fn dims(&self) -> usize {

@@ -44,8 +44,9 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
     let input: ProfileInput = spec.input()?;
     const OF: &str = "schyena: input.";
     ranges::sizes(OF, &[("embed_minibatch", input.embed_minibatch)])?;
-    ranges::positive(OF, &[("target", input.target)])?;
-    ranges::shares(OF, &[("mask", input.mask)])?;
+    let mask = ("mask", input.mask);
+    ranges::positive(OF, &[("target", input.target), mask])?;
+    ranges::shares(OF, &[mask])?;
     Ok(Box::new(ScHyenaTask::new(network, input, facts.seed)))
 }
 

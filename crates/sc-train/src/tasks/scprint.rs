@@ -475,6 +475,10 @@ impl Task for ScPrintTask {
         self.average_attention(model, corpus, device).map(Some)
     }
 
+    fn reads(&self) -> Vec<Role> {
+        self.labels.roles().to_vec()
+    }
+
     fn dims(&self) -> usize {
         self.network.width
     }

@@ -60,6 +60,35 @@ fn needed(architecture: &str, objective: &str) -> Option<&'static str> {
 }
 
 #[test]
+fn a_column_that_is_not_read_is_refused() {
+    let (_, facts) = data();
+    for known in ARCHITECTURES {
+        for objective in known.objectives {
+            let value = with_objective(tiny(known.name), objective);
+            let read = spec(value.clone()).task(&facts).unwrap().reads();
+            let learns = needed(known.name, objective).is_some_and(|n| n.contains("label"));
+            let told = read.contains(&Role::Label);
+            assert_eq!(told, learns, "{} {objective}", known.name);
+            for role in [Role::Label, Role::Species, Role::Assay, Role::Perturbation] {
+                let mut named = value.clone();
+                named["obs"][role.word()] = json!("column");
+                if read.contains(&role) {
+                    assert!(spec(named).task(&facts).is_ok(), "{role:?}");
+                } else {
+                    let error = refusal(named, &facts);
+                    let what = format!(
+                        "{}: obs.{} = \"column\" is not read",
+                        known.name,
+                        role.word()
+                    );
+                    assert!(error.starts_with(&what), "{error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_missing_column_is_refused_with_the_way_out() {
     let (_, full) = data();
     let bare = Facts {

@@ -161,6 +161,14 @@ impl Task for NicheTask {
         Ok(model.backbone.pool(last, &tokens, Context::Without))
     }
 
+    fn reads(&self) -> Vec<Role> {
+        let asked = match self.goal {
+            Goal::Composition | Goal::Density => Role::Niche,
+            Goal::Label => Role::Label,
+        };
+        vec![Role::Species, asked]
+    }
+
     fn dims(&self) -> usize {
         self.ranked.network.width
     }

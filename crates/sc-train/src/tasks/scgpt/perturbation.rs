@@ -286,6 +286,10 @@ impl Task for PerturbationTask {
         Ok(unit(outputs.mean_dim(1).squeeze_dim::<2>(1)))
     }
 
+    fn reads(&self) -> Vec<Role> {
+        vec![Role::Perturbation]
+    }
+
     fn dims(&self) -> usize {
         self.scgpt.network.width
     }

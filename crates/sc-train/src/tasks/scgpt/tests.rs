@@ -228,8 +228,8 @@ fn a_batch_without_a_norm_is_refused_with_the_way_out() {
 
 #[test]
 fn the_contrast_is_that_of_two_passes() {
-    let settings = json!({ "contrast_temperature": 0.5, "mask": 0.0 });
-    let task = scgpt("masked", settings);
+    let mut task = scgpt("masked", json!({ "contrast_temperature": 0.5 }));
+    task.input.mask = 0.0;
     let device = Device::flex().autodiff();
     let input = task.prepare(cells(), 0).unwrap().on_device(&device);
     let model = task.build(&device).unwrap();
@@ -288,6 +288,7 @@ fn what_misfits_is_refused_with_the_way_out() {
     for (setting, value) in [
         ("length", json!(1)),
         ("mask", json!(1.5)),
+        ("mask", json!(0.0)),
         ("contrast_temperature", json!(0.0)),
         ("generative.asked", json!({ "asked": [1.0] })),
         ("generative.asked", json!({ "asked": [] })),

@@ -114,7 +114,9 @@ impl TokenConfig {
                 "length = {length}; must be 2 or more, for <cls> and a gene"
             ));
         }
-        ranges::shares(&of, &[("mask", self.mask)])?;
+        let mask = [("mask", self.mask)];
+        ranges::positive(&of, &mask)?;
+        ranges::shares(&of, &mask)?;
         if let Some(t) = self.contrast_temperature {
             ranges::positive(&of, &[("contrast_temperature", t)])?;
         }

@@ -64,6 +64,11 @@ impl ClassTokens {
         Ok(out)
     }
 
+    /// What of `obs` the classes are.
+    pub fn roles(&self) -> &[Role] {
+        &self.roles
+    }
+
     /// The classes as the network has them.
     pub fn classes(&self) -> Vec<Class> {
         let pairs = self.roles.iter().zip(&self.hierarchies);
