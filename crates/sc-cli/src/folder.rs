@@ -287,6 +287,13 @@ fn read_training(folder: &Path) -> Result<Option<(TrainingRecord, CellKeys)>> {
     }
     let text = std::fs::read_to_string(&path).map_err(|e| at(&path, e))?;
     let value: Value = serde_json::from_str(&text).map_err(|e| at(&path, e))?;
+    if value.get("version").is_none() {
+        return Err(at(
+            &path,
+            "does not say which version wrote it, so it is not whole and nobody knows what the model \
+             was trained on; restore the file, or train or convert again",
+        ));
+    }
     let Some(record) = value.get("training") else {
         return Ok(None);
     };

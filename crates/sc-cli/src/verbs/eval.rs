@@ -243,8 +243,10 @@ fn judge(bench: &Bench<'_>, given: &Given, seed: u64) -> Result<RunResult> {
         _ => None,
     }
     .unwrap_or_else(|| exposure(&given.trained_on, &study.keys, test));
-    let kind = on.map_or(Family::Model, |on| family(&on.architecture));
-    let text = on.map_or("an embedding found in the file".to_owned(), description);
+    let (kind, text) = match on {
+        Some(on) => (family(&on.architecture), description(on)),
+        None => found(&given.key),
+    };
     // A key may be the name of a baseline that runs beside it.
     let name = match describe(&given.key) {
         Some(_) => format!("obsm-{}", given.key),
@@ -259,6 +261,44 @@ fn judge(bench: &Bench<'_>, given: &Given, seed: u64) -> Result<RunResult> {
         ..Cost::default()
     };
     bench.embedding(who, given.values.view(), &study.dataset, cost, Vec::new())
+}
+
+/// What an embedding of unknown origin is taken for: by the name that scanpy and scvi-tools give it, or
+/// for what somebody claims to be a foundation model.
+fn found(key: &str) -> (Family, String) {
+    const CLASSICAL: [&str; 12] = [
+        "pca",
+        "pca_harmony",
+        "harmony",
+        "lsi",
+        "svd",
+        "mnn",
+        "scanorama",
+        "bbknn",
+        "diffmap",
+        "umap",
+        "tsne",
+        "draw_graph_fa",
+    ];
+    const NEURAL: [&str; 7] = [
+        "scvi",
+        "scanvi",
+        "linear_scvi",
+        "totalvi",
+        "peakvi",
+        "multivi",
+        "vae",
+    ];
+    let lower = key.to_lowercase();
+    let name = lower.strip_prefix("x_").unwrap_or(&lower);
+    let (family, by) = if CLASSICAL.contains(&name) {
+        (Family::Baseline, ", by its name of a classical method")
+    } else if NEURAL.contains(&name) {
+        (Family::Neural, ", by its name of a small network")
+    } else {
+        (Family::Model, "")
+    };
+    (family, format!("an embedding found in the file{by}"))
 }
 
 fn who(method: &str, family: Family, description: &str, seed: u64, exposure: Exposure) -> Who {
@@ -288,4 +328,22 @@ fn save(args: &Eval, result: RunResult) -> Result<RunResult> {
     std::fs::create_dir_all(&folder).map_err(|e| at(&folder, e))?;
     write_bytes_atomic(&folder.join("result.json"), &serde_json::to_vec(&result)?)?;
     Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_embedding_of_unknown_origin_is_what_its_name_says() {
+        for (key, family) in [
+            ("X_pca", Family::Baseline),
+            ("X_PCA_harmony", Family::Baseline),
+            ("X_scVI", Family::Neural),
+            ("X_scGPT", Family::Model),
+            ("latent", Family::Model),
+        ] {
+            assert_eq!(found(key).0, family, "{key}");
+        }
+    }
 }

@@ -77,7 +77,7 @@ fn plot(methods: &[Method<'_>], metric: &str, title: &str, layout: &Layout) -> O
     )?;
     let best = rows
         .iter()
-        .filter(|r| matches!(r.0.family, Family::Neural | Family::Baseline) && !r.0.saw_labels())
+        .filter(|r| r.0.is_opponent())
         .map(|r| value(&r.1))
         .fold(f64::NEG_INFINITY, f64::max);
     Some(draw(&rows, &axis, best, (title, layout)))

@@ -136,6 +136,13 @@ impl Method<'_> {
         matches!(self.exposure(), Exposure::Labels { .. })
     }
 
+    /// Whether it is a baseline that models are measured by: not one that saw the answers, nor one of
+    /// which nobody knows what it saw.
+    pub(super) fn is_opponent(&self) -> bool {
+        matches!(self.family, Family::Neural | Family::Baseline)
+            && !matches!(self.exposure(), Exposure::Labels { .. } | Exposure::Unknown)
+    }
+
     /// One sentence: what the method is.
     pub(super) fn description(&self) -> &str {
         self.runs.first().map_or("", |r| r.description.as_str())

@@ -24,7 +24,7 @@ pub(super) struct Compared<'m, 'a> {
 fn opponents<'m, 'a>(methods: &'m [Method<'a>], metric: &str) -> Vec<(&'m Method<'a>, Score)> {
     methods
         .iter()
-        .filter(|m| matches!(m.family, Family::Neural | Family::Baseline) && !m.saw_labels())
+        .filter(|m| m.is_opponent())
         .filter_map(|m| Some((m, m.score(metric, Mode::Strict).score()?)))
         .collect()
 }
