@@ -1,13 +1,18 @@
 //! What a method's fitting saw of the scored cells.
 
-use sc_data::identity::{CellKeys, Known, TrainedOn};
+use sc_data::identity::{BARCODES, CellKeys, Known, TrainedOn};
 use sc_eval::results::{Exposure, Recognised};
 use sc_train::registry;
 use std::collections::BTreeSet;
 
-/// Share of the scored cells whose names must be those of training cells, where no counts are: a few
-/// names of two 10x runs coincide by chance.
+/// Share of the scored cells whose barcodes must be those of training cells, where no counts are,
+/// beyond those that coincide by chance.
 const NAMED: f64 = 0.5;
+
+/// Share of cells whose barcode is that of one of `cells` others by chance, as in two 10x runs.
+fn by_chance(cells: usize) -> f64 {
+    1.0 - (-(cells as f64) / BARCODES).exp()
+}
 
 /// What a model, of which an embedding says this, saw of the cells at `rows`.
 pub(crate) fn exposure(known: &Known, keys: &CellKeys, rows: &[usize]) -> Exposure {
@@ -15,9 +20,11 @@ pub(crate) fn exposure(known: &Known, keys: &CellKeys, rows: &[usize]) -> Exposu
         return Exposure::Unknown;
     };
     let seen = on.seen(keys, rows);
+    let chance = by_chance(on.cells);
+    let named = chance + NAMED * (1.0 - chance);
     let (cells, by) = if seen.by_content > 0 {
         (seen.either, Recognised::Counts)
-    } else if seen.by_barcode as f64 >= NAMED * seen.cells.max(1) as f64 {
+    } else if seen.by_barcode as f64 >= named * seen.cells.max(1) as f64 {
         (seen.by_barcode, Recognised::Barcode)
     } else {
         return Exposure::Nothing;
@@ -124,6 +131,13 @@ mod tests {
         };
         assert_eq!(exposure(&plain, &filtered, &[0, 1, 2]), named);
         assert_eq!(exposure(&Known::Unknown, &file, &[0]), Exposure::Unknown);
+    }
+
+    #[test]
+    fn barcodes_that_coincide_by_chance_are_no_proof() {
+        assert!(by_chance(20_000) < 0.03);
+        let half = by_chance(511_000);
+        assert!((half - 0.5).abs() < 0.001, "{half}");
     }
 
     #[test]

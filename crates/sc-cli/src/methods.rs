@@ -1,6 +1,6 @@
 //! The methods that are judged side by side: models, baselines, controls.
 
-use crate::error::{Result, message};
+use crate::error::{Error, Result, message};
 use crate::manifest::peak_memory;
 use crate::options::Options as MethodOptions;
 use crate::study::{Study, most_variable, sample};
@@ -194,10 +194,7 @@ impl<'a> Bench<'a> {
                 cost.eval_seconds = Some(seconds(started));
                 Ok(self.result(who, judged, cost, None, Vec::new()))
             }
-            other => Err(message(format!(
-                "there is no baseline or control '{other}'; there are: {}",
-                names().join(", ")
-            ))),
+            other => Err(unknown(other)),
         }
     }
 
@@ -307,6 +304,14 @@ fn seconds(started: Instant) -> f64 {
 /// The sentence about a baseline or control, and its family.
 pub(crate) fn describe(method: &str) -> Option<(Family, &'static str)> {
     SIMPLE.iter().find(|s| s.0 == method).map(|s| (s.1, s.2))
+}
+
+/// The refusal of a name that no baseline or control has.
+pub(crate) fn unknown(method: &str) -> Error {
+    message(format!(
+        "there is no baseline or control '{method}'; there are: {}",
+        names().join(", ")
+    ))
 }
 
 /// Names of all baselines and controls.

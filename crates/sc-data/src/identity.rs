@@ -2,8 +2,8 @@
 //!
 //! A cell has two keys. Its **content key** is a hash of its counts by gene name: the same cell in
 //! another file, row or gene order has the same one, and so has an exact copy of it under another
-//! name. Its **barcode key** is a hash of its name in `obs`, which survives filtering of genes but
-//! says little where names are `0`, `1`, `2` or the barcodes of another 10x run.
+//! name. Its **barcode key** is a hash of the barcode in its name in `obs`, which survives filtering
+//! of genes but says little where names are `0`, `1`, `2` or the barcodes of another 10x run.
 //!
 //! What a model was trained on is recorded by these keys ([`TrainingRecord`]), travels with every
 //! embedding ([`Provenance`]), and is compared with the cells that are evaluated
@@ -24,6 +24,12 @@ use std::collections::HashSet;
 /// Cells read at a time.
 const CELLS: usize = 4096;
 
+/// Nucleotides of the shortest barcode of a cell, that of Drop-seq.
+const SHORTEST_BARCODE: usize = 12;
+
+/// Barcodes of the smallest list in use, that of 10x 3' v2: two runs share some by chance.
+pub const BARCODES: f64 = 737_280.0;
+
 /// The content key of every cell without counts: such cells cannot be told apart, so none of them
 /// counts as seen by its content.
 pub const EMPTY: u64 = 0;
@@ -34,7 +40,7 @@ pub struct CellKeys {
     /// blake3 over the non-zero pairs of gene name and value, in the order of the names; [`EMPTY`]
     /// for a cell without counts.
     pub content: Vec<u64>,
-    /// blake3 of the name in `obs`.
+    /// blake3 of the barcode in the name in `obs`, see [`barcode_key`].
     pub barcode: Vec<u64>,
 }
 
@@ -96,9 +102,13 @@ impl CellKeys {
     }
 }
 
-/// The barcode key of a cell of this name.
+/// The barcode key of a cell of this name: of the nucleotides in it, since names get a sample, a
+/// library or the number of a file before or behind them; of the whole name where there are none.
 pub fn barcode_key(name: &str) -> u64 {
-    key(name.as_bytes())
+    let runs = name.split(|c| !"ACGT".contains(c));
+    let longest = runs.reduce(|best, run| if run.len() > best.len() { run } else { best });
+    let barcode = longest.filter(|run| run.len() >= SHORTEST_BARCODE);
+    key(barcode.unwrap_or(name).as_bytes())
 }
 
 /// A key of what a model sees of a cell: places in its vocabulary, ascending, and values.
@@ -237,6 +247,22 @@ mod tests {
         let repeated = keys(&["A"], &["x", "x"], &[1., 2.]);
         assert_eq!(repeated.draw_keys(), unique.content);
         assert_eq!(unique.select(&[1]).content, unique.content[1..]);
+    }
+
+    #[test]
+    fn a_barcode_is_known_by_its_nucleotides() {
+        let plain = barcode_key("AAACCTGAGAAGGCCT-1");
+        for same in [
+            "AAACCTGAGAAGGCCT",
+            "AAACCTGAGAAGGCCT-1-3",
+            "GTAC_AAACCTGAGAAGGCCT-1",
+        ] {
+            assert_eq!(barcode_key(same), plain, "{same}");
+        }
+        for other in ["AAACCTGAGAAGGCCA-1", "cell_1", "", "ACGT"] {
+            assert_ne!(barcode_key(other), plain, "{other}");
+        }
+        assert_ne!(barcode_key("ACGT-1"), barcode_key("ACGT-2"));
     }
 
     #[test]

@@ -257,6 +257,9 @@ fn check(e: &Experiment) -> Result<(), String> {
             e.split.test_fraction
         ));
     }
+    if e.eval.probe_neighbors == 0 {
+        return Err("eval.probe_neighbors is 0; it must be at least 1".to_owned());
+    }
     repeated("seeds", e.seeds.iter())?;
     repeated("devices", e.devices.iter())?;
     repeated("methods: name", e.methods.iter().map(|m| &m.name))?;

@@ -6,7 +6,7 @@ use crate::exposure::aside;
 use crate::held_out::of_study;
 use crate::manifest::Manifest;
 use crate::memory;
-use crate::methods::{Bench, Picture, Who, describe, family};
+use crate::methods::{Bench, Picture, Who, describe, family, unknown};
 use crate::packing::{self, Keep};
 use crate::settings;
 use crate::study::{Design, Study};
@@ -71,8 +71,16 @@ fn default_fraction() -> f64 {
 struct EvalConfig {
     seed: u64,
     probe_neighbors: usize,
-    map: String,
+    map: Map,
     map_cells: usize,
+}
+
+/// Which picture of the scored cells is drawn.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Map {
+    Umap,
+    None,
 }
 
 #[derive(Debug, Deserialize)]
@@ -147,10 +155,19 @@ pub(crate) fn run(args: &Run) -> Result<()> {
         seed: config.eval.seed,
         probe_neighbors: config.eval.probe_neighbors,
     };
-    let picture = match config.eval.map.as_str() {
-        "umap" => Picture::Umap(config.eval.map_cells),
-        _ => Picture::None,
+    let picture = match config.eval.map {
+        Map::Umap => Picture::Umap(config.eval.map_cells),
+        Map::None => Picture::None,
     };
+    let (asked, most) = (options.probe_neighbors, study.dataset.train.len());
+    if !(1..=most).contains(&asked) {
+        return Err(at(
+            &args.config,
+            format!(
+                "eval.probe_neighbors = {asked}; must lie between 1 and {most}, the training cells"
+            ),
+        ));
+    }
     let result = match config.method.kind {
         Kind::Model | Kind::RandomInit => {
             let place = (args.out.as_path(), &design);
@@ -175,13 +192,19 @@ fn simple(
 ) -> Result<RunResult> {
     let read = crate::options::read(&config.method.name, &config.method.options)?;
     let method = read.method.as_deref().unwrap_or(&config.method.name);
-    let family = if config.method.kind == Kind::Control {
-        Family::Control
-    } else {
-        Family::Baseline
-    };
     let method = method.to_owned();
-    let mut description = describe(&method).map_or("", |d| d.1).to_string();
+    let (family, about) = describe(&method).ok_or_else(|| unknown(&method))?;
+    if (family == Family::Control) != (config.method.kind == Kind::Control) {
+        let right = if family == Family::Control {
+            "control"
+        } else {
+            "baseline"
+        };
+        return Err(message(format!(
+            "method.kind does not fit: {method} is a {right}; write kind = \"{right}\""
+        )));
+    }
+    let mut description = about.to_string();
     let given = config.method.options.iter().filter(|(k, _)| *k != "method");
     let given: Vec<String> = given.map(|(k, v)| format!("{k} = {v}")).collect();
     if !given.is_empty() {

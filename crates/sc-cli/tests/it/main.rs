@@ -1,5 +1,6 @@
 //! The program from the outside: what it does, what it refuses, what survives a kill.
 
+mod cell;
 mod common;
 mod folders;
 mod held_out;
