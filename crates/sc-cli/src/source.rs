@@ -292,9 +292,13 @@ fn assumed(found: &FoundCounts) -> Option<String> {
         Some(counts) => format!("; {counts} holds integers, which --counts {counts} takes instead"),
         None => String::new(),
     };
+    let shown = match found.shown {
+        true => "",
+        false => ", which neither sums nor multiples of its values show",
+    };
     (found.kind != ValueKind::Counts).then(|| {
         format!(
-            "{slot} holds no counts and was assumed to be ln(1 + scaled counts) (--assume-normalized); \
+            "{slot} holds no counts and was assumed to be ln(1 + scaled counts) (--assume-normalized){shown}; \
              values were turned back with exp(x) - 1{better}"
         )
     })

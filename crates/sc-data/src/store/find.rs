@@ -42,6 +42,9 @@ pub struct FoundCounts {
     pub slot: MatrixSlot,
     /// [`ValueKind::Counts`], or [`ValueKind::Log1p`] where the policy takes such values.
     pub kind: ValueKind,
+    /// Whether sums of cells or multiples within them show that the values are of that kind; where not,
+    /// they are only taken for it.
+    pub shown: bool,
     /// Matrices that hold integers but are not looked at unless named, where no counts were found.
     pub counts_in: Vec<MatrixSlot>,
 }
@@ -97,6 +100,7 @@ pub fn find_counts(file: &H5ad, policy: &CountsPolicy) -> Result<FoundCounts> {
             return Ok(FoundCounts {
                 slot,
                 kind: looks.kind,
+                shown: looks.shown,
                 counts_in: Vec::new(),
             });
         }
@@ -108,6 +112,7 @@ pub fn find_counts(file: &H5ad, policy: &CountsPolicy) -> Result<FoundCounts> {
         Some((slot, looks)) => Ok(FoundCounts {
             slot: slot.clone(),
             kind: looks.kind,
+            shown: looks.shown,
             counts_in,
         }),
         None => Err(refusal(file, &seen, counts_in)),

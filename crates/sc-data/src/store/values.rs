@@ -16,6 +16,8 @@ const MOST: f64 = 0.9;
 const NEAR: f64 = 0.02;
 /// Multiples above this are too long for half precision to tell.
 const LARGEST_MULTIPLE: f64 = 12.0;
+/// Counts that the smallest value of a cell may stand for.
+const LARGEST_LEAST: u32 = 4;
 /// Multiples that make a proof.
 const ENOUGH: usize = 8;
 /// Of two transformations that fit, the error of the better is below this share of the other's.
@@ -59,6 +61,8 @@ pub(crate) struct Looks {
     pub(crate) largest: f32,
     /// Share of the non-zero values with a fraction.
     pub(crate) fractions: f64,
+    /// Whether sums or multiples show that the values are what `kind` says.
+    pub(crate) shown: bool,
     /// Whether all values lie within a thousandth of integers.
     pub(crate) nearly_integers: bool,
 }
@@ -71,6 +75,7 @@ impl Looks {
             cells: sample.rows(),
             largest: 0.0,
             fractions: 0.0,
+            shown: true,
             nearly_integers: true,
         };
         let (mut fractions, mut negative, mut bad) = (0u64, false, false);
@@ -82,10 +87,10 @@ impl Looks {
             looks.largest = looks.largest.max(v);
         }
         looks.fractions = fractions as f64 / sample.nnz().max(1) as f64;
-        looks.kind = match (bad, negative, fractions > 0) {
-            (true, _, _) => ValueKind::NotFinite,
-            (_, true, _) => ValueKind::Centred,
-            (_, _, false) => ValueKind::Counts,
+        (looks.kind, looks.shown) = match (bad, negative, fractions > 0) {
+            (true, _, _) => (ValueKind::NotFinite, true),
+            (_, true, _) => (ValueKind::Centred, true),
+            (_, _, false) => (ValueKind::Counts, true),
             _ => fractional(sample, &looks),
         };
         looks
@@ -127,17 +132,17 @@ const TRANSFORMATIONS: [(ValueKind, Back); 7] = [
     (ValueKind::SquareRoot, |v| v * v),
 ];
 
-/// Non-negative values with fractions: logged, or not?
-fn fractional(sample: &CsrMatrix, looks: &Looks) -> ValueKind {
+/// Non-negative values with fractions: logged, or not? And whether anything shows it.
+fn fractional(sample: &CsrMatrix, looks: &Looks) -> (ValueKind, bool) {
     if looks.nearly_integers || looks.largest > LARGEST_LOG {
-        return ValueKind::Scaled;
+        return (ValueKind::Scaled, true);
     }
     let trace = best(sample, from_multiples).or_else(|| best(sample, from_common_sum));
     match trace {
-        Some(kind) => kind,
+        Some(kind) => (kind, true),
         // A logarithm of anything but 0 is hardly ever an integer.
-        None if looks.fractions > MOST && is_plausible_log(sample) => ValueKind::Log1p,
-        None => ValueKind::Fractions,
+        None if looks.fractions > MOST && is_plausible_log(sample) => (ValueKind::Log1p, false),
+        None => (ValueKind::Fractions, true),
     }
 }
 
@@ -174,20 +179,24 @@ fn from_common_sum(sample: &CsrMatrix, back: Back) -> Option<f64> {
     (sums.len() >= 3).then(|| agreement(off, SPREAD))?
 }
 
-/// How far the values of a cell are from integer multiples of its smallest one, where nearly all are
+/// How far the values of a cell are from integer multiples of that of one count, where nearly all are
 /// close.
 fn from_multiples(sample: &CsrMatrix, back: Back) -> Option<f64> {
     let mut off = Vec::new();
     for (_, values) in sample.iter_rows() {
         let smallest = values.iter().copied().fold(f32::INFINITY, f32::min);
-        let one = back(f64::from(smallest));
-        for &value in values {
-            let multiple = back(f64::from(value)) / one;
+        let least = back(f64::from(smallest));
+        let from = |unit: f64| -> Vec<f64> {
             // The smallest value itself proves nothing.
-            if multiple > 1.05 && multiple < LARGEST_MULTIPLE {
-                off.push((multiple - multiple.round()).abs());
-            }
-        }
+            let others = values.iter().map(|&v| back(f64::from(v)));
+            let others = others.filter(|v| *v > 1.05 * least).map(|v| v / unit);
+            let short = others.filter(|m| *m < LARGEST_MULTIPLE);
+            short.map(|m| (m - m.round()).abs()).collect()
+        };
+        // The smallest is one count, or a few where genes with few were left out.
+        let mut units = (1..=LARGEST_LEAST).map(|counts| from(least / f64::from(counts)));
+        let fits = |off: &Vec<f64>| agreement(off.clone(), NEAR).is_some() && off.len() > 1;
+        off.extend(units.find(fits).unwrap_or_else(|| from(least)));
     }
     (off.len() >= ENOUGH).then(|| agreement(off, NEAR))?
 }
@@ -268,6 +277,26 @@ mod tests {
         assert_eq!(kind(|c, total| c / total), ValueKind::Scaled);
         assert_eq!(kind(|c, total| c - total / 60.0), ValueKind::Centred);
         assert_eq!(kind(|c, total| c / (total - total)), ValueKind::NotFinite);
+    }
+
+    #[test]
+    fn logarithms_of_some_genes_are_known_by_their_multiples() {
+        let looks = |f: &dyn Fn(f64, f64) -> f64| {
+            let cells = counts();
+            let each = |cell: &Vec<f64>| {
+                let total: f64 = cell.iter().sum();
+                let some = cell.iter().skip(20).step_by(2);
+                some.map(|&c| f(c, total) as f32).collect::<Vec<_>>()
+            };
+            let dense: Vec<f32> = cells.iter().flat_map(each).collect();
+            let looks = Looks::at(&CsrMatrix::from_dense(20, &dense));
+            (looks.kind, looks.shown)
+        };
+        let logged = looks(&|c, total| (c / total * 1e4).ln_1p());
+        assert_eq!(logged, (ValueKind::Log1p, true));
+        // Half of a logarithm can be one of corrected counts; nothing shows it.
+        let halved = looks(&|c, total| (c / total * 1e4).ln_1p() / 2.0);
+        assert_eq!(halved, (ValueKind::Log1p, false));
     }
 
     #[test]
