@@ -3,12 +3,13 @@
 use crate::args::Input;
 use crate::cells::cell_keys;
 use crate::error::{Error, Result, at, message};
+use crate::exposure::by_cell;
 use crate::folder::{self, Model};
 use crate::observed::{batches_as, observe_as};
 use crate::source::{NO_BATCH, Source};
 use crate::training::corpus;
 use sc_data::genes::{Across, Vocabulary, match_file};
-use sc_data::identity::{Known, TrainedOn};
+use sc_data::identity::{GivenBatches, Known, TrainedOn};
 use sc_train::{Corpus, TrainError, Trainable};
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub(crate) struct Applied {
     trained_on: Known,
     /// Column of obs whose batches the model is given, if one is named.
     batch: Option<String>,
+    /// Which batch every cell was given with.
+    given: Option<GivenBatches>,
 }
 
 impl Applied {
@@ -64,6 +67,7 @@ impl Applied {
             unknown_batches,
             trained_on: Known::Unknown,
             batch: how.batch.filter(|b| *b != NO_BATCH).map(str::to_owned),
+            given: None,
         })
     }
 
@@ -74,6 +78,11 @@ impl Applied {
         if let Some((record, training)) = &self.model.trained {
             let architecture = &self.model.config.spec.architecture;
             self.trained_on = Known::On(TrainedOn::new(architecture, record, training, &keys));
+        }
+        if let Some(column) = &self.batch {
+            let (codes, names) = self.source.values(column)?;
+            let values = by_cell(&codes, &names);
+            self.given = Some(GivenBatches::new(column, &keys, &values));
         }
         self.corpus.keys = Arc::new(keys.draw_keys().to_vec());
         Ok(self)
@@ -86,7 +95,7 @@ impl Applied {
         serde_json::json!({
             "model": config.spec,
             "trained_on": self.trained_on,
-            "batch": self.batch,
+            "batch": self.given,
             "weights_blake3": self.model.hash,
             "genes_matched": genes.matched,
             "genes_of_model": genes.vocabulary,

@@ -3,7 +3,7 @@
 use sc_data::identity::{BARCODES, CellKeys, Known, TrainedOn};
 use sc_eval::results::{Exposure, Recognised};
 use sc_train::registry;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Share of the scored cells whose barcodes must be those of training cells, where no counts are,
 /// beyond those that coincide by chance.
@@ -39,20 +39,57 @@ pub(crate) fn exposure(known: &Known, keys: &CellKeys, rows: &[usize]) -> Exposu
     }
 }
 
-/// What an embedding saw of the labels at `rows` through the batches that its model was given;
-/// nothing where a batch holds several labels.
+/// The value of every cell, of codes and the names of values; nothing for a cell without one.
+pub(crate) fn by_cell<'n>(codes: &[u32], names: &'n [String]) -> Vec<&'n str> {
+    let name = |code: &u32| names.get(*code as usize).map_or("", String::as_str);
+    codes.iter().map(name).collect()
+}
+
+/// Share of the way from the commonest label to every label right, above which batches tell labels.
+const TELLING: f64 = 0.5;
+
+/// What an embedding saw of the labels at `rows` through the batches that its model was given, where
+/// a cell's label can be guessed from the other cells of its batch.
 pub(crate) fn given_as_batches(
     column: &str,
     batches: &[u32],
     labels: &[u32],
     rows: &[usize],
 ) -> Option<Exposure> {
-    let pairs = rows.iter().map(|&r| (batches[r], labels[r]));
-    tells(pairs).then(|| Exposure::Labels {
+    (guessed(batches, labels, rows) >= TELLING).then(|| Exposure::Labels {
         cells: rows.len(),
         by: Recognised::Batch,
         columns: vec![column.to_string()],
     })
+}
+
+/// How well the labels at `rows` are guessed as the commonest among the other cells of their batch: 1
+/// for always right, 0 for no better than the commonest label of all.
+fn guessed(batches: &[u32], labels: &[u32], rows: &[usize]) -> f64 {
+    let mut counts: BTreeMap<u32, BTreeMap<u32, usize>> = BTreeMap::new();
+    let mut all: BTreeMap<u32, usize> = BTreeMap::new();
+    for (&b, &l) in batches.iter().zip(labels) {
+        *counts.entry(b).or_default().entry(l).or_default() += 1;
+        *all.entry(l).or_default() += 1;
+    }
+    let guess = |row: usize| {
+        let others = counts[&batches[row]].iter().map(|(&l, &n)| {
+            let own = usize::from(l == labels[row]);
+            (n - own, l)
+        });
+        others.filter(|o| o.0 > 0).max().map(|o| o.1)
+    };
+    let right = |r: &&usize| guess(**r) == Some(labels[**r]);
+    let commonest = all.iter().max_by_key(|(_, n)| **n).map(|(l, _)| *l);
+    let plain = |r: &&usize| commonest == Some(labels[**r]);
+    let (right, chance) = (
+        rows.iter().filter(right).count(),
+        rows.iter().filter(plain).count(),
+    );
+    match rows.len() - chance {
+        0 => 0.0,
+        room => (right as f64 - chance as f64) / room as f64,
+    }
 }
 
 /// Whether each batch of `(batch, label)` holds one label, and there are several labels.
@@ -141,13 +178,24 @@ mod tests {
     }
 
     #[test]
-    fn batches_of_one_label_each_tell_it() {
-        let of = |batches: &[u32], labels: &[u32]| {
-            given_as_batches("run", batches, labels, &[0, 1, 2, 3]).is_some()
+    fn batches_from_which_labels_can_be_guessed_tell_them() {
+        let rows: Vec<usize> = (0..60).collect();
+        let labels: Vec<u32> = (0..60).map(|i| i % 3).collect();
+        let of = |batch: &dyn Fn(u32) -> u32| {
+            let batches: Vec<u32> = (0..60).map(batch).collect();
+            guessed(&batches, &labels, &rows)
         };
-        assert!(of(&[0, 1, 2, 2], &[5, 5, 7, 7]));
-        assert!(!of(&[0, 0, 1, 1], &[5, 7, 5, 7]));
-        assert!(!of(&[0, 1, 2, 3], &[5, 5, 5, 5]));
+        assert_eq!(of(&|i| i % 3), 1.0);
+        // Halves of every label, one cell named wrongly, and two of three labels as one batch.
+        assert_eq!(of(&|i| i % 6), 1.0);
+        assert!(of(&|i| if i == 7 { 0 } else { i % 3 }) > 0.9);
+        // Donors with all labels, cells on their own, one batch.
+        assert!(of(&|i| i / 12) < 0.1);
+        assert!(of(&|i| i) <= 0.0);
+        assert!(of(&|_| 0) <= 0.0);
+        let leak = given_as_batches("run", &labels, &labels, &rows);
+        assert!(matches!(leak, Some(Exposure::Labels { cells: 60, .. })));
+        assert_eq!(guessed(&[0, 0], &[5, 5], &[0, 1]), 0.0);
     }
 
     #[test]

@@ -13,12 +13,16 @@ mod keys;
 mod record;
 
 pub use keys::KeySet;
-pub use record::{Known, Provenance, Seen, TrainedOn, TrainingRecord, read_keys, write_keys};
+pub use record::{
+    GivenBatches, Known, Provenance, Seen, TrainedOn, TrainingRecord, read_keys, vector_key,
+    write_keys,
+};
 
 use crate::error::{DataError, Result};
-use crate::genes::normal_form;
+use crate::genes::{guess, lookup, normal_form};
 use crate::loader::Counts;
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 /// Cells read at a time.
@@ -37,8 +41,8 @@ pub const EMPTY: u64 = 0;
 /// The keys of the cells of a data set, row by row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CellKeys {
-    /// blake3 over the non-zero pairs of gene name and value, in the order of the names; [`EMPTY`]
-    /// for a cell without counts.
+    /// blake3 over the non-zero pairs of gene and value, in the order of the genes' ids where they are
+    /// known, else of their names; [`EMPTY`] for a cell without counts.
     pub content: Vec<u64>,
     /// blake3 of the barcode in the name in `obs`, see [`barcode_key`].
     pub barcode: Vec<u64>,
@@ -105,6 +109,7 @@ impl CellKeys {
 /// The barcode key of a cell of this name: of the nucleotides in it, since names get a sample, a
 /// library or the number of a file before or behind them; of the whole name where there are none.
 pub fn barcode_key(name: &str) -> u64 {
+    let name = &name.to_uppercase();
     let runs = name.split(|c| !"ACGT".contains(c));
     let longest = runs.reduce(|best, run| if run.len() > best.len() { run } else { best });
     let barcode = longest.filter(|run| run.len() >= SHORTEST_BARCODE);
@@ -129,10 +134,28 @@ fn key(bytes: &[u8]) -> u64 {
     first.map_or(0, |b| u64::from_le_bytes(*b))
 }
 
+/// One name a gene, whichever a file uses. Where most genes are in the built-in tables, they go by their
+/// Ensembl id, and the others are left out: another file may have another name for them.
+fn canonical(genes: &[String]) -> Vec<Option<Cow<'_, str>>> {
+    let (_, organism) = guess(genes);
+    let found: Vec<Option<Cow<'_, str>>> = genes
+        .par_iter()
+        .map(|name| {
+            let (gene, _) = lookup(name, organism)?;
+            gene.symbol().map(|_| Cow::from(gene.ensembl_id()))
+        })
+        .collect();
+    if found.iter().flatten().count() * 2 > genes.len() {
+        return found;
+    }
+    let names = genes.iter().map(|g| normal_form(g));
+    names.map(|name| Some(name.into())).collect()
+}
+
 /// Genes in the order of their names.
 struct Order {
-    /// Place of every column.
-    rank: Vec<u32>,
+    /// Place of every column; nothing for one that says nothing of a cell.
+    rank: Vec<Option<u32>>,
     /// Hash of every name, in order; columns of one name share a place.
     names: Vec<u64>,
 }
@@ -146,11 +169,14 @@ struct Scratch {
 
 impl Order {
     fn new(genes: &[String]) -> Self {
-        let names: Vec<&str> = genes.iter().map(|g| normal_form(g)).collect();
-        let mut distinct = names.clone();
+        let names = canonical(genes);
+        let mut distinct: Vec<&str> = names.iter().flatten().map(|n| &**n).collect();
         distinct.sort_unstable();
         distinct.dedup();
-        let rank = |n: &&str| distinct.partition_point(|d| d < n) as u32;
+        let rank = |n: &Option<Cow<'_, str>>| {
+            let place = |n: &Cow<'_, str>| distinct.partition_point(|d| *d < &**n) as u32;
+            n.as_ref().map(place)
+        };
         Self {
             rank: names.iter().map(rank).collect(),
             names: distinct.iter().map(|n| key(n.as_bytes())).collect(),
@@ -168,7 +194,10 @@ impl Order {
     /// The content key of a row. A bit for every place puts the pairs in order without a sort.
     fn key(&self, (columns, values): (&[u32], &[f32]), scratch: &mut Scratch) -> u64 {
         for (&column, &value) in columns.iter().zip(values).filter(|(_, v)| **v != 0.0) {
-            let place = self.rank[column as usize] as usize;
+            let Some(place) = self.rank[column as usize] else {
+                continue;
+            };
+            let place = place as usize;
             scratch.values[place] += value;
             scratch.filled[place / 64] |= 1 << (place % 64);
         }
@@ -234,6 +263,20 @@ mod tests {
     }
 
     #[test]
+    fn symbols_former_symbols_and_ids_name_the_same_genes() {
+        let ids = [
+            "ENSG00000184640.13",
+            "ENSG00000111640",
+            "ENSG00000099999999",
+        ];
+        let ids = keys(&ids, &["x"], &[3., 5., 1.]);
+        let symbols = keys(&["SEPTIN9", "GAPDH", "AC0.1"], &["x"], &[3., 5., 2.]);
+        let former = keys(&["GAPDH", "SEPT9", "XY"], &["x"], &[5., 3., 0.]);
+        assert_eq!(ids, symbols);
+        assert_eq!(ids, former);
+    }
+
+    #[test]
     fn cells_without_counts_share_a_key_that_says_nothing() {
         let found = keys(&["A"], &["x", "y"], &[0., 0.]);
         assert_eq!(found.content, [EMPTY, EMPTY]);
@@ -256,6 +299,7 @@ mod tests {
             "AAACCTGAGAAGGCCT",
             "AAACCTGAGAAGGCCT-1-3",
             "GTAC_AAACCTGAGAAGGCCT-1",
+            "aaacctgagaaggcct",
         ] {
             assert_eq!(barcode_key(same), plain, "{same}");
         }

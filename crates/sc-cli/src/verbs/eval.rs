@@ -2,7 +2,7 @@
 
 use crate::args::{DONOR, Eval, TEST_FRACTION};
 use crate::error::{Result, at, message};
-use crate::exposure::{description, exposure, given_as_batches};
+use crate::exposure::{by_cell, description, exposure, given_as_batches};
 use crate::manifest::Manifest;
 use crate::methods::{Bench, Picture, Who, describe, family, names};
 use crate::progress::Rows;
@@ -11,7 +11,7 @@ use crate::verbs::report;
 use ndarray::Array2;
 use sc_data::atomic::write_bytes_atomic;
 use sc_data::h5ad::H5ad;
-use sc_data::identity::{Known, Provenance};
+use sc_data::identity::{Provenance, vector_key};
 use sc_data::split::SavedSplit;
 use sc_eval::protocol::Options;
 use sc_eval::report::{csv, summary};
@@ -106,7 +106,7 @@ fn split(args: &Eval, found: &[Given]) -> Result<Option<SavedSplit>> {
     }
     let mut of_models = found
         .iter()
-        .filter_map(|g| g.trained_on.get()?.split.as_ref());
+        .filter_map(|g| g.provenance.trained_on.get()?.split.as_ref());
     let Some(first) = of_models.next() else {
         return Ok(None);
     };
@@ -160,9 +160,7 @@ fn chosen(args: &Eval) -> Result<Vec<&str>> {
 struct Given {
     key: String,
     values: Array2<f32>,
-    trained_on: Known,
-    /// Column of the batches that its model was given.
-    batch: Option<String>,
+    provenance: Provenance,
 }
 
 /// The embeddings to judge, read and checked before any work is done.
@@ -186,7 +184,10 @@ fn embeddings(args: &Eval, file: &H5ad) -> Result<Vec<Given>> {
             return Err(message(format!(
                 "--obsm: {} has no obsm['{key}']; it has: {}",
                 args.input.file.display(),
-                keys.join(", ")
+                match keys {
+                    [] => "none".to_owned(),
+                    _ => keys.join(", "),
+                }
             )));
         }
         let values = match file
@@ -209,8 +210,7 @@ fn embeddings(args: &Eval, file: &H5ad) -> Result<Vec<Given>> {
             out.push(Given {
                 key,
                 values,
-                trained_on: provenance.trained_on,
-                batch: provenance.batch,
+                provenance,
             });
         }
     }
@@ -230,19 +230,48 @@ fn usable(values: Array2<f32>) -> std::result::Result<Array2<f32>, String> {
     }
 }
 
-fn judge(bench: &Bench<'_>, given: &Given, seed: u64) -> Result<RunResult> {
+/// What an embedding saw of the scored cells; nobody knows where vectors or batches are no longer those
+/// that were noted.
+fn seen(bench: &Bench<'_>, given: &Given) -> Result<Exposure> {
     let study = bench.study;
-    let on = given.trained_on.get();
-    let test = &study.dataset.test;
-    let exposure = match &given.batch {
-        // A column that has gone since tells nothing any more.
-        Some(batch) if study.source.has(batch) => {
-            let batches = study.source.factor(batch)?;
-            given_as_batches(batch, batches.codes(), study.dataset.labels.codes(), test)
-        }
-        _ => None,
+    let (test, said) = (&study.dataset.test, &given.provenance);
+    let trained = exposure(&said.trained_on, &study.keys, test);
+    if matches!(trained, Exposure::Labels { .. }) {
+        return Ok(trained);
     }
-    .unwrap_or_else(|| exposure(&given.trained_on, &study.keys, test));
+    let Some(vectors) = &said.vectors else {
+        return Ok(Exposure::Unknown);
+    };
+    let ours = |row: &usize| vectors.contains(vector_key(&given.values.row(*row).to_vec()));
+    if !test.iter().all(ours) {
+        eprintln!(
+            "obsm['{}'] was changed since scfm wrote it, so nobody knows what it saw",
+            given.key
+        );
+        return Ok(Exposure::Unknown);
+    }
+    let Some(batch) = &said.batch else {
+        return Ok(trained);
+    };
+    if study.source.has(&batch.column) {
+        let (codes, names) = study.source.values(&batch.column)?;
+        if batch.hold(&study.keys, &by_cell(&codes, &names), test) {
+            let labels = study.dataset.labels.codes();
+            let told = given_as_batches(&batch.column, &codes, labels, test);
+            return Ok(told.unwrap_or(trained));
+        }
+    }
+    eprintln!(
+        "obsm['{}'] was embedded with other batches than obs['{}'] holds now, so nobody knows what \
+         they told it",
+        given.key, batch.column
+    );
+    Ok(Exposure::Unknown)
+}
+
+fn judge(bench: &Bench<'_>, given: &Given, seed: u64) -> Result<RunResult> {
+    let on = given.provenance.trained_on.get();
+    let exposure = seen(bench, given)?;
     let (kind, text) = match on {
         Some(on) => (family(&on.architecture), description(on)),
         None => found(&given.key),
@@ -260,7 +289,13 @@ fn judge(bench: &Bench<'_>, given: &Given, seed: u64) -> Result<RunResult> {
         training_cells: on.map(|on| on.cells as u64),
         ..Cost::default()
     };
-    bench.embedding(who, given.values.view(), &study.dataset, cost, Vec::new())
+    bench.embedding(
+        who,
+        given.values.view(),
+        &bench.study.dataset,
+        cost,
+        Vec::new(),
+    )
 }
 
 /// What an embedding of unknown origin is taken for: by the name that scanpy and scvi-tools give it, or

@@ -13,6 +13,7 @@ use crate::h5::writer::{
     Made, OpenFile, Packing, encode_dataset, encode_group, ensure_group, growing, text, wrap,
 };
 use crate::h5::{self, NodeKind};
+use crate::identity::{KeySet, vector_key};
 
 /// Adds or replaces `obsm/<key>` (float32, one row a cell) and `uns/scfm/<key>` (JSON text).
 ///
@@ -53,6 +54,9 @@ pub struct ObsmWriter {
     dims: usize,
     rows: usize,
     hash: blake3::Hasher,
+    provenance: serde_json::Value,
+    /// Keys of the rows so far.
+    vectors: Vec<u64>,
 }
 
 impl std::fmt::Debug for ObsmWriter {
@@ -111,7 +115,7 @@ impl ObsmWriter {
             }
         }
         let draft = Draft::of(source, target, lock)?;
-        let begun = begin(&before, &draft, key, dims, &provenance.to_string());
+        let begun = begin(&before, &draft, key, dims);
         let (file, dataset) = wrap(draft.destination(), begun)?;
         Ok(Self {
             dataset,
@@ -122,6 +126,8 @@ impl ObsmWriter {
             dims,
             rows: 0,
             hash: blake3::Hasher::new(),
+            provenance: provenance.clone(),
+            vectors: Vec::new(),
         })
     }
 
@@ -147,6 +153,8 @@ impl ObsmWriter {
             // Only for the message, which is as good as it can be without.
             |cell| self.before.obs_names().ok()?.get(cell).cloned(),
         )?;
+        self.vectors
+            .extend(values.chunks_exact(self.dims).map(vector_key));
         self.rows += values.len() / self.dims;
         if self.rows > self.before.n_obs() {
             return Err(self.wrong_rows());
@@ -178,9 +186,19 @@ impl ObsmWriter {
             key,
             dims,
             hash,
+            mut provenance,
+            vectors,
             ..
         } = self;
         drop(dataset);
+        if let Some(said) = provenance.as_object_mut() {
+            // What is said here is said of these vectors, and of no others put in their place.
+            let vectors = serde_json::to_value(KeySet::new(vectors));
+            let vectors = vectors.expect("invariant: keys are text in JSON");
+            said.insert("vectors".into(), vectors);
+        }
+        let noted = note(&file, &key, &provenance.to_string());
+        wrap(draft.destination(), noted)?;
         wrap(draft.destination(), file.close())?;
         verify(&before, &draft, &key, dims, &hash.finalize())?;
         draft.publish()
@@ -202,7 +220,6 @@ fn begin(
     draft: &Draft,
     key: &str,
     dims: usize,
-    provenance: &str,
 ) -> std::result::Result<(OpenFile, H5Dataset), rust_hdf5::Hdf5Error> {
     let open = draft.open()?;
     let file = open.get()?;
@@ -222,10 +239,20 @@ fn begin(
     for node in [format!("obsm/{key}"), format!("uns/scfm/{key}")] {
         edit::delete(file, before, &node)?;
     }
-    text(&scfm, key, provenance)?;
     let dataset = growing::<f32>(&obsm, key, Some(dims), Packing::None)?;
     encode_dataset(&dataset, "array", "0.2.0")?;
     Ok((open, dataset))
+}
+
+/// Writes what is said of an embedding.
+fn note(
+    file: &OpenFile,
+    key: &str,
+    provenance: &str,
+) -> std::result::Result<(), rust_hdf5::Hdf5Error> {
+    let (uns, _) = ensure_group(&file.get()?.root_group(), "uns")?;
+    let (scfm, _) = ensure_group(&uns, "scfm")?;
+    text(&scfm, key, provenance)
 }
 
 /// Reads the finished copy back: the rows must hash as pushed, and every other node must be there

@@ -1,7 +1,7 @@
 //! What a model was trained on, in its folder and beside every embedding.
 
 use super::keys::{read_pairs, write_pairs};
-use super::{CellKeys, EMPTY, KeySet};
+use super::{CellKeys, EMPTY, KeySet, key};
 use crate::error::{DataError, Result};
 use crate::h5ad::H5ad;
 use crate::split::SavedSplit;
@@ -46,7 +46,14 @@ pub fn write_keys(path: &Path, keys: &CellKeys) -> Result<String> {
 /// [`DataError::Io`] when the file cannot be read, [`DataError::File`] when it is damaged or another
 /// than that of the record.
 pub fn read_keys(path: &Path, record: &TrainingRecord) -> Result<CellKeys> {
-    let bytes = std::fs::read(path).map_err(|e| DataError::io(path, e))?;
+    let bytes = std::fs::read(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => DataError::file(
+            path,
+            "is missing, so nobody knows which cells the model was trained on; restore the file, or \
+             train again",
+        ),
+        _ => DataError::io(path, e),
+    })?;
     let pairs = read_pairs(path, &bytes)?;
     let hash = blake3::hash(&bytes).to_hex().to_string();
     if hash != record.keys_blake3 || pairs.len() != record.cells {
@@ -73,9 +80,50 @@ pub struct Provenance {
     /// What the model was trained on.
     #[serde(default)]
     pub trained_on: Known,
-    /// Column of `obs` whose sequencing batches the model was given with every cell, if any.
+    /// The sequencing batches that the model was given with every cell, if any.
     #[serde(default)]
-    pub batch: Option<String>,
+    pub batch: Option<GivenBatches>,
+    /// Keys of the vectors that were written, see [`vector_key`]; `None` where none were noted.
+    #[serde(default)]
+    pub vectors: Option<KeySet>,
+}
+
+/// The sequencing batches that a model was given with the cells of a file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GivenBatches {
+    /// The column of `obs`.
+    pub column: String,
+    /// Keys of every cell with its batch.
+    pub cells: KeySet,
+}
+
+impl GivenBatches {
+    /// Notes the batch `values[row]` of every cell of `keys`.
+    pub fn new(column: &str, keys: &CellKeys, values: &[&str]) -> Self {
+        let pairs = keys.content.iter().chain(&keys.barcode);
+        let pairs = pairs.zip(values.iter().chain(values));
+        Self {
+            column: column.to_owned(),
+            cells: KeySet::new(pairs.map(|(k, v)| batch_key(*k, v))),
+        }
+    }
+
+    /// Whether the cells at `rows` of `keys` still have the batches that were given, in `values`.
+    pub fn hold(&self, keys: &CellKeys, values: &[&str], rows: &[usize]) -> bool {
+        let noted = |key: u64, row: usize| self.cells.contains(batch_key(key, values[row]));
+        let mut rows = rows.iter();
+        rows.all(|&r| noted(keys.content[r], r) || noted(keys.barcode[r], r))
+    }
+}
+
+fn batch_key(cell: u64, batch: &str) -> u64 {
+    key(&[&cell.to_le_bytes(), batch.as_bytes()].concat())
+}
+
+/// The key of a cell's vector, by which an embedding is known for the one that was written.
+pub fn vector_key(vector: &[f32]) -> u64 {
+    let bytes: Vec<u8> = vector.iter().flat_map(|v| v.to_le_bytes()).collect();
+    key(&bytes)
 }
 
 impl Provenance {
@@ -107,8 +155,22 @@ impl Provenance {
             Some(value) => serde_json::from_value(value.clone())
                 .map_err(|e| DataError::invalid(format!("trained_on: {e}; embed again")))?,
         };
-        let batch = json.get("batch").and_then(Value::as_str).map(str::to_owned);
-        Ok(Self { trained_on, batch })
+        let batch = match json.get("batch") {
+            None | Some(Value::Null) => None,
+            Some(value) => Some(
+                serde_json::from_value(value.clone())
+                    .map_err(|e| DataError::invalid(format!("batch: {e}; embed again")))?,
+            ),
+        };
+        let vectors = json.get("vectors").filter(|v| !v.is_null()).cloned();
+        let vectors = vectors.map(serde_json::from_value).transpose();
+        let vectors =
+            vectors.map_err(|e| DataError::invalid(format!("vectors: {e}; embed again")))?;
+        Ok(Self {
+            trained_on,
+            batch,
+            vectors,
+        })
     }
 }
 
@@ -268,7 +330,7 @@ mod tests {
         let on = TrainedOn::new("vae", &record(3), &training, &file);
         let text = serde_json::to_value(Provenance {
             trained_on: Known::On(on),
-            batch: None,
+            ..Provenance::default()
         });
         let read = Provenance::read(&text.unwrap()).unwrap();
         let on = read.trained_on.get().unwrap();
@@ -280,6 +342,25 @@ mod tests {
         let seen = on.seen(&later, &[0, 1, 2]);
         assert_eq!((seen.by_content, seen.by_barcode, seen.either), (0, 2, 2));
         assert_eq!(on.seen(&later, &[0]).either, 0);
+    }
+
+    #[test]
+    fn batches_that_were_given_are_known_again() {
+        let cells = keys(&[1, 2, 3], &[11, 12, 13]);
+        let given = GivenBatches::new("run", &cells, &["a", "a", "b"]);
+        let text = serde_json::to_value(Provenance {
+            batch: Some(given.clone()),
+            vectors: Some(KeySet::new([vector_key(&[0.5, 1.0])])),
+            ..Provenance::default()
+        });
+        let read = Provenance::read(&text.unwrap()).unwrap();
+        assert_eq!(read.batch, Some(given.clone()));
+        assert!(read.vectors.unwrap().contains(vector_key(&[0.5, 1.0])));
+        // In another order, with other genes or other names, but not with another batch.
+        let turned = keys(&[3, 91, 1], &[93, 12, 11]);
+        assert!(given.hold(&turned, &["b", "a", "a"], &[0, 1, 2]));
+        assert!(!given.hold(&turned, &["a", "a", "a"], &[0, 1, 2]));
+        assert!(given.hold(&turned, &["a", "a", "a"], &[1]));
     }
 
     #[test]
