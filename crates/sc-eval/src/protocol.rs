@@ -208,6 +208,8 @@ pub fn judge_embedding(
         EvalError::check("pre-integration embedding", cells, pre.nrows())?;
     }
     crate::pairs::check_finite("embedding", embedding)?;
+    let scaled = at_ordinary_scale(embedding);
+    let embedding = scaled.as_ref().map_or(embedding, |s| s.view());
     let test = dataset.ordered(&dataset.test);
     let halves = dataset.halves(&test);
     let cells = Cells {
@@ -258,6 +260,19 @@ pub fn judge_embedding(
     judgement.records.extend(scores);
     clock.lap("neighbour probe", &mut judgement);
     Ok(judgement)
+}
+
+/// The embedding times a power of two, where its largest value is so large or small that squares of
+/// distances would leave single precision. No metric depends on the scale, and no digit is lost.
+fn at_ordinary_scale(embedding: ArrayView2<'_, f32>) -> Option<Array2<f32>> {
+    const ORDINARY: std::ops::RangeInclusive<i32> = -24..=24;
+    let largest = embedding.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let exponent = f64::from(largest).log2().floor() as i32;
+    if largest == 0.0 || ORDINARY.contains(&exponent) {
+        return None;
+    }
+    let factor = f64::from(-exponent).exp2();
+    Some(embedding.mapv(|v| (f64::from(v) * factor) as f32))
 }
 
 /// Judges a linear classifier on `features` of all cells, as of a baseline without an embedding.

@@ -273,6 +273,31 @@ fn the_order_of_cells_changes_nothing() {
 
 /// Where donors are not known, groups of cells follow the keys as well.
 #[test]
+fn the_scale_of_an_embedding_changes_nothing() {
+    let (x, set, _, _) = two_orders();
+    let references = References::default();
+    let values = |exponent: i32| -> Vec<(String, Option<f64>)> {
+        let x = x.mapv(|v| v * (f64::from(exponent)).exp2() as f32);
+        let judged = judge_embedding(x.view(), &set, &references, &Options::default()).unwrap();
+        let records = judged.records.into_iter();
+        records
+            .map(|r| (format!("{} {:?}", r.name, r.mode), r.value))
+            .collect()
+    };
+    let ordinary = values(0);
+    // Squares of such values are beyond single precision.
+    for exponent in [-90, 90] {
+        for (own, (name, other)) in ordinary.iter().zip(values(exponent)) {
+            let near = match (own.1, other) {
+                (Some(a), Some(b)) => (a - b).abs() < 1e-4,
+                (a, b) => a == b,
+            };
+            assert!(near, "{name} at 2^{exponent}: {:?} and {other:?}", own.1);
+        }
+    }
+}
+
+#[test]
 fn the_order_of_predictions_changes_nothing() {
     let (_, set, _, moved) = two_orders();
     let run = |set: &Dataset| {
