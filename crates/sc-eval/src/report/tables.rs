@@ -342,7 +342,12 @@ pub(super) fn differences(methods: &[Method<'_>], metric: &str) -> Option<Table>
             mark: super::verdict::mark(method.exposure()),
             entries: baselines
                 .iter()
-                .map(|(_, theirs)| difference(&own, theirs))
+                .map(
+                    |(other, theirs)| match method.saw_labels() || other.saw_labels() {
+                        true => leaked(),
+                        false => difference(&own, theirs),
+                    },
+                )
                 .collect(),
         })
         .collect();
@@ -364,6 +369,16 @@ pub(super) fn differences(methods: &[Method<'_>], metric: &str) -> Option<Table>
         }],
         footnotes: Vec::new(),
     })
+}
+
+/// Where one of the two saw the answers.
+fn leaked() -> Entry {
+    Entry {
+        value: "–".to_owned(),
+        detail: "not compared".to_owned(),
+        note: "labels of scored cells were seen".to_owned(),
+        ..Entry::default()
+    }
 }
 
 fn difference(a: &Score, b: &Score) -> Entry {

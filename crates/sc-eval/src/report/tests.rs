@@ -209,6 +209,7 @@ fn results() -> Vec<RunResult> {
         made("lr-counts", Family::Baseline, 0.7, 0.0, 0.0),
         shuffled,
         one_hot,
+        made("random-embedding", Family::Control, 0.15, 0.4, 0.1),
     ];
     let mut out = Vec::new();
     for m in &all {
@@ -235,6 +236,25 @@ fn page(results: &[RunResult]) -> String {
     };
     let html = render("A made-up experiment & its <report>", results, &context);
     html.unwrap_or_else(|e| panic!("a whole set of results renders: {e}"))
+}
+
+#[test]
+fn what_noise_reaches_as_well_is_no_better_total() {
+    let total = |noise: Option<f64>| {
+        let mut all = results();
+        all.retain(|r| r.method != "random-embedding");
+        let made = |total| made("random-embedding", Family::Control, 0.15, total, 0.1);
+        all.extend(noise.map(|total| run(&made(total), 0)));
+        page(&all)
+    };
+    let said = "cellplm on scIB total: not testable, ";
+    for (noise, why) in [
+        (Some(0.62), "a random embedding reaches as much"),
+        (None, "what a random embedding reaches is not known"),
+    ] {
+        assert!(total(noise).contains(&format!("{said}{why}")), "{noise:?}");
+    }
+    assert!(!total(Some(0.4)).contains(said));
 }
 
 #[test]
@@ -273,7 +293,7 @@ fn a_page_is_offline_and_names_are_escaped() {
     }
     assert!(html.contains("A made-up experiment &#38; its &#60;report&#62;"));
     let maps = html.matches("class=\"map\"").count();
-    assert_eq!(maps, 2 * 6, "two pictures for every method that has a map");
+    assert_eq!(maps, 2 * 7, "two pictures for every method that has a map");
 }
 
 #[test]
