@@ -147,6 +147,9 @@ fn several_labels(labels: Categories, path: &Path, column: &str) -> Result<Categ
     ))
 }
 
+/// Cells that donors have on average, if the column is one of donors.
+const FEWEST_CELLS: usize = 2;
+
 /// The donors of the cells; every cell is one where none are known.
 fn donors(source: &Source, column: &str, path: &Path) -> Result<Categories> {
     if column == NO_DONOR {
@@ -155,6 +158,18 @@ fn donors(source: &Source, column: &str, path: &Path) -> Result<Categories> {
         return Ok(Categories::new(cells.map(|c| c as u32).collect(), names)?);
     }
     let donors = source.factor(column)?;
+    if donors.distinct() * FEWEST_CELLS > source.cells() {
+        return Err(at(
+            path,
+            format!(
+                "obs['{column}'] holds {} values for {} cells, so it names cells rather than donors; name \
+                 another column, or '{NO_DONOR}' to hold out cells at random, which makes scores too good \
+                 and intervals too narrow",
+                donors.distinct(),
+                source.cells()
+            ),
+        ));
+    }
     if donors.distinct() > 1 {
         return Ok(donors);
     }
@@ -321,6 +336,13 @@ fn card(
         warnings.push(format!(
             "{cells} cells are labelled '{label}', which was scored as a cell type; drop them first"
         ));
+    }
+    for (donor, cells) in count(donors).iter().filter(|(d, _)| is_no_label(d)) {
+        if design.donor != NO_DONOR {
+            warnings.push(format!(
+                "{cells} cells are of donor '{donor}', which counted as one donor; drop them first"
+            ));
+        }
     }
     if labels.distinct() > MANY_LABELS {
         warnings.push(format!(
