@@ -288,10 +288,12 @@ impl ModelSpec {
         }
         let task = (self.known()?.task)(self, facts)?;
         if let Some(what) = self.unread(&task.reads()) {
-            let all = self.known()?.objectives;
-            let other = match all.len() {
-                1 => String::new(),
-                _ => format!(", or take another of its objectives: {}", all.join(", ")),
+            let others: Vec<&str> = (self.known()?.objectives.iter().copied())
+                .filter(|o| *o != objective)
+                .collect();
+            let other = match &others[..] {
+                [] => String::new(),
+                _ => format!(", or take another objective: {}", others.join(", ")),
             };
             return Err(TrainError::Config(format!(
                 "{}: {what} is not read with objective = '{objective}'; leave it out{other}",
@@ -343,6 +345,22 @@ impl ModelSpec {
                 "{}: network.{path} = {given} cannot be chosen: it follows from the data and the objective, \
                  and is {built} here; leave it out",
                 self.architecture
+            ))),
+        }
+    }
+
+    /// Refuses settings of the input that the objective does not read.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] for the first of `settings` that is given.
+    pub fn unread_input(&self, settings: &[&str]) -> Result<()> {
+        let given = settings.iter().find(|s| self.input.get(**s).is_some());
+        match given {
+            None => Ok(()),
+            Some(setting) => Err(TrainError::Config(format!(
+                "{}: input.{setting} is not read with objective = '{}'; leave it out",
+                self.architecture,
+                self.objective()?
             ))),
         }
     }

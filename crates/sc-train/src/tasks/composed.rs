@@ -55,6 +55,18 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
     input.check()?;
     let objective = Objective::named(spec.objective()?);
     fits::check(&network.encoder, &input.tokens, objective)?;
+    let read: &[&str] = match objective {
+        Objective::MaskedValue | Objective::MaskedValueFromCell | Objective::MaskedGene => {
+            &["mask"]
+        }
+        Objective::Expressed => &["left_out", "asked"],
+        Objective::Denoise => &["noise"],
+        Objective::Contrast => &["noise", "temperature"],
+        Objective::Classify => &[],
+    };
+    let mut of_objectives = vec!["mask", "noise", "left_out", "asked", "temperature"];
+    of_objectives.retain(|s| !read.contains(s));
+    spec.unread_input(&of_objectives)?;
     let tokens = Tokens::new(input.tokens.clone(), facts)?;
     network.genes = facts.genes.len();
     network.tokens = tokens.table();

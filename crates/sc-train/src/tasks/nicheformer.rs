@@ -74,7 +74,10 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         seed: facts.seed,
     };
     Ok(match spec.objective()? {
-        "masked-token" => Box::new(task),
+        "masked-token" => {
+            spec.unread_input(&["head"])?;
+            Box::new(task)
+        }
         objective => Box::new(NicheTask::new(task, objective, head, facts)?),
     })
 }

@@ -90,6 +90,11 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         _ => task,
     };
     spec.settled(&task.network)?;
+    for own in ["generative", "perturbation"] {
+        if own != place.objective {
+            spec.unread_input(&[own])?;
+        }
+    }
     Ok(match place.objective {
         "generative" => Box::new(GenerativeTask::new(task, place)?),
         "perturbation" => Box::new(PerturbationTask::new(task, facts, place)?),

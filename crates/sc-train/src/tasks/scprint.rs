@@ -91,6 +91,9 @@ fn assemble(spec: &ModelSpec, facts: &Facts) -> Result<ScPrintTask> {
     }
     network.check()?;
     spec.settled(&network)?;
+    if network.classes.is_empty() {
+        spec.unread_input(&["classes", "ontology", "class_weight", "similarity_weight"])?;
+    }
     input.length = input.length.min(network.genes);
     let places = match (network.positions, &input.chromosomes) {
         (Positions::None, _) => Vec::new(),

@@ -75,14 +75,17 @@ fn spec(encoder: &str, tokens: &str, objective: &str) -> ModelSpec {
         "bins" => kind = json!({ "kind": tokens, "length": 16, "bins": 6 }),
         _ => kind["length"] = json!(16),
     }
-    let value = json!({
+    let mut value = json!({
         "architecture": "composed",
         "objective": objective,
         "network": {
             "encoder": encoder, "width": 16, "layers": 1, "feed_forward": 16, "dropout": 0.0,
         },
-        "input": { "tokens": kind, "asked": 12 },
+        "input": { "tokens": kind },
     });
+    if objective == "expressed" {
+        value["input"]["asked"] = json!(12);
+    }
     serde_json::from_value(value).unwrap()
 }
 
@@ -238,8 +241,8 @@ fn an_epoch_asks_anew_and_a_cell_the_same_in_any_company() {
 #[test]
 fn settings_that_cannot_be_are_refused_with_their_values() {
     let (_, facts) = data();
-    let refusal = |change: Value| {
-        let mut value = serde_json::to_value(spec("mean", "bins", "denoise")).unwrap();
+    let refusal = |objective: &str, change: Value| {
+        let mut value = serde_json::to_value(spec("mean", "bins", objective)).unwrap();
         for (key, v) in change.as_object().unwrap() {
             value["input"][key] = v.clone();
         }
@@ -249,25 +252,39 @@ fn settings_that_cannot_be_are_refused_with_their_values() {
             Err(e) => e.to_string(),
         }
     };
-    for (change, part) in [
-        (json!({ "mask": 1.0 }), "input.mask = 1"),
-        (json!({ "noise": -0.1 }), "input.noise = -0.1"),
-        (json!({ "asked": 1 }), "input.asked = 1"),
-        (json!({ "temperature": 0.0 }), "input.temperature = 0"),
+    for (objective, change, part) in [
+        ("masked-value", json!({ "mask": 1.0 }), "input.mask = 1"),
+        ("masked-value", json!({ "mask": 0.0 }), "input.mask = 0"),
+        ("denoise", json!({ "noise": -0.1 }), "input.noise = -0.1"),
+        ("expressed", json!({ "asked": 1 }), "input.asked = 1"),
         (
+            "contrast",
+            json!({ "temperature": 0.0 }),
+            "input.temperature = 0",
+        ),
+        ("contrast", json!({ "mask": 0.3 }), "input.mask is not read"),
+        (
+            "classify",
+            json!({ "noise": 0.3 }),
+            "input.noise is not read",
+        ),
+        (
+            "denoise",
             json!({ "tokens": { "kind": "bins", "length": 0 } }),
             "length",
         ),
         (
+            "denoise",
             json!({ "tokens": { "kind": "bins", "bins": 1 } }),
             "bins is 1",
         ),
         (
+            "denoise",
             json!({ "tokens": { "kind": "words" } }),
             "unknown variant `words`",
         ),
     ] {
-        let error = refusal(change);
+        let error = refusal(objective, change);
         assert!(error.contains(part), "{error}");
     }
 }
