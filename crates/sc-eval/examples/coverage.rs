@@ -230,17 +230,31 @@ fn noisy(embedding: &Array2<f32>, seed: u64) -> Array2<f32> {
 }
 
 /// Share of intervals that hold the mean over draws, and of draws that have one where some do not.
+///
+/// Means of different metrics are different numbers: the truth of an aggregate is its mean over the
+/// draws in which the same metrics exist.
 fn coverage(values: &[Option<&MetricRecord>]) -> String {
-    let known: Vec<&MetricRecord> = values.iter().copied().flatten().collect();
-    let defined: Vec<f64> = known.iter().filter_map(|r| r.value).collect();
-    if defined.len() * 2 < values.len() {
+    let known = || values.iter().copied().flatten();
+    let mut sums: BTreeMap<&[String], (f64, usize)> = BTreeMap::new();
+    for record in known() {
+        if let Some(value) = record.value {
+            let sum = sums.entry(&record.of).or_default();
+            *sum = (sum.0 + value, sum.1 + 1);
+        }
+    }
+    let defined: usize = sums.values().map(|s| s.1).sum();
+    if defined * 2 < values.len() {
         return "–".into();
     }
-    let truth = defined.iter().sum::<f64>() / defined.len() as f64;
-    let intervals: Vec<(f64, f64)> = known.iter().filter_map(|r| r.low.zip(r.high)).collect();
-    let hits = intervals.iter().filter(|(l, h)| (*l..=*h).contains(&truth));
-    let share = hits.count() as f64 / intervals.len().max(1) as f64;
-    match intervals.len() as f64 / defined.len() as f64 {
+    let hits: Vec<bool> = known()
+        .filter_map(|record| {
+            let (low, high) = record.low.zip(record.high)?;
+            let (sum, draws) = sums.get(&*record.of)?;
+            Some((low..=high).contains(&(sum / *draws as f64)))
+        })
+        .collect();
+    let share = hits.iter().filter(|h| **h).count() as f64 / hits.len().max(1) as f64;
+    match hits.len() as f64 / defined as f64 {
         some if some < 0.995 => format!("{share:.2} ({:.0} %)", 100.0 * some),
         _ => format!("{share:.2}"),
     }
