@@ -125,9 +125,12 @@ impl Temporary {
         let mode: std::fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
         #[cfg(unix)]
         builder.permissions(mode);
-        let file = builder
-            .tempfile_in(folder)
-            .map_err(|e| DataError::io(folder, plain(e)))?;
+        let file = builder.tempfile_in(folder).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => {
+                DataError::file(folder, "there is no such folder; make it first")
+            }
+            _ => DataError::io(folder, plain(e)),
+        })?;
         Ok(Self {
             listed: Unfinished::at(file.path()),
             file,

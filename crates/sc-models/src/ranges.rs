@@ -101,8 +101,13 @@ pub fn below_one(of: &str, settings: &[(&str, f64)]) -> Result<()> {
 /// # Errors
 /// [`ModelError::Config`] for the first that is not.
 pub fn not_negative(of: &str, settings: &[(&str, f64)]) -> Result<()> {
-    let fits = |v: f64| v.is_finite() && v >= 0.0;
-    numbers(of, settings, fits, "be finite and not negative")
+    let fits = |v: f64| (v as f32).is_finite() && v >= 0.0;
+    numbers(
+        of,
+        settings,
+        fits,
+        "be finite and not negative, in single precision",
+    )
 }
 
 /// Numbers that are finite and above 0.
@@ -110,8 +115,13 @@ pub fn not_negative(of: &str, settings: &[(&str, f64)]) -> Result<()> {
 /// # Errors
 /// [`ModelError::Config`] for the first that is not.
 pub fn positive(of: &str, settings: &[(&str, f64)]) -> Result<()> {
-    let fits = |v: f64| v.is_finite() && v > 0.0;
-    numbers(of, settings, fits, "be finite and above 0")
+    let fits = |v: f64| (v as f32).is_finite() && v as f32 > 0.0;
+    numbers(
+        of,
+        settings,
+        fits,
+        "be finite and above 0, in single precision",
+    )
 }
 
 /// Numbers of any sign that a computation in single precision can hold.
@@ -159,6 +169,8 @@ mod tests {
         assert!(told(shares("", &[("mask", f64::NAN)])).contains("NaN"));
         assert!(told(positive("", &[("epsilon", 0.0)])).contains("above 0"));
         assert!(told(not_negative("", &[("l1", -1.0)])).contains("l1 = -1"));
+        assert!(told(not_negative("", &[("l1", 1e300)])).contains("single precision"));
+        assert!(told(positive("", &[("target", 1e-60)])).contains("single precision"));
         assert!(told(finite("", &[("shift", 1e300)])).contains("single"));
         assert!(told(divides("", ("width", 6), 4)).contains("heads = 4"));
         assert!(counts("", &[("batches", 0)]).is_ok());

@@ -66,6 +66,12 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 fn read(path: &Path) -> Result<RunResult> {
-    let text = std::fs::read_to_string(path).map_err(|e| at(path, e))?;
+    let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::InvalidData => at(
+            path,
+            "is no result; name a result.json, or the folder that `scfm eval` wrote",
+        ),
+        _ => at(path, e),
+    })?;
     json(path, &text).map_err(|e| message(format!("{e} (not a result of scfm)")))
 }
