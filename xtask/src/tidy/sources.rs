@@ -95,11 +95,10 @@ fn rust(file: &str, text: &str, findings: &mut Vec<Finding>) {
         findings.push(Finding::new(file, 1, what));
     }
     let scope = scope(file);
-    let mut in_tests = scope.tests;
+    let mut test = Test::default();
     for (i, line) in text.lines().enumerate() {
         let code = code_of(line);
-        // Tests stand at the end of a file, in the convention of this repository.
-        in_tests |= begins_tests(code.trim());
+        let in_tests = test.holds(code) || scope.tests;
         let mut found = |what: String| findings.push(Finding::new(file, i + 1, what));
         for attribute in [concat!("#[ig", "nore"), concat!("#[should", "_panic")] {
             if code.contains(attribute) {
@@ -132,6 +131,37 @@ fn rust(file: &str, text: &str, findings: &mut Vec<Finding>) {
         {
             found(format!("`.{name}(…)` outside tests; return an error"));
         }
+    }
+}
+
+/// The item of tests that the lines read so far are in.
+#[derive(Default)]
+struct Test {
+    /// Spaces before its attribute, which stand before its closing brace as well.
+    indent: Option<usize>,
+    /// Whether its first line was read.
+    begun: bool,
+}
+
+impl Test {
+    /// Whether the next line is one of tests. `cargo fmt` sees to it that an item ends where a brace
+    /// stands below its attribute, or on its first line.
+    fn holds(&mut self, code: &str) -> bool {
+        let line = code.trim();
+        let spaces = code.len() - code.trim_start().len();
+        let Some(indent) = self.indent else {
+            if begins_tests(line) {
+                (self.indent, self.begun) = (Some(spaces), false);
+            }
+            return self.indent.is_some();
+        };
+        let closed = spaces == indent && line.starts_with('}');
+        let short = !self.begun && line.ends_with([';', ',', '}']);
+        if closed || short {
+            self.indent = None;
+        }
+        self.begun |= !line.is_empty() && !line.starts_with("#[");
+        true
     }
 }
 
@@ -260,6 +290,21 @@ mod tests {
             found("crates/sc-data/src/a/tests.rs", "//! D\nx.unwrap();\n"),
             []
         );
+    }
+
+    #[test]
+    fn what_stands_behind_a_test_is_checked() {
+        let file = "crates/sc-data/src/a.rs";
+        for test in [
+            "#[cfg(test)]\nmod tests;\n",
+            "#[cfg(test)]\npub(crate) mod testing {\n    fn f() {}\n}\n",
+            "#[cfg(all(test, unix))]\n#[allow(dead_code)]\nfn f() {\n    if a {\n    }\n}\n",
+        ] {
+            let text = format!("//! D\n{test}fn g() {{\n    x.unwrap();\n}}\n");
+            holds(file, &text, text.lines().count() - 1, "`.unwrap(…)`");
+        }
+        let field = "//! D\nstruct S {\n    #[cfg(test)]\n    a: u8,\n}\nlet y = x.unwrap();\n";
+        holds(file, field, 6, "`.unwrap(…)`");
     }
 
     #[test]
