@@ -268,7 +268,9 @@ fn weights_that_are_not_finite_are_not_written() {
         "--set",
         "train.steps=1",
         "--set",
-        "train.weight_decay=1e300",
+        "train.learning_rate=1e6",
+        "--set",
+        "train.weight_decay=1e38",
     ]);
     args.extend(["--set", "vocabulary.genes=20"]);
     fail(
