@@ -4,7 +4,7 @@ use crate::args::{DONOR, Eval, TEST_FRACTION};
 use crate::error::{Result, at, message};
 use crate::exposure::{by_cell, description, exposure, given_as_batches};
 use crate::manifest::Manifest;
-use crate::methods::{Bench, Picture, Who, describe, family, names};
+use crate::methods::{Bench, Picture, Who, describe, family, names, unknown};
 use crate::progress::Rows;
 use crate::study::{Design, Study};
 use crate::verbs::report;
@@ -144,10 +144,7 @@ fn chosen(args: &Eval) -> Result<Vec<&str>> {
         .filter(|m| !m.is_empty())
     {
         if !known.contains(&method) {
-            return Err(message(format!(
-                "--methods: there is no baseline or control '{method}'; there are: {}",
-                known.join(", ")
-            )));
+            return Err(message(format!("--methods: {}", unknown(method))));
         }
         if !out.contains(&method) {
             out.push(method);
@@ -257,13 +254,13 @@ fn seen(bench: &Bench<'_>, given: &Given) -> Result<Exposure> {
         let (codes, names) = study.source.values(&batch.column)?;
         if batch.hold(&study.keys, &by_cell(&codes, &names), test) {
             let labels = study.dataset.labels.codes();
-            let told = given_as_batches(&batch.column, &codes, labels, test);
-            return Ok(told.unwrap_or(trained));
+            let leak = given_as_batches(&batch.column, &codes, labels, test);
+            return Ok(leak.unwrap_or(trained));
         }
     }
     eprintln!(
         "obsm['{}'] was embedded with other batches than obs['{}'] holds now, so nobody knows what \
-         they told it",
+         it saw of labels",
         given.key, batch.column
     );
     Ok(Exposure::Unknown)
