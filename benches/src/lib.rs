@@ -24,14 +24,6 @@ pub fn counts(cells: usize, genes: usize, density: f64) -> CsrMatrix {
     out
 }
 
-/// Peak resident memory of this process in bytes; 0 where the system does not tell.
-pub fn peak_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok())
-        .map_or(0, |kib| kib * 1024)
-}
-
 /// Reads a little-endian C-ordered array of four-byte values, with its shape.
 ///
 /// # Errors

@@ -21,6 +21,8 @@ pub(crate) enum Error {
     },
     #[error(transparent)]
     Data(#[from] sc_data::DataError),
+    #[error(transparent)]
+    Experiment(#[from] sc_experiment::ExperimentError),
     #[error("report: {0}")]
     Report(#[from] sc_eval::report::ReportError),
 }

@@ -5,18 +5,16 @@
 
 pub(crate) mod build;
 mod collect;
-mod config;
 mod host;
 mod launch;
-mod overrides;
-mod plan;
 
 use crate::error::Error;
 use crate::process::root;
 use clap::ValueEnum;
 use collect::Finished;
 use launch::{Job, Launcher};
-use plan::Cell;
+use sc_experiment::matrix;
+use sc_experiment::plan::{self, PlannedRun};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,7 +28,7 @@ pub(crate) struct Args {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Folder of the output [default: runs/NAME].
-    #[arg(long)]
+    #[arg(short = 'o', long = "output", alias = "out")]
     out: Option<PathBuf>,
     /// Where runs are started.
     #[arg(long, value_enum, default_value_t = Launcher::Local)]
@@ -60,43 +58,43 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
         Some(file) => file.clone(),
         None => root().join("configs/experiments/quickstart.toml"),
     };
-    let loaded = config::load(&file, &args.set)?;
+    let loaded = matrix::load(&file, &args.set)?;
     let out = match &args.out {
         Some(out) => out.clone(),
-        None => Path::new("runs").join(&loaded.experiment.name),
+        None => Path::new("runs").join(&loaded.matrix.name),
     };
     // A missing file shall not be told after minutes of building.
-    plan::cells(&loaded, "", &out)?;
-    let devices = &loaded.experiment.devices;
+    plan::runs(&loaded, "", &out)?;
+    let devices = &loaded.matrix.devices;
     let scfm = match &args.scfm {
         Some(path) => path.clone(),
         None => build::scfm(args.profile, devices)?,
     };
     let program = build::Program::inspect(&scfm)?;
-    let cells = plan::cells(&loaded, &program.hash, &out)?;
+    let runs = plan::runs(&loaded, &program.hash, &out)?;
     let started = host::now();
-    let finished = run_cells(args, &program, cells)?;
+    let finished = run_missing(args, &program, runs)?;
     let host = host::Host::inspect();
     collect::write(
         &out, &loaded, &program, &host, started, args.jobs, &finished,
     )
 }
 
-/// Runs what is missing and returns every cell with its end.
-fn run_cells(
+/// Does what is missing and returns every run with its end.
+fn run_missing(
     args: &Args,
     program: &build::Program,
-    cells: Vec<Cell>,
+    runs: Vec<PlannedRun>,
 ) -> Result<Vec<Finished>, Error> {
-    let total = cells.len();
+    let total = runs.len();
     let mut finished = Vec::with_capacity(total);
     let mut missing = Vec::new();
-    for cell in cells {
-        if collect::read(&cell).is_ok() {
-            finished.push(Finished::cached(cell));
+    for run in runs {
+        if collect::read(&run).is_ok() {
+            finished.push(Finished::cached(run));
         } else {
-            cell.prepare()?;
-            missing.push(cell);
+            run.prepare()?;
+            missing.push(run);
         }
     }
     eprintln!(
@@ -108,11 +106,17 @@ fn run_cells(
     let shared = args.jobs <= 1 && std::io::stderr().is_terminal();
     let jobs: Vec<Job> = missing
         .iter()
-        .map(|cell| Job {
+        .map(|run| Job {
             program: program.path.clone(),
-            args: cell.arguments(),
-            log: (!shared).then(|| cell.folder.join("stderr.log")),
-            label: cell.label.clone(),
+            args: vec![
+                "run".into(),
+                "--config".into(),
+                run.file().into(),
+                "--output".into(),
+                run.folder.clone().into(),
+            ],
+            log: (!shared).then(|| run.folder.join("stderr.log")),
+            label: run.label.clone(),
         })
         .collect();
     let before = finished.len();
@@ -134,10 +138,10 @@ fn run_cells(
         let index = end.index;
         ended[index] = Some(end);
     });
-    for (cell, end) in missing.into_iter().zip(ended) {
-        finished.push(Finished::ran(cell, end));
+    for (run, end) in missing.into_iter().zip(ended) {
+        finished.push(Finished::ran(run, end));
     }
-    finished.sort_by_key(|f| f.cell.place);
+    finished.sort_by_key(|f| f.run.place);
     Ok(finished)
 }
 

@@ -40,7 +40,7 @@ enum Task {
         args: Vec<OsString>,
     },
     /// Check what the architecture page calls invariants, as far as a program can.
-    Tidy,
+    Tidy(tidy::Args),
     /// Run what continuous integration runs: the script `.ci/run`.
     Ci,
 }
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Task::Experiment(args) => experiment::run(&args),
         Task::Bench(what) => bench::run(&what),
         Task::Golden { args } => process::golden(&args),
-        Task::Tidy => tidy::run(),
+        Task::Tidy(args) => tidy::run(&args),
         Task::Ci => process::ci(),
     };
     done.unwrap_or_else(|error| {

@@ -2,6 +2,7 @@
 //!
 //! One line per finding: `file:line: what is wrong, and what to do`.
 
+mod api;
 mod layers;
 mod licences;
 mod metadata;
@@ -32,13 +33,22 @@ impl Finding {
     }
 }
 
+/// Arguments of `cargo xtask tidy`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Take the public API of the libraries as it is for the one that is meant.
+    #[arg(long)]
+    bless: bool,
+}
+
 /// Checks everything; exit code 1 when something was found.
-pub(crate) fn run() -> Result<ExitCode, Error> {
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     let root = root();
     let files = listed(&root)?;
     let metadata = metadata::read(&root)?;
     let mut findings = Vec::new();
     let mut lengths = Vec::new();
+    let mut listings = api::Listings::new();
     for file in &files {
         // A file that was deleted and not yet committed is still listed.
         let Ok(bytes) = std::fs::read(root.join(file)) else {
@@ -49,9 +59,14 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
         };
         if file.ends_with(".rs") {
             lengths.push(text.lines().count());
+            api::add(file, &text, &mut listings);
         }
         findings.extend(sources::check(file, &text));
     }
+    if args.bless {
+        api::bless(&root, &listings)?;
+    }
+    findings.extend(api::check(&root, &listings));
     findings.extend(layers::check(&metadata));
     findings.extend(licences::check(&metadata));
     for f in &findings {

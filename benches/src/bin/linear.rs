@@ -7,8 +7,9 @@
 #![allow(clippy::print_stdout)]
 
 use sc_data::CsrMatrix;
+use sc_data::memory::peak;
 use sc_eval::baselines::{Features, LogisticOptions, logistic_l2, tuned_linear};
-use scfm_benches::{npy, peak_memory};
+use scfm_benches::npy;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Instant;
@@ -45,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "cells": labels.len(), "genes": genes, "classes": model.classes.len(),
         "seconds": seconds, "iterations": model.iterations, "objective": model.objective,
         "tuned_seconds": started.elapsed().as_secs_f64(), "tuned": tuned.to_string(),
-        "threads": rayon::current_num_threads(), "peak_memory_bytes": peak_memory(),
+        "threads": rayon::current_num_threads(), "peak_memory_bytes": peak(),
     });
     println!("{line}");
     Ok(())

@@ -98,7 +98,7 @@ fn main() -> Result<()> {
         "{}",
         serde_json::json!({
             "case": case, "cells": cells, "entries": entries, "seconds": seconds,
-            "cells_per_s": cells as f64 / seconds, "peak_memory_bytes": scfm_benches::peak_memory(),
+            "cells_per_s": cells as f64 / seconds, "peak_memory_bytes": sc_data::memory::peak(),
             "threads": threads,
         })
     );

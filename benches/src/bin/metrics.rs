@@ -107,7 +107,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let line = json!({
         "name": "metric_set", "side": "scfm", "cells": shape[0], "dims": shape[1],
         "seconds": started.elapsed().as_secs_f64(),
-        "peak_memory_bytes": scfm_benches::peak_memory(),
+        "peak_memory_bytes": sc_data::memory::peak(),
         "threads": rayon::current_num_threads(), "by_metric": seconds, "values": values,
     });
     println!("{line}");

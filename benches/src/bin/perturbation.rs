@@ -18,11 +18,12 @@ use sc_data::genes::{Across, Vocabulary, match_genes};
 use sc_data::h5ad::{H5ad, Missing};
 use sc_data::rng::stream;
 use sc_data::store::{CountsPolicy, CountsReader};
+use sc_eval::perturbation::mean_profile;
 use sc_models::weights::{host, load};
 use sc_train::task::Task;
 use sc_train::tasks::scgpt::{Condition, Controls, PerturbationTask};
 use sc_train::trainer::Run;
-use sc_train::{Corpus, Facts, ModelSpec, Obs, Role, Trainable};
+use sc_train::{Corpus, DataSpec, ModelSpec, Obs, Role, Trainable};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -85,12 +86,12 @@ impl Screen {
         let file = H5ad::open(path)?;
         let reader = CountsReader::open(&file, &CountsPolicy::RequireCounts)?;
         let names = file.gene_names(reader.store().slot())?;
-        let factor = file.obs_column(column)?.to_factor(&Missing::Error)?;
-        let facts = Facts {
+        let categories = file.obs_column(column)?.to_categories(&Missing::Error)?;
+        let data = DataSpec {
             genes: Arc::new(names.clone()),
-            levels: BTreeMap::from([(Role::Perturbation, factor.names.clone())]),
+            levels: BTreeMap::from([(Role::Perturbation, categories.names().to_vec().clone())]),
             seed,
-            ..Facts::default()
+            ..DataSpec::default()
         };
         let spec: ModelSpec = serde_json::from_value(json!({
             "architecture": "scgpt",
@@ -103,9 +104,9 @@ impl Screen {
                 "perturbation": { "control": [control], "unknown": "leave-out" },
             },
         }))?;
-        let task = PerturbationTask::of(&spec, &facts)?;
-        let mut cells: Vec<(u32, bool)> = factor.codes.iter().map(|&c| (c, false)).collect();
-        for code in 0..factor.names.len() as u32 {
+        let task = PerturbationTask::of(&spec, &data)?;
+        let mut cells: Vec<(u32, bool)> = categories.codes().iter().map(|&c| (c, false)).collect();
+        for code in 0..categories.names().len() as u32 {
             let of = cells.iter().enumerate().filter(|(_, c)| c.0 == code);
             let mut rows: Vec<usize> = of.map(|(row, _)| row).collect();
             rows.shuffle(&mut stream(seed, "held", u64::from(code), 0));
@@ -113,7 +114,7 @@ impl Screen {
             rows.iter().take(held).for_each(|&row| cells[row].1 = true);
         }
         let mut obs = Obs::default();
-        obs.set(Role::Perturbation, factor.codes);
+        obs.set(Role::Perturbation, categories.codes().to_vec());
         let vocabulary = Vocabulary::new(names.clone())?;
         Ok(Self {
             corpus: Corpus {
@@ -183,7 +184,7 @@ impl Screen {
     /// Mean profile of cells.
     fn mean(&self, rows: &[usize]) -> Result<Vec<f64>, Failure> {
         let counts = self.corpus.read(rows)?.counts;
-        Ok(mean(
+        Ok(mean_profile(
             &self.task.values(counts, &self.genes),
             self.genes.len(),
         ))
@@ -218,7 +219,7 @@ impl Screen {
                 perturbed: vec![genes.clone(); given.len()],
             };
             let predicted = host(self.task.predict(model, &controls, &Device::flex()));
-            let predicted = mean(&predicted, self.genes.len());
+            let predicted = mean_profile(&predicted, self.genes.len());
             let mut scores = Scores::from([
                 ("scgpt", score(&predicted, &truth, &control)),
                 ("mean_control", score(&control, &truth, &control)),
@@ -235,33 +236,10 @@ impl Screen {
     }
 }
 
-/// Mean of every column of a row-major matrix.
-fn mean(values: &[f32], columns: usize) -> Vec<f64> {
-    let rows = (values.len() / columns) as f64;
-    let column = |k: usize| values.iter().skip(k).step_by(columns);
-    (0..columns)
-        .map(|k| column(k).map(|&v| f64::from(v)).sum::<f64>() / rows)
-        .collect()
-}
-
-/// Mean squared error, and correlation of the changes from `control`; 0 where nothing changes.
-fn score(predicted: &[f64], truth: &[f64], control: &[f64]) -> [f64; 2] {
-    let n = truth.len() as f64;
-    let squares = predicted.iter().zip(truth).map(|(p, t)| (p - t).powi(2));
-    let centred = |x: &[f64]| -> Vec<f64> {
-        let change: Vec<f64> = x.iter().zip(control).map(|(x, c)| x - c).collect();
-        let mean = change.iter().sum::<f64>() / n;
-        change.into_iter().map(|v| v - mean).collect()
-    };
-    let (a, b) = (centred(predicted), centred(truth));
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
-    let scale = (dot(&a, &a) * dot(&b, &b)).sqrt();
-    let correlation = if scale > 0.0 {
-        dot(&a, &b) / scale
-    } else {
-        0.0
-    };
-    [squares.sum::<f64>() / n, correlation]
+/// Both scores of a predicted profile.
+fn score(predicted: &[f64], measured: &[f64], control: &[f64]) -> [f64; 2] {
+    let of = sc_eval::perturbation::score(predicted, measured, control);
+    [of.squared_error, of.change_correlation]
 }
 
 /// Mean of scores, method by method.

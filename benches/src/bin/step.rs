@@ -15,7 +15,7 @@ use sc_data::genes::{Across, Vocabulary, match_genes};
 use sc_train::corpus::Order;
 use sc_train::registry::{ARCHITECTURES, Architecture, Features};
 use sc_train::timing::{Timed, Timing, Work};
-use sc_train::{Corpus, Facts, ModelSpec, Obs, Role};
+use sc_train::{Corpus, DataSpec, ModelSpec, Obs, Role};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -82,8 +82,8 @@ fn step(known: &Architecture, work: Work, preset: &str, changes: &[&str]) -> Res
     rayon::ThreadPoolBuilder::new()
         .num_threads(sizes.threads)
         .build_global()?;
-    let (corpus, facts) = data(known, &spec, &sizes)?;
-    let task = spec.task(&facts)?;
+    let (corpus, data) = data(known, &spec, &sizes)?;
+    let task = spec.task(&data)?;
     let device = Device::flex();
     let timing = Timing {
         corpus: &corpus,
@@ -108,12 +108,12 @@ fn step(known: &Architecture, work: Work, preset: &str, changes: &[&str]) -> Res
         "mode": if work == Work::Train { "train" } else { "embed" },
         "preset": preset,
         "cells": cells,
-        "genes": facts.genes.len(),
+        "genes": data.genes.len(),
         "parameters": trained,
         "all_parameters": task.parameters(&device)?,
         "seconds_per_step": median,
         "cells_per_second": cells as f64 / median,
-        "peak_memory_bytes": scfm_benches::peak_memory(),
+        "peak_memory_bytes": sc_data::memory::peak(),
         "threads": rayon::current_num_threads(),
     });
     println!("{line}");
@@ -170,7 +170,7 @@ fn put(spec: &mut Value, key: &str, value: Value) {
 }
 
 /// A minibatch for the model, and what is known of its cells.
-fn data(known: &Architecture, spec: &ModelSpec, sizes: &Sizes) -> Result<(Corpus, Facts)> {
+fn data(known: &Architecture, spec: &ModelSpec, sizes: &Sizes) -> Result<(Corpus, DataSpec)> {
     let numbered = |word: &str, n: usize| (0..n).map(|i| format!("{word}{i}")).collect();
     let genes = match spec.vocabulary.genes {
         0 => sizes.genes,
@@ -182,10 +182,10 @@ fn data(known: &Architecture, spec: &ModelSpec, sizes: &Sizes) -> Result<(Corpus
     }
     let cells = spec.train.minibatch;
     let mut obs = Obs::default();
-    let mut facts = Facts {
+    let mut data = DataSpec {
         genes: Arc::new(names.clone()),
-        batches: sizes.batches,
-        ..Facts::default()
+        batches: sc_train::data_spec::numbered_batches(sizes.batches),
+        ..DataSpec::default()
     };
     let species = vec!["human".to_string(), "mouse".into()];
     for (role, levels) in [
@@ -195,7 +195,7 @@ fn data(known: &Architecture, spec: &ModelSpec, sizes: &Sizes) -> Result<(Corpus
         if known.needs.contains(&role) || spec.obs.contains_key(&role) {
             let n = levels.len();
             obs.set(role, (0..cells).map(|c| (c % n) as u32).collect());
-            facts.levels.insert(role, levels);
+            data.levels.insert(role, levels);
         }
     }
     let counts = scfm_benches::counts(cells, names.len(), sizes.density);
@@ -209,5 +209,5 @@ fn data(known: &Architecture, spec: &ModelSpec, sizes: &Sizes) -> Result<(Corpus
         keys: Arc::default(),
         order: Order::Shuffled,
     };
-    Ok((corpus, facts))
+    Ok((corpus, data))
 }

@@ -1,21 +1,30 @@
 //! The command line.
 
 use crate::outputs::Replace;
-use crate::packing::Keep;
 use clap::{Parser, Subcommand, ValueEnum};
+use sc_data::dataset::{Dataset, Keep};
+use sc_data::store::CountsPolicy;
+use sc_eval::benchmark::Design;
 use sc_models::device::DEFAULT;
+use sc_train::registry::ARCHITECTURES;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// Pretrain, embed with and honestly judge single-cell foundation models.
 ///
-/// Exit code 0: done. 1: a check failed. 2: an error, told on standard error.
+/// Exit code 0: done. 1: a check failed. 2: an error, which is written to standard error.
 #[derive(Debug, Parser)]
 #[command(name = "scfm", version, propagate_version = true)]
 pub(crate) struct Args {
     /// Threads to compute with [default: all cores]; results do not depend on it
     #[arg(long, global = true, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+    /// Say more of what is done; twice for details [also: SCFM_LOG=info]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub(crate) verbose: u8,
+    /// Log errors only
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -30,9 +39,9 @@ pub(crate) enum Verb {
     Embed(Embed),
     /// Write which genes a trained model makes attend to which
     Network(Network),
-    /// Judge embeddings against simple baselines and controls
+    /// Evaluate embeddings against simple baselines and controls
     Eval(Eval),
-    /// Run one cell of an experiment matrix: train, embed, judge
+    /// Do one run of an experiment: train, embed, evaluate
     Run(Run),
     /// Make one HTML page of results
     Report(Report),
@@ -75,6 +84,30 @@ pub(crate) struct CountsFrom {
     /// logged are refused
     #[arg(long)]
     pub(crate) assume_normalized: bool,
+}
+
+impl Input {
+    /// Opens the cells, and says what was assumed of their values.
+    pub(crate) fn open(&self) -> crate::error::Result<Dataset> {
+        self.from.open(std::slice::from_ref(&self.file))
+    }
+}
+
+impl CountsFrom {
+    /// Opens the files, and says what was assumed of their values.
+    pub(crate) fn open(&self, files: &[PathBuf]) -> crate::error::Result<Dataset> {
+        let policy = match (&self.counts, self.assume_normalized) {
+            (Some(name), false) => CountsPolicy::Named(name.clone()),
+            (Some(name), true) => CountsPolicy::NamedNormalized(name.clone()),
+            (None, true) => CountsPolicy::AssumeNormalized,
+            (None, false) => CountsPolicy::RequireCounts,
+        };
+        let dataset = Dataset::open_all(files, &policy)?;
+        if let Some(assumption) = dataset.assumption() {
+            eprintln!("scfm: {}: {assumption}", dataset.path().display());
+        }
+        Ok(dataset)
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -204,15 +237,6 @@ pub(crate) struct Network {
     pub(crate) device: String,
 }
 
-/// The column of obs with the cell type, unless another is named.
-pub(crate) const LABEL: &str = "cell_type";
-/// The column with the sequencing batch in an evaluation, unless another is named.
-pub(crate) const BATCH: &str = "batch";
-/// The column with the donor, unless another is named.
-pub(crate) const DONOR: &str = "donor_id";
-/// Share of the donors held out, unless another is named.
-pub(crate) const TEST_FRACTION: f64 = 0.35;
-
 /// Cells that are not trained on, to evaluate the model on them.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Held-out cells")]
@@ -240,10 +264,10 @@ pub(crate) struct HoldOut {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Columns {
     /// Column of obs with the cell type
-    #[arg(long, value_name = "COLUMN", default_value = LABEL)]
+    #[arg(long, value_name = "COLUMN", default_value_t = Design::default().label)]
     pub(crate) label: String,
-    /// Column of obs with the sequencing batch; none to judge cell types only
-    #[arg(long, value_name = "COLUMN", default_value = BATCH)]
+    /// Column of obs with the sequencing batch; none to evaluate cell types only
+    #[arg(long, value_name = "COLUMN", default_value_t = Design::default().batch)]
     pub(crate) batch: String,
     /// Column of obs with the donor; 'none' holds out cells at random [default: what the models of the
     /// file held out, or donor_id]
@@ -263,7 +287,7 @@ pub(crate) struct Eval {
     /// Score on the cells that this split.json of a model folder holds out
     #[arg(long, value_name = "JSON", conflicts_with = "test_fraction")]
     pub(crate) split: Option<PathBuf>,
-    /// Embeddings of obsm to judge [default: every X_… with more than two columns]
+    /// Embeddings of obsm to evaluate [default: every X_… with more than two columns]
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     pub(crate) obsm: Vec<String>,
     /// Baselines and controls beside them
@@ -286,12 +310,12 @@ pub(crate) struct Eval {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
-    /// The resolved file of one cell of the matrix
+    /// The resolved settings of the run (run.toml)
     #[arg(short, long, value_name = "TOML")]
     pub(crate) config: PathBuf,
     /// Folder for the result
-    #[arg(short, long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
+    #[arg(short, long, value_name = "DIR", alias = "out")]
+    pub(crate) output: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -336,12 +360,18 @@ pub(crate) struct Convert {
     pub(crate) weights: Weights,
 }
 
+/// What `--from` takes, by the registry.
+fn architectures_with_weights() -> String {
+    let names = ARCHITECTURES.iter().filter(|a| a.import.is_some());
+    let names: Vec<&str> = names.map(|a| a.name).collect();
+    format!("The architecture of the weights: {}", names.join(", "))
+}
+
 /// What published weights need besides themselves.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Published weights")]
 pub(crate) struct Weights {
-    /// The architecture of the weights: scgpt, cellplm, uce, scprint, nicheformer or scclip
-    #[arg(long, value_name = "ARCHITECTURE")]
+    #[arg(long, value_name = "ARCHITECTURE", help = architectures_with_weights())]
     pub(crate) from: Option<String>,
     /// The configuration, where it does not lie beside the weights (args.json, NAME.config.json, config.json)
     #[arg(long, value_name = "FILE")]

@@ -13,29 +13,13 @@ macro_rules! eprintln {
     ($($text:tt)*) => { $crate::printing::told(format_args!($($text)*)) };
 }
 
-mod applied;
 mod args;
-mod cells;
 mod error;
-mod exposure;
-mod folder;
-mod held_out;
+mod hints;
 mod interrupt;
-mod manifest;
-mod memory;
-mod methods;
-mod observed;
-mod options;
 mod outputs;
-mod packing;
-mod presets;
 mod printing;
 mod progress;
-mod same_size;
-mod settings;
-mod source;
-mod study;
-mod training;
 mod verbs;
 
 use args::{Args, Verb};
@@ -45,40 +29,46 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let level = match (args.quiet, args.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, _) => "debug",
+    };
     let filter = tracing_subscriber::EnvFilter::try_from_env("SCFM_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
     interrupt::handle();
-    match run(args) {
+    match run(&args) {
         Ok(code) => code,
         Err(e) => {
-            eprintln!("scfm: {e}");
+            eprintln!("scfm: {e}{}", hints::hint(&e, &args.verb));
             ExitCode::from(2)
         }
     }
 }
 
-fn run(args: Args) -> Result<ExitCode> {
+fn run(args: &Args) -> Result<ExitCode> {
     if let Some(threads) = args.threads {
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads.get())
             .build_global()?;
     }
-    let done = match args.verb {
-        Verb::Doctor(v) => return verbs::doctor::run(&v),
-        Verb::Pretrain(v) => verbs::pretrain::run(&v),
-        Verb::Embed(v) => verbs::embed::run(&v),
-        Verb::Network(v) => verbs::network::run(&v),
-        Verb::Eval(v) => verbs::eval::run(&v),
-        Verb::Run(v) => verbs::run::run(&v),
-        Verb::Report(v) => verbs::report::run(&v),
-        Verb::Convert(v) => verbs::convert::run(&v),
-        Verb::Simulate(v) => verbs::simulate::run(&v),
-        Verb::Models(v) => verbs::models::run(&v),
-        Verb::Completions(v) => verbs::completions::run(&v),
+    let done = match &args.verb {
+        Verb::Doctor(v) => return verbs::doctor::run(v),
+        Verb::Pretrain(v) => verbs::pretrain::run(v),
+        Verb::Embed(v) => verbs::embed::run(v),
+        Verb::Network(v) => verbs::network::run(v),
+        Verb::Eval(v) => verbs::eval::run(v),
+        Verb::Run(v) => verbs::run::run(v),
+        Verb::Report(v) => verbs::report::run(v),
+        Verb::Convert(v) => verbs::convert::run(v),
+        Verb::Simulate(v) => verbs::simulate::run(v),
+        Verb::Models(v) => verbs::models::run(v),
+        Verb::Completions(v) => verbs::completions::run(v),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

@@ -18,23 +18,18 @@ fn bar(length: u64, template: &str) -> ProgressBar {
     ProgressBar::new(length).with_style(style)
 }
 
-/// A bar for training steps: loss terms, cells a second, time left.
+/// A bar for training steps: loss terms, cells a second, time left. It begins with the first.
+#[derive(Default)]
 pub(crate) struct Steps {
-    bar: ProgressBar,
-    steps: u64,
+    bar: Option<ProgressBar>,
     rate: f64,
 }
 
 impl Steps {
-    pub(crate) fn new(steps: u64) -> Self {
-        Self {
-            bar: bar(steps, "{bar:24} {pos}/{len} {msg} · {eta} left"),
-            steps,
-            rate: 0.0,
-        }
-    }
-
     pub(crate) fn show(&mut self, report: &StepReport) {
+        let bar = self
+            .bar
+            .get_or_insert_with(|| bar(report.steps, "{bar:24} {pos}/{len} {msg} · {eta} left"));
         let now = report.cells as f64 / report.seconds.max(1e-9);
         self.rate = if self.rate == 0.0 {
             now
@@ -47,21 +42,41 @@ impl Steps {
             .map(|(n, v)| format!("{n} {v:.4}"))
             .collect();
         // A log file gets ten lines.
-        let every = (self.steps / LINES).max(1);
-        if self.bar.is_hidden() && (report.step.is_multiple_of(every) || report.step == 1) {
-            let (step, of, rate) = (report.step, self.steps, self.rate);
+        let every = (report.steps / LINES).max(1);
+        if bar.is_hidden() && (report.step.is_multiple_of(every) || report.step == 1) {
+            let (step, of, rate) = (report.step, report.steps, self.rate);
             eprintln!(
                 "step {step} of {of}: {}, {rate:.0} cells/s",
                 losses.join(", ")
             );
         }
-        self.bar.set_position(report.step);
-        self.bar
-            .set_message(format!("{} · {:.0} cells/s", losses.join(" "), self.rate));
+        bar.set_position(report.step);
+        bar.set_message(format!("{} · {:.0} cells/s", losses.join(" "), self.rate));
+        if report.step == report.steps {
+            self.finish();
+        }
     }
 
     pub(crate) fn finish(&self) {
-        self.bar.finish_and_clear();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A bar for cells that are packed, file after file. It begins with the first.
+#[derive(Default)]
+pub(crate) struct Packing(Option<(usize, Cells)>);
+
+impl Packing {
+    pub(crate) fn show(&mut self, done: usize, of: usize) {
+        let (shown, cells) = self.0.get_or_insert_with(|| (0, Cells::new(of, "packing")));
+        cells.add(done - *shown);
+        *shown = done;
+        if done == of {
+            cells.finish();
+            self.0 = None;
+        }
     }
 }
 

@@ -58,6 +58,7 @@ pub fn hash_names<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
 ///
 /// # Errors
 /// [`DataError::Io`] when a file cannot be read.
+#[cfg(feature = "files")]
 pub fn hash_file(path: &Path) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     for file in crate::formats::files_of(path) {
@@ -70,6 +71,7 @@ pub fn hash_file(path: &Path) -> Result<String> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
+#[cfg(feature = "files")]
 fn hash_folder(folder: &Path, hasher: &mut blake3::Hasher) -> Result<()> {
     let members = std::fs::read_dir(folder).map_err(|e| DataError::io(folder, e))?;
     let mut paths: Vec<PathBuf> = members.flatten().map(|m| m.path()).collect();
@@ -89,6 +91,7 @@ fn hash_folder(folder: &Path, hasher: &mut blake3::Hasher) -> Result<()> {
     Ok(())
 }
 
+#[cfg(feature = "files")]
 fn hash_bytes(path: &Path, hasher: &mut blake3::Hasher) -> Result<()> {
     let mut file = File::open(path).map_err(|e| DataError::io(path, e))?;
     let mut buffer = vec![0u8; 1 << 20];

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::h5ad::MatrixSlot;
+use crate::slot::MatrixSlot;
 
 /// Anything that can be wrong with the user's data or files.
 ///
@@ -38,12 +38,78 @@ pub enum DataError {
         /// Matrices that hold log-normalised values.
         logged_in: Vec<MatrixSlot>,
     },
+    /// A column of `obs` is not what it is used as.
+    #[error("{}: obs['{column}'] {message}", path.display())]
+    Column {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// What it is used as, for a program to say which of its settings names it.
+        used_as: ColumnUse,
+        /// What is wrong with it, and what to do.
+        message: String,
+    },
+    /// The genes of a file are not those of a model.
+    #[error("{}{message}", in_front(path.as_ref()))]
+    Genes {
+        /// The file, if there is one.
+        path: Option<PathBuf>,
+        /// What both have, and what to do.
+        message: String,
+        /// Which setting would help, for a program to say what it calls it.
+        way_out: GenesWayOut,
+    },
     /// The values are not what the operation needs.
     #[error("{0}")]
     Invalid(String),
 }
 
+/// What a column of `obs` is used as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnUse {
+    /// Cell types, or whatever else is to be told apart.
+    Label,
+    /// Sequencing batches.
+    Batch,
+    /// Donors.
+    Donor,
+}
+
+/// What helps where the genes of a file are not those of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GenesWayOut {
+    /// Taking orthologues for genes of another organism.
+    Orthologs,
+    /// A lower share of genes that must match.
+    LowerOverlap,
+    /// Nothing but other names, another file or another model.
+    OtherNames,
+}
+
+fn in_front(path: Option<&PathBuf>) -> String {
+    path.map_or(String::new(), |p| format!("{}: ", p.display()))
+}
+
 impl DataError {
+    /// The same, about the file at `path` where none is named yet.
+    #[must_use]
+    pub fn in_file(self, path: impl Into<PathBuf>) -> Self {
+        match self {
+            Self::Invalid(message) => Self::file(path, message),
+            Self::Genes {
+                path: None,
+                message,
+                way_out,
+            } => Self::Genes {
+                path: Some(path.into()),
+                message,
+                way_out,
+            },
+            other => other,
+        }
+    }
+
     /// An [`DataError::Io`] for `path`.
     pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::Io {

@@ -5,9 +5,11 @@ use std::path::Path;
 use crate::error::{DataError, Result};
 
 mod npy;
+mod output;
 mod parquet;
 
 pub use npy::NpyWriter;
+pub use output::{ENDINGS, EmbeddingOutput};
 pub use parquet::ParquetWriter;
 
 /// Vectors of cells being written, in the order of the cells, wherever they go.

@@ -23,7 +23,8 @@ mod obsm;
 mod tree;
 mod write;
 
-pub use column::{Column, Factor, Missing};
+pub use crate::slot::MatrixSlot;
+pub use column::{Column, Missing};
 pub use convert::to_h5ad;
 pub use edit::WriteTarget;
 pub use frame::FrameInfo;
@@ -31,45 +32,6 @@ pub use matrix::{Layout, MatrixInfo};
 pub use obs::write_obs;
 pub use obsm::{ObsmWriter, write_obsm};
 pub use write::{H5adWriter, NewFrame, write_h5ad};
-
-/// Which matrix of an AnnData file.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MatrixSlot {
-    /// `X`.
-    X,
-    /// `raw/X`, which has its own genes.
-    Raw,
-    /// `layers/<name>`.
-    Layer(String),
-}
-
-impl fmt::Display for MatrixSlot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::X => f.write_str("X"),
-            Self::Raw => f.write_str("raw/X"),
-            Self::Layer(name) => write!(f, "layers/{name}"),
-        }
-    }
-}
-
-impl std::str::FromStr for MatrixSlot {
-    type Err = DataError;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "X" | "x" => Ok(Self::X),
-            "raw" | "raw/X" | "raw.X" => Ok(Self::Raw),
-            other => match other.strip_prefix("layers/") {
-                Some(name) if !name.is_empty() => Ok(Self::Layer(name.to_owned())),
-                _ => Err(DataError::invalid(format!(
-                    "'{other}' names no matrix; use X, raw/X or layers/NAME"
-                ))),
-            },
-        }
-    }
-}
 
 /// An opened AnnData file.
 #[derive(Clone)]

@@ -10,9 +10,12 @@ use crate::counts::{LogNormalized, RawCounts};
 use crate::error::{DataError, Result};
 use crate::sparse::CsrMatrix;
 
+mod choose;
 mod dispersion;
 pub mod loess;
 mod vst;
+
+pub use choose::{most_variable, sample};
 
 /// Which definition of variability.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

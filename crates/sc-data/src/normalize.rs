@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::counts::{LogNormalized, RawCounts};
 use crate::error::{DataError, Result};
+use crate::quantile::median;
 use crate::sparse::CsrMatrix;
 
 /// How cells are brought to one library size, as `scanpy.pp.normalize_total`.
@@ -75,7 +76,9 @@ pub fn size_factors(counts: &RawCounts, config: &NormalizeConfig) -> Result<Size
     }
     let target = match config.target {
         Some(target) => target,
-        None => median(&totals),
+        // Over all cells, empty ones included, as scanpy takes it for sparse counts.
+        None => median(totals.iter().map(|&t| f64::from(t)).collect())
+            .map_or(f64::NAN, |m| f64::from(m as f32)),
     };
     if !(target > 0.0 && target.is_finite()) {
         return Err(DataError::invalid(format!(
@@ -88,17 +91,6 @@ pub fn size_factors(counts: &RawCounts, config: &NormalizeConfig) -> Result<Size
         target,
         kept_genes,
     })
-}
-
-/// Median over all cells, empty ones included, as scanpy takes it for sparse counts.
-fn median(values: &[f32]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f32::total_cmp);
-    match sorted.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => f64::from(sorted[n / 2]),
-        n => f64::from((sorted[n / 2 - 1] + sorted[n / 2]) / 2.0),
-    }
 }
 
 /// Counts divided by [`size_factors`], before any logarithm.

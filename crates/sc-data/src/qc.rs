@@ -33,16 +33,6 @@ pub struct GeneQc {
     pub total_counts: f64,
 }
 
-/// The median; of an even number of values, the mean of the two in the middle; 0 of none.
-pub fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    match values.len() {
-        0 => 0.0,
-        n if n % 2 == 1 => values[n / 2],
-        n => (values[n / 2 - 1] + values[n / 2]) / 2.0,
-    }
-}
-
 /// Metrics of every cell; `marked` `[genes]` says which genes are summed apart, `top` for how many of
 /// the most expressed genes the share is wanted.
 ///
@@ -60,7 +50,7 @@ pub fn cells(counts: &RawCounts, marked: &[bool], top: &[usize]) -> Result<Vec<C
     }
     if let Some(bad) = top.iter().find(|n| **n == 0 || **n > matrix.cols()) {
         return Err(DataError::invalid(format!(
-            "the share of the top {bad} of {} genes cannot be told",
+            "the share of the top {bad} of {} genes cannot be computed",
             matrix.cols()
         )));
     }

@@ -20,6 +20,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, Result};
+#[cfg(feature = "files")]
 use crate::h5ad::{Column, H5adWriter, NewFrame};
 use crate::sparse::CsrMatrix;
 
@@ -217,6 +218,7 @@ pub fn simulate(config: &SimConfig) -> Result<(CsrMatrix, SimObs)> {
 ///
 /// # Errors
 /// As [`Simulator::new`] and [`H5adWriter`].
+#[cfg(feature = "files")]
 pub fn simulate_to_file(
     config: &SimConfig,
     path: &Path,
@@ -233,15 +235,15 @@ pub fn simulate_to_file(
         columns: vec![
             (
                 "cell_type".into(),
-                Column::from_factor(obs.cell_type, &names("type", config.cell_types)),
+                Column::from_codes(obs.cell_type, &names("type", config.cell_types)),
             ),
             (
                 "batch".into(),
-                Column::from_factor(obs.batch, &names("batch", config.batches)),
+                Column::from_codes(obs.batch, &names("batch", config.batches)),
             ),
             (
                 "donor_id".into(),
-                Column::from_factor(obs.donor, &names("donor", config.donors)),
+                Column::from_codes(obs.donor, &names("donor", config.donors)),
             ),
         ],
     };

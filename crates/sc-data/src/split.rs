@@ -68,19 +68,6 @@ pub struct SplitCodes<'a> {
     pub keys: &'a [u64],
 }
 
-/// Codes and names in the order of the names, so that a draw does not depend on the order in which
-/// a file lists its categories.
-pub fn by_name(codes: &[u32], names: &[String]) -> (Vec<u32>, Vec<String>) {
-    let mut order: Vec<usize> = (0..names.len()).collect();
-    order.sort_by_key(|&k| &names[k]);
-    let mut rank = vec![0; names.len()];
-    for (place, &k) in order.iter().enumerate() {
-        rank[k] = place as u32;
-    }
-    let codes = codes.iter().map(|&c| rank[c as usize]).collect();
-    (codes, order.iter().map(|&k| names[k].clone()).collect())
-}
-
 /// Rows of the two sides, ascending, and the donor codes on each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Split {
@@ -385,19 +372,6 @@ mod tests {
         };
         let (forth, back): (Vec<usize>, Vec<usize>) = ((0..40).collect(), (0..40).rev().collect());
         assert_eq!(held(&forth), held(&back));
-    }
-
-    #[test]
-    fn codes_follow_the_order_of_names() {
-        let names = ["b", "a", "c"].map(str::to_owned);
-        let sorted = by_name(&[0, 0, 1, 2], &names);
-        assert_eq!(
-            sorted,
-            (
-                vec![1, 1, 0, 2],
-                ["a", "b", "c"].map(str::to_owned).to_vec()
-            )
-        );
     }
 
     proptest! {

@@ -146,9 +146,9 @@ fn a_missing_column_names_the_closest() {
     let donors = file
         .obs_column("donor_id")
         .unwrap()
-        .to_factor(&Missing::Error)
+        .to_categories(&Missing::Error)
         .unwrap();
-    assert_eq!(donors.names.len(), 20);
+    assert_eq!(donors.names().len(), 20);
     let report = examine(&path).unwrap();
     assert_eq!(report.counts_slot, Some(MatrixSlot::X));
     assert_eq!(report.values.as_ref().unwrap().median_counts, 2538.0);

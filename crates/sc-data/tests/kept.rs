@@ -399,7 +399,7 @@ fn what_an_evaluation_would_refuse_is_lacking() {
         categories: names.to_vec(),
         ordered: false,
     };
-    let two = || Column::from_factor([0, 1, 1, 0], &names);
+    let two = || Column::from_codes([0, 1, 1, 0], &names);
     let columns = vec![
         ("cell_type".to_owned(), two()),
         ("batch".to_owned(), two()),

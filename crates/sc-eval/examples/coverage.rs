@@ -14,7 +14,7 @@ use sc_data::rng::stream;
 use sc_eval::categories::Categories;
 use sc_eval::halves::Estimate;
 use sc_eval::metrics::scgraph::{BatchGeometry, Consensus};
-use sc_eval::protocol::{Dataset, Options, References, ScgraphReferences, judge_embedding};
+use sc_eval::protocol::{Annotations, Options, References, ScgraphReferences, judge_embedding};
 use sc_eval::results::{MetricRecord, Mode};
 use std::collections::BTreeMap;
 
@@ -168,7 +168,7 @@ fn categories(codes: &[u32]) -> Categories {
 struct Draw {
     pre: Array2<f32>,
     post: Array2<f32>,
-    dataset: Dataset,
+    dataset: Annotations,
     references: ScgraphReferences,
 }
 
@@ -192,7 +192,7 @@ fn draw(world: &World, donors: usize, number: u64) -> Draw {
     Draw {
         pre,
         post,
-        dataset: Dataset {
+        dataset: Annotations {
             labels: categories(&cells.labels),
             batches: categories(&cells.batches),
             donors: Some(categories(&cells.donors)),

@@ -7,21 +7,26 @@
 //! parts and can be used alone.
 
 pub mod baselines;
+pub mod benchmark;
 pub mod categories;
 pub mod cluster;
 pub mod controls;
 mod eigen;
 pub mod error;
+pub mod exposure;
 pub mod graph;
+pub mod grn;
 pub mod halves;
 pub mod layout;
 pub mod metrics;
 pub mod neighbors;
 mod pairs;
+pub mod perturbation;
 pub mod probe;
 pub mod protocol;
 pub mod report;
 pub mod results;
+pub mod scib;
 
 pub use categories::Categories;
 pub use error::{EvalError, Outcome, Undefined};

@@ -16,11 +16,12 @@ use recorder::Parts;
 use sc_data::LogNormalized;
 use std::collections::BTreeSet;
 use std::time::Instant;
-use suite::{Cells, Score};
+pub use suite::Score;
+pub(crate) use suite::{Cells, strict};
 
-/// The cells of a data set and how they are split.
+/// What is known of the cells of a data set, and how they are split.
 #[derive(Clone, Debug)]
-pub struct Dataset {
+pub struct Annotations {
     /// Cell type of every cell.
     pub labels: Categories,
     /// Sequencing batch of every cell.
@@ -105,7 +106,7 @@ pub struct Judgement {
     pub seconds: Vec<(&'static str, f64)>,
 }
 
-impl Dataset {
+impl Annotations {
     /// Refuses columns of different lengths, rows that do not exist and an empty test set.
     ///
     /// # Errors
@@ -162,7 +163,7 @@ impl Dataset {
 /// [`EvalError`] when shapes do not fit. A geometry that cannot be built is a reason inside.
 pub fn scgraph_references(
     values: &LogNormalized,
-    dataset: &Dataset,
+    dataset: &Annotations,
 ) -> Result<ScgraphReferences, EvalError> {
     dataset.check()?;
     EvalError::check(
@@ -197,7 +198,7 @@ pub fn scgraph_references(
 /// [`EvalError`] when shapes do not fit or the embedding is not finite.
 pub fn judge_embedding(
     embedding: ArrayView2<'_, f32>,
-    dataset: &Dataset,
+    dataset: &Annotations,
     references: &References<'_>,
     options: &Options,
 ) -> Result<Judgement, EvalError> {
@@ -281,7 +282,7 @@ fn at_ordinary_scale(embedding: ArrayView2<'_, f32>) -> Option<Array2<f32>> {
 /// [`EvalError`] when shapes do not fit, values are not finite or there is no training cell.
 pub fn judge_linear(
     features: Features<'_>,
-    dataset: &Dataset,
+    dataset: &Annotations,
     options: &Options,
 ) -> Result<Judgement, EvalError> {
     dataset.check()?;
@@ -299,7 +300,7 @@ pub fn judge_linear(
 /// [`EvalError`] when shapes do not fit.
 pub fn judge_predictions(
     predictions: &Predictions,
-    dataset: &Dataset,
+    dataset: &Annotations,
 ) -> Result<Judgement, EvalError> {
     dataset.check()?;
     let cells = dataset.test.len();
@@ -323,7 +324,7 @@ pub fn judge_predictions(
 /// the same with shuffled labels, which must be chance in every row.
 fn linear_probe(
     features: Features<'_>,
-    dataset: &Dataset,
+    dataset: &Annotations,
     options: &Options,
     judgement: &mut Judgement,
 ) -> Result<(), EvalError> {
@@ -399,7 +400,7 @@ fn probe_records(
 /// Class by class: cells, donors and what they were taken for.
 fn detail(
     predictions: &Predictions,
-    dataset: &Dataset,
+    dataset: &Annotations,
     test: &[usize],
     tuned: Option<&Tuned>,
 ) -> ProbeDetail {

@@ -16,7 +16,7 @@ use sc_eval::metrics::silhouette::{
 };
 use sc_eval::neighbors::{Ties, knn};
 use sc_eval::protocol::{
-    Dataset, Options, Predictions, References, judge_embedding, judge_predictions,
+    Annotations, Options, Predictions, References, judge_embedding, judge_predictions,
 };
 use sc_eval::results::Mode;
 use sc_eval::{Outcome, Undefined, controls, graph, probe};
@@ -175,13 +175,13 @@ proptest! {
     }
 }
 
-fn dataset(labels: Vec<u32>, batches: Vec<u32>, donors: usize) -> Dataset {
+fn dataset(labels: Vec<u32>, batches: Vec<u32>, donors: usize) -> Annotations {
     let cells = labels.len();
     let name = |c: &u32| format!("n{c:03}");
     let of = |codes: &[u32]| Categories::from_values(&codes.iter().map(name).collect::<Vec<_>>());
     let donor: Vec<u32> = (0..cells).map(|i| (i % donors) as u32).collect();
     let held = |i: &usize| donor[*i] as usize * 2 < donors;
-    Dataset {
+    Annotations {
         labels: of(&labels),
         batches: of(&batches),
         donors: Some(of(&donor)),
@@ -225,7 +225,7 @@ fn one_and_two_threads_give_the_same_bits() {
 }
 
 /// Cells, and the same cells with the same keys in another order of rows.
-fn two_orders() -> (Array2<f32>, Dataset, Vec<usize>, Dataset) {
+fn two_orders() -> (Array2<f32>, Annotations, Vec<usize>, Annotations) {
     let (x, labels, batches) = data(400, 5, 8);
     let mut set = dataset(labels, batches, 10);
     set.keys = Some(
@@ -239,7 +239,7 @@ fn two_orders() -> (Array2<f32>, Dataset, Vec<usize>, Dataset) {
         rows.iter().map(of).collect::<Vec<usize>>()
     };
     let keys = set.keys.as_ref().unwrap();
-    let moved = Dataset {
+    let moved = Annotations {
         labels: set.labels.select(&order),
         batches: set.batches.select(&order),
         donors: set.donors.as_ref().map(|d| d.select(&order)),
@@ -253,7 +253,7 @@ fn two_orders() -> (Array2<f32>, Dataset, Vec<usize>, Dataset) {
 #[test]
 fn the_order_of_cells_changes_nothing() {
     let (x, set, order, moved) = two_orders();
-    let run = |x: &Array2<f32>, set: &Dataset| {
+    let run = |x: &Array2<f32>, set: &Annotations| {
         let references = References {
             pre_integration: Some(x.view()),
             scgraph: None,
@@ -300,8 +300,8 @@ fn the_scale_of_an_embedding_changes_nothing() {
 #[test]
 fn the_order_of_predictions_changes_nothing() {
     let (_, set, _, moved) = two_orders();
-    let run = |set: &Dataset| {
-        let set = Dataset {
+    let run = |set: &Annotations| {
+        let set = Annotations {
             donors: None,
             ..set.clone()
         };
@@ -375,7 +375,7 @@ fn degenerate_sets_end_in_reasons() {
         }
     }
     let tiny = data(3, 2, 1);
-    let set = Dataset {
+    let set = Annotations {
         test: vec![0],
         train: vec![1, 2],
         ..dataset(tiny.1, tiny.2, 1)

@@ -1,48 +1,23 @@
 //! The cells a model sees: rows of a store, in the columns of its vocabulary.
 
+use crate::data_spec::{MISSING, Obs, Role};
 use crate::error::{Result, TrainError};
-use crate::facts::{MISSING, Obs, Role};
+use sc_data::CsrMatrix;
+use sc_data::dataset::Dataset;
 use sc_data::genes::GeneMatch;
 use sc_data::identity::seen_key;
-use sc_data::loader::Windows;
+use sc_data::loader::Loader;
 use sc_data::sampler::{self, Blocks};
-use sc_data::store::CountsReader;
-use sc_data::{CsrMatrix, DataError, LogNormalized};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use sc_data::Counts;
 
+/// Minibatches read before they are taken.
+const READ_AHEAD: usize = 2;
+
 /// Cells of a minibatch that is large enough for cells to learn from each other.
 pub const FEW: usize = 256;
-
-/// Values the user vouches for as log-normalised, taken back to pseudo-counts with `exp(x) − 1`.
-///
-/// Models take counts and apply their own logarithm; taking the user's back first is what keeps
-/// log-normalised input from being logged twice.
-pub struct AssumedNormalized(pub CountsReader);
-
-impl Counts for AssumedNormalized {
-    fn cells(&self) -> usize {
-        self.0.cells()
-    }
-
-    fn genes(&self) -> usize {
-        self.0.genes()
-    }
-
-    fn window(&self) -> usize {
-        self.0.window()
-    }
-
-    fn read(&self, rows: &[usize]) -> Result<CsrMatrix, DataError> {
-        let values = self
-            .0
-            .read_normalized(rows)
-            .map(LogNormalized::into_matrix)?;
-        Ok(values.map_values(f32::exp_m1))
-    }
-}
 
 /// In which order the cells of a corpus come.
 #[derive(Clone, Debug, Default)]
@@ -114,6 +89,20 @@ impl CellBatch {
 }
 
 impl Corpus {
+    /// The cells of `dataset` at `rows` in the columns of a vocabulary, without keys and columns of
+    /// `obs`, to be shuffled. `batches` are the codes of every cell of the data set.
+    pub fn new(dataset: &Dataset, genes: GeneMatch, batches: Vec<u32>, rows: Vec<usize>) -> Self {
+        Self {
+            counts: dataset.counts().clone(),
+            genes: Arc::new(genes),
+            batches: Arc::new(batches),
+            rows: Arc::new(rows),
+            obs: Arc::default(),
+            keys: Arc::default(),
+            order: Order::Shuffled,
+        }
+    }
+
     /// Number of sequencing batches.
     pub fn batch_levels(&self) -> usize {
         self.batches.iter().max().map_or(0, |&b| b as usize + 1)
@@ -122,7 +111,7 @@ impl Corpus {
     /// The minibatches of an epoch in this corpus's order.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] when the weights cannot be drawn by.
+    /// [`sc_data::DataError::Invalid`] when the weights cannot be drawn by.
     pub fn minibatches(&self, size: usize, seed: u64, epoch: u64) -> Result<Vec<Vec<usize>>> {
         Ok(match &self.order {
             Order::Shuffled => sampler::shuffled(&self.ordered(), size, seed, epoch),
@@ -223,16 +212,18 @@ impl Corpus {
         self.cell_batch(rows, &self.counts.read(rows)?)
     }
 
-    /// Reads `minibatches` of rows of the file one after the other; `mixed` as in [`Windows::new`].
+    /// Reads `minibatches` of rows of the file one after the other; on a thread of its own, ahead of
+    /// whoever takes them; `mixed` as in [`Loader::start`].
     pub fn stream<'a>(
         &'a self,
         minibatches: &'a [Vec<usize>],
         mixed: Option<usize>,
     ) -> impl Iterator<Item = Result<CellBatch>> + 'a {
-        let mut windows = Windows::new(&*self.counts, minibatches, mixed);
+        let counts = self.counts.clone();
+        let mut loader = Loader::start(counts, minibatches.to_vec(), mixed, READ_AHEAD);
         let mut cells = CsrMatrix::default();
         minibatches.iter().map_while(move |rows| {
-            let read = windows.next_into(&mut cells)?;
+            let read = loader.next_into(&mut cells)?;
             Some(match read {
                 Ok(()) => self.cell_batch(rows, &cells),
                 Err(e) => Err(e.into()),

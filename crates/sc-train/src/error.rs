@@ -1,5 +1,6 @@
 //! The error type of this crate.
 
+use crate::import::PublishedFile;
 use sc_data::DataError;
 use sc_models::ModelError;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,24 @@ pub enum TrainError {
         learning_rate: f64,
         /// The last checkpoint, if one was written.
         checkpoint: Option<PathBuf>,
+    },
+    /// Training was stopped from outside; it goes on from its last checkpoint.
+    #[error("stopped after step {step} of {steps}; the same command goes on from there")]
+    Stopped {
+        /// Steps done.
+        step: u64,
+        /// Steps of the whole run.
+        steps: u64,
+    },
+    /// Published weights that do not say everything themselves.
+    #[error("{}: {message}", path.display())]
+    Unpublished {
+        /// The weights, or a file that is not beside them.
+        path: PathBuf,
+        /// What is missing.
+        message: String,
+        /// What has to be named.
+        needs: PublishedFile,
     },
     /// A file could not be read or written.
     #[error("{}: {message}", path.display())]

@@ -1,19 +1,15 @@
 //! Published weights as models of ours.
 //!
-//! Every architecture reads its publisher's files in a room of its own; here is what they share. What
+//! Every architecture reads its publisher's files in a module of its own; here is what they share. What
 //! is read is checked against the network it makes: every tensor that is missing, extra or of another
 //! shape is listed, and nothing is made of such a file.
 
 use crate::error::{Result, TrainError};
-use crate::facts::{Facts, Place, Role};
-use crate::spec::ModelSpec;
-use burn::tensor::Device;
 use sc_data::genes::{normal_form, vocab};
-use sc_models::weights::{NamedTensor, Tensors};
+use sc_models::weights::NamedTensor;
 use serde_json::Value;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// What a publisher gave.
 #[derive(Clone, Debug, Default)]
@@ -36,84 +32,25 @@ pub struct Files {
     pub heads: Option<usize>,
 }
 
-/// A model made of published weights.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Imported {
-    /// Its configuration.
-    pub spec: ModelSpec,
-    /// Its vocabulary.
-    pub genes: Vec<String>,
-    /// Means of the genes, empty when not known.
-    pub means: Vec<f32>,
-    /// Places of the genes on chromosomes, empty when not known.
-    pub places: Vec<Option<Place>>,
-    /// Names of the sequencing batches it knows.
-    pub batches: Vec<String>,
-    /// Values of columns of `obs` that it knows.
-    pub levels: BTreeMap<Role, Vec<String>>,
-    /// Weights by published name.
-    pub weights: Tensors,
-    /// The file they were read from.
-    pub file: PathBuf,
+/// What published weights need beside themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishedFile {
+    /// [`Files::config`].
+    Config,
+    /// [`Files::vocabulary`].
+    Vocabulary,
+    /// [`Files::chromosomes`].
+    Chromosomes,
+    /// [`Files::offset`].
+    Offset,
 }
 
-impl Imported {
-    /// A model of `architecture` with these settings, its weights still to be read from `file`.
-    pub fn new(
-        architecture: &str,
-        (network, input): (Value, Value),
-        genes: Vec<String>,
-        file: PathBuf,
-    ) -> Self {
-        Self {
-            spec: ModelSpec {
-                architecture: architecture.into(),
-                description: format!("{architecture}, published weights"),
-                objective: None,
-                vocabulary: Default::default(),
-                obs: BTreeMap::new(),
-                same_size_as: None,
-                niche: None,
-                network,
-                input,
-                train: Default::default(),
-            },
-            genes,
-            means: Vec::new(),
-            places: Vec::new(),
-            batches: vec!["all".into()],
-            levels: BTreeMap::new(),
-            weights: Tensors::new(),
-            file,
-        }
-    }
-
-    /// What a task is built from.
-    pub fn facts(&self) -> Facts {
-        Facts {
-            genes: Arc::new(self.genes.clone()),
-            means: Arc::new(self.means.clone()),
-            places: Arc::new(self.places.clone()),
-            batches: self.batches.len(),
-            levels: self.levels.clone(),
-            ..Facts::default()
-        }
-    }
-
-    /// Checks that the weights are those of the network.
-    ///
-    /// # Errors
-    /// Every tensor that is missing, extra or of another shape, in one list.
-    pub fn check(&self, device: &Device) -> Result<()> {
-        self.spec.task(&self.facts())?.check(&self.weights, device)
-    }
-}
-
-/// Names for `n` batches of which only the number is published.
-pub(crate) fn numbered(n: usize) -> Vec<String> {
-    match n {
-        0 | 1 => vec!["all".into()],
-        n => (0..n).map(|i| format!("batch {i}")).collect(),
+/// What is missing of `path`.
+pub(crate) fn unpublished(path: &Path, message: String, needs: PublishedFile) -> TrainError {
+    TrainError::Unpublished {
+        path: path.to_path_buf(),
+        message,
+        needs,
     }
 }
 
@@ -123,17 +60,27 @@ pub(crate) fn json(path: &Path) -> Result<Value> {
     serde_json::from_str(&text).map_err(|e| TrainError::file(path, e))
 }
 
-/// A whole number that must be there.
+/// An integer that must be there.
 pub(crate) fn number(value: &Value, key: &str, path: &Path) -> Result<usize> {
     value
         .get(key)
         .and_then(Value::as_u64)
         .map(|n| n as usize)
-        .ok_or_else(|| TrainError::file(path, format!("{key} is missing, or no whole number")))
+        .ok_or_else(|| {
+            TrainError::file(
+                path,
+                format!("{key} is missing, or no integer of 0 or more"),
+            )
+        })
 }
 
 /// A file beside the weights, unless another was named.
-pub(crate) fn beside(named: Option<&PathBuf>, weights: &Path, name: &str) -> Result<PathBuf> {
+pub(crate) fn beside(
+    named: Option<&PathBuf>,
+    weights: &Path,
+    name: &str,
+    needs: PublishedFile,
+) -> Result<PathBuf> {
     if let Some(path) = named {
         return Ok(path.clone());
     }
@@ -141,13 +88,8 @@ pub(crate) fn beside(named: Option<&PathBuf>, weights: &Path, name: &str) -> Res
     if path.is_file() {
         return Ok(path);
     }
-    Err(TrainError::file(
-        path,
-        format!(
-            "is missing beside {}; name the file with --config or --vocab",
-            weights.display()
-        ),
-    ))
+    let message = format!("is missing beside {}; name the file", weights.display());
+    Err(unpublished(&path, message, needs))
 }
 
 /// The weight file: the path itself, or the one of this ending in a folder.
@@ -180,10 +122,8 @@ pub(crate) fn weight_file(path: &Path, ending: &[&str]) -> Result<PathBuf> {
 /// A list of genes from a file of any published format.
 pub(crate) fn gene_list(path: Option<&PathBuf>, weights: &Path, what: &str) -> Result<Vec<String>> {
     let path = path.ok_or_else(|| {
-        TrainError::file(
-            weights,
-            format!("the file does not say which genes its tokens are; give {what} with --vocab"),
-        )
+        let message = format!("the file does not say which genes its tokens are; give {what}");
+        unpublished(weights, message, PublishedFile::Vocabulary)
     })?;
     Ok(vocab::read(path)?.genes)
 }

@@ -1,27 +1,27 @@
 //! Where the genes of a vocabulary lie, for tokens along the chromosomes.
 
+use crate::data_spec::DataSpec;
 use crate::error::Result;
-use crate::facts::Facts;
 use sc_data::genes::vocab::chromosome_rows;
 use sc_data::tokens::uce::{Located, SpeciesTable, locate};
 use std::path::Path;
 
-/// The place of every gene, its token counted from `first`: as the facts have it, or from the rows of
+/// The place of every gene, its token counted from `first`: as the data have it, or from the rows of
 /// `species` in a `species_chrom.csv`, or without a table all on one chromosome in the order of the
 /// vocabulary. Codes of chromosomes begin at 0.
 ///
 /// # Errors
 /// When the table cannot be read or does not know the species.
 pub fn places(
-    facts: &Facts,
+    data: &DataSpec,
     table: Option<&Path>,
     species: &str,
     first: u32,
 ) -> Result<Vec<Option<Located>>> {
-    let genes = facts.genes.len();
+    let genes = data.genes.len();
     let mut located: Vec<Option<Located>> = match table {
-        _ if facts.places.len() == genes => (first..)
-            .zip(facts.places.iter())
+        _ if data.positions.len() == genes => (first..)
+            .zip(data.positions.iter())
             .map(|(token, place)| {
                 place.map(|p| Located {
                     token,
@@ -32,9 +32,9 @@ pub fn places(
             .collect(),
         Some(path) => {
             let rows = chromosome_rows(path)?;
-            let keys: Vec<String> = facts.genes.iter().map(|g| g.to_uppercase()).collect();
+            let keys: Vec<String> = data.genes.iter().map(|g| g.to_uppercase()).collect();
             let table = SpeciesTable::new(&rows, species, &keys, first)?;
-            locate(&table, &facts.genes)?
+            locate(&table, &data.genes)?
         }
         None => (0..genes as u32)
             .map(|g| {

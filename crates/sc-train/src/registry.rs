@@ -1,8 +1,9 @@
 //! Every architecture that can be built; each describes itself in its own module.
 
+use crate::data_spec::{DataSpec, Role};
 use crate::error::Result;
-use crate::facts::{Facts, Role};
-use crate::import::{Files, Imported};
+use crate::import::Files;
+use crate::model::Model;
 use crate::size::Widen;
 use crate::spec::{ModelSpec, Trainable};
 use crate::tasks;
@@ -39,7 +40,7 @@ pub struct Architecture {
     pub import: Option<Import>,
     /// Builds the task.
     #[serde(skip)]
-    pub task: fn(&ModelSpec, &Facts) -> Result<Box<dyn Trainable>>,
+    pub task: fn(&ModelSpec, &DataSpec) -> Result<Box<dyn Trainable>>,
 }
 
 /// What an architecture is compared as.
@@ -131,7 +132,7 @@ impl std::fmt::Display for Company {
 }
 
 /// Makes a model of a publisher's files.
-pub type Import = fn(&Files) -> Result<Imported>;
+pub type Import = fn(&Files) -> Result<Model>;
 
 /// Every architecture, foundation models first.
 pub const ARCHITECTURES: &[Architecture] = &[

@@ -4,8 +4,13 @@
 //! Any difference of parameters is one of width here: layers, latent and everything else stay as
 //! they are configured.
 
+mod same_as;
+
+pub use same_as::SameSize;
+pub(crate) use same_as::{find, other};
+
+use crate::data_spec::DataSpec;
 use crate::error::{Result, TrainError};
-use crate::facts::Facts;
 use crate::registry::ARCHITECTURES;
 use crate::spec::ModelSpec;
 use burn::tensor::Device;
@@ -28,13 +33,13 @@ pub struct Fitted {
     pub parameters: usize,
 }
 
-/// Gives `spec` the hidden width with which its number of parameters, for data with `facts`, comes
+/// Gives `spec` the hidden width with which its number of parameters, for `data`, comes
 /// nearest to `wanted`.
 ///
 /// # Errors
 /// [`TrainError::Config`] for an architecture without a width to choose, or when no width comes within
 /// [`NEAR`] of what is wanted.
-pub fn fit(spec: &ModelSpec, facts: &Facts, wanted: usize, device: &Device) -> Result<Fitted> {
+pub fn fit(spec: &ModelSpec, data: &DataSpec, wanted: usize, device: &Device) -> Result<Fitted> {
     let known = spec.known()?;
     let widen = known.widen.ok_or_else(|| {
         let can = ARCHITECTURES.iter().filter(|a| a.widen.is_some());
@@ -51,7 +56,7 @@ pub fn fit(spec: &ModelSpec, facts: &Facts, wanted: usize, device: &Device) -> R
             network: widen(spec, width)?,
             ..spec.clone()
         };
-        let parameters = spec.task(facts)?.parameters(device)?;
+        let parameters = spec.task(data)?.parameters(device)?;
         Ok(Fitted {
             spec,
             width,
@@ -87,14 +92,15 @@ pub fn fit(spec: &ModelSpec, facts: &Facts, wanted: usize, device: &Device) -> R
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
+    use crate::data_spec::numbered_batches;
     use serde_json::json;
     use std::sync::Arc;
 
-    fn facts(genes: usize) -> Facts {
-        Facts {
+    fn data(genes: usize) -> DataSpec {
+        DataSpec {
             genes: Arc::new((0..genes).map(|g| g.to_string()).collect()),
-            batches: 1,
-            ..Facts::default()
+            batches: numbered_batches(1),
+            ..DataSpec::default()
         }
     }
 
@@ -108,12 +114,12 @@ mod tests {
         let count = |width: usize| {
             let network = json!({ "layers": 2, "hidden": width });
             let vae = spec(json!({ "architecture": "vae", "network": network }));
-            let task = vae.task(&facts(30)).unwrap();
+            let task = vae.task(&data(30)).unwrap();
             task.parameters(&Device::flex()).unwrap()
         };
         let unit = count(38) - count(37);
         for wanted in [count(37), count(37) - unit / 3, count(37) + unit / 3] {
-            let found = fit(&vae, &facts(30), wanted, &Device::flex()).unwrap();
+            let found = fit(&vae, &data(30), wanted, &Device::flex()).unwrap();
             assert_eq!((found.width, found.parameters), (37, count(37)));
             assert_eq!(found.spec.network, json!({ "layers": 2, "hidden": 37 }));
         }
@@ -123,7 +129,7 @@ mod tests {
     fn hidden_layers_keep_their_proportions() {
         let network = json!({ "hidden": [64, 16], "latent": 4 });
         let autoencoder = spec(json!({ "architecture": "autoencoder", "network": network }));
-        let found = fit(&autoencoder, &facts(50), 12_000, &Device::flex()).unwrap();
+        let found = fit(&autoencoder, &data(50), 12_000, &Device::flex()).unwrap();
         let w = found.width as f64;
         assert_eq!(
             found.spec.network["hidden"],
@@ -134,7 +140,7 @@ mod tests {
     #[test]
     fn what_cannot_come_near_is_refused_with_both_numbers() {
         let refused = |value: Value, wanted: usize| {
-            let refused = fit(&spec(value), &facts(500), wanted, &Device::flex());
+            let refused = fit(&spec(value), &data(500), wanted, &Device::flex());
             refused.unwrap_err().to_string()
         };
         let e = refused(json!({ "architecture": "vae" }), 700);

@@ -3,15 +3,15 @@
 use crate::attention::AverageAttention;
 use crate::config::TrainConfig;
 use crate::corpus::Corpus;
+use crate::data_spec::{DataSpec, Role};
 use crate::error::{Result, TrainError};
-use crate::facts::{Facts, Role};
-use crate::keys;
 use crate::registry::{self, ARCHITECTURES, Architecture};
 use crate::task::Task;
 use crate::timing::{self, Timed, Timing, Work};
 use crate::trainer::{self, Run, StepReport};
 use burn::module::Module;
 use burn::tensor::Device;
+use sc_data::keys;
 use sc_data::spatial::Within;
 use sc_data::tokens::Tokenizer;
 use sc_models::weights::{self, Tensors};
@@ -274,19 +274,19 @@ impl ModelSpec {
         })
     }
 
-    /// The task this describes, for data with `facts`.
+    /// The task this describes, for `data`.
     ///
     /// # Errors
     /// [`TrainError::Config`] for an unknown architecture, objective or setting, for a column of `obs`
     /// that the objective does not read, or for a size that is still to be found.
-    pub fn task(&self, facts: &Facts) -> Result<Box<dyn Trainable>> {
+    pub fn task(&self, data: &DataSpec) -> Result<Box<dyn Trainable>> {
         let objective = self.objective()?;
         if let Some(other) = &self.same_size_as {
             return Err(TrainError::Config(format!(
                 "same_size_as = {other} does not fit here: the size must be found before a model is built"
             )));
         }
-        let task = (self.known()?.task)(self, facts)?;
+        let task = (self.known()?.task)(self, data)?;
         if let Some(what) = self.unread(&task.reads()) {
             let others: Vec<&str> = (self.known()?.objectives.iter().copied())
                 .filter(|o| *o != objective)
@@ -407,6 +407,9 @@ fn put_aside(given: &Value, built: &Value) -> Option<(String, Value, Value)> {
         _ => Some((String::new(), given.clone(), built.clone())),
     }
 }
+
+#[cfg(test)]
+mod errors;
 
 #[cfg(test)]
 mod tests {

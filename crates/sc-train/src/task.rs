@@ -2,18 +2,37 @@
 
 use crate::attention::AverageAttention;
 use crate::corpus::{CellBatch, Corpus};
+use crate::data_spec::Role;
 use crate::error::Result;
-use crate::facts::Role;
 use crate::losses::Losses;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sc_data::tokens::Tokenizer;
 use sc_models::weights::Names;
 
-/// A vector of whole numbers on the device.
+/// A vector of integers on the device.
 pub(crate) fn whole(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
     let n = values.len();
     Tensor::from_data(TensorData::new(values, [n]), device)
+}
+
+/// What cells are prepared for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Training, in this epoch.
+    Training(u64),
+    /// Embedding: nothing is hidden, and draws are the same every time.
+    Embedding,
+}
+
+impl Pass {
+    /// The epoch that names its random streams.
+    pub fn epoch(self) -> u64 {
+        match self {
+            Self::Training(epoch) => epoch,
+            Self::Embedding => u64::MAX,
+        }
+    }
 }
 
 /// An architecture with its tokens and its objective: all that the step loop asks of it.

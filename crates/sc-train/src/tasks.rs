@@ -1,4 +1,4 @@
-//! The architectures as tasks: tokens, objective, embedding. One room each.
+//! The architectures as tasks: tokens, objective, embedding. One module each.
 
 pub mod cellplm;
 pub mod composed;

@@ -96,6 +96,7 @@ pub fn train<T: Task>(
         checkpoint::latest(&checkpoints, run.fingerprint, fits, &inner(run.device))?;
     damaged.iter().for_each(|line| (run.warn)(line));
     if let Some(restored) = restored {
+        tracing::info!(step = restored.state.step, "going on from a checkpoint");
         model = weights::load(model, restored.model, &task.names())?;
         optimiser = restored.optimiser;
         done = restored.state.step;
@@ -158,6 +159,7 @@ pub fn train<T: Task>(
                 };
                 let tensors = weights::tensors(&model, &task.names());
                 checkpoint::save(&checkpoints, &state, &tensors, &optimiser)?;
+                tracing::info!(step, epoch = state.epoch, "wrote a checkpoint");
             }
             if interrupted {
                 break;
@@ -190,6 +192,7 @@ fn produce<T: Task>(
                 return;
             }
         };
+        tracing::info!(epoch, minibatches = minibatches.len(), "epoch begins");
         let left = (run.config.steps - epoch * per_epoch).min(per_epoch);
         let due = &minibatches[(at % per_epoch) as usize..left as usize];
         for (rows, cells) in due.iter().zip(run.corpus.stream(due, run.corpus.mixed())) {

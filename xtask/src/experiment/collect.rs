@@ -1,18 +1,19 @@
 //! What an experiment leaves behind: tables, the manifest and the report.
 
 use super::build::Program;
-use super::config::{Experiment, Loaded};
 use super::host::{Host, now, utc};
 use super::launch::Ended;
-use super::plan::Cell;
 use crate::error::Error;
+use sc_data::atomic::write_bytes_atomic;
 use sc_eval::report::{self, Context, Failure};
 use sc_eval::results::RunResult;
+use sc_experiment::matrix::{Loaded, Matrix};
+use sc_experiment::plan::PlannedRun;
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// How a cell came to its end.
+/// How a run came to its end.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum State {
@@ -21,45 +22,45 @@ enum State {
     Failed(String),
 }
 
-/// A cell and its end.
+/// A run and its end.
 pub(crate) struct Finished {
-    pub(crate) cell: Cell,
+    pub(crate) run: PlannedRun,
     state: State,
     seconds: f64,
 }
 
 impl Finished {
-    /// A cell whose result was there already.
-    pub(crate) fn cached(cell: Cell) -> Self {
+    /// A run whose result was there already.
+    pub(crate) fn cached(run: PlannedRun) -> Self {
         Self {
-            cell,
+            run,
             state: State::Cached,
             seconds: 0.0,
         }
     }
 
-    /// A cell that was started.
-    pub(crate) fn ran(cell: Cell, end: Option<Ended>) -> Self {
+    /// A run that was started.
+    pub(crate) fn ran(run: PlannedRun, end: Option<Ended>) -> Self {
         let seconds = end.as_ref().map_or(0.0, |e| e.seconds);
         let outcome = match end {
             Some(end) => end.outcome,
             None => Err("was never started".to_owned()),
         };
-        let state = match outcome.and_then(|()| read(&cell).map(|_| ())) {
+        let state = match outcome.and_then(|()| read(&run).map(|_| ())) {
             Ok(()) => State::Done,
             Err(why) => State::Failed(why),
         };
         Self {
-            cell,
+            run,
             state,
             seconds,
         }
     }
 }
 
-/// The result of a cell, if it is complete and of our layout.
-pub(crate) fn read(cell: &Cell) -> Result<RunResult, String> {
-    let path = cell.folder.join("result.json");
+/// The result of a run, if it is complete and of our layout.
+pub(crate) fn read(run: &PlannedRun) -> Result<RunResult, String> {
+    let path = run.folder.join("result.json");
     let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     let result: RunResult =
         serde_json::from_slice(&bytes).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -92,11 +93,11 @@ struct Manifest<'a> {
     scfm_hash: &'a str,
     host: &'a Host,
     config: &'a toml::Table,
-    cells: Vec<CellEntry<'a>>,
+    runs: Vec<RunEntry<'a>>,
 }
 
 #[derive(Serialize)]
-struct CellEntry<'a> {
+struct RunEntry<'a> {
     method: &'a str,
     seed: u64,
     device: &'a str,
@@ -107,7 +108,7 @@ struct CellEntry<'a> {
     state: &'a State,
 }
 
-/// Writes everything and prints where; exit code 1 when a cell failed.
+/// Writes everything and prints where; exit code 1 when a run failed.
 pub(crate) fn write(
     out: &Path,
     loaded: &Loaded,
@@ -117,11 +118,11 @@ pub(crate) fn write(
     jobs: usize,
     finished: &[Finished],
 ) -> Result<ExitCode, Error> {
-    let experiment = &loaded.experiment;
+    let experiment = &loaded.matrix;
     let results: Vec<RunResult> = finished
         .iter()
         .filter(|f| !matches!(f.state, State::Failed(_)))
-        .filter_map(|f| read(&f.cell).ok())
+        .filter_map(|f| read(&f.run).ok())
         .collect();
     let failures = failures(finished);
     let config = toml::to_string(&loaded.resolved)
@@ -136,7 +137,7 @@ pub(crate) fn write(
         scfm_hash: &program.hash,
         host,
         config: &loaded.resolved,
-        cells: finished.iter().map(|f| entry(f, out)).collect(),
+        runs: finished.iter().map(|f| entry(f, out)).collect(),
     };
     let title = experiment
         .title
@@ -182,7 +183,7 @@ pub(crate) fn write(
 fn failures(finished: &[Finished]) -> Vec<Failure> {
     let failed = finished.iter().filter_map(|f| match &f.state {
         State::Failed(why) => Some(Failure {
-            run: f.cell.label.clone(),
+            run: f.run.label.clone(),
             message: why.clone(),
         }),
         State::Cached | State::Done => None,
@@ -190,32 +191,29 @@ fn failures(finished: &[Finished]) -> Vec<Failure> {
     failed.collect()
 }
 
-/// Writes beside and renames, so that a reader never meets half a file.
 fn save(folder: &Path, name: &str, text: &str) -> Result<(), Error> {
-    let (path, beside) = (folder.join(name), folder.join(format!("{name}.tmp")));
-    std::fs::write(&beside, text).map_err(Error::io(&beside))?;
-    std::fs::rename(&beside, &path).map_err(Error::io(&path))
+    Ok(write_bytes_atomic(&folder.join(name), text.as_bytes())?)
 }
 
-fn entry<'a>(f: &'a Finished, out: &Path) -> CellEntry<'a> {
+fn entry<'a>(f: &'a Finished, out: &Path) -> RunEntry<'a> {
     let absolute = std::path::absolute(out).ok();
     let relative = absolute
         .as_deref()
-        .and_then(|o| f.cell.folder.strip_prefix(o).ok());
-    CellEntry {
-        method: &f.cell.method,
-        seed: f.cell.seed,
-        device: &f.cell.device,
-        data: &f.cell.data,
-        hash: &f.cell.hash,
-        folder: relative.unwrap_or(&f.cell.folder).display().to_string(),
+        .and_then(|o| f.run.folder.strip_prefix(o).ok());
+    RunEntry {
+        method: &f.run.run.method.name,
+        seed: f.run.run.seed,
+        device: &f.run.run.device,
+        data: &f.run.data,
+        hash: &f.run.hash,
+        folder: relative.unwrap_or(&f.run.folder).display().to_string(),
         seconds: f.seconds,
         state: &f.state,
     }
 }
 
 fn split(loaded: &Loaded) -> String {
-    let split = &loaded.experiment.split;
+    let split = &loaded.matrix.split;
     let how = if split.test_donors.is_empty() {
         format!(
             "{:.0} % of the donors were held out (seed {})",
@@ -235,8 +233,8 @@ fn facts(m: &Manifest<'_>) -> Vec<(String, String)> {
         Some(true) => " (with uncommitted changes)",
         Some(false) | None => "",
     };
-    let count = |is: fn(&State) -> bool| m.cells.iter().filter(|c| is(c.state)).count();
-    let cells = format!(
+    let count = |is: fn(&State) -> bool| m.runs.iter().filter(|c| is(c.state)).count();
+    let runs = format!(
         "{} run, {} taken from an earlier call, {} failed",
         count(|s| *s == State::Done),
         count(|s| *s == State::Cached),
@@ -246,7 +244,7 @@ fn facts(m: &Manifest<'_>) -> Vec<(String, String)> {
         ("Experiment", m.experiment.to_owned()),
         ("Started", m.started.clone()),
         ("Ended", m.ended.clone()),
-        ("Runs", cells),
+        ("Runs", runs),
         ("scfm", m.scfm.to_owned()),
         ("blake3 of scfm", m.scfm_hash.to_owned()),
         ("Revision", format!("{}{dirty}", m.host.git_revision)),
@@ -261,7 +259,7 @@ fn facts(m: &Manifest<'_>) -> Vec<(String, String)> {
 }
 
 /// A title of the matrix and the files it ran on.
-fn of_data(experiment: &Experiment) -> String {
+fn of_data(experiment: &Matrix) -> String {
     let files: Vec<String> = (experiment.data.0.iter())
         .filter_map(|d| d.path.as_ref()?.file_name())
         .map(|n| n.to_string_lossy().into_owned())

@@ -2,7 +2,7 @@
 //!
 //! The only place that knows: a scheduler such as slurm or Kubernetes becomes another variant of
 //! [`Launcher`] and another arm of [`Launcher::launch`]. Every [`Job`] is a program with absolute
-//! paths, reads nothing but its `cell.toml` and the data, and writes only into its own folder, so
+//! paths, reads nothing but its `run.toml` and the data, and writes only into its own folder, so
 //! it can run on any machine that sees the same files. Such an arm submits all jobs (an array of
 //! `jobs.len()` tasks, at most `parallel` at a time), waits, and calls `on_end` once for each.
 

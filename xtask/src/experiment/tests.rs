@@ -15,14 +15,14 @@ name = "shuffled-labels"
 kind = "control"
 "#;
 
-/// Answers `--version`, refuses what has `fail` in its options, else leaves a small result and a
+/// Answers `--version`, refuses 666 components, else leaves a small result and a
 /// line in a log of calls.
 const SCRIPT: &str = r#"#!/bin/sh
 here=$(dirname "$0")
 [ "$1" = "--version" ] && { echo "scfm 9.9.9"; exit 0; }
-[ "$1" = run ] && [ "$2" = --config ] && [ "$4" = --out ] || exit 9
+[ "$1" = run ] && [ "$2" = --config ] && [ "$4" = --output ] || exit 9
 echo "$5" >> "$here/calls"
-grep -q fail "$3" && { echo "scfm: no such thing; do another" >&2; exit 2; }
+grep -q "components = 666" "$3" && { echo "scfm: no such thing; do another" >&2; exit 2; }
 method=$(sed -n 's/^name = "\(.*\)"/\1/p' "$3" | head -1)
 sed "s/METHOD/$method/" "$here/result.json" > "$5/result.json.tmp"
 mv "$5/result.json.tmp" "$5/result.json"
@@ -124,13 +124,13 @@ fn a_second_call_runs_only_what_is_missing() {
 #[test]
 fn a_failure_is_told_and_stops_nothing() {
     let place = Place::new();
-    let code = place.run(&["methods.pca.options.mode=fail"]);
+    let code = place.run(&["methods.pca.options.components=666"]);
     assert_eq!(code, ExitCode::from(1));
     assert_eq!(place.calls(), 3);
     let page = place.read("out/report.html");
     assert!(page.contains("scfm: no such thing; do another"));
     assert!(place.read("out/manifest.json").contains("no such thing"));
     assert_eq!(place.read("out/results.csv").lines().count(), 3);
-    place.run(&["methods.pca.options.mode=fail"]);
+    place.run(&["methods.pca.options.components=666"]);
     assert_eq!(place.calls(), 4, "what failed is tried again");
 }

@@ -11,12 +11,33 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sc-models", &["sc-data"]),
     ("sc-train", &["sc-data", "sc-models"]),
     ("sc-eval", &["sc-data"]),
-    ("sc-cli", &["sc-data", "sc-models", "sc-train", "sc-eval"]),
-    ("xtask", &["sc-data", "sc-eval"]),
+    ("sc-experiment", &["sc-data", "sc-eval"]),
+    (
+        "sc-run",
+        &[
+            "sc-data",
+            "sc-models",
+            "sc-train",
+            "sc-eval",
+            "sc-experiment",
+        ],
+    ),
+    (
+        "sc-cli",
+        &[
+            "sc-data",
+            "sc-models",
+            "sc-train",
+            "sc-eval",
+            "sc-experiment",
+            "sc-run",
+        ],
+    ),
+    ("xtask", &["sc-data", "sc-eval", "sc-experiment"]),
 ];
 
 /// Crates that must stay free of burn down to the last dependency.
-const WITHOUT_BURN: &[&str] = &["sc-data", "sc-eval", "xtask"];
+const WITHOUT_BURN: &[&str] = &["sc-data", "sc-eval", "sc-experiment", "xtask"];
 
 pub(super) fn check(metadata: &Metadata) -> Vec<Finding> {
     let mut findings = Vec::new();

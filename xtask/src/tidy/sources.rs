@@ -72,7 +72,9 @@ fn scope(file: &str) -> Scope {
     let binary = ["crates/sc-cli/", "xtask/", "tests/", "benches/"];
     let name = file.rsplit('/').next().unwrap_or(file);
     Scope {
-        library: file.starts_with("crates/") && !binary.iter().any(|b| file.starts_with(b)),
+        library: file.starts_with("crates/")
+            && name != "build.rs"
+            && !binary.iter().any(|b| file.starts_with(b)),
         tests: name == "tests.rs"
             || name.ends_with("_tests.rs")
             || file.contains("/tests/")
@@ -136,7 +138,7 @@ fn rust(file: &str, text: &str, findings: &mut Vec<Finding>) {
 
 /// The item of tests that the lines read so far are in.
 #[derive(Default)]
-struct Test {
+pub(super) struct Test {
     /// Spaces before its attribute, which stand before its closing brace as well.
     indent: Option<usize>,
     /// Whether its first line was read.
@@ -146,7 +148,7 @@ struct Test {
 impl Test {
     /// Whether the next line is one of tests. `cargo fmt` sees to it that an item ends where a brace
     /// stands below its attribute, or on its first line.
-    fn holds(&mut self, code: &str) -> bool {
+    pub(super) fn holds(&mut self, code: &str) -> bool {
         let line = code.trim();
         let spaces = code.len() - code.trim_start().len();
         let Some(indent) = self.indent else {
@@ -190,7 +192,7 @@ fn forbidden_io(file: &str, code: &str) -> Option<String> {
 }
 
 /// A line without its comment. Strings that hold `//` are cut too, which hides nothing we look for.
-fn code_of(line: &str) -> &str {
+pub(super) fn code_of(line: &str) -> &str {
     line.split_once("//").map_or(line, |(code, _)| code)
 }
 

@@ -5,10 +5,9 @@ mod weights;
 use crate::args::{Convert, ConvertTo};
 use crate::error::{Result, at, message};
 use crate::outputs::check_ending;
-use crate::packing;
-use crate::progress::Parts;
-use crate::source::Source;
-use sc_data::atomic::hash_file;
+use crate::progress::{Packing, Parts};
+use sc_data::Dataset;
+use sc_data::dataset::pack_into;
 use sc_data::formats::file_of;
 use sc_data::h5ad::{H5ad, to_h5ad};
 
@@ -18,7 +17,7 @@ pub(crate) fn run(args: &Convert) -> Result<()> {
         Some(ConvertTo::Store) => {
             check_ending(&args.output, &[".rows"])?;
             args.replace.check(&args.output, &[input])?;
-            store(&Source::open(input, &args.input.from)?, args)
+            store(&args.input.open()?, args)
         }
         Some(ConvertTo::H5ad) => {
             check_ending(&args.output, &[".h5ad"])?;
@@ -29,20 +28,21 @@ pub(crate) fn run(args: &Convert) -> Result<()> {
     }
 }
 
-fn store(source: &Source, args: &Convert) -> Result<()> {
-    if !source.holds_counts() {
+fn store(dataset: &Dataset, args: &Convert) -> Result<()> {
+    if !dataset.holds_counts() {
         return Err(at(
             &args.input.file,
             "a store holds raw counts, and these are normalised values",
         ));
     }
-    let hash = hash_file(&args.input.file)?;
-    let reader = source.parts[0].reader()?;
-    let bytes = packing::write(&reader, &args.output, &hash)?;
+    let reader = dataset.parts()[0].reader()?;
+    let mut packing = Packing::default();
+    let mut packed = |done, of| packing.show(done, of);
+    let bytes = pack_into(&reader, &args.output, &dataset.hash()?, &mut packed)?;
     let before = std::fs::metadata(file_of(&args.input.file)).map_or(0, |m| m.len());
     println!(
         "{} cells, {:.1} MB ({:.0} % of the file)",
-        source.cells(),
+        dataset.cells(),
         bytes as f64 / 1e6,
         100.0 * bytes as f64 / before.max(1) as f64
     );

@@ -2,16 +2,17 @@
 
 use crate::args::{Doctor, Format};
 use crate::error::Result;
-use crate::folder;
-use crate::presets::{self, Data, SIZES, Size, numbered};
 use sc_data::doctor::{Coverage, LevelsReport, Report, coverage, examine};
 use sc_data::genes::{Vocabulary, vocab};
 use sc_data::h5ad::{H5ad, MatrixSlot};
-use sc_train::Role;
+use sc_train::data_spec::numbered_batches;
+use sc_train::presets::{self, SIZES, Size};
 use sc_train::registry::ARCHITECTURES;
+use sc_train::{DataSpec, Model, Role};
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 pub(crate) fn run(args: &Doctor) -> Result<ExitCode> {
     let report = examine(&args.file)?;
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &Doctor) -> Result<ExitCode> {
 /// The genes of a trained model's folder, or of a published vocabulary.
 fn genes_of(model: &Path) -> Result<Vocabulary> {
     Ok(if model.is_dir() {
-        Vocabulary::new(folder::read(model)?.genes.names)?
+        Vocabulary::new(Model::load(model)?.data.genes.to_vec())?
     } else {
         vocab::read(model)?.vocabulary()?
     })
@@ -74,12 +75,15 @@ fn presets(report: &Report) -> Result<Vec<Preset>> {
     if report.genes == 0 {
         return Ok(Vec::new());
     }
-    let labels = report.label_columns.first().map(|c| numbered(c.levels));
+    let numbered = |n: usize| (0..n).map(|i| i.to_string()).collect();
+    let labels = report.label_columns.first();
+    let labels = labels.map(|c| numbered(c.levels));
     let slot = report.counts_slot.clone().unwrap_or(MatrixSlot::X);
-    let data = Data {
-        features: H5ad::open(Path::new(&report.path))?.gene_names(&slot)?,
-        batches: report.batch_columns.first().map_or(1, |b| b.levels.max(1)),
+    let data = DataSpec {
+        genes: Arc::new(H5ad::open(Path::new(&report.path))?.gene_names(&slot)?),
+        batches: numbered_batches(report.batch_columns.first().map_or(1, |b| b.levels)),
         levels: labels.map(|l| (Role::Label, l)).into_iter().collect(),
+        ..DataSpec::default()
     };
     let mut found = Vec::new();
     for a in ARCHITECTURES {

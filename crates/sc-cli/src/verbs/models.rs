@@ -2,7 +2,7 @@
 
 use crate::args::{Format, Models, ModelsVerb};
 use crate::error::Result;
-use crate::presets::{self, Data, GENES, LABELS, PEAKS, SIZES, Size};
+use sc_train::presets::{self, GENES, LABELS, PEAKS, SIZES, Size, assumed};
 use sc_train::registry::{ARCHITECTURES, Architecture};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Models) -> Result<()> {
 }
 
 fn row(architecture: &Architecture) -> Result<Row> {
-    let data = Data::assumed(architecture.features);
+    let data = assumed(architecture.features);
     let counted = |size: &'static str| -> Result<_> {
         let spec = presets::of(architecture.name, size)?;
         let counted = spec.map(|s| presets::size(&s, &data)).transpose()?;

@@ -1,125 +1,153 @@
 //! `scfm pretrain`.
 
-use crate::args::Pretrain;
-use crate::cells::cell_keys;
+use crate::args::{HoldOut, Pretrain};
 use crate::error::{Result, at};
-use crate::folder;
-use crate::held_out::held_out;
-use crate::manifest::Manifest;
-use crate::memory;
-use crate::packing;
-use crate::presets;
-use crate::settings;
-use crate::source::Source;
-use crate::training::{Cells, Plan};
+use crate::interrupt;
+use crate::progress::{Packing, Steps};
+use sc_data::Dataset;
+use sc_data::dataset::{self, NO_COLUMN};
 use sc_data::identity::CellKeys;
-use sc_train::ModelSpec;
+use sc_data::settings;
+use sc_data::split::{SavedSplit, Split};
+use sc_eval::benchmark::Design;
+use sc_run::execute::not_packed;
+use sc_run::memory;
+use sc_train::pretrain::{Pretraining, TrainingCells, Watch};
+use sc_train::{ModelSpec, presets};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// What is held out, by name and by rows.
+type HeldOut = Option<(SavedSplit, Split)>;
 
 pub(crate) fn run(args: &Pretrain) -> Result<()> {
     let table = presets::read(&args.config, &args.sets)?;
     let spec: ModelSpec = settings::parse(table, &args.config.display().to_string())?;
     spec.train.check()?;
     let device = sc_models::device::open(&args.device)?;
-    let mut source = Source::open_all(&args.files, &args.from)?;
+    let mut dataset = args.from.open(&args.files)?;
     let reads = spec.train.steps.saturating_mul(spec.train.minibatch as u64);
-    let mut hashes = Vec::new();
     if !args.dry_run {
-        for file in &args.files {
-            hashes.push(sc_data::atomic::hash_file(file)?);
+        let mut packing = Packing::default();
+        let packed = |done, of| packing.show(done, of);
+        if let Some(why) = dataset.prepare(&args.store, reads, packed)? {
+            eprintln!("scfm: {}", not_packed(&why));
         }
-        packing::prepare(&mut source, &hashes, &args.store, reads)?;
     }
     let batch = args.batch.as_deref();
-    let held_out = held_out(&source, &args.hold_out, batch, args.seed)?;
-    let rows = match &held_out {
-        Some((_, split)) => split.train.clone(),
-        None => (0..source.cells()).collect(),
-    };
-    let cells = Cells {
-        rows,
-        batches: source.batches(batch)?,
+    let held_out = held_out(&dataset, &args.hold_out, batch, args.seed)?;
+    let cells = TrainingCells {
+        rows: match &held_out {
+            Some((_, split)) => split.train.clone(),
+            None => (0..dataset.cells()).collect(),
+        },
+        batches: dataset.batches(batch)?,
         // They are found by a pass over the counts, which a plan does without.
         keys: match args.dry_run {
             true => CellKeys::default(),
-            false => cell_keys(&source)?,
+            false => dataset.cell_keys()?,
         },
     };
-    let plan = Plan::new(&source, spec, cells, &BTreeMap::new(), args.seed)?;
-    let parameters = plan.task.parameters(&device)?;
-    if let Some(warning) = small_batches(&plan) {
+    let training = Pretraining::new(&dataset, spec, cells, &BTreeMap::new(), args.seed)?;
+    let parameters = training.task.parameters(&device)?;
+    if let Some(warning) = training.small_batches() {
         eprintln!("{warning}");
     }
     memory::fits(parameters, memory::TRAINING, &args.device)?;
     if args.dry_run {
-        let spec = &plan.config.spec;
-        println!(
-            "model       {} ({parameters} parameters)",
-            spec.architecture
-        );
-        if let Some(same) = &plan.config.same_size {
-            println!("size        {same}");
-        }
-        println!(
-            "vocabulary  {} of the file's {} genes",
-            plan.genes.names.len(),
-            source.genes.len()
-        );
-        println!(
-            "cells       {} in {} batches, counts from {}",
-            plan.corpus.rows.len(),
-            plan.config.batches.len(),
-            source.slot()
-        );
-        if let Some((saved, split)) = &held_out {
-            let of = match saved.is_by_cell() {
-                true => "at random within labels".into(),
-                false => format!("of {} {}", saved.donor, saved.test_donors.join(", ")),
-            };
-            println!("held out    {} cells {of}", split.test.len());
-        }
-        println!(
-            "steps       {} of {} cells",
-            spec.train.steps, spec.train.minibatch
-        );
-        println!(
-            "memory      {:.0} MB for weights and optimiser",
-            parameters as f64 * memory::TRAINING as f64 / 1e6
-        );
+        print_plan(&training, &dataset, &held_out, parameters);
         return Ok(());
     }
-    if let Some(same) = &plan.config.same_size {
-        eprintln!("{}: {same}", plan.config.spec.architecture);
+    if let Some(same) = &training.model.same_size {
+        eprintln!("{}: {same}", training.model.spec.architecture);
     }
     free_for_training(&args.output)?;
     std::fs::create_dir_all(&args.output).map_err(|e| at(&args.output, e))?;
     let _lock = sc_data::atomic::lock_folder(&args.output)?;
-    let hash = one_hash(&hashes);
-    let config = serde_json::to_value(&plan.config)?;
-    let mut manifest = Manifest::new(&hash, config, args.seed, &args.device);
-    manifest.assumed = source.assumption().map(str::to_owned);
-    let (weights, steps) = plan.train(&args.output, &hash, &device)?;
+    let mut steps = Steps::default();
+    let mut watch = Watch {
+        stop: interrupt::stop_flag,
+        on_step: &mut |report| steps.show(report),
+        warn: &|line| eprintln!("warning: {line}"),
+    };
     let split = held_out.map(|(saved, _)| saved);
-    if let Some(split) = &split {
-        split.save(&args.output.join(folder::SPLIT))?;
-    }
-    manifest.training = Some(plan.record(&args.output, split, parameters, steps)?);
+    let place = (args.output.as_path(), env!("SCFM_REVISION"));
+    let model = training.finish(&dataset, place, (&args.device, &device), split, &mut watch)?;
+    let record = model.trained.as_ref().map(|(record, _)| record);
     println!(
-        "trained {} for {steps} steps on {} cells; {parameters} parameters, {} genes, in {}",
-        plan.config.spec.architecture,
-        plan.corpus.rows.len(),
-        plan.genes.names.len(),
+        "trained {} for {} steps on {} cells; {parameters} parameters, {} genes, in {}",
+        model.spec.architecture,
+        record.map_or(0, |r| r.steps),
+        record.map_or(0, |r| r.cells),
+        model.data.genes.len(),
         args.output.display()
     );
-    folder::write(
-        &args.output,
-        &plan.config,
-        &plan.genes,
-        &weights,
-        &plan.task.tokenizer(),
-        &manifest.close()?,
-    )
+    Ok(())
+}
+
+fn print_plan(training: &Pretraining, dataset: &Dataset, held_out: &HeldOut, parameters: usize) {
+    let spec = &training.model.spec;
+    println!(
+        "model       {} ({parameters} parameters)",
+        spec.architecture
+    );
+    if let Some(same) = &training.model.same_size {
+        println!("size        {same}");
+    }
+    println!(
+        "vocabulary  {} of the file's {} genes",
+        training.model.data.genes.len(),
+        dataset.genes().len()
+    );
+    println!(
+        "cells       {} in {} batches, counts from {}",
+        training.corpus.rows.len(),
+        training.model.data.batches.len(),
+        dataset.slot()
+    );
+    if let Some((saved, split)) = held_out {
+        let of = match saved.is_by_cell() {
+            true => "at random within labels".into(),
+            false => format!("of {} {}", saved.donor, saved.test_donors.join(", ")),
+        };
+        println!("held out    {} cells {of}", split.test.len());
+    }
+    println!(
+        "steps       {} of {} cells",
+        spec.train.steps, spec.train.minibatch
+    );
+    println!(
+        "memory      {:.0} MB for weights and optimiser",
+        parameters as f64 * memory::TRAINING as f64 / 1e6
+    );
+}
+
+/// The split that was asked for; none where all cells are trained on.
+fn held_out(dataset: &Dataset, how: &HoldOut, batch: Option<&str>, seed: u64) -> Result<HeldOut> {
+    let saved = match &how.split {
+        Some(path) => SavedSplit::load(path)?,
+        None if how.hold_out => {
+            let usual = Design::default();
+            let named = |given: &Option<String>, usual: String| {
+                Some(given.clone().unwrap_or(usual)).filter(|c| c != NO_COLUMN)
+            };
+            dataset.draw_split(&dataset::HoldOut {
+                donor: how.donor.clone().unwrap_or(usual.donor),
+                label: named(&how.label, usual.label),
+                batch: named(&batch.map(str::to_owned), usual.batch),
+                test_fraction: how.test_fraction.unwrap_or(usual.test_fraction),
+                seed,
+            })?
+        }
+        None => return Ok(None),
+    };
+    // A drawn split is applied as a saved one is: what the file says is what was done.
+    let place = how.split.as_deref().unwrap_or(dataset.path());
+    let split = dataset.split(&saved).map_err(|e| match e {
+        sc_data::DataError::Invalid(what) => at(place, what),
+        other => other.into(),
+    })?;
+    Ok(Some((saved, split)))
 }
 
 /// Refuses a folder that holds a model of which no checkpoint says that it is this one: it would be
@@ -138,32 +166,5 @@ fn free_for_training(folder: &Path) -> Result<()> {
                 "holds a {name}, which training would replace; name another folder (-o), or remove it first"
             ),
         )),
-    }
-}
-
-/// What to know where batches are too small for a model whose minibatches are of one batch each.
-fn small_batches(plan: &Plan) -> Option<String> {
-    let spec = &plan.config.spec;
-    if spec.architecture != "cellplm" {
-        return None;
-    }
-    let (groups, small) = plan.corpus.groups(spec.train.minibatch);
-    (small > 0 && groups.len() > 1).then(|| {
-        format!(
-            "cellplm: {small} of {} batches have fewer than {} cells, too few for a sentence of their \
-             own; their cells share sentences",
-            groups.len(),
-            spec.train.minibatch.min(sc_train::corpus::FEW) / 2
-        )
-    })
-}
-
-/// The hash of one file is its own; of several, that of their hashes.
-fn one_hash(hashes: &[String]) -> String {
-    match hashes {
-        [hash] => hash.clone(),
-        _ => blake3::hash(hashes.concat().as_bytes())
-            .to_hex()
-            .to_string(),
     }
 }

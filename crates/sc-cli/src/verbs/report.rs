@@ -1,7 +1,7 @@
 //! `scfm report`.
 
 use crate::args::Report;
-use crate::error::{Result, at, json, message};
+use crate::error::{Result, at, message};
 use crate::outputs::check_ending;
 use sc_data::atomic::write_bytes_atomic;
 use sc_eval::report::{Context, render};
@@ -73,5 +73,5 @@ fn read(path: &Path) -> Result<RunResult> {
         ),
         _ => at(path, e),
     })?;
-    json(path, &text).map_err(|e| message(format!("{e} (not a result of scfm)")))
+    sc_data::json::parse(path, &text).map_err(|e| message(format!("{e} (not a result of scfm)")))
 }

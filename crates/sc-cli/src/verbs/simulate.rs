@@ -4,7 +4,7 @@ use crate::args::Simulate;
 use crate::error::Result;
 use crate::outputs::check_ending;
 use crate::progress::Cells;
-use crate::settings;
+use sc_data::settings;
 use sc_data::simulate::{SimConfig, simulate_to_file};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,11 @@ pub(crate) fn run(args: &Simulate) -> Result<()> {
     check_ending(&args.output, &[".h5ad"])?;
     let config: Vec<&Path> = args.config.iter().map(PathBuf::as_path).collect();
     args.replace.check(&args.output, &config)?;
-    let table = settings::read(args.config.as_deref(), &args.sets)?;
+    let table = match &args.config {
+        Some(path) => settings::read(path)?,
+        None => toml::Table::new(),
+    };
+    let table = settings::change(table, &args.sets)?;
     let mut config: SimConfig = settings::parse(table, "simulation")?;
     config.cells = args.cells.unwrap_or(config.cells);
     config.genes = args.genes.unwrap_or(config.genes);

@@ -1,6 +1,5 @@
 //! The program from the outside: what it does, what it refuses, what survives a kill.
 
-mod cell;
 mod common;
 mod folders;
 mod held_out;
@@ -11,6 +10,7 @@ mod outputs;
 mod packing;
 mod refusals;
 mod resume;
+mod run;
 mod values;
 mod verbs;
 mod verdicts;

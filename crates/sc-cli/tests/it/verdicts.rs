@@ -46,13 +46,15 @@ fn evaluated(folder: &Path, file: &Path, more: &[&str]) -> (String, String) {
 fn plant(file: &Path, key: &str, correct: f32) {
     let opened = H5ad::open(file).unwrap();
     let labels = opened.obs_column("cell_type").unwrap();
-    let labels = labels.to_factor(&sc_data::h5ad::Missing::Error).unwrap();
-    let (n, k) = (labels.codes.len(), labels.names.len());
+    let labels = labels
+        .to_categories(&sc_data::h5ad::Missing::Error)
+        .unwrap();
+    let (n, k) = (labels.len(), labels.names().len());
     let noise = sc_eval::controls::random_embedding(n, k, 5);
     let x = Array2::from_shape_fn((n, k), |(i, j)| {
         let draw = (i * 7919 % 1000) as f32 / 1000.0;
         let own = if draw < correct {
-            labels.codes[i] as usize
+            labels.codes()[i] as usize
         } else {
             (i * 31) % k
         };
@@ -148,7 +150,7 @@ fn labels_that_are_given_as_batches_are_a_leak() {
     fail(
         &[&words[..], &by_label].concat(),
         &[
-            "every batch of obs['cell_type'] holds cells of one label",
+            "holds batches of one label of obs['cell_type'] each",
             "--batch",
         ],
     );
@@ -211,7 +213,7 @@ fn one_donor_is_refused_with_ways_out() {
         text(&model),
         "--hold-out",
     ];
-    fail(&words, &["one donor", "--donor none", "without --hold-out"]);
+    fail(&words, &["one donor", "--donor none", "train on all cells"]);
     assert!(!out.exists());
 }
 

@@ -194,8 +194,8 @@ pub fn check_labels(column: &Column) -> Result<()> {
         ));
     }
     let names = column
-        .to_factor(&Missing::Level(String::new()))?
-        .names
+        .to_categories(&Missing::Level(String::new()))?
+        .names()
         .len();
     if column.len() > 20 && names * 2 > column.len() {
         return refuse(format!(
@@ -214,21 +214,15 @@ fn levels(name: &str, column: &Column) -> Option<(LevelsReport, Vec<String>)> {
     if fractions || column.is_empty() {
         return None;
     }
-    let missing = (0..column.len())
-        .filter(|&i| column.text(i).is_none())
-        .count();
-    // Sorts behind all others.
-    let factor = column
-        .to_factor(&Missing::Level("\u{10ffff}".into()))
-        .ok()?;
-    let mut names = factor.names;
+    let categories = column.to_categories(&Missing::Keep).ok()?;
+    let names = categories.names().to_vec();
     let mut sizes = vec![0usize; names.len()];
-    for &code in &factor.codes {
-        sizes[code as usize] += 1;
-    }
-    if missing > 0 {
-        sizes.pop();
-        names.pop();
+    let mut missing = 0;
+    for &code in categories.codes() {
+        match sizes.get_mut(code as usize) {
+            Some(size) => *size += 1,
+            None => missing += 1,
+        }
     }
     let smallest = sizes.iter().copied().min()?;
     let each = names.iter().cloned().zip(sizes.iter().copied());

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::counts::is_count;
 use crate::error::Result;
-use crate::qc::median;
+use crate::quantile::median;
 use crate::store::CellStore;
 
 /// Bytes of values held while a file is read through.
@@ -67,8 +67,8 @@ pub(super) fn read(store: &CellStore) -> Result<ValuesReport> {
     }
     let all = (store.rows() as f64 * store.cols() as f64).max(1.0);
     report.density = report.stored as f64 / all;
-    report.median_counts = median(sums);
-    report.median_genes = median(genes);
+    report.median_counts = median(sums).unwrap_or_default();
+    report.median_genes = median(genes).unwrap_or_default();
     report.empty_genes = seen.iter().filter(|s| !**s).count();
     Ok(report)
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ::parquet::basic::{Compression, LogicalType, Repetition, Type as Physical, ZstdLevel};
+use ::parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
 use ::parquet::data_type::{ByteArray, ByteArrayType, FloatType};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::KeyValue;
@@ -55,7 +55,7 @@ impl ParquetWriter {
         let schema = Arc::new(schema.build().map_err(wrap)?);
         let about = KeyValue::new("scfm".to_owned(), provenance.to_string());
         let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_compression(Compression::SNAPPY)
             // Distinct floats gain nothing from a dictionary.
             .set_dictionary_enabled(false)
             .set_key_value_metadata(Some(vec![about]))

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::table::{Gene, NameKind, lookup};
 use super::{Organism, Vocabulary, guess};
 use crate::counts::RawCounts;
-use crate::error::{DataError, Result};
+use crate::error::{DataError, GenesWayOut, Result};
+#[cfg(feature = "files")]
 use crate::h5ad::{H5ad, MatrixSlot};
 use crate::sparse::CsrMatrix;
 
@@ -80,12 +81,12 @@ impl GeneMatch {
 /// are all mapped to it, so their counts are summed.
 ///
 /// # Errors
-/// [`DataError::Invalid`] when nothing matches; the message shows names of both sides and what they
+/// [`DataError::Genes`] when nothing matches; the message shows names of both sides and what they
 /// look like.
 pub fn match_genes(names: &[String], vocabulary: &Vocabulary, across: Across) -> Result<GeneMatch> {
     let found = matching("index", names, vocabulary, across);
     if found.matched == 0 {
-        return Err(DataError::invalid(no_match(names, vocabulary)));
+        return Err(no_match(names, vocabulary));
     }
     Ok(found)
 }
@@ -107,6 +108,7 @@ const NAME_COLUMNS: [&str; 8] = [
 ///
 /// # Errors
 /// [`DataError::File`] when nothing matches or names cannot be read.
+#[cfg(feature = "files")]
 pub fn match_file(
     file: &H5ad,
     slot: &MatrixSlot,
@@ -130,7 +132,7 @@ pub fn match_file(
         }
     }
     if best.matched == 0 {
-        return Err(DataError::file(file.path(), no_match(&index, vocabulary)));
+        return Err(no_match(&index, vocabulary).in_file(file.path()));
     }
     Ok(best)
 }
@@ -145,20 +147,25 @@ impl GeneMatch {
     /// Refuses an overlap below `least`.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] with both numbers.
+    /// [`DataError::Genes`] with both numbers.
     pub fn require(&self, least: f64) -> Result<()> {
         if self.overlap() >= least {
             return Ok(());
         }
-        Err(DataError::invalid(format!(
+        let message = format!(
             "only {} of the model's {} genes are among the {} of the file ({:.0} % of what could be, \
-             {:.0} % are asked for): check names and organism, or lower --min-overlap",
+             {:.0} % are asked for): check names and organism, or ask for fewer",
             self.matched,
             self.vocabulary,
             self.map.len(),
             100.0 * self.overlap(),
             100.0 * least
-        )))
+        );
+        Err(DataError::Genes {
+            path: None,
+            message,
+            way_out: GenesWayOut::LowerOverlap,
+        })
     }
 }
 
@@ -259,7 +266,7 @@ fn by_table(
     found
 }
 
-fn no_match(names: &[String], vocabulary: &Vocabulary) -> String {
+fn no_match(names: &[String], vocabulary: &Vocabulary) -> DataError {
     let first = |names: &[String]| -> String {
         let shown: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
         if shown.is_empty() {
@@ -271,10 +278,12 @@ fn no_match(names: &[String], vocabulary: &Vocabulary) -> String {
     let (kind, organism) = guess(names);
     let (wanted_kind, wanted) = guess(vocabulary.names());
     let known = |o: Organism| matches!(o, Organism::Human | Organism::Mouse);
+    let mut way_out = GenesWayOut::OtherNames;
     let reason = if let Some(untidy) = untidy(names) {
         untidy
     } else if known(organism) && known(wanted) && organism != wanted {
-        "take one-to-one orthologues (--orthologs)".into()
+        way_out = GenesWayOut::Orthologs;
+        "take one-to-one orthologues".into()
     } else if kind != wanted_kind {
         "rename the genes, or put the other names into var['feature_name']".into()
     } else if organism != wanted {
@@ -282,12 +291,17 @@ fn no_match(names: &[String], vocabulary: &Vocabulary) -> String {
     } else {
         "check that the file belongs to this model".into()
     };
-    format!(
+    let message = format!(
         "no gene of the file is known to the model: the file has {organism} {kind} ({}), the model \
          {wanted} {wanted_kind} ({}); {reason}",
         first(names),
         first(vocabulary.names())
-    )
+    );
+    DataError::Genes {
+        path: None,
+        message,
+        way_out,
+    }
 }
 
 /// What to do with names that have something around them, if so.
@@ -346,7 +360,7 @@ mod tests {
         assert!(found.require(0.5).is_ok());
         let error = found.require(0.9).unwrap_err().to_string();
         assert!(
-            error.contains("2 of the model's 3 genes") && error.contains("--min-overlap"),
+            error.contains("2 of the model's 3 genes") && error.contains("ask for fewer"),
             "{error}"
         );
     }
@@ -388,7 +402,7 @@ mod tests {
             let error = match_genes(&strings(names), &ids, Across::Same).unwrap_err();
             error.to_string()
         };
-        assert!(cure(&["Xkr4", "Rp1", "Sox17"]).contains("--orthologs"));
+        assert!(cure(&["Xkr4", "Rp1", "Sox17"]).contains("one-to-one orthologues"));
         assert!(cure(&["ENSG1\tTP53\tGene", "ENSG2\tINS\tGene"]).contains("holds tabs"));
         assert!(cure(&[" AAAS2", "ABCB99 "]).contains("spaces around"));
         assert!(cure(&["GRCh38_AAAS2", "GRCh38_AB9"]).contains("begin with 'GRCh38_'"));

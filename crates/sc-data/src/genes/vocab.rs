@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::{Vocabulary, normal_form};
 use crate::error::{DataError, Result};
 use crate::gzip;
+#[cfg(feature = "files")]
 use crate::h5ad::H5ad;
 use crate::tokens::ranks::FIRST_GENE;
 
@@ -69,6 +70,7 @@ impl PublishedVocabulary {
 /// genes have one token, a gene comes twice, or there is none.
 pub fn read(path: &Path) -> Result<PublishedVocabulary> {
     let bytes = gzip::read(path, LIMIT)?;
+    #[cfg(feature = "files")]
     if bytes.starts_with(b"\x89HDF") {
         let genes = H5ad::open(path)?.var_names()?;
         let tokens = (FIRST_GENE..).take(genes.len()).collect();

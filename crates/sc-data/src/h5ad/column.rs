@@ -1,5 +1,6 @@
 //! Values of one column of `obs` or `var`.
 
+use crate::categories::{Categories, MISSING};
 use crate::error::{DataError, Result};
 
 /// A column, one value a cell or gene.
@@ -24,20 +25,13 @@ pub enum Column {
     Floats(Vec<f64>),
 }
 
-/// Labels as codes `0..names.len()`, the names sorted by Unicode code point as `numpy.unique` does.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Factor {
-    /// Position in `names`.
-    pub codes: Vec<u32>,
-    /// The levels that occur.
-    pub names: Vec<String>,
-}
-
 /// What to do with missing values when labels are needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// Refuse.
     Error,
+    /// Leave them without a category, [`crate::categories::MISSING`].
+    Keep,
     /// Make them a level of this name.
     Level(String),
 }
@@ -96,7 +90,7 @@ impl Column {
     }
 
     /// A categorical from codes into `names`.
-    pub fn from_factor(codes: impl IntoIterator<Item = u32>, names: &[String]) -> Self {
+    pub fn from_codes(codes: impl IntoIterator<Item = u32>, names: &[String]) -> Self {
         Self::Categorical {
             codes: codes.into_iter().map(|c| c as i32).collect(),
             categories: names.to_vec(),
@@ -121,30 +115,33 @@ impl Column {
         }
     }
 
-    /// The values as labels.
+    /// The values as categories: those that occur, sorted by Unicode code point as `numpy.unique` does.
     ///
     /// # Errors
     /// [`DataError::Invalid`] when values are missing and `missing` is [`Missing::Error`].
-    pub fn to_factor(&self, missing: &Missing) -> Result<Factor> {
-        let mut texts = Vec::with_capacity(self.len());
-        let mut absent = 0usize;
-        for row in 0..self.len() {
-            texts.push(match (self.text(row), missing) {
-                (Some(text), _) => text,
-                (None, Missing::Level(name)) => name.clone(),
-                (None, Missing::Error) => {
-                    absent += 1;
-                    String::new()
-                }
-            });
+    pub fn to_categories(&self, missing: &Missing) -> Result<Categories> {
+        let mut values: Vec<Option<String>> = (0..self.len()).map(|row| self.text(row)).collect();
+        let absent = values.iter().filter(|v| v.is_none()).count();
+        match missing {
+            Missing::Error if absent > 0 => {
+                return Err(DataError::invalid(format!(
+                    "{absent} of {} values are missing; fill them in, or drop those cells",
+                    self.len()
+                )));
+            }
+            Missing::Level(name) => {
+                let empty = values.iter_mut().filter(|v| v.is_none());
+                empty.for_each(|v| *v = Some(name.clone()));
+            }
+            Missing::Error | Missing::Keep => {}
         }
-        if absent > 0 {
-            return Err(DataError::invalid(format!(
-                "{absent} of {} values are missing; fill them in, or drop those cells",
-                self.len()
-            )));
-        }
-        Ok(factor(&texts))
+        // UTF-8 sorts bytewise in the order of code points.
+        let mut names: Vec<String> = values.iter().flatten().cloned().collect();
+        names.sort_unstable();
+        names.dedup();
+        let place = |v: &String| names.binary_search(v).ok().map(|i| i as u32);
+        let code = |v: &Option<String>| v.as_ref().and_then(place).unwrap_or(MISSING);
+        Categories::new(values.iter().map(code).collect(), names)
     }
 
     /// The values as numbers, NaN where missing; `None` for text and categories.
@@ -163,34 +160,31 @@ impl Column {
     }
 }
 
-/// Codes of `texts` into their sorted distinct values.
-pub(crate) fn factor(texts: &[String]) -> Factor {
-    // UTF-8 sorts bytewise in the order of code points.
-    let mut names: Vec<String> = texts.to_vec();
-    names.sort_unstable();
-    names.dedup();
-    let codes = texts
-        .iter()
-        .map(|t| names.binary_search(t).map_or(0, |i| i as u32))
-        .collect();
-    Factor { codes, names }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn factor_sorts_by_code_point_and_drops_unused_categories() {
+    fn categories_are_sorted_by_code_point_and_unused_ones_dropped() {
         let column = Column::Categorical {
             codes: vec![2, 0, 2, -1],
             categories: vec!["é".into(), "unused".into(), "Z".into()],
             ordered: true,
         };
-        let factor = column.to_factor(&Missing::Level("missing".into())).unwrap();
-        assert_eq!(factor.names, ["Z", "missing", "é"]);
-        assert_eq!(factor.codes, [0, 2, 0, 1]);
-        let error = column.to_factor(&Missing::Error).unwrap_err().to_string();
+        let named = column
+            .to_categories(&Missing::Level("missing".into()))
+            .unwrap();
+        assert_eq!(named.names(), ["Z", "missing", "é"]);
+        assert_eq!(named.codes(), [0, 2, 0, 1]);
+        let kept = column.to_categories(&Missing::Keep).unwrap();
+        assert_eq!(
+            (kept.names().len(), kept.codes()),
+            (2, &[0, 1, 0, MISSING][..])
+        );
+        let error = column
+            .to_categories(&Missing::Error)
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("1 of 4 values are missing"), "{error}");
     }
 

@@ -7,6 +7,7 @@ use rust_hdf5::{H5Dataset, H5File, H5Group, Hdf5Error};
 
 use super::Column;
 use crate::atomic::Temporary;
+use crate::categories::Categories;
 use crate::error::{DataError, Result};
 use crate::export::require_finite;
 use crate::h5::writer::{
@@ -368,7 +369,7 @@ pub(super) fn write_column(
                 // Every anndata reads a categorical with missing codes; a masked text array only new
                 // ones do.
                 let texts: Vec<String> = v.iter().flatten().cloned().collect();
-                let names = super::column::factor(&texts).names;
+                let names = Categories::from_values(&texts).names().to_vec();
                 let codes = v
                     .iter()
                     .map(|s| {

@@ -2,6 +2,7 @@
 
 use super::{Flavor, HvgConfig, HvgTable, batch_rows, mean_variance, select_rows};
 use crate::error::Result;
+use crate::quantile::{interpolated, median};
 use crate::sparse::CsrMatrix;
 
 /// `norm.ppf(3/4)`: makes a median absolute deviation estimate a standard deviation.
@@ -184,14 +185,7 @@ fn percentiles(values: &[f64]) -> Vec<f64> {
     let mut edges: Vec<f64> = (2..=20)
         .map(|k| {
             let position = f64::from(k) * 0.05 * last as f64;
-            let at = (position.floor() as usize).min(last);
-            let (a, b) = (sorted[at], sorted[(at + 1).min(last)]);
-            let t = position - at as f64;
-            if t >= 0.5 {
-                b - (b - a) * (1.0 - t)
-            } else {
-                a + (b - a) * t
-            }
+            interpolated(&sorted, position)
         })
         .collect();
     edges.dedup();
@@ -209,19 +203,11 @@ fn mean_sd(values: &[f64]) -> (f64, f64) {
     (mean, variance.sqrt())
 }
 
-fn median_mad(mut values: Vec<f64>) -> (f64, f64) {
-    let centre = median(&mut values);
-    let mut deviations: Vec<f64> = values.iter().map(|v| (v - centre).abs()).collect();
-    (centre, median(&mut deviations) / MAD_SCALE)
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    match values.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => values[n / 2],
-        n => (values[n / 2 - 1] + values[n / 2]) / 2.0,
-    }
+fn median_mad(values: Vec<f64>) -> (f64, f64) {
+    let centre = median(values.clone()).unwrap_or(f64::NAN);
+    let deviations = values.iter().map(|v| (v - centre).abs()).collect();
+    let mad = median(deviations).unwrap_or(f64::NAN);
+    (centre, mad / MAD_SCALE)
 }
 
 /// Every gene whose value is at least the `n`-th highest; ties at the cut are all taken.

@@ -2,6 +2,7 @@
 
 use super::{HvgConfig, HvgTable, batch_rows, loess, mean_variance, select_rows};
 use crate::error::Result;
+use crate::quantile::median;
 use crate::sparse::CsrMatrix;
 
 pub(super) fn table(
@@ -34,7 +35,11 @@ pub(super) fn table(
         .iter_mut()
         .for_each(|v| *v /= groups.len() as f64);
     let n_batches: Vec<u32> = ranks.iter().map(|r| r.len() as u32).collect();
-    let rank: Vec<f64> = ranks.into_iter().map(median).collect();
+    let rank = |of: Vec<f32>| {
+        let of = of.into_iter().map(f64::from).collect();
+        median(of).map_or(f64::NAN, |m| f64::from(m as f32))
+    };
+    let rank: Vec<f64> = ranks.into_iter().map(rank).collect();
     let mut order: Vec<usize> = (0..cols).filter(|&g| !rank[g].is_nan()).collect();
     order.sort_by(|&a, &b| {
         rank[a]
@@ -90,13 +95,4 @@ fn standardised(matrix: &CsrMatrix, rows: &[usize], span: f64) -> Result<Vec<f64
             (n * m * m + squares[g] - 2.0 * sum[g] * m) / ((n - 1.0) * sd[g] * sd[g])
         })
         .collect())
-}
-
-fn median(mut values: Vec<f32>) -> f64 {
-    values.sort_unstable_by(f32::total_cmp);
-    match values.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => f64::from(values[n / 2]),
-        n => f64::from((values[n / 2 - 1] + values[n / 2]) / 2.0),
-    }
 }

@@ -3,6 +3,7 @@
 use super::keys::{read_pairs, write_pairs};
 use super::{CellKeys, EMPTY, KeySet, key};
 use crate::error::{DataError, Result};
+#[cfg(feature = "files")]
 use crate::h5ad::H5ad;
 use crate::split::SavedSplit;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -132,6 +133,7 @@ impl Provenance {
     ///
     /// # Errors
     /// [`DataError::File`] when what is said there cannot be read.
+    #[cfg(feature = "files")]
     pub fn of(file: &H5ad, key: &str) -> Result<Self> {
         let node = format!("uns/scfm/{key}");
         let source = file.source();
@@ -218,7 +220,7 @@ impl<'de> Deserialize<'de> for Known {
 }
 
 /// Training cells of a model, as an embedding of a file tells them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrainedOn {
     /// The model's architecture.
     pub architecture: String,

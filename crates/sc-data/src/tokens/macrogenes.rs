@@ -96,7 +96,7 @@ pub fn initial_weights(scores: ArrayView2<'_, f64>) -> Array2<f32> {
 /// `[genes, dims]` row-major: centroids, distances, ranks, scores, logarithms.
 ///
 /// # Errors
-/// As [`centroids`], and [`DataError::Invalid`] when the table is no whole number of rows.
+/// As [`centroids`], and [`DataError::Invalid`] when the table does not end with a whole row.
 pub fn start(table: &[f32], dims: usize, n: usize, score: Score, seed: u64) -> Result<Vec<f32>> {
     let genes = table.len() / dims.max(1);
     let embeddings = ArrayView2::from_shape((genes, dims), table)

@@ -9,6 +9,7 @@ use crate::neighbors::Neighbors;
 use crate::results::Mode;
 use ndarray::ArrayView2;
 use rayon::prelude::*;
+use sc_data::quantile::median;
 use std::collections::BTreeMap;
 
 /// Least share of a batch in a distribution.
@@ -126,15 +127,6 @@ fn ratio(
         (found, _) => found?,
     };
     (within > 0.0 && across > 0.0).then(|| within / across)
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_unstable_by(f64::total_cmp);
-    let n = values.len();
-    match n {
-        0 => None,
-        _ => Some((values[(n - 1) / 2] + values[n / 2]) / 2.0),
-    }
 }
 
 /// Root of the Jensen-Shannon divergence in bits.

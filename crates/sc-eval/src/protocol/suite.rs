@@ -23,11 +23,16 @@ const KBET_NEIGHBORS: usize = 50;
 pub(super) const GRAPH_NEIGHBORS: usize = 15;
 
 /// One number of one set of cells.
-pub(super) struct Score {
-    pub(super) name: String,
-    pub(super) group: Group,
-    pub(super) outcome: Outcome,
-    pub(super) note: Option<String>,
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    /// Machine name, scib-metrics' own where it has one.
+    pub name: String,
+    /// The aspect it speaks about.
+    pub group: Group,
+    /// The number, or why there is none.
+    pub outcome: Outcome,
+    /// What to know about it.
+    pub note: Option<String>,
 }
 
 impl Score {
@@ -46,12 +51,12 @@ impl Score {
 }
 
 /// The cells to score: the rows of an embedding `[cells, dims]` and what is known of them.
-pub(super) struct Cells {
-    pub(super) x: Array2<f32>,
+pub(crate) struct Cells {
+    pub(crate) x: Array2<f32>,
     /// The embedding before integration, where there is one.
-    pub(super) pre: Option<Array2<f32>>,
-    pub(super) labels: Vec<u32>,
-    pub(super) batches: Vec<u32>,
+    pub(crate) pre: Option<Array2<f32>>,
+    pub(crate) labels: Vec<u32>,
+    pub(crate) batches: Vec<u32>,
 }
 
 impl Cells {
@@ -68,7 +73,7 @@ impl Cells {
 }
 
 /// Every metric in the strict definition.
-pub(super) fn strict(
+pub(crate) fn strict(
     cells: &Cells,
     references: &References<'_>,
     seed: u64,

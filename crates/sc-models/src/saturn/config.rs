@@ -36,7 +36,7 @@ pub enum MacrogeneDropout {
     Always,
 }
 
-/// What the decoder is told of species and batch.
+/// What of species and batch the decoder is conditioned on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Conditioning {
@@ -61,9 +61,9 @@ pub struct SaturnConfig {
     pub embedding: usize,
     /// What the encoder yields.
     pub latent: Latent,
-    /// Levels of a sequencing batch the decoder is told of; 0 for none.
+    /// Sequencing batches the decoder is conditioned on; 0 for none.
     pub batches: usize,
-    /// What the decoder is told.
+    /// What the decoder is conditioned on.
     pub conditioning: Conditioning,
     /// Dropout.
     pub dropout: f64,

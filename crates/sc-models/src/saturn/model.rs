@@ -26,7 +26,7 @@ pub struct Cells {
     pub species: usize,
     /// Counts of this species' genes, `[cells, genes]`.
     pub counts: Arc<CsrMatrix>,
-    /// Sequencing batch of every cell, where the decoder is told of it.
+    /// Sequencing batch of every cell, where the decoder is conditioned on it.
     pub batches: Vec<u32>,
     /// Factors of the macrogenes, `[cells, macrogenes]`, 0 or 1/(1−p); without them dropout draws
     /// its own in training.

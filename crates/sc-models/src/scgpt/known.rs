@@ -1,4 +1,4 @@
-//! What decoders are told of a cell and its tokens beside their outputs: the sequencing batch, and of
+//! What decoders are conditioned on beside the outputs of a cell's tokens: the sequencing batch, and of
 //! models of several modalities which of them a token is of.
 //!
 //! Source: reference/scformer-scgpt-cellplm.md A2.2; the published `MultiOmicTransformerModel`.

@@ -3,8 +3,8 @@
 mod import;
 
 use crate::corpus::{CellBatch, Corpus};
+use crate::data_spec::DataSpec;
 use crate::error::{Result, TrainError};
-use crate::facts::Facts;
 use crate::losses::Losses;
 use crate::losses::cellplm::{Masked, denoise};
 use crate::registry::{Architecture, Company, Features, Kind};
@@ -87,11 +87,14 @@ pub const CELLPLM: Architecture = Architecture {
     task,
 };
 
-fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     let mut network: CellPlmConfig = spec.network()?;
-    network.genes = facts.genes.len();
+    network.genes = data.genes.len();
     if let HeadConfig::Decode { batches, .. } = &mut network.head {
-        *batches = if facts.batches > 1 { facts.batches } else { 0 };
+        *batches = match data.batches.len() {
+            0 | 1 => 0,
+            n => n,
+        };
     }
     network.check()?;
     spec.settled(&network)?;
@@ -101,7 +104,7 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
     Ok(Box::new(CellPlmTask {
         network,
         input,
-        seed: facts.seed,
+        seed: data.seed,
     }))
 }
 

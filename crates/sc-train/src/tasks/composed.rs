@@ -14,12 +14,12 @@ pub use fits::Objective;
 pub use tokens::TokenKind;
 
 use crate::corpus::{CellBatch, Corpus};
+use crate::data_spec::{DataSpec, Role};
 use crate::error::{Result, TrainError};
-use crate::facts::{Facts, Role};
 use crate::losses::Losses;
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
-use crate::task::Task;
+use crate::task::{Pass, Task};
 use arrange::Arranged;
 use burn::tensor::{Device, Tensor};
 use question::Question;
@@ -49,7 +49,7 @@ pub const COMPOSED: Architecture = Architecture {
     task,
 };
 
-fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     let mut network: ComposedConfig = spec.network()?;
     let input: ComposedInput = spec.input()?;
     input.check()?;
@@ -67,8 +67,8 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
     let mut of_objectives = vec!["mask", "noise", "left_out", "asked", "temperature"];
     of_objectives.retain(|s| !read.contains(s));
     spec.unread_input(&of_objectives)?;
-    let tokens = Tokens::new(input.tokens.clone(), facts)?;
-    network.genes = facts.genes.len();
+    let tokens = Tokens::new(input.tokens.clone(), data)?;
+    network.genes = data.genes.len();
     network.tokens = tokens.table();
     network.length = 1 + tokens.longest();
     network.values = input.tokens.have_values();
@@ -81,7 +81,7 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         Objective::Denoise => HeadConfig::Counts,
         Objective::Contrast => HeadConfig::None,
         Objective::Classify => HeadConfig::Classes {
-            labels: labels(facts)?,
+            labels: labels(data)?,
         },
     };
     network.check()?;
@@ -91,13 +91,13 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         input,
         tokens,
         objective,
-        seed: facts.seed,
+        seed: data.seed,
     }))
 }
 
 /// Number of labels, of which there must be two to tell apart.
-fn labels(facts: &Facts) -> Result<usize> {
-    match facts.count(Role::Label, COMPOSED.name)? {
+fn labels(data: &DataSpec) -> Result<usize> {
+    match data.count(Role::Label, COMPOSED.name)? {
         n if n < 2 => Err(TrainError::Config(format!(
             "composed: the label column has {n} value, so there is nothing to tell apart; name another \
              column or take another objective"
@@ -218,11 +218,9 @@ impl Task for ComposedTask {
     }
 
     fn embed(&self, model: &Composed, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
-        /// The epoch whose draws serve embedding.
-        const EMBEDDING: u64 = u64::MAX;
         let keys = cells.keys.iter().enumerate();
         let tokens = keys.map(|(i, &key)| {
-            let key = [self.seed, key, EMBEDDING];
+            let key = [self.seed, key, Pass::Embedding.epoch()];
             self.tokens.of(cells.counts.row(i), key)
         });
         let shown = self.arrange(&tokens.collect::<Result<Vec<_>>>()?);

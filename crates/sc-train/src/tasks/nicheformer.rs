@@ -6,12 +6,12 @@ mod niche;
 pub use niche::NicheTask;
 
 use crate::corpus::{CellBatch, Corpus};
+use crate::data_spec::{DataSpec, MISSING, Role};
 use crate::error::{Result, TrainError};
-use crate::facts::{Facts, MISSING, Role};
 use crate::losses::{Losses, cross_entropy};
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
-use crate::task::{Task, whole};
+use crate::task::{Pass, Task, whole};
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use sc_data::sampler;
 use sc_data::tokens::Tokenizer;
@@ -50,35 +50,35 @@ pub const NICHEFORMER: Architecture = Architecture {
 /// Rows of the published token table that are no class.
 const SPARE_ROWS: usize = 5;
 
-fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     let mut network: NicheformerConfig = spec.network()?;
     let input: RankedInput = spec.input()?;
     input.check()?;
-    let genes = facts.genes.len();
+    let genes = data.genes.len();
     network.tokens = genes + FIRST_GENE as usize;
     network.table = network.tokens + SPARE_ROWS;
     network.check()?;
     spec.settled(&network)?;
     let means = match input.mean {
         MeanMode::None => vec![1.0; genes],
-        mode if facts.means.len() == genes => ranks::means(&facts.means, mode),
+        mode if data.means.len() == genes => ranks::means(&data.means, mode),
         _ => vec![1.0; genes],
     };
-    let species = species_tokens(facts, input.species)?;
+    let species = species_tokens(data, input.species)?;
     let head = input.head.clone();
     let task = NicheformerTask {
         network,
         input,
         means: Arc::new(means),
         species,
-        seed: facts.seed,
+        seed: data.seed,
     };
     Ok(match spec.objective()? {
         "masked-token" => {
             spec.unread_input(&["head"])?;
             Box::new(task)
         }
-        objective => Box::new(NicheTask::new(task, objective, head, facts)?),
+        objective => Box::new(NicheTask::new(task, objective, head, data)?),
     })
 }
 
@@ -143,8 +143,8 @@ impl RankedInput {
 const SPECIAL: u32 = 3;
 
 /// The token of every species of the data.
-fn species_tokens(facts: &Facts, otherwise: u32) -> Result<Vec<u32>> {
-    let Some(names) = facts.levels.get(&Role::Species) else {
+fn species_tokens(data: &DataSpec, otherwise: u32) -> Result<Vec<u32>> {
+    let Some(names) = data.levels.get(&Role::Species) else {
         return Ok(vec![otherwise]);
     };
     let token = |name: &String| match name.to_lowercase().as_str() {
@@ -182,16 +182,9 @@ pub struct RankedTokens {
     truth: Vec<i64>,
 }
 
-/// Whether tokens are hidden.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Hide {
-    InEpoch(u64),
-    Nothing,
-}
-
 impl NicheformerTask {
     /// Tokens of cells, as long as the longest of them, the network's length at most.
-    fn arrange(&self, cells: &CellBatch, hide: Hide) -> Result<RankedTokens> {
+    fn arrange(&self, cells: &CellBatch, pass: Pass) -> Result<RankedTokens> {
         let room = self.network.context_length.saturating_sub(3);
         let species = cells.codes(Role::Species);
         let mut rows = Vec::with_capacity(cells.rows.len());
@@ -221,9 +214,9 @@ impl NicheformerTask {
         };
         for ((context, ranked), &key) in rows.iter().zip(&cells.keys) {
             let (ids, padding) = ranks::input_ids(*context, ranked, length);
-            let (shown, asked) = match hide {
-                Hide::Nothing => (ids.clone(), Vec::new()),
-                Hide::InEpoch(epoch) => {
+            let (shown, asked) = match pass {
+                Pass::Embedding => (ids.clone(), Vec::new()),
+                Pass::Training(epoch) => {
                     let key = [self.seed, key, epoch];
                     let tokens = self.network.tokens as u32;
                     ranks::mask(&ids, &MaskDraws::draw(length, self.input.mask, tokens, key))
@@ -277,7 +270,7 @@ impl Task for NicheformerTask {
     }
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<RankedTokens> {
-        self.arrange(&cells, Hide::InEpoch(epoch))
+        self.arrange(&cells, Pass::Training(epoch))
     }
 
     fn losses(&self, model: &Nicheformer, input: RankedTokens, _: u64, device: &Device) -> Losses {
@@ -299,7 +292,7 @@ impl Task for NicheformerTask {
     }
 
     fn embed(&self, model: &Nicheformer, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
-        let tokens = self.arrange(&cells, Hide::Nothing)?.on_device(device);
+        let tokens = self.arrange(&cells, Pass::Embedding)?.on_device(device);
         Ok(model.pool(model.last(&tokens, &mut ()), &tokens, Context::Without))
     }
 

@@ -1,8 +1,8 @@
 //! Perceptrons on whole cells: supervised classifier, autoencoder, Islander.
 
 use crate::corpus::{CellBatch, Corpus};
+use crate::data_spec::{DataSpec, Role};
 use crate::error::Result;
-use crate::facts::{Facts, Role};
 use crate::losses::supervised::{Mixup, mixup};
 use crate::losses::tokens::mean_squared_error;
 use crate::losses::{Losses, cross_entropy};
@@ -62,7 +62,7 @@ pub const ISLANDER: Architecture = Architecture {
     ..MLP
 };
 
-fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     let mut network: PerceptronConfig = spec.network()?;
     let goal = match spec.objective()? {
         "reconstruct" => Goal::Reconstruct,
@@ -70,11 +70,11 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         "classify-mixup" => Goal::Mixup { reconstruct: 0.0 },
         _ => Goal::Mixup { reconstruct: 1.0 },
     };
-    network.genes = facts.genes.len();
+    network.genes = data.genes.len();
     network.decoder = !matches!(goal, Goal::Classify);
     network.classes = match goal {
         Goal::Reconstruct => 0,
-        _ => facts.count(Role::Label, &spec.architecture)?,
+        _ => data.count(Role::Label, &spec.architecture)?,
     };
     network.check()?;
     spec.settled(&network)?;
@@ -86,7 +86,7 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         network,
         input,
         goal,
-        seed: facts.seed,
+        seed: data.seed,
     }))
 }
 

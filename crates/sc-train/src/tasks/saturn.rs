@@ -7,8 +7,8 @@ mod tests;
 pub use species::{GenesOf, SpeciesGenes};
 
 use crate::corpus::{CellBatch, Corpus};
+use crate::data_spec::{DataSpec, MISSING, Role};
 use crate::error::{Result, TrainError};
-use crate::facts::{Facts, MISSING, Role};
 use crate::losses::Losses;
 use crate::losses::saturn::mining::{Batch, Neighbours};
 use crate::losses::saturn::{
@@ -18,7 +18,7 @@ use crate::losses::saturn::{
 use crate::proteins::Proteins;
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
-use crate::task::Task;
+use crate::task::{Pass, Task};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::RngExt as _;
 use rand_distr::StandardNormal;
@@ -54,11 +54,11 @@ pub const SATURN: Architecture = Architecture {
     task,
 };
 
-fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     let mut network: SaturnConfig = spec.network()?;
     let input: SaturnInput = spec.input()?;
     input.check()?;
-    let genes = SpeciesGenes::new(facts, &input)?;
+    let genes = SpeciesGenes::new(data, &input)?;
     network.species = genes
         .names
         .iter()
@@ -69,7 +69,7 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         })
         .collect();
     if network.batches > 0 {
-        network.batches = facts.batches.max(1);
+        network.batches = data.batches.len().max(1);
     }
     network.check()?;
     spec.settled(&network)?;
@@ -82,13 +82,13 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         )));
     }
     if input.balance == Balance::Labels {
-        facts.count(Role::Label, "saturn with input.balance = 'labels'")?;
+        data.count(Role::Label, "saturn with input.balance = 'labels'")?;
     }
     let objective = match spec.objective()? {
         "reconstruct" => Objective::Reconstruct,
         _ => {
-            facts.count(Role::Label, "saturn with objective = 'cross-species'")?;
-            facts.count(Role::Species, "saturn with objective = 'cross-species'")?;
+            data.count(Role::Label, "saturn with objective = 'cross-species'")?;
+            data.count(Role::Species, "saturn with objective = 'cross-species'")?;
             if network.species.len() < 2 {
                 return Err(TrainError::Config(format!(
                     "saturn: objective = 'cross-species' needs cells of two species, and all are of \
@@ -107,7 +107,7 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         input,
         genes: Arc::new(genes),
         objective,
-        seed: facts.seed,
+        seed: data.seed,
         start: OnceLock::new(),
     }))
 }
@@ -249,15 +249,8 @@ pub struct SaturnBatch {
     parts: Vec<Part>,
 }
 
-/// What a pass is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    Training(u64),
-    Embedding,
-}
-
 impl SaturnTask {
-    fn divide(&self, cells: CellBatch, purpose: Purpose) -> Result<SaturnBatch> {
+    fn divide(&self, cells: CellBatch, pass: Pass) -> Result<SaturnBatch> {
         let codes = cells.codes(Role::Species);
         let labels = cells.codes(Role::Label);
         let mut places: Vec<Vec<usize>> = vec![Vec::new(); self.network.species.len()];
@@ -273,8 +266,8 @@ impl SaturnTask {
             let keys: Vec<u64> = places.iter().map(|&i| cells.keys[i]).collect();
             Part {
                 labels: places.iter().map(|&i| labels[i]).collect(),
-                noise: self.noise(&keys, purpose),
-                keep: self.keep(&keys, purpose),
+                noise: self.noise(&keys, pass),
+                keep: self.keep(&keys, pass),
                 cells: Cells {
                     species,
                     counts: Arc::new(counts),
@@ -291,8 +284,8 @@ impl SaturnTask {
     }
 
     /// Noise of the latent, empty where there is none.
-    fn noise(&self, keys: &[u64], purpose: Purpose) -> Vec<f32> {
-        let Purpose::Training(epoch) = purpose else {
+    fn noise(&self, keys: &[u64], pass: Pass) -> Vec<f32> {
+        let Pass::Training(epoch) = pass else {
             return Vec::new();
         };
         if self.network.latent == Latent::Point {
@@ -309,9 +302,9 @@ impl SaturnTask {
 
     /// Factors of macrogenes for embedding as published, empty otherwise: in training the network's
     /// own dropout draws.
-    fn keep(&self, keys: &[u64], purpose: Purpose) -> Vec<f32> {
+    fn keep(&self, keys: &[u64], pass: Pass) -> Vec<f32> {
         let always = self.network.macrogene_dropout == MacrogeneDropout::Always;
-        if purpose != Purpose::Embedding || !always {
+        if pass != Pass::Embedding || !always {
             return Vec::new();
         }
         let p = self.network.dropout;
@@ -463,7 +456,7 @@ impl Task for SaturnTask {
     }
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<SaturnBatch> {
-        self.divide(cells, Purpose::Training(epoch))
+        self.divide(cells, Pass::Training(epoch))
     }
 
     fn losses(&self, model: &Saturn, input: SaturnBatch, step: u64, device: &Device) -> Losses {
@@ -480,7 +473,7 @@ impl Task for SaturnTask {
     }
 
     fn embed(&self, model: &Saturn, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
-        let batch = self.divide(cells, Purpose::Embedding)?;
+        let batch = self.divide(cells, Pass::Embedding)?;
         let gene_weights = model.gene_weights();
         let (mut vectors, mut order) = (Vec::new(), Vec::new());
         for part in &batch.parts {

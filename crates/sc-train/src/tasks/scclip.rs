@@ -3,8 +3,8 @@
 mod import;
 
 use crate::corpus::{CellBatch, Corpus};
+use crate::data_spec::DataSpec;
 use crate::error::{Result, TrainError};
-use crate::facts::Facts;
 use crate::features::{self, Kind};
 use crate::losses::Losses;
 use crate::losses::contrastive::contrast;
@@ -44,8 +44,8 @@ pub const SCCLIP: Architecture = Architecture {
     task,
 };
 
-fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
-    let task = ScClipTask::new(spec.network()?, spec.input()?, facts)?;
+fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
+    let task = ScClipTask::new(spec.network()?, spec.input()?, data)?;
     spec.settled(&task.network)?;
     Ok(Box::new(task))
 }
@@ -128,11 +128,11 @@ pub struct Paired {
 }
 
 impl ScClipTask {
-    /// The task for data with `facts`: features named as stretches of chromosomes are peaks.
+    /// The task for data with `data`: features named as stretches of chromosomes are peaks.
     ///
     /// # Errors
     /// [`TrainError::Config`] when genes or peaks are missing.
-    pub fn new(mut network: ScClipConfig, input: PairedInput, facts: &Facts) -> Result<Self> {
+    pub fn new(mut network: ScClipConfig, input: PairedInput, data: &DataSpec) -> Result<Self> {
         let mut counts = [0u32; 2];
         let place = |name: &String| {
             let kind = features::kind(name);
@@ -143,7 +143,7 @@ impl ScClipTask {
                 (kind, *slot - 1)
             })
         };
-        let places: Vec<Place> = facts.genes.iter().map(place).collect();
+        let places: Vec<Place> = data.genes.iter().map(place).collect();
         let [genes, peaks] = counts;
         if genes == 0 || peaks == 0 {
             return Err(TrainError::Config(format!(
@@ -151,7 +151,7 @@ impl ScClipTask {
                  {genes} genes and {peaks} peaks (named like chr1:100-200). Give a file that holds \
                  both, or two joined by a plus: rna.h5ad+atac.h5ad; and keep all features: \
                  vocabulary.genes = 0",
-                facts.genes.len()
+                data.genes.len()
             )));
         }
         const OF: &str = "scclip: input.";
@@ -161,16 +161,16 @@ impl ScClipTask {
         network.atac.features = peaks as usize;
         network.check()?;
         let divisor = match input.scale {
-            Scale::MaxAbs if facts.largest.len() == places.len() => facts.largest.to_vec(),
+            Scale::MaxAbs if data.largest.len() == places.len() => data.largest.to_vec(),
             _ => vec![1.0; places.len()],
         };
         Ok(Self {
             network,
             input,
-            seed: facts.seed,
+            seed: data.seed,
             places: Arc::new(places),
             divisor: Arc::new(divisor),
-            features: hash_names(facts.genes.iter()),
+            features: hash_names(data.genes.iter()),
         })
     }
 

@@ -18,12 +18,12 @@ pub use perturbation::{Condition, Controls, PerturbationConfig, PerturbationTask
 pub use tokens::{Shown, TokenConfig, TokenInput};
 
 use crate::corpus::{CellBatch, Corpus};
+use crate::data_spec::{DataSpec, Role};
 use crate::error::{Result, TrainError};
-use crate::facts::{Facts, Role};
 use crate::losses::Losses;
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
-use crate::task::Task;
+use crate::task::{Pass, Task};
 use burn::tensor::{Device, Tensor};
 use sc_data::sampler;
 use sc_data::tokens::Tokenizer;
@@ -35,7 +35,6 @@ use sc_models::scgpt::{
 };
 use sc_models::weights::Names;
 use std::sync::Arc;
-use tokens::EMBEDDING;
 
 /// scGPT among the architectures.
 pub const SCGPT: Architecture = Architecture {
@@ -77,16 +76,16 @@ pub const SCFORMER: Architecture = Architecture {
     ..SCGPT
 };
 
-fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
-    let task = base(spec, facts)?;
+fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
+    let task = base(spec, data)?;
     let place = Place {
         architecture: &spec.architecture,
         objective: spec.objective()?,
     };
     let task = match place.objective {
-        "integration" => integration::integrate(task, facts, place)?,
-        "multiomic" => multiomic::multiomic(task, facts, place)?,
-        "annotation" => annotation::annotate(task, facts, place)?,
+        "integration" => integration::integrate(task, data, place)?,
+        "multiomic" => multiomic::multiomic(task, data, place)?,
+        "annotation" => annotation::annotate(task, data, place)?,
         _ => task,
     };
     spec.settled(&task.network)?;
@@ -97,21 +96,21 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
     }
     Ok(match place.objective {
         "generative" => Box::new(GenerativeTask::new(task, place)?),
-        "perturbation" => Box::new(PerturbationTask::new(task, facts, place)?),
+        "perturbation" => Box::new(PerturbationTask::new(task, data, place)?),
         _ => Box::new(task),
     })
 }
 
 /// What all objectives begin with: the network for the vocabulary, as it is configured.
-fn base(spec: &ModelSpec, facts: &Facts) -> Result<ScGptTask> {
+fn base(spec: &ModelSpec, data: &DataSpec) -> Result<ScGptTask> {
     let mut network: ScGptConfig = spec.network()?;
     let input: TokenConfig = spec.input()?;
     input.check(&spec.architecture)?;
-    let genes = facts.genes.len();
+    let genes = data.genes.len();
     network.tokens = genes + SPECIAL_TOKENS;
     network.pad = genes;
     // Wherever the network tells batches apart, there are as many as in the data.
-    let batches = facts.batches.max(1);
+    let batches = data.batches.len().max(1);
     if let InputNorm::DomainSpecific { domains, .. } = &mut network.input_norm {
         *domains = batches;
     }
@@ -141,7 +140,7 @@ fn base(spec: &ModelSpec, facts: &Facts) -> Result<ScGptTask> {
         genes,
         modalities: Arc::default(),
         goal: Goal::Values,
-        seed: facts.seed,
+        seed: data.seed,
     })
 }
 
@@ -222,7 +221,7 @@ impl Task for ScGptTask {
     }
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<TokenInput> {
-        self.arrange(&cells, epoch)
+        self.arrange(&cells, Pass::Training(epoch))
     }
 
     fn losses(&self, model: &ScGpt, input: TokenInput, _: u64, device: &Device) -> Losses {
@@ -254,7 +253,7 @@ impl Task for ScGptTask {
                     .into(),
             ));
         }
-        let tokens = self.arrange(&cells, EMBEDDING)?.on_device(device);
+        let tokens = self.arrange(&cells, Pass::Embedding)?.on_device(device);
         Ok(unit(model.encode(&tokens, Phase::Eval, &mut ()).cell))
     }
 

@@ -1,13 +1,13 @@
 //! scHyena: masked expression over whole transcriptomes.
 
 use crate::corpus::{CellBatch, Corpus};
+use crate::data_spec::DataSpec;
 use crate::error::Result;
-use crate::facts::Facts;
 use crate::losses::expression::masked_mse;
 use crate::losses::{Losses, total};
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
-use crate::task::Task;
+use crate::task::{Pass, Task};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sc_data::sampler;
 use sc_data::tokens::Tokenizer;
@@ -36,9 +36,9 @@ pub const SCHYENA: Architecture = Architecture {
     task,
 };
 
-fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     let mut network: ScHyenaConfig = spec.network()?;
-    network.genes = facts.genes.len();
+    network.genes = data.genes.len();
     network.check()?;
     spec.settled(&network)?;
     let input: ProfileInput = spec.input()?;
@@ -47,7 +47,7 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
     let mask = ("mask", input.mask);
     ranges::positive(OF, &[("target", input.target), mask])?;
     ranges::shares(OF, &[mask])?;
-    Ok(Box::new(ScHyenaTask::new(network, input, facts.seed)))
+    Ok(Box::new(ScHyenaTask::new(network, input, data.seed)))
 }
 
 /// How a cell becomes a profile.
@@ -116,15 +116,18 @@ impl ScHyenaTask {
         }
     }
 
-    /// Profiles of the cells, with a share of the values hidden in `epoch`, if there is one.
-    fn arrange(&self, cells: &CellBatch, epoch: Option<u64>) -> Result<ProfileBatch> {
+    /// Profiles of the cells, with a share of the values hidden in training.
+    fn arrange(&self, cells: &CellBatch, pass: Pass) -> Result<ProfileBatch> {
         let (n, genes) = (cells.rows.len(), self.network.genes);
         let mut values = Vec::with_capacity(n * genes);
-        let mut mask = vec![0f32; if epoch.is_some() { n * genes } else { 0 }];
+        let mut mask = match pass {
+            Pass::Training(_) => vec![0f32; n * genes],
+            Pass::Embedding => Vec::new(),
+        };
         for (i, &key) in cells.keys.iter().enumerate() {
             let (at, counts) = cells.counts.row(i);
             let cell = profile::profile(at, counts, self.input.target, &self.order)?;
-            if let Some(epoch) = epoch {
+            if let Pass::Training(epoch) = pass {
                 let key = [self.seed, key, epoch];
                 for place in profile::masked(&cell, self.input.mask, key) {
                     mask[i * genes + place as usize] = 1.0;
@@ -172,7 +175,7 @@ impl Task for ScHyenaTask {
     }
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<ProfileBatch> {
-        self.arrange(&cells, Some(epoch))
+        self.arrange(&cells, Pass::Training(epoch))
     }
 
     fn losses(&self, model: &ScHyena, input: ProfileBatch, _: u64, device: &Device) -> Losses {
@@ -202,7 +205,7 @@ impl Task for ScHyenaTask {
     }
 
     fn embed(&self, model: &ScHyena, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
-        let profiles = self.on_device(self.arrange(&cells, None)?, device);
+        let profiles = self.on_device(self.arrange(&cells, Pass::Embedding)?, device);
         Ok(model.encode(&profiles, &mut ()).cell)
     }
 

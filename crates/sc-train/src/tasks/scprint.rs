@@ -11,8 +11,8 @@ pub use labels::{ClassTokens, Labels};
 
 use crate::attention::AverageAttention;
 use crate::corpus::{CellBatch, Corpus};
+use crate::data_spec::{DataSpec, Role};
 use crate::error::{Result, TrainError};
-use crate::facts::{Facts, Role};
 use crate::losses::Losses;
 use crate::losses::expression::elastic_cell_similarity;
 use crate::losses::scprint::{
@@ -21,7 +21,7 @@ use crate::losses::scprint::{
 use crate::proteins::{ProteinTable, Proteins};
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
-use crate::task::Task;
+use crate::task::{Pass, Task};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sc_data::CsrMatrix;
 use sc_data::genes::vocab::chromosome_rows;
@@ -57,18 +57,18 @@ pub const SCPRINT: Architecture = Architecture {
     task,
 };
 
-fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
-    Ok(Box::new(ScPrintTask::new(spec, facts)?))
+fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
+    Ok(Box::new(ScPrintTask::new(spec, data)?))
 }
 
 /// The parts of a task.
-fn assemble(spec: &ModelSpec, facts: &Facts) -> Result<ScPrintTask> {
+fn assemble(spec: &ModelSpec, data: &DataSpec) -> Result<ScPrintTask> {
     let mut network: ScPrintConfig = spec.network()?;
     let mut input: ScPrintInput = spec.input()?;
     input.check()?;
-    let proteins = input.proteins.of(&facts.genes)?;
-    let mut vocabulary = vec![None; facts.genes.len()];
-    let known = (0..facts.genes.len()).filter(|&g| proteins.known[g]);
+    let proteins = input.proteins.of(&data.genes)?;
+    let mut vocabulary = vec![None; data.genes.len()];
+    let known = (0..data.genes.len()).filter(|&g| proteins.known[g]);
     let known: Vec<usize> = known.collect();
     for (i, &gene) in known.iter().enumerate() {
         vocabulary[gene] = Some(i as u32);
@@ -76,7 +76,7 @@ fn assemble(spec: &ModelSpec, facts: &Facts) -> Result<ScPrintTask> {
     network.genes = known.len();
     let labels = match spec.objective()? {
         "denoise" => ClassTokens::default(),
-        _ => ClassTokens::new(facts, &input.classes, input.ontology.as_deref())?,
+        _ => ClassTokens::new(data, &input.classes, input.ontology.as_deref())?,
     };
     // Published classes stand for themselves; others are those of the data.
     let observed = labels.classes();
@@ -97,7 +97,7 @@ fn assemble(spec: &ModelSpec, facts: &Facts) -> Result<ScPrintTask> {
     input.length = input.length.min(network.genes);
     let places = match (network.positions, &input.chromosomes) {
         (Positions::None, _) => Vec::new(),
-        (Positions::Genome, Some(path)) => located(path, &input.species, &facts.genes, &known)?,
+        (Positions::Genome, Some(path)) => located(path, &input.species, &data.genes, &known)?,
         // Without a table all genes lie in one row, each at a place of its own.
         (Positions::Genome, None) => (0..known.len()).collect(),
     };
@@ -109,7 +109,7 @@ fn assemble(spec: &ModelSpec, facts: &Facts) -> Result<ScPrintTask> {
         places: Arc::new(places),
         proteins: Arc::new(proteins),
         labels: Arc::new(labels),
-        seed: facts.seed,
+        seed: data.seed,
     })
 }
 
@@ -290,27 +290,24 @@ pub struct ScPrintBatch {
     labels: Vec<Labels>,
 }
 
-/// The epoch whose draws serve embedding.
-const EMBEDDING: u64 = u64::MAX;
-
 impl ScPrintTask {
-    /// The task that `spec` describes, for data with `facts`.
+    /// The task that `spec` describes, for data with `data`.
     ///
     /// # Errors
     /// [`TrainError::Config`] for an unusable setting, and whatever is wrong with the files it names.
-    pub fn new(spec: &ModelSpec, facts: &Facts) -> Result<Self> {
-        assemble(spec, facts)
+    pub fn new(spec: &ModelSpec, data: &DataSpec) -> Result<Self> {
+        assemble(spec, data)
     }
 
-    fn arrange(&self, cells: &CellBatch, epoch: u64) -> Result<ScPrintBatch> {
+    fn arrange(&self, cells: &CellBatch, pass: Pass) -> Result<ScPrintBatch> {
         let counts = cells
             .counts
             .clone()
             .remap_cols(&self.vocabulary, self.network.genes);
         let depth = cells.counts.row_sums();
-        let noise: &[f64] = match epoch {
-            EMBEDDING => &[],
-            _ => &self.input.noise,
+        let noise: &[f64] = match pass {
+            Pass::Embedding => &[],
+            Pass::Training(_) => &self.input.noise,
         };
         let mut out = ScPrintBatch {
             cells: cells.rows.len(),
@@ -323,7 +320,7 @@ impl ScPrintTask {
         };
         for (i, &key) in cells.keys.iter().enumerate() {
             let (genes, values) = counts.row(i);
-            let key = [self.seed, key, epoch];
+            let key = [self.seed, key, pass.epoch()];
             let shown = sample(genes, values, self.network.genes, out.length, key)?;
             for (k, share) in noise.iter().map(|n| noise_share(*n)).enumerate() {
                 let (removed, uniform) = draws::noise(&shown.counts, share, k, key);
@@ -387,7 +384,7 @@ impl Task for ScPrintTask {
     }
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<ScPrintBatch> {
-        self.arrange(&cells, epoch)
+        self.arrange(&cells, Pass::Training(epoch))
     }
 
     fn losses(&self, model: &ScPrint, input: ScPrintBatch, _: u64, device: &Device) -> Losses {
@@ -459,7 +456,7 @@ impl Task for ScPrintTask {
     }
 
     fn embed(&self, model: &ScPrint, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
-        let input = self.arrange(&cells, EMBEDDING)?;
+        let input = self.arrange(&cells, Pass::Embedding)?;
         let tokens = input.tokens(Some(&input.counts), device);
         let output = model.forward(&tokens, &mut ());
         Ok(match self.network.classes.is_empty() {

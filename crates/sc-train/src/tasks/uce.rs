@@ -3,15 +3,15 @@
 mod import;
 
 use crate::corpus::{CellBatch, Corpus};
+use crate::data_spec::DataSpec;
 use crate::error::{Result, TrainError};
-use crate::facts::Facts;
 use crate::losses::Losses;
 use crate::losses::tokens::binary_cross_entropy;
 use crate::places::{places, renumber};
 use crate::proteins::{ProteinTable, Proteins};
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
-use crate::task::Task;
+use crate::task::{Pass, Task};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use sc_data::sampler;
 use sc_data::tokens::Tokenizer;
@@ -50,14 +50,14 @@ pub const UCE: Architecture = Architecture {
 /// Tokens before the genes: padding, two brackets of chromosomes, `CLS`.
 const FIRST_GENE: u32 = 4;
 
-fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     let mut network: UceConfig = spec.network()?;
     let input: SentenceInput = spec.input()?;
     input.check()?;
-    let genes = facts.genes.len();
-    let proteins = input.proteins.of(&facts.genes)?;
+    let genes = data.genes.len();
+    let proteins = input.proteins.of(&data.genes)?;
     let table = input.chromosomes.as_deref();
-    let mut located = places(facts, table, &input.species, FIRST_GENE)?;
+    let mut located = places(data, table, &input.species, FIRST_GENE)?;
     for (place, known) in located.iter_mut().zip(&proteins.known) {
         *place = place.filter(|_| *known);
     }
@@ -86,7 +86,7 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
         layout,
         located: Arc::new(located),
         proteins: Arc::new(proteins),
-        seed: facts.seed,
+        seed: data.seed,
     }))
 }
 
@@ -307,14 +307,12 @@ impl Task for UceTask {
     }
 
     fn embed(&self, model: &Uce, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
-        /// The epoch whose draws serve embedding.
-        const EMBEDDING: u64 = u64::MAX;
         let each = |(i, &key): (usize, &u64)| {
             let cell = cells.counts.row(i);
             if !self.has_counts(cell.0, cell.1) {
                 return Ok(self.cls_alone());
             }
-            let key = [self.seed, key, EMBEDDING];
+            let key = [self.seed, key, Pass::Embedding.epoch()];
             sentence(&self.layout, &self.located, cell, key)
         };
         let sentences: Result<Vec<_>, _> = cells.keys.iter().enumerate().map(each).collect();

@@ -1,8 +1,8 @@
 //! The variational autoencoder: counts as draws of a (zero-inflated) negative binomial.
 
 use crate::corpus::{CellBatch, Corpus};
+use crate::data_spec::DataSpec;
 use crate::error::Result;
-use crate::facts::Facts;
 use crate::losses::Losses;
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
@@ -40,10 +40,13 @@ pub const VAE: Architecture = Architecture {
     task,
 };
 
-fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
+fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     let mut network: VaeConfig = spec.network()?;
-    network.genes = facts.genes.len();
-    network.batches = if facts.batches > 1 { facts.batches } else { 0 };
+    network.genes = data.genes.len();
+    network.batches = match data.batches.len() {
+        0 | 1 => 0,
+        n => n,
+    };
     network.zero_inflated = spec.objective()? == "zinb";
     network.check()?;
     spec.settled(&network)?;
@@ -52,7 +55,7 @@ fn task(spec: &ModelSpec, facts: &Facts) -> Result<Box<dyn Trainable>> {
     Ok(Box::new(VaeTask {
         network,
         input,
-        seed: facts.seed,
+        seed: data.seed,
     }))
 }
 

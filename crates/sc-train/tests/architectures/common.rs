@@ -8,9 +8,9 @@ use sc_data::simulate::{SimConfig, simulate};
 use sc_data::spatial::{Places, Within, composition};
 use sc_models::weights::Tensors;
 use sc_train::corpus::Order;
-use sc_train::facts::Numbers;
+use sc_train::data_spec::Numbers;
 use sc_train::trainer::{LossTerms, Run};
-use sc_train::{Corpus, Facts, ModelSpec, Obs, Role, TrainConfig, Trainable, features};
+use sc_train::{Corpus, DataSpec, ModelSpec, Obs, Role, TrainConfig, Trainable, features};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -32,7 +32,7 @@ pub(crate) fn names() -> Vec<String> {
 }
 
 /// Cells of three types, two batches and two species; neighbours are mostly of one's own type.
-pub(crate) fn data() -> (Corpus, Facts) {
+pub(crate) fn data() -> (Corpus, DataSpec) {
     let config = SimConfig {
         cells: CELLS,
         genes: GENES,
@@ -77,11 +77,11 @@ pub(crate) fn data() -> (Corpus, Facts) {
     let levels = |names: &[&str]| names.iter().map(|n| n.to_string()).collect::<Vec<_>>();
     let kinds = levels(&["B", "NK", "T"]);
     let mean = |(_, counts): (&[u32], &[f32])| counts.iter().sum::<f32>() / counts.len() as f32;
-    let facts = Facts {
+    let data = DataSpec {
         genes: Arc::new(names()),
         means: Arc::new(counts.transpose().iter_rows().map(mean).collect()),
         largest: Arc::new(features::largest(&names(), &counts)),
-        batches: 2,
+        batches: sc_train::data_spec::numbered_batches(2),
         levels: BTreeMap::from([
             (Role::Label, kinds.clone()),
             (Role::Niche, kinds),
@@ -92,7 +92,7 @@ pub(crate) fn data() -> (Corpus, Facts) {
             ),
         ]),
         seed: 1,
-        ..Facts::default()
+        ..DataSpec::default()
     };
     let corpus = Corpus {
         counts: Arc::new(RawCounts::new(counts).unwrap()),
@@ -103,7 +103,7 @@ pub(crate) fn data() -> (Corpus, Facts) {
         keys: Arc::default(),
         order: Order::Shuffled,
     };
-    (corpus, facts)
+    (corpus, data)
 }
 
 /// The file that holds the cells at `rows` of the file of `corpus`, in that order.
@@ -147,7 +147,7 @@ pub(crate) fn embedded(task: &dyn Trainable, weights: &Tensors, corpus: &Corpus)
     vectors
 }
 
-/// A tiny network of the architecture; a new architecture needs a line here.
+/// A tiny network of the architecture: its own line here where it has one, else that of its preset.
 pub(crate) fn tiny(architecture: &str) -> Value {
     let (network, input) = match architecture {
         "cellplm" => (
@@ -234,7 +234,7 @@ pub(crate) fn tiny(architecture: &str) -> Value {
             json!({ "hidden": [32], "latent": 16, "dropout": 0.0 }),
             json!({}),
         ),
-        other => panic!("there is no tiny {other} here yet"),
+        other => of_preset(other),
     };
     json!({ "architecture": architecture, "network": network, "input": input })
 }
@@ -249,9 +249,9 @@ pub(crate) fn with_objective(mut value: Value, objective: &str) -> Value {
     value
 }
 
-/// Why a model cannot be built for data with `facts`.
-pub(crate) fn refusal(value: Value, facts: &Facts) -> String {
-    match spec(value).task(facts) {
+/// Why a model cannot be built for data with `data`.
+pub(crate) fn refusal(value: Value, data: &DataSpec) -> String {
+    match spec(value).task(data) {
         Ok(_) => "it was built".into(),
         Err(e) => e.to_string(),
     }
@@ -304,8 +304,8 @@ pub(crate) fn fit(value: Value, steps: u64) -> Fitted {
 }
 
 pub(crate) fn fit_at(rate: f64, value: Value, steps: u64) -> Fitted {
-    let (corpus, facts) = data();
-    let task = spec(value).task(&facts).unwrap();
+    let (corpus, data) = data();
+    let task = spec(value).task(&data).unwrap();
     let (weights, log) = train(&*task, &corpus, steps, rate).unwrap();
     Fitted {
         task,
@@ -387,4 +387,12 @@ pub(crate) fn chromosomes() -> tempfile::NamedTempFile {
         writeln!(file, "human,{name},{},{g}", g % 6).unwrap();
     }
     file
+}
+
+/// Network and input of the tiny preset.
+fn of_preset(architecture: &str) -> (Value, Value) {
+    let spec = sc_train::presets::of(architecture, "tiny")
+        .unwrap()
+        .unwrap();
+    (spec.network, spec.input)
 }

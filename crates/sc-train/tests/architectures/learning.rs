@@ -49,9 +49,9 @@ fn scgpt_learns_genes_and_peaks_together() {
     fitted.is_embedded_cell_by_cell();
     fitted.fell_below("gep", 0.2);
     fitted.fell_below("gepc", 0.4);
-    let (_, mut facts) = data();
-    facts.genes = Arc::new(names().into_iter().take(GENES - PEAKS).collect());
-    let error = refusal(with_objective(tiny("scgpt"), "multiomic"), &facts);
+    let (_, mut data) = data();
+    data.genes = Arc::new(names().into_iter().take(GENES - PEAKS).collect());
+    let error = refusal(with_objective(tiny("scgpt"), "multiomic"), &data);
     assert!(error.contains("rna.h5ad+atac.h5ad"), "{error}");
 }
 

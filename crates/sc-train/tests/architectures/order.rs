@@ -13,7 +13,7 @@ fn part() -> Vec<usize> {
 
 #[test]
 fn a_cell_has_the_same_vector_in_any_row_of_any_file() {
-    let (corpus, facts) = data();
+    let (corpus, data) = data();
     let everyone: Vec<usize> = (0..CELLS).collect();
     let whole = file_of(&corpus, &everyone);
     let mut wrong = Vec::new();
@@ -23,11 +23,11 @@ fn a_cell_has_the_same_vector_in_any_row_of_any_file() {
         }
         for objective in known.objectives {
             let mut value = with_objective(tiny(known.name), objective);
-            let task = spec(value.clone()).task(&facts).unwrap();
+            let task = spec(value.clone()).task(&data).unwrap();
             let weights = task.initial(&Device::flex()).unwrap();
             let before = embedded(&*task, &weights, &whole);
             value["input"]["embed_minibatch"] = json!(5);
-            let task = spec(value).task(&facts).unwrap();
+            let task = spec(value).task(&data).unwrap();
             let after = embedded(&*task, &weights, &file_of(&corpus, &part()));
             let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             let other = |(row, after): &(&usize, &Vec<f32>)| bits(&before[**row]) != bits(after);
@@ -47,12 +47,12 @@ fn a_cell_has_the_same_vector_in_any_row_of_any_file() {
 
 #[test]
 fn sentences_of_cells_are_the_same_in_any_order_of_the_file() {
-    let (corpus, facts) = data();
+    let (corpus, data) = data();
     let everyone: Vec<usize> = (0..CELLS).collect();
     let turned: Vec<usize> = (0..CELLS).map(|k| (k * 37 + 5) % CELLS).collect();
     let mut value = tiny("cellplm");
     value["input"] = json!({ "cells": 10 });
-    let task = spec(value).task(&facts).unwrap();
+    let task = spec(value).task(&data).unwrap();
     let weights = task.initial(&Device::flex()).unwrap();
     let before = embedded(&*task, &weights, &file_of(&corpus, &everyone));
     let after = embedded(&*task, &weights, &file_of(&corpus, &turned));
@@ -63,13 +63,13 @@ fn sentences_of_cells_are_the_same_in_any_order_of_the_file() {
 
 #[test]
 fn training_ends_with_the_same_weights_in_any_order_of_the_file() {
-    let (corpus, facts) = data();
+    let (corpus, data) = data();
     let everyone: Vec<usize> = (0..CELLS).collect();
     let turned: Vec<usize> = (0..CELLS).map(|k| (k * 37 + 5) % CELLS).collect();
     for known in ARCHITECTURES {
         for objective in known.objectives {
             let task = spec(with_objective(tiny(known.name), objective));
-            let task = task.task(&facts).unwrap();
+            let task = task.task(&data).unwrap();
             let weights = |rows: &[usize]| {
                 let trained = train(&*task, &file_of(&corpus, rows), 2, 1e-3);
                 trained.unwrap().0

@@ -5,7 +5,7 @@ use burn::tensor::Device;
 use sc_data::{CsrMatrix, RawCounts};
 use sc_train::registry::ARCHITECTURES;
 use sc_train::timing::{Timing, Work};
-use sc_train::{Facts, Role, TrainConfig};
+use sc_train::{DataSpec, Role, TrainConfig};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ fn an_unknown_architecture_is_told_those_that_exist() {
 
 #[test]
 fn a_wrong_objective_is_told_those_that_fit() {
-    let (_, facts) = data();
+    let (_, data) = data();
     for known in ARCHITECTURES {
-        let error = refusal(with_objective(tiny(known.name), "dream"), &facts);
+        let error = refusal(with_objective(tiny(known.name), "dream"), &data);
         assert!(error.contains("objective = 'dream'"), "{error}");
         assert!(error.contains(known.name), "{error}");
         assert!(error.contains(&known.objectives.join(", ")), "{error}");
@@ -31,12 +31,12 @@ fn a_wrong_objective_is_told_those_that_fit() {
 
 #[test]
 fn an_unknown_setting_is_told_those_that_exist() {
-    let (_, facts) = data();
+    let (_, data) = data();
     for known in ARCHITECTURES {
         for part in ["network", "input"] {
             let mut value = tiny(known.name);
             value[part]["dream"] = json!(1);
-            let error = refusal(value, &facts);
+            let error = refusal(value, &data);
             let begins = format!("{}: {part}: unknown field `dream`", known.name);
             assert!(error.starts_with(&begins), "{error}");
             assert!(error.contains("expected"), "{error}");
@@ -61,11 +61,11 @@ fn needed(architecture: &str, objective: &str) -> Option<&'static str> {
 
 #[test]
 fn a_column_that_is_not_read_is_refused() {
-    let (_, facts) = data();
+    let (_, data) = data();
     for known in ARCHITECTURES {
         for objective in known.objectives {
             let value = with_objective(tiny(known.name), objective);
-            let read = spec(value.clone()).task(&facts).unwrap().reads();
+            let read = spec(value.clone()).task(&data).unwrap().reads();
             let learns = needed(known.name, objective).is_some_and(|n| n.contains("label"));
             let told = read.contains(&Role::Label);
             assert_eq!(told, learns, "{} {objective}", known.name);
@@ -73,9 +73,9 @@ fn a_column_that_is_not_read_is_refused() {
                 let mut named = value.clone();
                 named["obs"][role.word()] = json!("column");
                 if read.contains(&role) {
-                    assert!(spec(named).task(&facts).is_ok(), "{role:?}");
+                    assert!(spec(named).task(&data).is_ok(), "{role:?}");
                 } else {
-                    let error = refusal(named, &facts);
+                    let error = refusal(named, &data);
                     let what = format!(
                         "{}: obs.{} = \"column\" is not read",
                         known.name,
@@ -91,7 +91,7 @@ fn a_column_that_is_not_read_is_refused() {
 #[test]
 fn a_missing_column_is_refused_with_the_way_out() {
     let (_, full) = data();
-    let bare = Facts {
+    let bare = DataSpec {
         levels: BTreeMap::new(),
         ..full.clone()
     };
@@ -115,9 +115,9 @@ fn a_missing_column_is_refused_with_the_way_out() {
 fn one_species_or_one_label_is_refused_with_the_way_out() {
     let (_, full) = data();
     let with_one = |role: Role, name: &str| {
-        let mut facts = full.clone();
-        facts.levels.insert(role, vec![name.to_string()]);
-        facts
+        let mut data = full.clone();
+        data.levels.insert(role, vec![name.to_string()]);
+        data
     };
     let saturn = with_objective(tiny("saturn"), "cross-species");
     let error = refusal(saturn.clone(), &with_one(Role::Species, "human"));
@@ -137,7 +137,7 @@ fn one_species_or_one_label_is_refused_with_the_way_out() {
 
 #[test]
 fn cells_without_what_the_model_was_built_for_stop_training_with_the_way_out() {
-    let (mut corpus, facts) = data();
+    let (mut corpus, data) = data();
     corpus.obs = Arc::default();
     for (value, way_out) in [
         (tiny("saturn"), "the column of obs that tells them apart"),
@@ -150,7 +150,7 @@ fn cells_without_what_the_model_was_built_for_stop_training_with_the_way_out() {
             "within = { nearest = 20 }",
         ),
     ] {
-        let task = spec(value).task(&facts).unwrap();
+        let task = spec(value).task(&data).unwrap();
         let error = train(&*task, &corpus, 1, RATE).unwrap_err().to_string();
         assert!(error.contains(way_out), "{error}");
     }
@@ -167,7 +167,7 @@ fn the_way_out_that_a_niche_objective_names_is_a_configuration() {
 
 #[test]
 fn every_objective_of_a_cell_without_counts_is_finite() {
-    let (mut corpus, facts) = data();
+    let (mut corpus, data) = data();
     let mut dense = corpus.counts.read(&corpus.rows).unwrap().to_dense();
     dense[..GENES].fill(0.0);
     let counts = RawCounts::new(CsrMatrix::from_dense(GENES, &dense)).unwrap();
@@ -175,7 +175,7 @@ fn every_objective_of_a_cell_without_counts_is_finite() {
     for known in ARCHITECTURES {
         for objective in known.objectives {
             let value = with_objective(tiny(known.name), objective);
-            let task = spec(value).task(&facts).unwrap();
+            let task = spec(value).task(&data).unwrap();
             // Two steps: the first must leave weights that give a number again.
             let trained = train(&*task, &corpus, 2, RATE);
             assert!(
@@ -190,8 +190,8 @@ fn every_objective_of_a_cell_without_counts_is_finite() {
 
 #[test]
 fn timing_takes_every_step_and_counts_what_is_trained() {
-    let (corpus, facts) = data();
-    let task = spec(tiny("vae")).task(&facts).unwrap();
+    let (corpus, data) = data();
+    let task = spec(tiny("vae")).task(&data).unwrap();
     let timing = Timing {
         corpus: &corpus,
         config: &TrainConfig::default(),

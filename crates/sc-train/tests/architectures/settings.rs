@@ -63,8 +63,8 @@ fn numbers(value: &Value, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) 
 
 /// Parameters, the losses of two steps and the vectors of the cells, or why there are none.
 fn effect(value: Value) -> Result<(usize, Vec<u64>, Vec<u32>), String> {
-    let (corpus, facts) = data();
-    let task = spec(value).task(&facts).map_err(|e| e.to_string())?;
+    let (corpus, data) = data();
+    let task = spec(value).task(&data).map_err(|e| e.to_string())?;
     let device = Device::flex();
     let parameters = task.parameters(&device).unwrap();
     let (weights, log) = train(&*task, &corpus, 2, RATE).map_err(|e| e.to_string())?;

@@ -2,9 +2,8 @@
 
 use crate::args::Convert;
 use crate::error::{Result, at, message};
-use crate::folder::{self, Genes, ModelConfig, SCHEMA};
-use crate::manifest::Manifest;
 use sc_data::atomic::hash_file;
+use sc_data::manifest::Manifest;
 use sc_models::device::DEFAULT;
 use sc_train::import::Files;
 use sc_train::registry::{ARCHITECTURES, find};
@@ -38,45 +37,20 @@ pub(super) fn convert(args: &Convert) -> Result<()> {
     };
     args.replace
         .check_folder(&args.output, &[args.input.file.as_path()])?;
-    let imported = import(&files)?;
-    let hash = hash_file(&imported.file)?;
+    let model = import(&files)?;
+    let hash = hash_file(&model.file)?;
     let device = sc_models::device::open(DEFAULT)?;
-    imported
-        .check(&device)
-        .map_err(|e| at(&args.input.file, e))?;
-    let config = ModelConfig {
-        schema: SCHEMA,
-        spec: imported.spec,
-        batches: imported.batches,
-        levels: imported.levels,
-        same_size: None,
-        seed: 0,
-        genes_blake3: None,
-    };
-    let genes = Genes {
-        names: imported.genes,
-        means: imported.means,
-        largest: Vec::new(),
-        places: imported.places,
-    };
-    let task = config.task(&genes)?;
-    let manifest = Manifest::new(&hash, serde_json::to_value(&config)?, 0, DEFAULT).close()?;
-    std::fs::create_dir_all(&args.output).map_err(|e| at(&args.output, e))?;
+    model.check(&device).map_err(|e| at(&args.input.file, e))?;
+    let config = model.config_json()?;
+    let manifest = Manifest::new(env!("SCFM_REVISION"), &hash, config, (0, DEFAULT)).close()?;
     let output = &args.output;
-    let tokenizer = task.tokenizer();
-    folder::write(
-        output,
-        &config,
-        &genes,
-        &imported.weights,
-        &tokenizer,
-        &manifest,
-    )?;
-    let values: usize = imported.weights.values().map(|t| t.data.len()).sum();
+    std::fs::create_dir_all(output).map_err(|e| at(output, e))?;
+    model.save(output, &manifest)?;
+    let values: usize = model.weights.values().map(|t| t.data.len()).sum();
     println!(
         "{name}: {} tensors of {values} values, {} genes; embed with --model {}",
-        imported.weights.len(),
-        genes.names.len(),
+        model.weights.len(),
+        model.data.genes.len(),
         output.display()
     );
     Ok(())

@@ -115,7 +115,7 @@ fn about_model(model: &Method<'_>, compared: &Compared<'_, '_>, donors: usize) -
                 String::new()
             };
             Some(format!(
-                "{label} and {other} are not told apart on {metric}: take the cheaper one.{more}"
+                "{label} and {other} do not differ detectably on {metric}: take the cheaper one.{more}"
             ))
         }
         Outcome::Untestable(_) => None,

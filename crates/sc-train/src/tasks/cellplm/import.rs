@@ -1,12 +1,14 @@
 //! CellPLM's released pairs: `NAME.best.ckpt` and `NAME.config.json`.
 
+use crate::data_spec::numbered_batches;
 use crate::error::{Result, TrainError};
-use crate::import::{Files, Imported, json, number, numbered, weight_file};
+use crate::import::{Files, json, number, weight_file};
+use crate::model::Model;
 use sc_models::weights::Checkpoint;
 use serde_json::{Value, json as object};
 
 /// Reads a checkpoint and the configuration of the same name.
-pub(super) fn import(files: &Files) -> Result<Imported> {
+pub(super) fn import(files: &Files) -> Result<Model> {
     let weights = weight_file(&files.weights, &[".best.ckpt"])?;
     let name = weights
         .display()
@@ -67,8 +69,8 @@ pub(super) fn import(files: &Files) -> Result<Imported> {
         },
     });
     let input = object!({ "cells": 2000, "mask_cells": float("mask_node_rate", 0.75) });
-    let mut imported = Imported::new("cellplm", (network, input), genes, weights);
-    imported.batches = numbered(covariate("batch"));
-    imported.weights = tensors;
-    Ok(imported)
+    let mut model = Model::published("cellplm", (network, input), genes, weights);
+    model.data.batches = numbered_batches(covariate("batch"));
+    model.weights = tensors;
+    Ok(model)
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 const CELLS: usize = 64;
 const GENES: usize = 40;
 
-fn data() -> (Corpus, Facts) {
+fn data() -> (Corpus, DataSpec) {
     let config = SimConfig {
         cells: CELLS,
         genes: GENES,
@@ -33,12 +33,12 @@ fn data() -> (Corpus, Facts) {
     let vocabulary = Vocabulary::new(names.clone()).unwrap();
     let mut obs = crate::Obs::default();
     obs.set(Role::Label, cells.cell_type);
-    let facts = Facts {
+    let data = DataSpec {
         genes: Arc::new(names.clone()),
-        batches: 1,
+        batches: crate::data_spec::numbered_batches(1),
         levels: BTreeMap::from([(Role::Label, ["B", "NK", "T"].map(String::from).to_vec())]),
         seed: 1,
-        ..Facts::default()
+        ..DataSpec::default()
     };
     let corpus = Corpus {
         counts: Arc::new(RawCounts::new(counts).unwrap()),
@@ -49,7 +49,7 @@ fn data() -> (Corpus, Facts) {
         keys: Arc::default(),
         order: Order::Shuffled,
     };
-    (corpus, facts)
+    (corpus, data)
 }
 
 const ENCODERS: [&str; 5] = ["attention", "flow", "hyena", "mean", "none"];
@@ -107,13 +107,13 @@ fn embedded(task: &dyn Trainable, corpus: &Corpus, rows: Vec<usize>) -> Vec<f32>
 
 #[test]
 fn every_combination_trains_and_embeds_cell_by_cell_or_is_refused_with_a_reason() {
-    let (corpus, facts) = data();
+    let (corpus, data) = data();
     let mut refused = 0;
     for encoder in ENCODERS {
         for tokens in TOKENS {
             for objective in Objective::WORDS {
                 let name = format!("{encoder} {tokens} {objective}");
-                let task = match spec(encoder, tokens, objective).task(&facts) {
+                let task = match spec(encoder, tokens, objective).task(&data) {
                     Ok(task) => task,
                     Err(e) => {
                         let error = e.to_string();
@@ -144,7 +144,7 @@ fn every_combination_trains_and_embeds_cell_by_cell_or_is_refused_with_a_reason(
 
 #[test]
 fn every_objective_is_learned() {
-    let (corpus, facts) = data();
+    let (corpus, data) = data();
     for (encoder, tokens, objective, share) in [
         ("attention", "bins", "masked-value", 0.3),
         ("hyena", "profile", "masked-value", 0.3),
@@ -155,7 +155,7 @@ fn every_objective_is_learned() {
         ("mean", "bins", "contrast", 0.5),
         ("none", "log-values", "classify", 0.1),
     ] {
-        let task = spec(encoder, tokens, objective).task(&facts).unwrap();
+        let task = spec(encoder, tokens, objective).task(&data).unwrap();
         let (_, log) = train(&*task, &corpus, &by_heart(120), 1);
         let (first, last) = (
             mean(&log[..2], "total"),
@@ -169,7 +169,7 @@ fn every_objective_is_learned() {
     }
 }
 
-fn composed(value: ModelSpec, facts: &Facts) -> ComposedTask {
+fn composed(value: ModelSpec, data: &DataSpec) -> ComposedTask {
     let input: ComposedInput = value.input().unwrap();
     let network = ComposedConfig {
         genes: GENES,
@@ -177,7 +177,7 @@ fn composed(value: ModelSpec, facts: &Facts) -> ComposedTask {
         values: input.tokens.have_values(),
         ..value.network().unwrap()
     };
-    let tokens = Tokens::new(input.tokens.clone(), facts).unwrap();
+    let tokens = Tokens::new(input.tokens.clone(), data).unwrap();
     ComposedTask {
         network,
         input,
@@ -189,9 +189,9 @@ fn composed(value: ModelSpec, facts: &Facts) -> ComposedTask {
 
 #[test]
 fn what_is_asked_for_is_not_shown() {
-    let (corpus, facts) = data();
+    let (corpus, data) = data();
     let batch = corpus.read(&[0, 1, 2, 3]).unwrap();
-    let task = composed(spec("mean", "bins", "expressed"), &facts);
+    let task = composed(spec("mean", "bins", "expressed"), &data);
     let made = task.ask(&batch, 1).unwrap();
     let Question::Expressed { genes, truth } = made.question else {
         panic!("another question");
@@ -204,7 +204,7 @@ fn what_is_asked_for_is_not_shown() {
             assert_eq!(own.contains(&(*gene as u32)), *truth == 1.0);
         }
     }
-    let task = composed(spec("mean", "ranks", "masked-gene"), &facts);
+    let task = composed(spec("mean", "ranks", "masked-gene"), &data);
     let made = task.ask(&batch, 1).unwrap();
     let Question::Genes { at, truth } = made.question else {
         panic!("another question");
@@ -219,9 +219,9 @@ fn what_is_asked_for_is_not_shown() {
 
 #[test]
 fn an_epoch_asks_anew_and_a_cell_the_same_in_any_company() {
-    let (corpus, facts) = data();
+    let (corpus, data) = data();
     for objective in ["masked-value", "denoise", "expressed"] {
-        let task = composed(spec("mean", "sampled", objective), &facts);
+        let task = composed(spec("mean", "sampled", objective), &data);
         let shown = |rows: &[usize], epoch| {
             let made = task.ask(&corpus.read(rows).unwrap(), epoch).unwrap().shown;
             let last = rows.len() - 1;
@@ -240,14 +240,14 @@ fn an_epoch_asks_anew_and_a_cell_the_same_in_any_company() {
 
 #[test]
 fn settings_that_cannot_be_are_refused_with_their_values() {
-    let (_, facts) = data();
+    let (_, data) = data();
     let refusal = |objective: &str, change: Value| {
         let mut value = serde_json::to_value(spec("mean", "bins", objective)).unwrap();
         for (key, v) in change.as_object().unwrap() {
             value["input"][key] = v.clone();
         }
         let spec: ModelSpec = serde_json::from_value(value).unwrap();
-        match spec.task(&facts) {
+        match spec.task(&data) {
             Ok(_) => "it was built".to_string(),
             Err(e) => e.to_string(),
         }

@@ -1,8 +1,8 @@
 //! One cell to tokens, by any of the published ways.
 
 use super::COMPOSED;
+use crate::data_spec::DataSpec;
 use crate::error::{Result, TrainError};
-use crate::facts::Facts;
 use crate::places::places;
 use sc_data::tokens::profile::{self, ProfileConfig, profile};
 use sc_data::tokens::ranks::{self, FIRST_GENE, MeanMode, RankConfig, rank};
@@ -169,8 +169,8 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    pub(super) fn new(kind: TokenKind, facts: &Facts) -> Result<Self> {
-        let genes = facts.genes.len();
+    pub(super) fn new(kind: TokenKind, data: &DataSpec) -> Result<Self> {
+        let genes = data.genes.len();
         let mut tokens = Self {
             kind,
             genes,
@@ -182,13 +182,13 @@ impl Tokens {
         };
         match &mut tokens.kind {
             TokenKind::Ranks { mean, .. } => {
-                let mode = match facts.means.len() == genes {
+                let mode = match data.means.len() == genes {
                     true => *mean,
                     false => MeanMode::None,
                 };
                 let known = match mode {
                     MeanMode::None => vec![1.0; genes],
-                    _ => facts.means.to_vec(),
+                    _ => data.means.to_vec(),
                 };
                 tokens.means = Arc::new(ranks::means(&known, mode));
             }
@@ -199,7 +199,7 @@ impl Tokens {
                 chromosomes,
                 species,
             } => {
-                let located = places(facts, chromosomes.as_deref(), species, 0)?;
+                let located = places(data, chromosomes.as_deref(), species, 0)?;
                 let codes = located.iter().flatten().map(|g| g.chromosome + 1).max();
                 tokens.chromosomes = codes.unwrap_or(0) as usize;
                 let at = |special: usize| (genes + special) as u32;

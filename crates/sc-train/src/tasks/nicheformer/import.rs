@@ -1,15 +1,17 @@
 //! Nicheformer's files: the folder of Hugging Face, or a Lightning checkpoint.
 
 use crate::error::{Result, TrainError};
-use crate::import::{Files, Imported, gene_list, json, weight_file};
+use crate::import::{Files, gene_list, json, weight_file};
+use crate::model::Model;
 use sc_data::genes::vocab::npy_vector;
 use sc_data::tokens::ranks::FIRST_GENE;
 use sc_models::weights::{Checkpoint, parameters};
 use serde_json::{Value, json as object};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Reads either.
-pub(super) fn import(files: &Files) -> Result<Imported> {
+pub(super) fn import(files: &Files) -> Result<Model> {
     let weights = weight_file(&files.weights, &["model.safetensors", ".ckpt"])?;
     let sibling = |name: &str| {
         let path = weights.with_file_name(name);
@@ -52,10 +54,10 @@ pub(super) fn import(files: &Files) -> Result<Imported> {
         ));
     }
     let input = object!({ "mean": if means.is_empty() { "none" } else { "corpus" } });
-    let mut imported = Imported::new("nicheformer", (network, input), genes, weights);
-    imported.means = means;
-    imported.weights = found;
-    Ok(imported)
+    let mut model = Model::published("nicheformer", (network, input), genes, weights);
+    model.data.means = Arc::new(means);
+    model.weights = found;
+    Ok(model)
 }
 
 /// Genes by token, from Hugging Face's dictionary or a list.

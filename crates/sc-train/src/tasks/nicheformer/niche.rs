@@ -1,12 +1,12 @@
 //! Nicheformer with a head: what surrounds a cell, from its genes alone.
 
-use super::{Hide, NicheformerTask, RankedTokens};
+use super::{NicheformerTask, RankedTokens};
 use crate::corpus::{CellBatch, Corpus};
+use crate::data_spec::{DataSpec, Role};
 use crate::error::{Result, TrainError};
-use crate::facts::{Facts, Role};
 use crate::losses::tokens::{Composition, composition_mse, mean_squared_error};
 use crate::losses::{Losses, cross_entropy};
-use crate::task::{Task, whole};
+use crate::task::{Pass, Task, whole};
 use burn::tensor::{Device, Tensor, TensorData};
 use sc_data::tokens::Tokenizer;
 use sc_models::init::initialise;
@@ -42,7 +42,7 @@ impl NicheTask {
         ranked: NicheformerTask,
         objective: &str,
         mut head: HeadConfig,
-        facts: &Facts,
+        data: &DataSpec,
     ) -> Result<Self> {
         let goal = match objective {
             "niche-composition" => Goal::Composition,
@@ -50,7 +50,7 @@ impl NicheTask {
             _ => Goal::Label,
         };
         let types = || {
-            facts.levels.get(&Role::Niche).map(Vec::len).ok_or_else(|| {
+            data.levels.get(&Role::Niche).map(Vec::len).ok_or_else(|| {
                 TrainError::Config(format!(
                     "objective = '{objective}' needs to know what surrounds a cell: {WAY_OUT}"
                 ))
@@ -59,9 +59,7 @@ impl NicheTask {
         head.outputs = match goal {
             Goal::Composition => types()?,
             Goal::Density => types().map(|_| 1)?,
-            Goal::Label => {
-                facts.count(Role::Label, "nicheformer with objective = 'niche-label'")?
-            }
+            Goal::Label => data.count(Role::Label, "nicheformer with objective = 'niche-label'")?,
         };
         Ok(Self { ranked, head, goal })
     }
@@ -110,7 +108,7 @@ impl Task for NicheTask {
         }
         let (labelled, labels) = cells.labelled();
         Ok(NicheInput {
-            tokens: self.ranked.arrange(&cells, Hide::Nothing)?,
+            tokens: self.ranked.arrange(&cells, Pass::Embedding)?,
             numbers: numbers.unwrap_or_default(),
             labelled,
             labels,
@@ -155,7 +153,7 @@ impl Task for NicheTask {
     fn embed(&self, model: &NicheHead, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
         let tokens = self
             .ranked
-            .arrange(&cells, Hide::Nothing)?
+            .arrange(&cells, Pass::Embedding)?
             .on_device(device);
         let last = model.backbone.last(&tokens, &mut ());
         Ok(model.backbone.pool(last, &tokens, Context::Without))

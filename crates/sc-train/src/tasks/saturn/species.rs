@@ -1,8 +1,8 @@
 //! Which genes are a species', and how they begin in the space of macrogenes.
 
 use super::SaturnInput;
+use crate::data_spec::{DataSpec, MISSING, Role};
 use crate::error::{Result, TrainError};
-use crate::facts::{Facts, MISSING, Role};
 use crate::proteins::ProteinTable;
 use sc_data::tokens::macrogenes::{self, Score};
 use sc_models::saturn::SaturnConfig;
@@ -54,8 +54,8 @@ impl SpeciesGenes {
     /// # Errors
     /// A gene whose name begins with no species, a file of vectors that cannot be used, or vectors of
     /// different lengths.
-    pub fn new(facts: &Facts, input: &SaturnInput) -> Result<Self> {
-        let levels = facts.levels.get(&Role::Species);
+    pub fn new(data: &DataSpec, input: &SaturnInput) -> Result<Self> {
+        let levels = data.levels.get(&Role::Species);
         let levels = levels.cloned().unwrap_or_else(|| vec![ONLY.to_string()]);
         let mut names = levels.clone();
         names.sort();
@@ -69,7 +69,7 @@ impl SpeciesGenes {
         }
         let mut columns = Vec::new();
         let (mut dim, mut tables) = (0, Vec::new());
-        let owners = owners(&names, &facts.genes, &input.genes)?;
+        let owners = owners(&names, &data.genes, &input.genes)?;
         for (species, name) in names.iter().enumerate() {
             let own: Vec<(usize, String)> = owners
                 .iter()
@@ -94,7 +94,7 @@ impl SpeciesGenes {
                 )));
             }
             dim = table.dim;
-            let mut column = vec![None; facts.genes.len()];
+            let mut column = vec![None; data.genes.len()];
             let known = own.iter().zip(&table.known).filter(|(_, k)| **k);
             for (next, ((gene, _), _)) in (0..).zip(known) {
                 column[*gene] = Some(next);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::corpus::Order;
-use crate::facts::Obs;
+use crate::data_spec::Obs;
 use crate::tasks::tests::train;
 use sc_data::genes::{Across, Vocabulary, match_genes};
 use sc_data::{CsrMatrix, RawCounts};
@@ -16,17 +16,17 @@ fn names() -> Vec<String> {
     of("frog").chain(of("fish")).collect()
 }
 
-fn facts() -> Facts {
+fn data() -> DataSpec {
     let labels = ["frog a", "frog b", "frog c", "fish a", "fish b", "fish c"];
     let levels = [
         (Role::Species, vec!["frog".to_string(), "fish".into()]),
         (Role::Label, labels.map(String::from).to_vec()),
     ];
-    Facts {
+    DataSpec {
         genes: Arc::new(names()),
         levels: levels.into(),
         seed: 3,
-        ..Facts::default()
+        ..DataSpec::default()
     }
 }
 
@@ -107,7 +107,7 @@ fn overfits_64_cells_of_two_species() {
         let mut network = network();
         network["latent"] = latent.into();
         let spec = spec("reconstruct", network);
-        let task = spec.task(&facts()).unwrap();
+        let task = spec.task(&data()).unwrap();
         let (_, log) = train(&*task, &corpus(64), &spec.train, 3);
         let nll = |at: usize| log[at].1["nll"];
         // What is left is the entropy of the counts themselves.
@@ -119,7 +119,7 @@ fn overfits_64_cells_of_two_species() {
 #[test]
 fn triplets_bring_the_same_types_of_two_species_together() {
     let spec = spec("cross-species", network());
-    let task = spec.task(&facts()).unwrap();
+    let task = spec.task(&data()).unwrap();
     let corpus = corpus(96);
     let (weights, log) = train(&*task, &corpus, &spec.train, 3);
     assert!(log[99].1.contains_key("nll") && log[100].1.contains_key("triplets"));
@@ -152,9 +152,9 @@ fn an_embedding_does_not_depend_on_the_minibatch() {
         spec.network["macrogene_dropout"] = dropout.into();
         spec.network["dropout"] = 0.3.into();
         spec.input["embed_minibatch"] = 10.into();
-        let together = spec.task(&facts()).unwrap();
+        let together = spec.task(&data()).unwrap();
         spec.input["embed_minibatch"] = 3.into();
-        let apart = spec.task(&facts()).unwrap();
+        let apart = spec.task(&data()).unwrap();
         let weights = together.initial(&Device::flex()).unwrap();
         let a = embed(&*together, &weights, &corpus);
         assert_eq!(a, embed(&*apart, &weights, &corpus));
@@ -164,12 +164,12 @@ fn an_embedding_does_not_depend_on_the_minibatch() {
 
 #[test]
 fn what_cannot_be_trained_is_refused_with_a_way_out() {
-    let refused = |spec: &ModelSpec, facts: &Facts| spec.task(facts).err().unwrap().to_string();
+    let refused = |spec: &ModelSpec, data: &DataSpec| spec.task(data).err().unwrap().to_string();
     let good = spec("cross-species", network());
     let without = |role: Role| {
-        let mut facts = facts();
-        facts.levels.remove(&role);
-        facts
+        let mut data = data();
+        data.levels.remove(&role);
+        data
     };
     assert!(refused(&good, &without(Role::Label)).contains("[obs] label"));
     let mut shared = good.clone();
@@ -178,20 +178,20 @@ fn what_cannot_be_trained_is_refused_with_a_way_out() {
     assert!(refused(&good, &without(Role::Species)).contains("begins with no species"));
     let mut many = good.clone();
     many.network["macrogenes"] = 1000.into();
-    assert!(refused(&many, &facts()).contains("take fewer macrogenes"));
+    assert!(refused(&many, &data()).contains("take fewer macrogenes"));
     let mut other = good.clone();
     other.input["species_proteins"] = serde_json::json!({ "cat": { "kind": "random", "dim": 8 } });
-    assert!(refused(&other, &facts()).contains("names 'cat'"));
-    let mut one = facts();
+    assert!(refused(&other, &data()).contains("names 'cat'"));
+    let mut one = data();
     one.levels.insert(Role::Species, vec!["frog".into()]);
     assert!(refused(&shared, &one).contains("objective = 'reconstruct'"));
     let mut renamed = good.clone();
     renamed.input["genes"]["names"] = serde_json::json!({ "cat": "x" });
-    assert!(refused(&renamed, &facts()).contains("input.genes.names has 'cat'"));
+    assert!(refused(&renamed, &data()).contains("input.genes.names has 'cat'"));
     renamed.input["genes"]["names"] = serde_json::json!({ "frog": "xt" });
-    assert!(refused(&renamed, &facts()).contains("looked for fish, xt"));
+    assert!(refused(&renamed, &data()).contains("looked for fish, xt"));
     // With genes that all species share, each has its own copy.
-    let task = shared.task(&facts()).unwrap();
+    let task = shared.task(&data()).unwrap();
     let weights = task.initial(&Device::flex()).unwrap();
     assert_eq!(weights["p_weights"].shape, [16, 4 * GENES]);
 }

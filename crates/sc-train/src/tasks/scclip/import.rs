@@ -2,7 +2,8 @@
 //! objects that are not executed; the features are the user's to give.
 
 use crate::error::{Result, TrainError};
-use crate::import::{Files, Imported, gene_list, weight_file};
+use crate::import::{Files, gene_list, weight_file};
+use crate::model::Model;
 use sc_models::weights::Checkpoint;
 use serde_json::{Value, json as object};
 
@@ -10,7 +11,7 @@ use serde_json::{Value, json as object};
 const HEADS: usize = 8;
 
 /// Reads a checkpoint.
-pub(super) fn import(files: &Files) -> Result<Imported> {
+pub(super) fn import(files: &Files) -> Result<Model> {
     let path = weight_file(&files.weights, &[".ckpt"])?;
     let features = gene_list(
         files.vocabulary.as_ref(),
@@ -44,7 +45,7 @@ pub(super) fn import(files: &Files) -> Result<Imported> {
         "normalize": true,
     });
     let input = object!({ "scale": "none", "leave_out": [] });
-    let mut imported = Imported::new("scclip", (network, input), features, path);
-    imported.weights = checkpoint.into_tensors("")?;
-    Ok(imported)
+    let mut model = Model::published("scclip", (network, input), features, path);
+    model.weights = checkpoint.into_tensors("")?;
+    Ok(model)
 }

@@ -65,12 +65,12 @@ fn network() -> ScClipConfig {
 }
 
 fn task(input: PairedInput) -> ScClipTask {
-    let facts = Facts {
+    let data = DataSpec {
         genes: Arc::new(names()),
         seed: 3,
-        ..Facts::default()
+        ..DataSpec::default()
     };
-    ScClipTask::new(network(), input, &facts).unwrap()
+    ScClipTask::new(network(), input, &data).unwrap()
 }
 
 #[test]
@@ -113,14 +113,14 @@ fn an_embedding_does_not_depend_on_the_minibatch() {
 
 #[test]
 fn kinds_are_told_apart_scaled_and_binary() {
-    let mut facts = Facts {
+    let mut data = DataSpec {
         genes: Arc::new(["MT-CO1", "A", "chr1:5-9", "B"].map(String::from).to_vec()),
-        ..Facts::default()
+        ..DataSpec::default()
     };
     let counts = CsrMatrix::from_dense(4, &[9.0, 1.0, 7.0, 3.0]);
-    let largest = features::largest(&facts.genes, &counts);
-    facts.largest = Arc::new(largest);
-    let task = ScClipTask::new(network(), PairedInput::default(), &facts).unwrap();
+    let largest = features::largest(&data.genes, &counts);
+    data.largest = Arc::new(largest);
+    let task = ScClipTask::new(network(), PairedInput::default(), &data).unwrap();
     let halves = task.halves(&counts);
     assert_eq!(halves.atac.to_dense(), [1.0]);
     // Totals without the mitochondrial gene, over the largest with it.
@@ -131,18 +131,18 @@ fn kinds_are_told_apart_scaled_and_binary() {
         leave_out: Vec::new(),
         ..PairedInput::default()
     };
-    let task = ScClipTask::new(network(), plain, &facts).unwrap();
+    let task = ScClipTask::new(network(), plain, &data).unwrap();
     let b = (3e4f64 / 13.0).ln_1p() as f32;
     assert_eq!(task.halves(&counts).rna.to_dense()[2], b);
 }
 
 #[test]
 fn one_kind_alone_is_refused_with_the_way_out() {
-    let facts = Facts {
+    let data = DataSpec {
         genes: Arc::new(vec!["A".into(), "B".into()]),
-        ..Facts::default()
+        ..DataSpec::default()
     };
-    let error = ScClipTask::new(network(), PairedInput::default(), &facts).unwrap_err();
+    let error = ScClipTask::new(network(), PairedInput::default(), &data).unwrap_err();
     assert!(error.to_string().contains("2 genes and 0 peaks"), "{error}");
 }
 

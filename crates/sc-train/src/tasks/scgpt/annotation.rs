@@ -5,8 +5,8 @@
 
 use super::tokens::TokenInput;
 use super::{Goal, Place, ScGptTask};
+use crate::data_spec::{DataSpec, Role};
 use crate::error::Result;
-use crate::facts::{Facts, Role};
 use crate::losses::{Losses, cross_entropy, total};
 use crate::task::whole;
 use burn::tensor::{Device, Tensor};
@@ -14,13 +14,17 @@ use sc_models::layers::norm::Phase;
 use sc_models::scgpt::ScGpt;
 
 /// The task with a classifier for the labels of the data.
-pub(super) fn annotate(mut task: ScGptTask, facts: &Facts, place: Place<'_>) -> Result<ScGptTask> {
-    let classes = facts.count(Role::Label, &place.name())?;
+pub(super) fn annotate(
+    mut task: ScGptTask,
+    data: &DataSpec,
+    place: Place<'_>,
+) -> Result<ScGptTask> {
+    let classes = data.count(Role::Label, &place.name())?;
     if classes < 2 {
         return place.refuse(format!(
             "all labelled cells are '{}', so there is nothing to tell apart; name a column with two \
              labels or more: [obs] label = \"COLUMN\", or take objective = 'masked'",
-            facts.levels[&Role::Label].concat()
+            data.levels[&Role::Label].concat()
         ));
     }
     task.network.classes = classes;

@@ -1,7 +1,9 @@
 //! scGPT's released folders: `args.json`, `vocab.json`, `best_model.pt`.
 
+use crate::data_spec::numbered_batches;
 use crate::error::{Result, TrainError};
-use crate::import::{Files, Imported, beside, distinct, json, number, numbered, rows, weight_file};
+use crate::import::{Files, PublishedFile, beside, distinct, json, number, rows, weight_file};
+use crate::model::Model;
 use sc_data::genes::vocab;
 use sc_models::scgpt::NAMES;
 use sc_models::weights::{Checkpoint, Tensors};
@@ -12,11 +14,21 @@ const SPECIAL: [&str; 3] = ["<pad>", "<cls>", "<eoc>"];
 const TABLE: &str = "encoder.embedding.weight";
 
 /// Reads the folder, or the weight file in it.
-pub(super) fn import(files: &Files) -> Result<Imported> {
+pub(super) fn import(files: &Files) -> Result<Model> {
     let weights = weight_file(&files.weights, &["best_model.pt"])?;
-    let args_path = beside(files.config.as_ref(), &weights, "args.json")?;
+    let args_path = beside(
+        files.config.as_ref(),
+        &weights,
+        "args.json",
+        PublishedFile::Config,
+    )?;
     let args = json(&args_path)?;
-    let vocabulary_path = beside(files.vocabulary.as_ref(), &weights, "vocab.json")?;
+    let vocabulary_path = beside(
+        files.vocabulary.as_ref(),
+        &weights,
+        "vocab.json",
+        PublishedFile::Vocabulary,
+    )?;
     let vocabulary = vocab::read(&vocabulary_path)?;
     let found = Checkpoint::open(&weights)?.into_tensors("")?;
     let mut tensors: Tensors = found
@@ -92,8 +104,8 @@ pub(super) fn import(files: &Files) -> Result<Imported> {
         tensors.insert(TABLE.into(), table);
     }
     let genes = kept.iter().map(|&i| vocabulary.genes[i].clone()).collect();
-    let mut imported = Imported::new("scgpt", (network, input), genes, weights);
-    imported.batches = numbered(domains.max(batches).max(guessed));
-    imported.weights = tensors;
-    Ok(imported)
+    let mut model = Model::published("scgpt", (network, input), genes, weights);
+    model.data.batches = numbered_batches(domains.max(batches).max(guessed));
+    model.weights = tensors;
+    Ok(model)
 }

@@ -4,8 +4,8 @@
 //! Source: reference/scformer-scgpt-cellplm.md A2.2, A5.
 
 use super::{Place, ScGptTask};
+use crate::data_spec::DataSpec;
 use crate::error::Result;
-use crate::facts::Facts;
 use sc_models::scgpt::InputNorm;
 use serde::{Deserialize, Serialize};
 
@@ -13,23 +13,27 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BatchUse {
-    /// The decoders are told.
+    /// The decoders are conditioned on it.
     Decoders,
     /// An adversary guesses, and cells are to give it nothing to go by.
     Adversary,
 }
 
 /// The task with as many batches as the data, wherever the settings use them.
-pub(super) fn integrate(mut task: ScGptTask, facts: &Facts, place: Place<'_>) -> Result<ScGptTask> {
-    if facts.batches < 2 {
+pub(super) fn integrate(
+    mut task: ScGptTask,
+    data: &DataSpec,
+    place: Place<'_>,
+) -> Result<ScGptTask> {
+    if data.batches.len() < 2 {
         return place.refuse(format!(
             "there is nothing to bring together, the data has {} sequencing batch; name the column of \
              obs that tells batches apart (--batch COLUMN, in an experiment data.batch), or take \
              objective = 'masked'",
-            facts.batches.max(1)
+            data.batches.len().max(1)
         ));
     }
-    use_batches(&mut task, facts);
+    use_batches(&mut task, data);
     let normed = matches!(task.network.input_norm, InputNorm::DomainSpecific { .. });
     if task.input.batch.is_empty() && !normed {
         return place.refuse(
@@ -43,9 +47,9 @@ pub(super) fn integrate(mut task: ScGptTask, facts: &Facts, place: Place<'_>) ->
 }
 
 /// Gives the network the heads on batches that the settings name.
-pub(super) fn use_batches(task: &mut ScGptTask, facts: &Facts) {
+pub(super) fn use_batches(task: &mut ScGptTask, data: &DataSpec) {
     let count = |of| match task.input.batch.contains(&of) {
-        true => facts.batches,
+        true => data.batches.len(),
         false => 0,
     };
     let (known, guessed) = (count(BatchUse::Decoders), count(BatchUse::Adversary));

@@ -5,8 +5,8 @@
 
 use super::integration::use_batches;
 use super::{Place, ScGptTask};
+use crate::data_spec::DataSpec;
 use crate::error::Result;
-use crate::facts::Facts;
 use crate::features;
 use std::sync::Arc;
 
@@ -30,15 +30,19 @@ fn modality(name: &str, proteins: &[String]) -> Modality {
 
 /// The task for the modalities of the data; where these have several batches, these too come in as
 /// the settings say.
-pub(super) fn multiomic(mut task: ScGptTask, facts: &Facts, place: Place<'_>) -> Result<ScGptTask> {
+pub(super) fn multiomic(
+    mut task: ScGptTask,
+    data: &DataSpec,
+    place: Place<'_>,
+) -> Result<ScGptTask> {
     let of = |name: &String| modality(name, &task.input.proteins);
-    let modalities: Vec<Modality> = facts.genes.iter().map(of).collect();
+    let modalities: Vec<Modality> = data.genes.iter().map(of).collect();
     let mut present = modalities.clone();
     present.sort_unstable();
     present.dedup();
     if present.len() < 2 {
         return place.refuse(format!(
-            "it needs two modalities, and all {} features are of one. Peaks are told by names such as \
+            "it needs two modalities, and all {} features are of one. Peaks are recognised by names such as \
              chr1:100-200, proteins by how their names begin or end: input.proteins = [\"p_\"] or \
              [\"_TotalSeqB\"]. Give a file that holds both, or two joined by a plus: \
              rna.h5ad+atac.h5ad; keep all features: vocabulary.genes = 0; or take objective = 'masked'",
@@ -48,8 +52,8 @@ pub(super) fn multiomic(mut task: ScGptTask, facts: &Facts, place: Place<'_>) ->
     let code = |m: &Modality| present.iter().position(|p| p == m).unwrap_or(0) as u8;
     task.modalities = Arc::new(modalities.iter().map(code).collect());
     task.network.modalities = present.len();
-    if facts.batches > 1 {
-        use_batches(&mut task, facts);
+    if data.batches.len() > 1 {
+        use_batches(&mut task, data);
     }
     Ok(task)
 }

@@ -7,15 +7,14 @@ mod conditions;
 
 pub use conditions::{Condition, PerturbationConfig, Unknown};
 
-use super::tokens::EMBEDDING;
 use super::{Place, ScGptTask};
 use crate::corpus::{CellBatch, Corpus, Order};
+use crate::data_spec::{DataSpec, Role};
 use crate::error::{Result, TrainError};
-use crate::facts::{Facts, Role};
 use crate::losses::Losses;
 use crate::losses::tokens::mean_squared_error;
 use crate::spec::ModelSpec;
-use crate::task::Task;
+use crate::task::{Pass, Task};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use conditions::WAY_OUT;
 use rand::RngExt as _;
@@ -49,17 +48,17 @@ impl PerturbationTask {
     ///
     /// # Errors
     /// A setting that misfits, or data without controls or perturbations.
-    pub fn of(spec: &ModelSpec, facts: &Facts) -> Result<Self> {
+    pub fn of(spec: &ModelSpec, data: &DataSpec) -> Result<Self> {
         let place = Place {
             architecture: &spec.architecture,
             objective: "perturbation",
         };
-        Self::new(super::base(spec, facts)?, facts, place)
+        Self::new(super::base(spec, data)?, data, place)
     }
 
     /// The task for the perturbations of the data.
-    pub(super) fn new(scgpt: ScGptTask, facts: &Facts, place: Place<'_>) -> Result<Self> {
-        facts.count(Role::Perturbation, &place.name())?;
+    pub(super) fn new(scgpt: ScGptTask, data: &DataSpec, place: Place<'_>) -> Result<Self> {
+        data.count(Role::Perturbation, &place.name())?;
         if scgpt.network.input_norm != InputNorm::None {
             return place.refuse("it has no place for network.input_norm; leave it out".into());
         }
@@ -73,9 +72,9 @@ impl PerturbationTask {
                 .into(),
             );
         }
-        let levels = &facts.levels[&Role::Perturbation];
+        let levels = &data.levels[&Role::Perturbation];
         let config = &scgpt.input.perturbation;
-        let conditions = conditions::read(levels, &facts.genes, config, place)?;
+        let conditions = conditions::read(levels, &data.genes, config, place)?;
         Ok(Self {
             scgpt,
             conditions: Arc::new(conditions),
@@ -275,7 +274,7 @@ impl Task for PerturbationTask {
     /// The mean of the outputs of the genes that are shown, the same for all cells, none flagged.
     fn embed(&self, model: &Perturb, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
         let count = cells.rows.len();
-        let genes = self.shown(&BTreeSet::new(), 0, EMBEDDING);
+        let genes = self.shown(&BTreeSet::new(), 0, Pass::Embedding.epoch());
         let controls = Controls {
             values: self.values(cells.counts, &genes),
             genes,

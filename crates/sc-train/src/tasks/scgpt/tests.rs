@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::corpus::Counts;
-use crate::facts::{MISSING, Obs, Role};
+use crate::data_spec::{MISSING, Obs, Role};
 use crate::spec::ModelSpec;
+use crate::task::Pass;
 use sc_data::{CsrMatrix, RawCounts};
 use sc_models::weights::host;
 use serde_json::{Value, json};
@@ -12,13 +13,13 @@ use std::sync::Arc;
 
 const GENES: usize = 12;
 
-fn facts() -> Facts {
-    Facts {
+fn data() -> DataSpec {
+    DataSpec {
         genes: Arc::new((0..GENES).map(|g| format!("G{g}")).collect()),
-        batches: 2,
+        batches: crate::data_spec::numbered_batches(2),
         levels: BTreeMap::from([(Role::Label, vec!["A".into(), "B".into()])]),
         seed: 3,
-        ..Facts::default()
+        ..DataSpec::default()
     }
 }
 
@@ -46,8 +47,8 @@ fn scgpt(objective: &str, input: Value) -> ScGptTask {
         seed: 3,
     };
     match objective {
-        "integration" => integration::integrate(task, &facts(), place).unwrap(),
-        "annotation" => annotation::annotate(task, &facts(), place).unwrap(),
+        "integration" => integration::integrate(task, &data(), place).unwrap(),
+        "annotation" => annotation::annotate(task, &data(), place).unwrap(),
         _ => task,
     }
 }
@@ -90,10 +91,12 @@ fn terms<T: Task>(task: &T) -> BTreeMap<&'static str, f32> {
 
 #[test]
 fn zeros_are_tokens_where_all_genes_are_shown() {
-    let expressed = scgpt("masked", json!({})).arrange(&cells(), 0).unwrap();
+    let expressed = scgpt("masked", json!({}))
+        .arrange(&cells(), Pass::Training(0))
+        .unwrap();
     assert_eq!(expressed.tokens.shape(), [3, 9]);
     let all = scgpt("masked", json!({ "shown": "all" }));
-    let all = all.arrange(&cells(), 0).unwrap();
+    let all = all.arrange(&cells(), Pass::Training(0)).unwrap();
     assert_eq!(all.tokens.shape(), [3, GENES + 1]);
     let zeros = all.targets[1..=GENES].iter().filter(|v| **v == 0.0);
     assert_eq!(zeros.count(), 4);
@@ -180,15 +183,15 @@ fn genes_are_known_or_asked_for_and_every_draw_is_named() {
 #[test]
 fn modalities_are_binned_apart_and_named_with_their_specials() {
     // The last four genes are proteins, with counts far above the others'.
-    let mut facts = facts();
+    let mut data = data();
     let name = |g: usize| format!("{}{g}", if g < 8 { "G" } else { "p_" });
-    facts.genes = Arc::new((0..GENES).map(name).collect());
+    data.genes = Arc::new((0..GENES).map(name).collect());
     let place = Place {
         architecture: "scgpt",
         objective: "multiomic",
     };
     let task = scgpt("multiomic", json!({ "bins": 5 }));
-    let task = multiomic::multiomic(task, &facts, place).unwrap();
+    let task = multiomic::multiomic(task, &data, place).unwrap();
     let tokens = task.rows(&cells(), 0).unwrap();
     // The second cell has genes 4 to 11: each modality fills its own bins.
     let bins = |part: &[(i64, f32)]| part.iter().map(|t| t.1).collect::<Vec<_>>();
@@ -196,7 +199,7 @@ fn modalities_are_binned_apart_and_named_with_their_specials() {
     assert_eq!(genes, proteins);
     assert_eq!((genes[0], genes[3]), (1.0, 4.0));
     let input = task
-        .arrange(&cells(), EMBEDDING)
+        .arrange(&cells(), Pass::Embedding)
         .unwrap()
         .on_device(&Device::flex());
     let of = input.modalities.unwrap().into_data_as::<i64>();
@@ -250,14 +253,14 @@ fn the_contrast_is_that_of_two_passes() {
     assert!((found["total"] - 10.0 * expected).abs() < 1e-3, "{found:?}");
 }
 
-/// Why a configuration cannot be built for data with `facts`.
-fn refusal(objective: &str, change: Value, facts: &Facts) -> String {
+/// Why a configuration cannot be built for data with `data`.
+fn refusal(objective: &str, change: Value, data: &DataSpec) -> String {
     let mut value = json!({ "architecture": "scgpt", "objective": objective });
     for (part, settings) in change.as_object().unwrap() {
         value[part] = settings.clone();
     }
     let spec: ModelSpec = serde_json::from_value(value).unwrap();
-    match spec.task(facts) {
+    match spec.task(data) {
         Ok(_) => "it was built".into(),
         Err(e) => e.to_string(),
     }
@@ -265,9 +268,9 @@ fn refusal(objective: &str, change: Value, facts: &Facts) -> String {
 
 #[test]
 fn what_misfits_is_refused_with_the_way_out() {
-    let full = facts();
-    let one = Facts {
-        batches: 1,
+    let full = data();
+    let one = DataSpec {
+        batches: crate::data_spec::numbered_batches(1),
         ..full.clone()
     };
     let error = refusal("integration", json!({}), &one);
@@ -307,7 +310,7 @@ fn what_misfits_is_refused_with_the_way_out() {
 fn bins_that_are_rows_of_a_table_have_rows_for_padding_and_mask() {
     let mut task = scgpt("masked", json!({ "bins": 5 }));
     task.network.value_encoder = ValueEncoderConfig::Category { bins: 7, pad: 5 };
-    let input = task.arrange(&cells(), 0).unwrap();
+    let input = task.arrange(&cells(), Pass::Training(0)).unwrap();
     // Three of eight genes are masked, and the last cell is padding behind <cls>.
     let masked = input.tokens.values[..9].iter().filter(|v| **v == 6.0);
     assert_eq!(masked.count(), 3);

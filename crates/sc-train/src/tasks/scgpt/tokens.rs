@@ -6,6 +6,7 @@ use super::integration::BatchUse;
 use super::perturbation::PerturbationConfig;
 use crate::corpus::CellBatch;
 use crate::error::{Result, TrainError};
+use crate::task::Pass;
 use crate::task::whole;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use sc_data::rng::stream;
@@ -18,8 +19,6 @@ use serde::{Deserialize, Serialize};
 const MASKED: f32 = -1.0;
 /// Value of padding, where values are numbers.
 const PADDING: f32 = -2.0;
-/// The epoch whose draws serve embedding.
-pub(super) const EMBEDDING: u64 = u64::MAX;
 
 /// How a cell becomes tokens, and what is asked of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -306,11 +305,11 @@ impl ScGptTask {
 
     /// Tokens of cells behind their `<cls>`, as long as the longest of them; the share of the
     /// settings is masked, except for embedding.
-    pub(super) fn arrange(&self, cells: &CellBatch, epoch: u64) -> Result<TokenInput> {
-        let mut input = self.unmasked(cells, self.rows(cells, epoch)?);
-        if epoch == EMBEDDING {
+    pub(super) fn arrange(&self, cells: &CellBatch, pass: Pass) -> Result<TokenInput> {
+        let mut input = self.unmasked(cells, self.rows(cells, pass.epoch())?);
+        let Pass::Training(epoch) = pass else {
             return Ok(input);
-        }
+        };
         let [_, masked] = self.special_values();
         let length = input.tokens.length;
         for (i, &key) in cells.keys.iter().enumerate() {

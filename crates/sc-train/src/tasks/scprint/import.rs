@@ -2,7 +2,8 @@
 //! hyper-parameters.
 
 use crate::error::{Result, TrainError};
-use crate::import::{Files, Imported, number, weight_file};
+use crate::import::{Files, number, weight_file};
+use crate::model::Model;
 use sc_models::weights::{Checkpoint, parameters};
 use serde_json::{Value, json as object};
 
@@ -20,7 +21,7 @@ const CLASSES: [&str; 8] = [
 ];
 
 /// Reads a checkpoint.
-pub(super) fn import(files: &Files) -> Result<Imported> {
+pub(super) fn import(files: &Files) -> Result<Model> {
     let path = weight_file(&files.weights, &[".ckpt"])?;
     let about = parameters(&path, "hyper_parameters")?;
     let int = |key: &str| number(&about, key, &path);
@@ -78,9 +79,9 @@ pub(super) fn import(files: &Files) -> Result<Imported> {
         "likelihood": if flag("zinb") == Some(false) { "mean" } else { "zinb" },
         "cell_decoder": if has("mvc_decoder.") { "inner-product" } else { "none" },
     });
-    let mut imported = Imported::new("scprint", (network, object!({})), genes, path);
-    imported.weights = weights;
-    Ok(imported)
+    let mut model = Model::published("scprint", (network, object!({})), genes, path);
+    model.weights = weights;
+    Ok(model)
 }
 
 fn texts(list: &[Value]) -> Vec<String> {

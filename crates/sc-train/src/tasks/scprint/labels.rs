@@ -1,8 +1,8 @@
 //! Columns of `obs` as classes with a token of their own.
 
 use crate::corpus::CellBatch;
+use crate::data_spec::{DataSpec, MISSING, Role};
 use crate::error::{Result, TrainError};
-use crate::facts::{Facts, MISSING, Role};
 use crate::losses::scprint::Hierarchy;
 use sc_data::ontology::{self, LabelHierarchy};
 use sc_models::scprint::Class;
@@ -26,7 +26,7 @@ impl ClassTokens {
     ///
     /// # Errors
     /// A role without a column, an ontology that cannot be read, or one that knows none of the labels.
-    pub fn new(facts: &Facts, roles: &[Role], path: Option<&Path>) -> Result<Self> {
+    pub fn new(data: &DataSpec, roles: &[Role], path: Option<&Path>) -> Result<Self> {
         let objective = "scprint with objective = 'denoise-classes'";
         if roles.is_empty() {
             return Err(TrainError::Config(format!(
@@ -35,8 +35,8 @@ impl ClassTokens {
         }
         let mut out = Self::default();
         for &role in roles {
-            let count = facts.count(role, objective)?;
-            let labels = &facts.levels[&role];
+            let count = data.count(role, objective)?;
+            let labels = &data.levels[&role];
             let found = match path.filter(|_| role == Role::Label) {
                 Some(path) => {
                     let found = ontology::read(path)?.hierarchy(labels);

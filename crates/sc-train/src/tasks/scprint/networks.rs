@@ -1,10 +1,10 @@
 //! Gene networks of a trained model: averages of queries and keys over the cells of a corpus.
 
-use super::{EMBEDDING, ScPrintTask};
+use super::ScPrintTask;
 use crate::attention::AverageAttention;
 use crate::corpus::Corpus;
 use crate::error::Result;
-use crate::task::Task;
+use crate::task::{Pass, Task};
 use burn::tensor::{Device, Tensor};
 use sc_models::layers::observe::Observer;
 use sc_models::scprint::ScPrint;
@@ -48,7 +48,7 @@ impl ScPrintTask {
         let mut sums = QueriesKeys::new(shape);
         let minibatches = self.embed_minibatches(corpus);
         for cells in corpus.stream(&minibatches, None) {
-            let input = self.arrange(&cells?, EMBEDDING)?;
+            let input = self.arrange(&cells?, Pass::Embedding)?;
             let mut kept = Kept::default();
             model.forward(&input.tokens(Some(&input.counts), device), &mut kept);
             let width = (shape.cell_tokens + input.length) * 2 * self.network.width;

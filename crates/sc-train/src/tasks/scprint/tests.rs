@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::corpus::Order;
-use crate::facts::Obs;
+use crate::data_spec::Obs;
 use crate::tasks::tests::train;
 use sc_data::RawCounts;
 use sc_data::genes::{Across, Vocabulary, match_genes};
@@ -16,12 +16,12 @@ fn names() -> Vec<String> {
     (0..GENES).map(|g| format!("GENE{g}")).collect()
 }
 
-fn facts() -> Facts {
-    Facts {
+fn data() -> DataSpec {
+    DataSpec {
         genes: Arc::new(names()),
         levels: [(Role::Label, LABELS.map(String::from).to_vec())].into(),
         seed: 5,
-        ..Facts::default()
+        ..DataSpec::default()
     }
 }
 
@@ -99,7 +99,7 @@ fn overfits_64_cells_with_classes_over_an_ontology() {
             "contrast": { "temperature": 0.5, "weight": 0.01 },
         }),
     );
-    let task = spec.task(&facts()).unwrap();
+    let task = spec.task(&data()).unwrap();
     let (_, log) = train(&*task, &corpus(64), &spec.train, 5);
     let (first, last) = (&log[0].1, &log[log.len() - 1].1);
     // What is left of counts is their entropy.
@@ -119,7 +119,7 @@ fn overfits_64_cells_with_classes_over_an_ontology() {
 #[test]
 fn classes_come_leaves_first() {
     let file = ontology();
-    let tokens = ClassTokens::new(&facts(), &[Role::Label], Some(file.path())).unwrap();
+    let tokens = ClassTokens::new(&data(), &[Role::Label], Some(file.path())).unwrap();
     assert_eq!(tokens.classes()[0].leaves, 3);
     assert_eq!(tokens.hierarchies[0].inner, [vec![0, 1]]);
     let labels = tokens.of(&corpus(4).read(&[0, 1, 2, 3]).unwrap());
@@ -132,7 +132,7 @@ fn an_embedding_does_not_depend_on_the_minibatch() {
     for objective in ["denoise", "denoise-classes"] {
         let all = spec(objective, serde_json::json!({ "embed_minibatch": 9 }));
         let one = spec(objective, serde_json::json!({ "embed_minibatch": 1 }));
-        let [all, one] = [all, one].map(|s| s.task(&facts()).unwrap());
+        let [all, one] = [all, one].map(|s| s.task(&data()).unwrap());
         let weights = all.initial(&Device::flex()).unwrap();
         let embed = |task: &dyn Trainable, weights: &Tensors| {
             let mut found = Vec::new();
@@ -154,28 +154,28 @@ fn an_embedding_does_not_depend_on_the_minibatch() {
 
 #[test]
 fn what_cannot_be_trained_is_refused_with_a_way_out() {
-    let refused = |spec: &ModelSpec, facts: &Facts| spec.task(facts).err().unwrap().to_string();
-    let mut without = facts();
+    let refused = |spec: &ModelSpec, data: &DataSpec| spec.task(data).err().unwrap().to_string();
+    let mut without = data();
     without.levels.clear();
     let classes = spec("denoise-classes", serde_json::json!({}));
     assert!(refused(&classes, &without).contains("[obs] label"));
     let none = spec("denoise-classes", serde_json::json!({ "classes": [] }));
-    assert!(refused(&none, &facts()).contains("input.classes is empty"));
+    assert!(refused(&none, &data()).contains("input.classes is empty"));
     let loud = spec("denoise", serde_json::json!({ "noise": [1.5] }));
-    assert!(refused(&loud, &facts()).contains("noise"));
+    assert!(refused(&loud, &data()).contains("noise"));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "[Term]\nid: X:1\nname: x\n").unwrap();
     let other = spec(
         "denoise-classes",
         serde_json::json!({ "ontology": file.path() }),
     );
-    assert!(refused(&other, &facts()).contains("knows none of the 4 labels"));
+    assert!(refused(&other, &data()).contains("knows none of the 4 labels"));
 }
 
 #[test]
 fn networks_are_averages_over_cells() {
     let spec = spec("denoise", serde_json::json!({}));
-    let task = ScPrintTask::new(&spec, &facts()).unwrap();
+    let task = ScPrintTask::new(&spec, &data()).unwrap();
     let device = Device::flex();
     let model = task.build(&device).unwrap();
     let found = task.average_attention(&model, &corpus(9), &device).unwrap();

@@ -3,15 +3,17 @@
 //! A model of ours knows one species: of the 145,469 rows of the table those of its genes and
 //! chromosomes are kept.
 
+use crate::data_spec::GenePosition;
 use crate::error::{Result, TrainError};
-use crate::facts::Place;
-use crate::import::{Files, Imported, distinct, gene_list, weight_file};
+use crate::import::{Files, PublishedFile, distinct, gene_list, unpublished, weight_file};
+use crate::model::Model;
 use sc_data::genes::vocab::chromosome_rows;
 use sc_data::tokens::uce::SpeciesTable;
 use sc_models::uce::PaddingMode;
 use sc_models::weights::Checkpoint;
 use serde_json::json as object;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::FIRST_GENE;
 
@@ -20,21 +22,22 @@ const TABLE: &str = "pe_embedding.weight";
 const HEAD: usize = 64;
 
 /// Reads the weights, and what of the table one species needs.
-pub(super) fn import(files: &Files) -> Result<Imported> {
+pub(super) fn import(files: &Files) -> Result<Model> {
     let path = weight_file(&files.weights, &[".torch"])?;
     let genes = gene_list(
         files.vocabulary.as_ref(),
         &path,
         "the gene symbols of the species in the order of its protein embeddings",
     )?;
-    let missing = |what: &str| TrainError::file(&path, format!("does not say {what}"));
-    let offset = files
-        .offset
-        .ok_or_else(|| missing("where the genes of the species begin; give --offset"))?;
-    let chromosomes = files
-        .chromosomes
-        .as_ref()
-        .ok_or_else(|| missing("where genes lie; give species_chrom.csv with --chromosomes"))?;
+    let missing = |what: &str, needs| unpublished(&path, format!("does not say {what}"), needs);
+    let offset = files.offset.ok_or_else(|| {
+        let what = "where the genes of the species begin; name the token of the first";
+        missing(what, PublishedFile::Offset)
+    })?;
+    let chromosomes = files.chromosomes.as_ref().ok_or_else(|| {
+        let what = "where genes lie; name species_chrom.csv";
+        missing(what, PublishedFile::Chromosomes)
+    })?;
     let all = chromosome_rows(chromosomes)?;
     let upper: Vec<String> = genes.iter().map(|g| g.to_uppercase()).collect();
     let located = SpeciesTable::new(&all, &files.species, &upper, offset)?;
@@ -100,17 +103,15 @@ pub(super) fn import(files: &Files) -> Result<Imported> {
         "species": files.species,
     });
     let names = kept.iter().map(|&i| genes[i].clone()).collect();
-    let mut imported = Imported::new("uce", (network, input), names, path);
-    imported.places = found
-        .iter()
-        .map(|g| {
-            Some(Place {
-                chromosome: codes.partition_point(|c| *c < g.chromosome) as u32,
-                start: g.start,
-            })
+    let mut model = Model::published("uce", (network, input), names, path);
+    let positions = found.iter().map(|g| {
+        Some(GenePosition {
+            chromosome: codes.partition_point(|c| *c < g.chromosome) as u32,
+            start: g.start,
         })
-        .collect();
-    imported.weights = checkpoint.into_tensors("module.")?;
-    imported.weights.insert(TABLE.into(), table);
-    Ok(imported)
+    });
+    model.data.positions = Arc::new(positions.collect());
+    model.weights = checkpoint.into_tensors("module.")?;
+    model.weights.insert(TABLE.into(), table);
+    Ok(model)
 }

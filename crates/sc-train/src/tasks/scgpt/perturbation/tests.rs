@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::TrainConfig;
-use crate::facts::Obs;
+use crate::data_spec::Obs;
 use crate::tasks::scgpt::{Goal, SPECIAL_TOKENS, TokenConfig};
 use crate::tasks::tests::{mean, train};
 use sc_data::RawCounts;
@@ -65,10 +65,10 @@ fn task(length: usize) -> PerturbationTask {
     let network =
         json!({ "width": 16, "layers": 1, "heads": 2, "feed_forward": 16, "dropout": 0.0 });
     let levels = ["ctrl", "G0", "G1", "G2+ctrl", "G3"].map(String::from);
-    let facts = Facts {
+    let data = DataSpec {
         genes: Arc::new(names()),
         levels: BTreeMap::from([(Role::Perturbation, levels.to_vec())]),
-        ..Facts::default()
+        ..DataSpec::default()
     };
     let scgpt = ScGptTask {
         network: ScGptConfig {
@@ -89,7 +89,7 @@ fn task(length: usize) -> PerturbationTask {
         architecture: "scgpt",
         objective: "perturbation",
     };
-    PerturbationTask::new(scgpt, &facts, place).unwrap()
+    PerturbationTask::new(scgpt, &data, place).unwrap()
 }
 
 #[test]

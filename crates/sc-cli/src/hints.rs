@@ -1,0 +1,74 @@
+//! Which flag is the way out of an error of a library, which knows no flags.
+
+use crate::args::Verb;
+use crate::error::Error;
+use sc_data::DataError;
+use sc_data::error::{ColumnUse, GenesWayOut};
+use sc_eval::benchmark::BenchmarkError;
+use sc_run::RunError;
+use sc_train::TrainError;
+use sc_train::import::PublishedFile;
+
+/// The flag that helps, in brackets after the message; nothing where none does.
+pub(crate) fn hint(error: &Error, verb: &Verb) -> String {
+    let in_a_file = matches!(verb, Verb::Run(_));
+    if let Some(TrainError::Unpublished { needs, .. }) = error.downcast_ref() {
+        let flag = match needs {
+            PublishedFile::Config => "--config FILE",
+            PublishedFile::Vocabulary => "--vocab FILE",
+            PublishedFile::Chromosomes => "--chromosomes CSV",
+            PublishedFile::Offset => "--offset N",
+        };
+        return format!(" ({flag})");
+    }
+    let Some(error) = data_error(error) else {
+        return String::new();
+    };
+    match error {
+        DataError::Column { used_as, .. } => {
+            let (flag, key) = match used_as {
+                ColumnUse::Label => ("--label COLUMN", "data.label"),
+                ColumnUse::Batch => ("--batch COLUMN or --batch none", "data.batch"),
+                ColumnUse::Donor => ("--donor COLUMN or --donor none", "data.donor"),
+            };
+            format!(" ({})", if in_a_file { key } else { flag })
+        }
+        DataError::NoCounts {
+            counts_in,
+            logged_in,
+            ..
+        } if !in_a_file => match (&counts_in[..], &logged_in[..]) {
+            ([counts, ..], _) => format!(" (--counts {counts})"),
+            ([], [logged, ..]) => {
+                format!(", or pass --assume-normalized if {logged} is ln(1 + scaled counts)")
+            }
+            _ => String::new(),
+        },
+        DataError::Genes { way_out, .. } => match way_out {
+            GenesWayOut::Orthologs => " (--orthologs)".to_owned(),
+            GenesWayOut::LowerOverlap => " (--min-overlap SHARE)".to_owned(),
+            GenesWayOut::OtherNames => String::new(),
+        },
+        _ => String::new(),
+    }
+}
+
+fn data_error(error: &Error) -> Option<&DataError> {
+    let of_training = match error.downcast_ref() {
+        Some(TrainError::Data(e)) => Some(e),
+        _ => None,
+    };
+    let of_run = match error.downcast_ref() {
+        Some(RunError::Data(e)) => Some(e),
+        _ => None,
+    };
+    let of_benchmark = match error.downcast_ref() {
+        Some(BenchmarkError::Data(e)) => Some(e),
+        _ => None,
+    };
+    error
+        .downcast_ref()
+        .or(of_benchmark)
+        .or(of_training)
+        .or(of_run)
+}

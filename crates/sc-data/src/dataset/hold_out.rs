@@ -1,0 +1,137 @@
+//! Cells that are kept out of training, so that a model can be evaluated on them.
+
+use super::{Dataset, NO_COLUMN};
+use crate::categories::Categories;
+use crate::error::{ColumnUse, DataError, Result};
+use crate::identity::barcode_key;
+use crate::split::{
+    Cells, DrawnBy, SavedSplit, Split, SplitCodes, SplitConfig, SplitMethod, split_by_donor,
+};
+
+/// How cells are held out of a data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HoldOut {
+    /// Column of `obs` with the donors; [`NO_COLUMN`] holds out cells at random.
+    pub donor: String,
+    /// Column with the cell type, so that no type is held out as a whole.
+    pub label: Option<String>,
+    /// Column with the sequencing batch, within which donors are drawn.
+    pub batch: Option<String>,
+    /// Share of the donors held out.
+    pub test_fraction: f64,
+    /// Seed of the draw.
+    pub seed: u64,
+}
+
+/// What tells the cells of a data set apart in a split.
+enum Apart {
+    Donors(Categories),
+    Barcodes(Vec<u64>),
+}
+
+impl Apart {
+    fn of(dataset: &Dataset, donor: &str) -> Result<Self> {
+        if donor != NO_COLUMN {
+            return Ok(Self::Donors(column(dataset, donor, ColumnUse::Donor)?));
+        }
+        let names = dataset.cell_names()?;
+        Ok(Self::Barcodes(
+            names.iter().map(|n| barcode_key(n)).collect(),
+        ))
+    }
+
+    fn cells(&self) -> Cells<'_> {
+        match self {
+            Self::Donors(donors) => Cells::Donors {
+                codes: donors.codes(),
+                names: donors.names(),
+            },
+            Self::Barcodes(keys) => Cells::Barcodes(keys),
+        }
+    }
+}
+
+impl Dataset {
+    /// The rows on either side of a saved split.
+    ///
+    /// # Errors
+    /// [`DataError`] when the data set lacks its column, or holds none of what it holds out.
+    pub fn split(&self, saved: &SavedSplit) -> Result<Split> {
+        saved.apply(Apart::of(self, &saved.donor)?.cells())
+    }
+
+    /// Draws a split.
+    ///
+    /// # Errors
+    /// [`DataError::Column`] for a column that is not there or holds one donor; those of
+    /// [`split_by_donor`].
+    pub fn draw_split(&self, how: &HoldOut) -> Result<SavedSplit> {
+        let apart = Apart::of(self, &how.donor)?;
+        if let Apart::Donors(donors) = &apart
+            && donors.names().len() < 2
+        {
+            let only = donors.names().first().map_or("nothing", String::as_str);
+            return Err(self.wrong_column(
+                &how.donor,
+                ColumnUse::Donor,
+                format!(
+                    "holds one donor ('{only}'), so none can be held out; name another column, or \
+                     '{NO_COLUMN}' to hold out cells at random, or train on all cells"
+                ),
+            ));
+        }
+        let codes = |name: &Option<String>, used_as: ColumnUse| match name {
+            Some(name) => Ok(column(self, name, used_as)?.codes().to_vec()),
+            None => Ok::<_, DataError>(Vec::new()),
+        };
+        let labels = codes(&how.label, ColumnUse::Label)?;
+        let batches = codes(&how.batch, ColumnUse::Batch)?;
+        let each: Vec<u32> = (0..self.cells() as u32).collect();
+        let (donors, keys, method) = match &apart {
+            Apart::Donors(donors) => (donors.codes(), &[][..], SplitMethod::Donors),
+            // Whole labels must not go missing when every cell is drawn by itself.
+            Apart::Barcodes(keys) => (&each[..], &keys[..], SplitMethod::StratifiedRandom),
+        };
+        let config = SplitConfig {
+            method,
+            test_fraction: how.test_fraction,
+            seed: how.seed,
+        };
+        let codes = SplitCodes {
+            donors,
+            batches: &batches,
+            labels: &labels,
+            keys,
+        };
+        let split = split_by_donor(codes, &config)
+            .map_err(|e| DataError::file(self.path(), e.to_string()))?;
+        let by = DrawnBy {
+            donor: &how.donor,
+            label: how.label.as_deref(),
+            batch: how.batch.as_deref(),
+        };
+        Ok(SavedSplit::new(&split, apart.cells(), by, &config))
+    }
+}
+
+/// A column of `obs` that every cell must have a value in, its names sorted.
+fn column(dataset: &Dataset, name: &str, used_as: ColumnUse) -> Result<Categories> {
+    let wrong = |what: String| dataset.wrong_column(name, used_as, what);
+    if !dataset.has_column(name) {
+        return Err(wrong(format!(
+            "is not there to hold cells out by; name another column, or '{NO_COLUMN}'"
+        )));
+    }
+    // As an evaluation reads it, so that both draw the same.
+    if dataset.parts().len() == 1 {
+        return Ok(dataset.categories(name)?.sorted());
+    }
+    let values = dataset.shared_categories(name)?;
+    if let Some(row) = values.first_missing() {
+        return Err(wrong(format!(
+            "has no value for cell {row} of all files together, so it cannot be said on which side of the \
+             split it is; name another column, or '{NO_COLUMN}'"
+        )));
+    }
+    Ok(values.sorted())
+}

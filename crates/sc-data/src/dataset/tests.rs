@@ -1,0 +1,74 @@
+//! Tests of data sets: names of files and batches, columns over several files.
+
+use super::*;
+use crate::simulate::{SimConfig, simulate_to_file};
+
+fn simulated(folder: &Path, name: &str, seed: u64) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let config = SimConfig {
+        cells: 20,
+        genes: 30,
+        donors: 2,
+        batches: 2,
+        seed,
+        ..SimConfig::default()
+    };
+    simulate_to_file(&config, &path, |_| ()).unwrap();
+    path
+}
+
+fn open(files: &[PathBuf]) -> Result<Dataset> {
+    Dataset::open_all(files, &CountsPolicy::RequireCounts)
+}
+
+#[test]
+fn files_of_one_name_are_told_apart_and_known_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [
+        simulated(folder.path(), "one/cells.h5ad", 1),
+        simulated(folder.path(), "two/cells.h5ad", 2),
+    ];
+    let all = open(&files).unwrap();
+    let by_file = all.batches(None).unwrap();
+    assert_eq!(by_file.names(), ["one/cells", "two/cells"]);
+    assert_eq!((by_file.codes()[0], by_file.codes()[39]), (0, 1));
+    // Each file has batches of the same names, which are not the same batches.
+    let columns = all.batches(Some("batch")).unwrap();
+    assert_eq!(columns.names().len(), 4);
+    assert!(columns.names()[3].starts_with("two/cells/"), "{columns:?}");
+    // One of the files alone has the batches that the model knows.
+    let alone = open(&files[1..]).unwrap();
+    let own = alone.batches(None).unwrap();
+    let known = by_file.names();
+    assert_eq!(alone.batch_names_as(&own, None, known), ["two/cells"]);
+    let own = alone.batches(Some("batch")).unwrap();
+    assert_eq!(
+        alone.batch_names_as(&own, Some("batch"), columns.names()),
+        columns.names()[2..]
+    );
+    // Names that tell batches apart by themselves stay as they are.
+    let other = Categories::one(20, "x");
+    assert_eq!(alone.batch_names_as(&other, Some("batch"), known), ["x"]);
+}
+
+#[test]
+fn labels_mean_the_same_in_all_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["a.h5ad", "b.h5ad"].map(|name| simulated(folder.path(), name, 3));
+    let all = open(&files).unwrap();
+    let shared = all.shared_categories("cell_type").unwrap();
+    let own = open(&files[..1]).unwrap().categories("cell_type").unwrap();
+    assert_eq!(shared.names(), own.names());
+    assert_eq!(shared.codes()[20..], *own.codes());
+    assert_eq!(all.cell_keys().unwrap().cells(), 40);
+    assert_ne!(all.hash().unwrap(), all.hashes().unwrap()[0]);
+}
+
+#[test]
+fn a_file_given_twice_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = simulated(folder.path(), "cells.h5ad", 1);
+    let error = open(&[file.clone(), file]).err().unwrap().to_string();
+    assert!(error.contains("is given twice"), "{error}");
+}

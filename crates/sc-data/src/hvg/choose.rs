@@ -1,0 +1,47 @@
+//! The most variable genes, chosen on a sample of the cells where there are many.
+
+use super::{Flavor, HvgConfig, HvgInput, highly_variable_genes};
+use crate::counts::LogNormalized;
+use crate::error::Result;
+use std::collections::BTreeMap;
+
+/// Cells on which variable genes are chosen, at most.
+const CELLS: usize = 20_000;
+
+/// At most 20,000 of `rows`, evenly, from batches that keep two cells.
+pub fn sample(rows: &[usize], batches: &[u32]) -> Vec<usize> {
+    let step = rows.len().div_ceil(CELLS).max(1);
+    let mut per_batch: BTreeMap<u32, usize> = BTreeMap::new();
+    for &r in rows.iter().step_by(step) {
+        *per_batch.entry(batches[r]).or_default() += 1;
+    }
+    let kept = rows.iter().step_by(step).copied();
+    kept.filter(|&r| per_batch[&batches[r]] >= 2).collect()
+}
+
+/// The `n` most variable genes of `values`, whose cells are `rows` of the data set with these `batches`.
+///
+/// Seurat's dispersion on log-normalised values within every batch: it needs no fit that can fail
+/// on small batches.
+///
+/// # Errors
+/// Those of [`highly_variable_genes`].
+pub fn most_variable(
+    values: &LogNormalized,
+    rows: &[usize],
+    batches: &[u32],
+    n: usize,
+) -> Result<Vec<usize>> {
+    let genes = values.matrix().cols();
+    if n >= genes || rows.len() < 2 {
+        return Ok((0..n.min(genes)).collect());
+    }
+    let codes: Vec<u32> = rows.iter().map(|&r| batches[r]).collect();
+    let config = HvgConfig {
+        flavor: Flavor::Seurat,
+        n_top: n,
+        ..Default::default()
+    };
+    let table = highly_variable_genes(HvgInput::LogNormalized(values), Some(&codes), &config)?;
+    Ok(table.selected_genes())
+}

@@ -1,0 +1,417 @@
+//! Methods side by side on one data set: embeddings, baselines and controls, each judged by the same
+//! protocol and charged what it costs.
+//!
+//! [`Benchmark::new`] fits what all share (variable genes, principal components, the geometry of the
+//! labels); [`Benchmark::embedding`] judges an embedding, [`Benchmark::baseline`] a baseline or
+//! control by name.
+
+#[cfg(feature = "files")]
+mod open;
+mod options;
+
+#[cfg(feature = "files")]
+pub use open::{Design, MIN_CELLS_PER_DONOR};
+pub use options::MethodOptions;
+
+use crate::baselines::Features;
+use crate::categories::Categories;
+use crate::controls;
+use crate::error::EvalError;
+use crate::protocol::{
+    Annotations, Judgement, Options, Predictions, References, ScgraphReferences, judge_embedding,
+    judge_linear, judge_predictions, map2d, scgraph_references,
+};
+use crate::results::{Cost, CurvePoint, DataCard, Exposure, Family, Map2d, RunResult};
+use ndarray::{Array2, ArrayView2};
+use sc_data::hvg::{most_variable, sample};
+use sc_data::identity::CellKeys;
+use sc_data::pca::pca;
+use sc_data::{CsrMatrix, DataError, LogNormalized};
+use std::time::Instant;
+
+/// Anything that stops a benchmark.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BenchmarkError {
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// What is to be judged.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+}
+
+/// Result of a benchmark.
+pub type Result<T, E = BenchmarkError> = std::result::Result<T, E>;
+
+/// Components of the PCA baseline.
+const COMPONENTS: usize = 50;
+/// Variable genes of the HVG and PCA baselines.
+const VARIABLE: usize = 2000;
+/// Dimensions of the random embedding.
+const RANDOM_DIMS: usize = 50;
+/// Neighbours of the kNN baseline.
+const NEIGHBOURS: usize = 15;
+
+/// Baselines and controls, each with its family and the sentence that the report prints.
+pub const METHODS: &[(&str, Family, &str)] = &[
+    (
+        "hvg",
+        Family::Baseline,
+        "log-normalised values of 2,000 highly variable genes, as they are",
+    ),
+    (
+        "pca",
+        Family::Baseline,
+        "50 principal components of the same genes, fitted on training donors",
+    ),
+    (
+        "lr-counts",
+        Family::Baseline,
+        "L2 logistic regression on log-normalised counts of all genes, scaling and penalty chosen like every probe's",
+    ),
+    (
+        "knn",
+        Family::Baseline,
+        "15 nearest neighbours on the principal components, majority vote",
+    ),
+    (
+        "shuffled-labels",
+        Family::Control,
+        "principal components judged with shuffled labels: chance",
+    ),
+    (
+        "one-hot",
+        Family::Control,
+        "the labels themselves as the embedding: perfect and worthless",
+    ),
+    (
+        "random-embedding",
+        Family::Control,
+        "50 random numbers per cell: nothing to find",
+    ),
+];
+
+/// A data set ready to be judged on.
+pub struct EvalData {
+    /// Labels, batches, donors and split.
+    pub annotations: Annotations,
+    /// What tells the cells apart.
+    pub keys: CellKeys,
+    /// Log-normalised values of all cells and genes.
+    pub values: LogNormalized,
+    /// What a report says of the data.
+    pub card: DataCard,
+}
+
+/// What every method of a data set is judged with.
+pub struct Benchmark<'a> {
+    data: &'a EvalData,
+    options: Options,
+    /// Cells of a UMAP of the scored cells; 0 for none.
+    map_cells: usize,
+    /// Variable genes `[cells, genes]`, and the seconds of choosing them.
+    variable: (CsrMatrix, f64),
+    /// Principal components of all cells, and the seconds of fitting them on the variable genes.
+    pca: (Array2<f32>, f64),
+    /// Components of the same number for every row, which metrics compare with.
+    reference: Array2<f32>,
+    scgraph: ScgraphReferences,
+    method_options: MethodOptions,
+}
+
+/// What a row of the report says of its method.
+#[derive(Clone, Debug)]
+pub struct MethodInfo {
+    /// Name of the row.
+    pub method: String,
+    /// What it is compared as.
+    pub family: Family,
+    /// One sentence for people.
+    pub description: String,
+    /// Preset of the model, if it is one.
+    pub preset: Option<String>,
+    /// The model whose size it was given.
+    pub same_size_as: Option<String>,
+    /// What its fitting saw of the scored cells.
+    pub exposure: Exposure,
+    /// What it was trained to do.
+    pub objective: Option<String>,
+    /// Seed of what it draws.
+    pub seed: u64,
+    /// Where it was computed.
+    pub device: String,
+}
+
+impl MethodInfo {
+    /// A method computed here from nothing that it should not see.
+    pub fn new(method: &str, family: Family, description: &str, seed: u64) -> Self {
+        Self {
+            method: method.to_owned(),
+            family,
+            description: description.to_owned(),
+            preset: None,
+            same_size_as: None,
+            exposure: Exposure::Nothing,
+            objective: None,
+            seed,
+            device: "cpu".to_owned(),
+        }
+    }
+}
+
+impl<'a> Benchmark<'a> {
+    /// Fits what is shared: principal components and the reference geometry of the labels.
+    /// `method_options` are those of the one baseline that will run, if it has any; a UMAP of at most
+    /// `map_cells` scored cells is drawn for every embedding.
+    ///
+    /// # Errors
+    /// [`BenchmarkError`] when shapes do not fit.
+    pub fn new(
+        data: &'a EvalData,
+        options: Options,
+        map_cells: usize,
+        method_options: MethodOptions,
+    ) -> Result<Self> {
+        let started = Instant::now();
+        let genes = variable_genes(data, VARIABLE)?;
+        let variable = (genes, seconds(started));
+        let started = Instant::now();
+        let pca = principal_components(data, &variable.0, COMPONENTS)?;
+        let pca = (pca, seconds(started));
+        let reference = pca.0.clone();
+        let (variable, pca) = match (method_options.genes, method_options.components) {
+            (None, None) => (variable, pca),
+            (genes, components) => {
+                let started = Instant::now();
+                let genes = variable_genes(data, genes.unwrap_or(VARIABLE))?;
+                let variable = (genes, seconds(started));
+                let started = Instant::now();
+                let components = components.unwrap_or(COMPONENTS);
+                let pca = principal_components(data, &variable.0, components)?;
+                (variable, (pca, seconds(started)))
+            }
+        };
+        let scgraph = scgraph_references(&data.values, &data.annotations)?;
+        Ok(Self {
+            data,
+            options,
+            map_cells,
+            method_options,
+            variable,
+            pca,
+            reference,
+            scgraph,
+        })
+    }
+
+    /// The data.
+    pub fn data(&self) -> &'a EvalData {
+        self.data
+    }
+
+    /// Judges the baseline or control called `method`. Work that several methods share is charged to
+    /// each: it is what a user of that method alone would wait for.
+    ///
+    /// # Errors
+    /// [`EvalError::Invalid`] for a name that no baseline or control has.
+    pub fn baseline(&self, info: MethodInfo, method: &str) -> Result<RunResult> {
+        let started = Instant::now();
+        let cells = &self.data.annotations;
+        let labels = cells.labels.codes();
+        let (variable, pca) = (self.variable.1, self.variable.1 + self.pca.1);
+        let embedding = |vectors: ArrayView2<'_, f32>, seconds: f64| {
+            self.embedding(info.clone(), vectors, fitted(seconds), Vec::new())
+        };
+        match method {
+            "hvg" => {
+                let values = self.variable_values();
+                embedding(values.view(), variable + seconds(started))
+            }
+            "pca" => embedding(self.pca.0.view(), pca),
+            "shuffled-labels" => {
+                let codes = controls::shuffled_labels(labels, info.seed);
+                let labels = Categories::new(codes, cells.labels.names().to_vec())?;
+                let shuffled = Annotations {
+                    labels,
+                    ..cells.clone()
+                };
+                let vectors = self.pca.0.view();
+                self.judged(info, vectors, &shuffled, fitted(pca), Vec::new())
+            }
+            "one-hot" => {
+                let vectors = controls::one_hot(labels);
+                embedding(vectors.view(), seconds(started))
+            }
+            "random-embedding" => {
+                let dimensions = self.method_options.dimensions.unwrap_or(RANDOM_DIMS);
+                let vectors = controls::random_embedding(labels.len(), dimensions, info.seed);
+                embedding(vectors.view(), seconds(started))
+            }
+            "lr-counts" => {
+                let features = Features::Sparse(self.data.values.matrix());
+                let judged = judge_linear(features, cells, &self.options)?;
+                Ok(self.result(info, judged, fitted(seconds(started)), None, Vec::new()))
+            }
+            "knn" => {
+                let predictions = self.neighbour_votes()?;
+                let mut cost = fitted(pca + seconds(started));
+                let started = Instant::now();
+                let judged = judge_predictions(&predictions, cells)?;
+                cost.eval_seconds = Some(seconds(started));
+                Ok(self.result(info, judged, cost, None, Vec::new()))
+            }
+            other => Err(unknown(other).into()),
+        }
+    }
+
+    /// Judges an embedding of all cells, `[cells, dims]`, that cost what `cost` says.
+    ///
+    /// # Errors
+    /// [`EvalError`] for vectors of another number of cells, or that are not finite.
+    pub fn embedding(
+        &self,
+        info: MethodInfo,
+        vectors: ArrayView2<'_, f32>,
+        cost: Cost,
+        curve: Vec<CurvePoint>,
+    ) -> Result<RunResult> {
+        self.judged(info, vectors, &self.data.annotations, cost, curve)
+    }
+
+    fn neighbour_votes(&self) -> Result<Predictions> {
+        let dataset = &self.data.annotations;
+        let rows = |rows: &[usize]| self.pca.0.select(ndarray::Axis(0), rows);
+        let labels = dataset.labels.select(&dataset.train);
+        let (train, test) = (rows(&dataset.train), rows(&dataset.test));
+        Ok(crate::baselines::knn_classify(
+            train.view(),
+            labels.codes(),
+            test.view(),
+            self.method_options.neighbors.unwrap_or(NEIGHBOURS),
+        )?)
+    }
+
+    fn variable_values(&self) -> Array2<f32> {
+        let matrix = &self.variable.0;
+        let shape = (matrix.rows(), matrix.cols());
+        Array2::from_shape_vec(shape, matrix.to_dense()).expect("invariant: rows times columns")
+    }
+
+    fn judged(
+        &self,
+        info: MethodInfo,
+        embedding: ArrayView2<'_, f32>,
+        dataset: &Annotations,
+        mut cost: Cost,
+        curve: Vec<CurvePoint>,
+    ) -> Result<RunResult> {
+        let started = Instant::now();
+        let references = References {
+            pre_integration: Some(self.reference.view()),
+            scgraph: Some(&self.scgraph),
+        };
+        let judged = judge_embedding(embedding, dataset, &references, &self.options)?;
+        cost.eval_seconds = Some(seconds(started));
+        let map = self.map(embedding, dataset)?;
+        Ok(self.result(info, judged, cost, map, curve))
+    }
+
+    /// A picture of the held-out cells.
+    fn map(&self, embedding: ArrayView2<'_, f32>, dataset: &Annotations) -> Result<Option<Map2d>> {
+        if self.map_cells == 0 {
+            return Ok(None);
+        }
+        let step = dataset.test.len().div_ceil(self.map_cells).max(1);
+        let rows: Vec<usize> = dataset.test.iter().step_by(step).copied().collect();
+        if rows.len() < 3 {
+            return Ok(None);
+        }
+        let (labels, batches) = (dataset.labels.select(&rows), dataset.batches.select(&rows));
+        Ok(Some(Map2d {
+            xy: map2d(embedding, &rows, self.options.seed)?,
+            labels: labels.codes().to_vec(),
+            batches: batches.codes().to_vec(),
+            label_names: labels.names().to_vec(),
+            batch_names: batches.names().to_vec(),
+        }))
+    }
+
+    fn result(
+        &self,
+        info: MethodInfo,
+        judged: Judgement,
+        cost: Cost,
+        map: Option<Map2d>,
+        curve: Vec<CurvePoint>,
+    ) -> RunResult {
+        tracing::info!(method = %info.method, seconds = cost.eval_seconds, "evaluated");
+        RunResult {
+            schema: crate::report::SCHEMA,
+            method: info.method,
+            family: info.family,
+            description: info.description,
+            preset: info.preset,
+            same_size_as: info.same_size_as,
+            objective: info.objective,
+            seed: info.seed,
+            device: info.device,
+            data: self.data.card.clone(),
+            metrics: judged.records,
+            exposure: info.exposure,
+            probe: judged.probe,
+            cost: Cost {
+                peak_memory_bytes: Some(sc_data::memory::peak()).filter(|b| *b > 0),
+                ..cost
+            },
+            curve,
+            map,
+        }
+    }
+}
+
+/// The cost of a method that only fits.
+fn fitted(seconds: f64) -> Cost {
+    Cost {
+        train_seconds: Some(seconds),
+        ..Cost::default()
+    }
+}
+
+fn seconds(started: Instant) -> f64 {
+    started.elapsed().as_secs_f64()
+}
+
+/// The family of a baseline or control, and the sentence about it.
+pub fn describe(method: &str) -> Option<(Family, &'static str)> {
+    METHODS.iter().find(|s| s.0 == method).map(|s| (s.1, s.2))
+}
+
+/// The refusal of a name that no baseline or control has.
+pub fn unknown(method: &str) -> EvalError {
+    let names: Vec<&str> = METHODS.iter().map(|m| m.0).collect();
+    EvalError::invalid(format!(
+        "there is no baseline or control '{method}'; there are: {}",
+        names.join(", ")
+    ))
+}
+
+/// Values of variable genes, chosen on the training donors.
+fn variable_genes(data: &EvalData, genes: usize) -> Result<CsrMatrix> {
+    let cells = &data.annotations;
+    let codes = cells.batches.codes();
+    let rows = sample(&cells.train, codes);
+    let chosen = most_variable(&data.values.select_rows(&rows), &rows, codes, genes)?;
+    Ok(data.values.matrix().select_cols(&chosen))
+}
+
+/// Principal components of all cells, fitted on the training donors.
+fn principal_components(
+    data: &EvalData,
+    variable: &CsrMatrix,
+    components: usize,
+) -> Result<Array2<f32>> {
+    let train = variable.select_rows(&data.annotations.train);
+    let most = train.rows().saturating_sub(1).min(train.cols());
+    Ok(pca(&train, components.min(most))?.transform(variable)?)
+}

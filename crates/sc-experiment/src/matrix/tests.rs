@@ -1,0 +1,109 @@
+//! What is accepted and what is refused, with which words.
+
+use super::*;
+
+const SMALL: &str = r#"
+name = "small"
+seeds = [0, 1]
+[data]
+path = "a.h5ad"
+[[methods]]
+name = "m"
+kind = "model"
+model = "m.toml"
+objective = ["denoise", "masked"]
+[[methods]]
+name = "pca"
+kind = "baseline"
+"#;
+
+fn read(text: &str, set: &[&str]) -> Result<Loaded, String> {
+    let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
+    parse(text, "x.toml", PathBuf::new(), &set).map_err(|e| e.to_string())
+}
+
+fn refusal(text: &str, set: &[&str]) -> String {
+    read(text, set).err().expect("this must be refused")
+}
+
+#[test]
+fn defaults_fill_what_is_left_out() {
+    let loaded = read(SMALL, &[]).expect("a whole matrix");
+    let e = loaded.matrix;
+    assert_eq!(e.devices, ["flex"]);
+    assert_eq!(e.data.0.len(), 1);
+    assert_eq!(e.data.0[0].label, "cell_type");
+    assert_eq!(e.eval.probe_neighbors, 15);
+    assert_eq!(
+        e.methods[0].objective,
+        Some(OneOrMany(vec!["denoise".into(), "masked".into()]))
+    );
+}
+
+#[test]
+fn unknown_keys_name_themselves_and_the_known_ones() {
+    let said = refusal(&SMALL.replace("[data]", "[data]\npat = 1"), &[]);
+    for part in ["x.toml", "unknown field `pat`", "`path`", "line 5"] {
+        assert!(said.contains(part), "{said}\nlacks {part}");
+    }
+    let said = refusal(SMALL, &["eval.bootstrap=3"]);
+    assert!(
+        said.contains("bootstrap") && said.contains("`probe_neighbors`"),
+        "{said}"
+    );
+}
+
+#[test]
+fn faults_between_keys_are_found() {
+    for (from, to, part) in [
+        ("model = \"m.toml\"\n", "", "no `model`"),
+        (
+            "objective = [\"denoise\", \"masked\"]\n",
+            "",
+            "no `objective`",
+        ),
+        ("seeds = [0, 1]", "seeds = [1, 1]", "`1` twice"),
+        ("seeds = [0, 1]", "seeds = []", "must not be empty"),
+        ("name = \"pca\"", "name = \"m\"", "`m` twice"),
+        ("name = \"pca\"", "name = \"a/b\"", "names a folder"),
+        (
+            "kind = \"baseline\"",
+            "kind = \"baseline\"\nmodel = \"x\"",
+            "is no model",
+        ),
+        (
+            "kind = \"baseline\"",
+            "kind = \"base\"",
+            "unknown variant `base`",
+        ),
+        (
+            "[data]",
+            "[split]\ntest_fraction = 1.0\n[data]",
+            "between 0 and 1",
+        ),
+    ] {
+        let said = refusal(&SMALL.replace(from, to), &[]);
+        assert!(said.contains(part), "{said}\nlacks {part}");
+    }
+}
+
+#[test]
+fn several_data_sets_are_an_array_of_tables() {
+    let text = SMALL.replace("[data]", "[[data]]") + "[[data]]\npath = \"b.h5ad\"\n";
+    let loaded = read(&text, &["data.1.label=type"]).expect("two data sets");
+    let data = loaded.matrix.data.0;
+    assert_eq!((data.len(), data[1].label.as_str()), (2, "type"));
+}
+
+#[test]
+fn the_shipped_matrices_are_whole() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/experiments");
+    for name in ["quickstart.toml", "pancreas.toml"] {
+        let loaded = load(&folder.join(name), &[]).map_err(|e| e.to_string());
+        let e = loaded.expect("a shipped matrix").matrix;
+        assert!(
+            e.methods.iter().any(|m| m.kind == MethodKind::RandomInit),
+            "{name}"
+        );
+    }
+}

@@ -1,0 +1,93 @@
+//! The error type of this crate.
+
+use sc_data::DataError;
+use sc_eval::EvalError;
+use sc_eval::benchmark::BenchmarkError;
+use sc_experiment::ExperimentError;
+use sc_models::ModelError;
+use sc_train::TrainError;
+
+/// Anything that stops a run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model or its training.
+    #[error(transparent)]
+    Train(TrainError),
+    /// What is to be judged.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// A fault in the settings of the run.
+    #[error("{place}: {message}")]
+    Settings {
+        /// The file, or the key.
+        place: String,
+        /// What is wrong, and what to do.
+        message: String,
+    },
+    /// A network that the machine cannot hold.
+    #[error(
+        "the network has {parameters} parameters, which take {needed:.1} GB, and {free:.1} GB are free; \
+         make it smaller (widths, layers, vocabulary.genes)"
+    )]
+    TooLarge {
+        /// Its parameters.
+        parameters: usize,
+        /// Gigabytes it takes.
+        needed: f64,
+        /// Gigabytes that are free.
+        free: f64,
+    },
+}
+
+impl RunError {
+    /// A fault in the settings of a run.
+    pub fn settings(place: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Settings {
+            place: place.into(),
+            message: message.into(),
+        }
+    }
+}
+
+// What went wrong with the data is told as such, wherever it was met.
+impl From<TrainError> for RunError {
+    fn from(e: TrainError) -> Self {
+        match e {
+            TrainError::Data(e) => Self::Data(e),
+            other => Self::Train(other),
+        }
+    }
+}
+
+impl From<BenchmarkError> for RunError {
+    fn from(e: BenchmarkError) -> Self {
+        match e {
+            BenchmarkError::Data(e) => Self::Data(e),
+            BenchmarkError::Eval(e) => Self::Eval(e),
+            other => Self::settings("benchmark", other.to_string()),
+        }
+    }
+}
+
+impl From<ExperimentError> for RunError {
+    fn from(e: ExperimentError) -> Self {
+        match e {
+            ExperimentError::Data(e) => Self::Data(e),
+            ExperimentError::Config { file, message } => Self::settings(file, message),
+            other => Self::settings("experiment", other.to_string()),
+        }
+    }
+}
+
+impl From<ModelError> for RunError {
+    fn from(e: ModelError) -> Self {
+        Self::Train(e.into())
+    }
+}
+
+/// Result of everything in this crate.
+pub type Result<T, E = RunError> = std::result::Result<T, E>;

@@ -1,0 +1,281 @@
+//! Doing one run: train, embed, judge.
+
+use crate::error::{Result, RunError};
+use crate::memory;
+use crate::provenance::{aside, family};
+use ndarray::Array2;
+use sc_data::atomic::{lock_folder, write_bytes_atomic};
+use sc_data::dataset::Keep;
+use sc_data::identity::TrainingRecord;
+use sc_data::manifest::Manifest;
+use sc_data::store::CountsPolicy;
+use sc_data::{DataError, Dataset, settings};
+use sc_eval::benchmark::{Benchmark, EvalData, MethodInfo, MethodOptions, describe, unknown};
+use sc_eval::protocol::Options;
+use sc_eval::results::{Cost, CurvePoint, Family, RunResult};
+use sc_experiment::run::{MapKind, MethodKind, Run, RunMethod, SCHEMA};
+use sc_train::corpus::Corpus;
+use sc_train::pretrain::{Pretraining, TrainingCells, Watch};
+use sc_train::{ModelSpec, Role, TrainConfig, TrainError, registry};
+use std::path::Path;
+use std::time::Instant;
+
+/// Points of a training curve that are kept.
+const CURVE_POINTS: usize = 300;
+
+/// Reads `run.toml`.
+///
+/// # Errors
+/// [`RunError`] for a key or a value that does not belong there, naming it.
+pub fn read(path: &Path) -> Result<Run> {
+    let table = settings::read(path)?;
+    let name = path.display().to_string();
+    let run: Run = settings::parse(table, &name)?;
+    if run.schema != SCHEMA {
+        let what = format!("schema {} is not read here, only {SCHEMA}", run.schema);
+        return Err(RunError::settings(name, what));
+    }
+    Ok(run)
+}
+
+/// Does `run`, which was read from `from`, in `folder`, and leaves `result.json` and `manifest.json`
+/// there. `revision` is that of the code; `packed` is told of counts that are packed.
+///
+/// # Errors
+/// [`RunError`] for data that changed since the run was planned, and for anything that stops
+/// training or judging.
+pub fn execute(
+    run: &Run,
+    (from, folder): (&Path, &Path),
+    revision: &'static str,
+    packed: impl FnMut(usize, usize),
+    watch: &mut Watch<'_>,
+) -> Result<RunResult> {
+    std::fs::create_dir_all(folder).map_err(|e| DataError::io(folder, e))?;
+    let _lock = lock_folder(folder)?;
+    let policy = match &run.data.counts {
+        Some(matrix) => CountsPolicy::Named(matrix.clone()),
+        None => CountsPolicy::RequireCounts,
+    };
+    let mut dataset = Dataset::open(&run.data.path, &policy)?;
+    let data = EvalData::open(&dataset, &run.design())?;
+    let in_file = |what: String| RunError::settings(from.display().to_string(), what);
+    if dataset.hash()? != run.data.hash {
+        return Err(RunError::settings(
+            dataset.path().display().to_string(),
+            "the file changed since the experiment was planned; run it again",
+        ));
+    }
+    let (asked, most) = (run.eval.probe_neighbors, data.annotations.train.len());
+    if !(1..=most).contains(&asked) {
+        return Err(in_file(format!(
+            "eval.probe_neighbors = {asked}; must lie between 1 and {most}, the training cells"
+        )));
+    }
+    let resolved = serde_json::to_value(run).map_err(|e| in_file(e.to_string()))?;
+    let mut manifest = Manifest::new(revision, &run.data.hash, resolved, (run.seed, &run.device));
+    let result = match run.method.kind {
+        MethodKind::Model | MethodKind::RandomInit => {
+            if run.method.kind == MethodKind::Model {
+                let train = spec(&run.method)?.train;
+                let reads = train.steps.saturating_mul(train.minibatch as u64);
+                if let Some(why) = dataset.prepare(&Keep::Auto, reads, packed)? {
+                    (watch.warn)(&not_packed(&why));
+                }
+            }
+            let (result, record) = network(run, &dataset, &data, folder, watch)?;
+            manifest.training = record;
+            result
+        }
+        MethodKind::Baseline | MethodKind::Control => baseline(run, &data)?,
+    };
+    let json = |e: serde_json::Error| RunError::settings("result.json", e.to_string());
+    let manifest = manifest.close().map_err(json)?;
+    write_bytes_atomic(&folder.join("manifest.json"), &manifest)?;
+    let bytes = serde_json::to_vec(&result).map_err(json)?;
+    write_bytes_atomic(&folder.join("result.json"), &bytes)?;
+    Ok(result)
+}
+
+/// The model of a method, with its training and its objective.
+///
+/// # Errors
+/// [`RunError::Settings`] when there is none, or a setting cannot be read.
+pub fn spec(method: &RunMethod) -> Result<ModelSpec> {
+    let of = |key: &str| format!("method.{key} ({})", method.name);
+    let model = method.model.clone();
+    let model = model
+        .ok_or_else(|| RunError::settings(of("model"), "is missing; name the model of the run"))?;
+    let mut spec: ModelSpec = settings::parse(model, &of("model"))?;
+    spec.train = match &method.train {
+        Some(train) => settings::parse(train.clone(), &of("train"))?,
+        None => TrainConfig::default(),
+    };
+    spec.objective = method.objective.clone().or(spec.objective);
+    Ok(spec)
+}
+
+/// What to say where no packed copy of the counts could be made.
+pub fn not_packed(why: &sc_data::DataError) -> String {
+    format!("no packed copy of the counts is made ({why}); training reads the file")
+}
+
+fn options(run: &Run) -> Options {
+    Options {
+        seed: run.eval.seed,
+        probe_neighbors: run.eval.probe_neighbors,
+    }
+}
+
+fn map_cells(run: &Run) -> usize {
+    match run.eval.map {
+        MapKind::Umap => run.eval.map_cells.max(1),
+        MapKind::None => 0,
+    }
+}
+
+fn baseline(run: &Run, data: &EvalData) -> Result<RunResult> {
+    let given = &run.method.options;
+    let method = given.check(&run.method.name)?;
+    let (family, about) = describe(method).ok_or_else(|| unknown(method))?;
+    if (family == Family::Control) != (run.method.kind == MethodKind::Control) {
+        let right = if family == Family::Control {
+            "control"
+        } else {
+            "baseline"
+        };
+        return Err(RunError::settings(
+            "method.kind",
+            format!("does not fit: {method} is a {right}; write kind = \"{right}\""),
+        ));
+    }
+    let mut description = about.to_string();
+    let set: Vec<String> = given
+        .given()
+        .iter()
+        .map(|(k, v)| format!("{k} = {v}"))
+        .collect();
+    if !set.is_empty() {
+        description.push_str(&format!(" ({})", set.join(", ")));
+    }
+    let benchmark = Benchmark::new(data, options(run), map_cells(run), given.clone())?;
+    Ok(benchmark.baseline(info(run, family, description), method)?)
+}
+
+fn network(
+    run: &Run,
+    dataset: &Dataset,
+    data: &EvalData,
+    folder: &Path,
+    watch: &mut Watch<'_>,
+) -> Result<(RunResult, Option<TrainingRecord>)> {
+    let method = &run.method;
+    let device = sc_models::device::open(&run.device)?;
+    let spec = spec(method)?;
+    let preset = method.preset.clone();
+    let preset = preset.unwrap_or_else(|| spec.architecture.clone());
+    let kind = family(&spec.architecture);
+    let company = registry::find(&spec.architecture).and_then(|a| a.company.note(Some(&spec)));
+    let objective = spec.objective.clone();
+    let annotations = &data.annotations;
+    let cells = TrainingCells {
+        rows: annotations.train.clone(),
+        batches: annotations.batches.clone(),
+        keys: data.keys.clone(),
+    };
+    let columns = [(Role::Label, run.data.label.clone())].into();
+    let training = Pretraining::new(dataset, spec, cells, &columns, run.seed)?;
+    let parameters = training.task.parameters(&device)?;
+    memory::fits(parameters, memory::TRAINING, &run.device)?;
+    let sized = match &training.model.same_size {
+        Some(same) => {
+            (watch.warn)(&format!("{}: {same}", method.name));
+            format!(" of the size of {} ({same})", same.model)
+        }
+        None => String::new(),
+    };
+    let started = Instant::now();
+    let trained = method.kind == MethodKind::Model;
+    let (weights, steps) = if trained {
+        training.train(folder, &run.data.hash, &device, watch)?
+    } else {
+        (training.task.initial(&device)?, 0)
+    };
+    let train_seconds = started.elapsed().as_secs_f64();
+    let started = Instant::now();
+    let cells = annotations.labels.len();
+    let mut vectors = Array2::<f32>::zeros((cells, training.task.dims()));
+    let mut all = Corpus::new(
+        dataset,
+        training.corpus.genes.as_ref().clone(),
+        annotations.batches.codes().to_vec(),
+        (0..cells).collect(),
+    );
+    all.obs = training.corpus.obs.clone();
+    all.keys = training.corpus.keys.clone();
+    training
+        .task
+        .embed(weights, &all, &device, &mut |rows, values| {
+            sc_train::embed::put(&mut vectors, rows, values);
+            Ok::<(), TrainError>(())
+        })?;
+    let embed_seconds = started.elapsed().as_secs_f64();
+    let record = match trained {
+        true => {
+            let split = Some(data.saved_split(&run.design()));
+            Some(training.record(folder, split, parameters, steps)?)
+        }
+        false => None,
+    };
+    let (family, description) = if trained {
+        (
+            kind,
+            format!(
+                "{preset}{sized}, trained on the training donors for {steps} steps{}",
+                aside(company)
+            ),
+        )
+    } else {
+        (
+            Family::Control,
+            format!("{preset}{sized} with its initial weights, never trained"),
+        )
+    };
+    let mut info = info(run, family, description);
+    info.preset = Some(preset);
+    info.same_size_as = training.model.same_size.as_ref().map(|s| s.model.clone());
+    info.objective = objective.filter(|_| trained);
+    let curve = if trained {
+        curve(&folder.join("train.jsonl"))?
+    } else {
+        Vec::new()
+    };
+    let cost = Cost {
+        train_seconds: Some(train_seconds),
+        embed_seconds: Some(embed_seconds),
+        parameters: Some(parameters as u64),
+        steps: Some(steps),
+        training_cells: trained.then_some(annotations.train.len() as u64),
+        ..Cost::default()
+    };
+    let shared = Benchmark::new(data, options(run), map_cells(run), MethodOptions::default())?;
+    let result = shared.embedding(info, vectors.view(), cost, curve)?;
+    Ok((result, record))
+}
+
+fn info(run: &Run, family: Family, description: String) -> MethodInfo {
+    MethodInfo {
+        device: run.device.clone(),
+        ..MethodInfo::new(&run.method.name, family, &description, run.seed)
+    }
+}
+
+/// The training curve, thinned.
+fn curve(path: &Path) -> Result<Vec<CurvePoint>> {
+    let points = sc_train::trainer::read_log(path)?;
+    let step = points.len().div_ceil(CURVE_POINTS).max(1);
+    let thin = points.into_iter().step_by(step);
+    Ok(thin
+        .map(|(step, losses)| CurvePoint { step, losses })
+        .collect())
+}

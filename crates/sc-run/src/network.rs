@@ -1,0 +1,171 @@
+//! Networks of genes from a model's attention: heads that see known edges, what those heads are worth on
+//! edges they were not chosen by, and the table of edges.
+
+use crate::error::{Result, RunError};
+use sc_data::genes::{Across, Vocabulary, match_genes};
+use sc_eval::grn::{EarlyPrecision, KnownEdges, early_precision};
+use sc_models::scprint::network::{Averages, Network, PairSplit, Scores, select_heads};
+use serde::Serialize;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+
+/// Share of the regulators that choose heads; the others judge.
+const CHOOSE: f64 = 0.5;
+
+/// Chosen heads, and how they do on the regulators that did not choose.
+#[derive(Debug, Serialize)]
+pub struct Choice {
+    /// Heads, numbered layer by layer.
+    pub heads: Vec<usize>,
+    /// Regulators that chose.
+    chosen_by: usize,
+    /// Regulators that judged.
+    judged_by: usize,
+    /// Known edges of these.
+    edges: usize,
+    /// Share of known edges among as many strongest pairs as there are known edges, for the mean of
+    /// the chosen heads.
+    precision: f64,
+    /// The same for the mean of all heads.
+    precision_of_all: f64,
+    /// The same for pairs at random.
+    chance: f64,
+}
+
+/// Where the names of `edges` are among `genes`, found as the genes of a file are.
+fn places(edges: &KnownEdges, genes: &[String]) -> Result<HashMap<String, usize>> {
+    let names = edges.names();
+    let vocabulary = Vocabulary::new(genes.to_vec())?;
+    let found = match_genes(&names, &vocabulary, Across::Same)?;
+    let places = names.into_iter().zip(found.map);
+    Ok(places
+        .filter_map(|(name, place)| Some((name, place? as usize)))
+        .collect())
+}
+
+/// Chooses heads by the edges of half the regulators among `genes`, and judges by the others.
+///
+/// # Errors
+/// [`RunError::Settings`] for edges of fewer than two regulators, or that no head sees.
+pub fn choose(
+    edges: &KnownEdges,
+    averages: &Averages,
+    genes: &[String],
+    seed: u64,
+) -> Result<Choice> {
+    let known_edges = edges;
+    let places = places(known_edges, genes)?;
+    let place = |name: &String| places.get(name).copied();
+    let edges: HashSet<(usize, usize)> = known_edges
+        .edges
+        .iter()
+        .filter_map(|(from, to)| Some((place(from)?, place(to)?)))
+        .filter(|(from, to)| from != to)
+        .collect();
+    let mut regulators: Vec<usize> = edges.iter().map(|e| e.0).collect();
+    regulators.sort_unstable();
+    regulators.dedup();
+    if regulators.len() < 2 {
+        return Err(RunError::settings(
+            "known edges",
+            format!(
+                "{} of its {} edges are between genes of the model, of {} regulators; heads are \
+                 chosen by one half of the regulators and judged by the other, so name at least 2",
+                edges.len(),
+                known_edges.edges.len(),
+                regulators.len()
+            ),
+        ));
+    }
+    let split = PairSplit::random(&regulators, CHOOSE, seed);
+    // A target attends to its regulator, and rows shall be regulators.
+    let turned = |n: Network| n.without_first(averages.cell_tokens).transpose();
+    let head = |h: usize| turned(averages.head(h, Scores::Softmax));
+    let known = |from: usize, to: usize| edges.contains(&(from, to));
+    let seen = edges.iter().filter(|e| split.choose.contains(&e.0)).count();
+    let pairs = split.choose.len() * genes.len().saturating_sub(1);
+    // Edges weigh as much as all pairs that are none; the original has 800 for any network.
+    let weight = (pairs - seen) as f64 / seen.max(1) as f64;
+    let selection = select_heads(averages.heads(), head, known, &split.choose, weight);
+    if selection.heads.is_empty() {
+        return Err(RunError::settings(
+            "known edges",
+            "no head sees them; leave them out to take the mean of all heads",
+        ));
+    }
+    let judge = |heads: Option<&[usize]>| {
+        let network = turned(averages.mean(heads, Scores::Softmax));
+        early_precision(&network.weights, network.size, &split.judge, known)
+    };
+    let EarlyPrecision {
+        precision,
+        edges,
+        pairs,
+    } = judge(Some(&selection.heads));
+    Ok(Choice {
+        precision_of_all: judge(None).precision,
+        heads: selection.heads,
+        chosen_by: split.choose.len(),
+        judged_by: split.judge.len(),
+        edges,
+        precision,
+        chance: edges as f64 / pairs.max(1) as f64,
+    })
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} heads chosen by {} regulators; on {} edges of {} others: early precision {:.4}, of all \
+             heads {:.4}, at random {:.4}",
+            self.heads.len(),
+            self.chosen_by,
+            self.edges,
+            self.judged_by,
+            self.precision,
+            self.precision_of_all,
+            self.chance
+        )
+    }
+}
+
+/// A network, and what its rows begin with: its head as `layer.head`, both counted from 0, or nothing.
+pub type Named = (String, Network);
+
+/// Writes edges, the strongest of every gene first, the `top` of each or with 0 all; an edge of a gene to
+/// itself is none.
+///
+/// # Errors
+/// What the system says, and a weight that is not finite.
+pub fn write_table(
+    file: &mut File,
+    columns: &str,
+    networks: impl Iterator<Item = Named>,
+    genes: &[String],
+    top: usize,
+) -> std::io::Result<()> {
+    let mut out = BufWriter::new(file);
+    writeln!(out, "{columns}")?;
+    let kept = if top == 0 { genes.len() } else { top };
+    for (head, network) in networks {
+        let rows = network.weights.chunks(network.size.max(1));
+        for (i, row) in rows.enumerate() {
+            let mut order: Vec<usize> = (0..row.len()).filter(|&j| j != i).collect();
+            order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+            if let Some(j) = row.iter().position(|w| !w.is_finite()) {
+                return Err(std::io::Error::other(format!(
+                    "{head}{} to {}: {} is not finite, so nothing was written; look for weights that \
+                     are not finite",
+                    genes[i], genes[j], row[j]
+                )));
+            }
+            for j in order.into_iter().take(kept) {
+                writeln!(out, "{head}{}\t{}\t{}", genes[i], genes[j], row[j])?;
+            }
+        }
+    }
+    out.flush()
+}

@@ -1,0 +1,60 @@
+//! Load published weights, keep them as a model folder, and embed cells with them.
+//!
+//! ```sh
+//! cargo run -p sc-train --example published_weights -- ARCHITECTURE WEIGHTS FILE.h5ad
+//! ```
+#![allow(clippy::print_stdout)]
+
+use sc_data::{Dataset, store::CountsPolicy};
+use sc_train::embed::{Matching, embed};
+use sc_train::import::Files;
+use sc_train::registry::find;
+use std::path::{Path, PathBuf};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [architecture, weights, file] = match &arguments[..] {
+        [a, w, f] => [a.clone(), w.clone(), f.clone()],
+        _ => [
+            "scgpt".to_owned(),
+            concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../../tests/data/published/scgpt-human/best_model.pt"
+            )
+            .to_owned(),
+            concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../../configs/experiments/data/pancreas_mini.h5ad"
+            )
+            .to_owned(),
+        ],
+    };
+    let import = find(&architecture).and_then(|a| a.import);
+    let import = import.ok_or("no published weights are read for this architecture")?;
+    let model = import(&Files {
+        weights: PathBuf::from(weights),
+        ..Files::default()
+    })?;
+    let device = sc_models::device::open(sc_models::device::DEFAULT)?;
+    model.check(&device)?;
+    println!(
+        "{} genes, {} tensors",
+        model.data.genes.len(),
+        model.weights.len()
+    );
+    let dataset = Dataset::open(Path::new(&file), &CountsPolicy::RequireCounts)?;
+    let how = Matching {
+        min_overlap: 0.0,
+        ..Matching::default()
+    };
+    match embed(&model, &dataset, &how, &device) {
+        Ok(vectors) => println!(
+            "{} cells in {} dimensions",
+            vectors.nrows(),
+            vectors.ncols()
+        ),
+        // The small weights of the tests know invented genes.
+        Err(e) => println!("not embedded: {e}"),
+    }
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! Embedding the cells of a data set with a trained model.
+//!
+//! [`embed`] gives the vectors as an array; [`Embedder`] is the same in steps, for programs that write
+//! them as they come.
+
+use crate::attention::AverageAttention;
+use crate::columns::{batch_codes, for_embedding};
+use crate::corpus::Corpus;
+use crate::error::{Result, TrainError};
+use crate::model::Model;
+use crate::spec::{Sink, Trainable};
+use burn::tensor::Device;
+use ndarray::{Array2, ArrayView1};
+use sc_data::atomic::hash_file;
+use sc_data::dataset::{Dataset, NO_COLUMN};
+use sc_data::genes::{Across, Vocabulary, match_file};
+use sc_data::identity::{GivenBatches, Known, TrainedOn};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// How the cells of a data set are brought to a model.
+#[derive(Clone, Debug)]
+pub struct Matching {
+    /// Whether genes of another organism count.
+    pub across: Across,
+    /// Fewer matches than this share of those that could are refused.
+    pub min_overlap: f64,
+    /// Column of `obs` with the sequencing batch.
+    pub batch: Option<String>,
+}
+
+impl Default for Matching {
+    fn default() -> Self {
+        Self {
+            across: Across::Same,
+            min_overlap: 0.5,
+            batch: None,
+        }
+    }
+}
+
+/// A trained model and the cells of a data set in the columns of its vocabulary.
+pub struct Embedder<'a> {
+    /// The model; [`Self::embed`] and [`Self::attention`] take its weights.
+    pub model: Model,
+    /// Its network with tokens.
+    pub task: Box<dyn Trainable>,
+    /// The cells.
+    pub corpus: Corpus,
+    dataset: &'a Dataset,
+    /// Sequencing batches of the data set that the model was not trained on.
+    unknown_batches: Vec<String>,
+    /// What the model was trained on, once [`Self::identified`] has looked.
+    trained_on: Known,
+    /// Column of obs whose batches the model is given, if one is named.
+    batch: Option<String>,
+    /// Which batch every cell was given with.
+    given: Option<GivenBatches>,
+}
+
+impl<'a> Embedder<'a> {
+    /// Matches the genes of `dataset`, one file, to those of `model`, and reads the columns it needs.
+    ///
+    /// # Errors
+    /// [`TrainError`] when too few genes match, or columns cannot be read.
+    pub fn new(model: Model, dataset: &'a Dataset, how: &Matching) -> Result<Self> {
+        let vocabulary = Vocabulary::new(model.data.genes.to_vec())?;
+        let genes = match_file(dataset.file(), dataset.slot(), &vocabulary, how.across)?;
+        genes
+            .require(how.min_overlap)
+            .map_err(|e| e.in_file(dataset.path()))?;
+        tracing::info!(
+            matched = genes.matched,
+            of = genes.vocabulary,
+            by = ?genes.found,
+            "matched genes"
+        );
+        let batch = how.batch.as_deref();
+        let known = &model.data.batches;
+        let batches = dataset.batches(batch)?;
+        let names = dataset.batch_names_as(&batches, batch, known);
+        let unknown = names.iter().filter(|n| !known.contains(n));
+        let unknown_batches = unknown.cloned().collect();
+        let codes = batch_codes(batches.codes(), &names, known);
+        let rows: Vec<usize> = (0..dataset.cells()).collect();
+        let mut corpus = Corpus::new(dataset, genes, codes, rows);
+        corpus.obs = Arc::new(for_embedding(dataset, &model.spec, &model.data.levels)?);
+        Ok(Self {
+            task: model.task()?,
+            model,
+            corpus,
+            dataset,
+            unknown_batches,
+            trained_on: Known::Unknown,
+            batch: batch.filter(|b| *b != NO_COLUMN).map(str::to_owned),
+            given: None,
+        })
+    }
+
+    /// The same with the cells told apart by a pass over the counts: in which order they come does then
+    /// not depend on their rows, and the provenance says which of them the model was trained on.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] when names, counts or batches cannot be read.
+    pub fn identified(mut self) -> Result<Self> {
+        let keys = self.dataset.cell_keys()?;
+        if let Some((record, training)) = &self.model.trained {
+            let architecture = &self.model.spec.architecture;
+            self.trained_on = Known::On(TrainedOn::new(architecture, record, training, &keys));
+        }
+        if let Some(column) = &self.batch {
+            let values = self.dataset.shared_categories(column)?;
+            let values: Vec<&str> = values.values().map(Option::unwrap_or_default).collect();
+            self.given = Some(GivenBatches::new(column, &keys, &values));
+        }
+        self.corpus.keys = Arc::new(keys.draw_keys().to_vec());
+        Ok(self)
+    }
+
+    /// What an output on `device` is made with, by a program of this `revision`.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] when the file of the weights cannot be read.
+    pub fn provenance(&self, device: &str, revision: &str) -> Result<Value> {
+        let model = &self.model;
+        let genes = &self.corpus.genes;
+        let weights = match model.file.as_os_str().is_empty() {
+            true => None,
+            false => Some(hash_file(&model.file)?),
+        };
+        Ok(serde_json::json!({
+            "model": model.spec,
+            "trained_on": self.trained_on,
+            "batch": self.given,
+            "weights_blake3": weights,
+            "genes_matched": genes.matched,
+            "genes_of_model": genes.vocabulary,
+            "genes_by": genes.found,
+            "seed": model.data.seed,
+            "device": device,
+            "counts": self.dataset.slot().to_string(),
+            "assumed": self.dataset.assumption(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "revision": revision,
+        }))
+    }
+
+    /// Embeds every cell; `sink` gets rows and their vectors, minibatch by minibatch, in the model's own
+    /// order.
+    ///
+    /// # Errors
+    /// Weights that do not fit, unreadable data, or what `sink` returns.
+    pub fn embed(&mut self, device: &Device, sink: &mut Sink<'_>) -> Result<()> {
+        let weights = std::mem::take(&mut self.model.weights);
+        let embedded = self.task.embed(weights, &self.corpus, device, sink);
+        embedded.map_err(|e| self.with_unknown_batches(e))
+    }
+
+    /// What genes attend to, over all cells; `None` for networks that do not say.
+    ///
+    /// # Errors
+    /// Weights that do not fit, or unreadable data.
+    pub fn attention(&mut self, device: &Device) -> Result<Option<AverageAttention>> {
+        let weights = std::mem::take(&mut self.model.weights);
+        self.task.attention(weights, &self.corpus, device)
+    }
+
+    /// A failure on the cells, told with the batches that the model does not know.
+    fn with_unknown_batches(&self, error: TrainError) -> TrainError {
+        match (&self.unknown_batches[..], &error) {
+            ([], _) => error,
+            (unknown, TrainError::Config(what)) => TrainError::Config(format!(
+                "{what} (the model does not know {}; it knows {})",
+                unknown.join(", "),
+                self.model.data.batches.join(", ")
+            )),
+            _ => error,
+        }
+    }
+}
+
+/// The vector of every cell of `dataset`, `[cells, dims]`.
+///
+/// # Errors
+/// Those of [`Embedder`].
+pub fn embed(
+    model: &Model,
+    dataset: &Dataset,
+    how: &Matching,
+    device: &Device,
+) -> Result<Array2<f32>> {
+    let mut embedder = Embedder::new(model.clone(), dataset, how)?.identified()?;
+    let mut vectors = Array2::zeros((dataset.cells(), embedder.task.dims()));
+    embedder.embed(device, &mut |rows, values| {
+        put(&mut vectors, rows, values);
+        Ok(())
+    })?;
+    Ok(vectors)
+}
+
+/// Puts the `values` of a minibatch of `rows` into `vectors`.
+pub fn put(vectors: &mut Array2<f32>, rows: &[usize], values: &[f32]) {
+    for (&row, vector) in rows.iter().zip(values.chunks_exact(vectors.ncols())) {
+        vectors.row_mut(row).assign(&ArrayView1::from(vector));
+    }
+}

@@ -1,0 +1,89 @@
+//! A trained model: its configuration, what of the data it was built for, and its weights.
+//!
+//! It is made by [`crate::pretrain`], or read from a publisher's files
+//! ([`crate::registry::Architecture::import`]), and lives in a folder ([`folder`]).
+
+pub mod folder;
+mod gene_table;
+
+pub(crate) use gene_table::check_names;
+
+use crate::data_spec::{DataSpec, numbered_batches};
+use crate::error::Result;
+use crate::size::SameSize;
+use crate::spec::{ModelSpec, Trainable};
+use burn::tensor::Device;
+use sc_data::identity::{CellKeys, TrainingRecord};
+use sc_models::weights::Tensors;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A model with weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// Its configuration.
+    pub spec: ModelSpec,
+    /// What of the data it was built for.
+    pub data: DataSpec,
+    /// Weights by published name.
+    pub weights: Tensors,
+    /// How it was made as large as another, where it was.
+    pub same_size: Option<SameSize>,
+    /// What it was trained on, and the keys of these cells; not known of published weights and of
+    /// folders of before.
+    pub trained: Option<(TrainingRecord, CellKeys)>,
+    /// The file its weights were read from; empty for one that was just trained.
+    pub file: PathBuf,
+}
+
+impl Model {
+    /// A model of `architecture` with published settings, its weights still to be read from `file`.
+    pub fn published(
+        architecture: &str,
+        (network, input): (Value, Value),
+        genes: Vec<String>,
+        file: PathBuf,
+    ) -> Self {
+        Self {
+            spec: ModelSpec {
+                architecture: architecture.into(),
+                description: format!("{architecture}, published weights"),
+                objective: None,
+                vocabulary: Default::default(),
+                obs: BTreeMap::new(),
+                same_size_as: None,
+                niche: None,
+                network,
+                input,
+                train: Default::default(),
+            },
+            data: DataSpec {
+                genes: Arc::new(genes),
+                batches: numbered_batches(1),
+                ..DataSpec::default()
+            },
+            weights: Tensors::new(),
+            same_size: None,
+            trained: None,
+            file,
+        }
+    }
+
+    /// Its network with tokens and objective.
+    ///
+    /// # Errors
+    /// [`crate::TrainError::Config`] for settings that cannot be built.
+    pub fn task(&self) -> Result<Box<dyn Trainable>> {
+        self.spec.task(&self.data)
+    }
+
+    /// Checks that the weights are those of the network.
+    ///
+    /// # Errors
+    /// Every tensor that is missing, extra or of another shape, in one list.
+    pub fn check(&self, device: &Device) -> Result<()> {
+        self.task()?.check(&self.weights, device)
+    }
+}

@@ -1,0 +1,262 @@
+//! The folder of a model: `config.json`, `model.safetensors`, `genes.tsv`, `tokenizer.json`,
+//! `training.json`, and where it was trained here `training_cells.npy` and `split.json`.
+//!
+//! A folder that is not whole, or whose parts do not belong together, is refused: a vocabulary in
+//! another order would embed every cell with the weights of other genes, without a word.
+
+use super::Model;
+use super::gene_table::{check_names, from_table, to_table};
+use crate::data_spec::{DataSpec, Levels};
+use crate::error::{Result, TrainError};
+use crate::size::SameSize;
+use crate::spec::ModelSpec;
+use sc_data::atomic::{hash_names, write_bytes_atomic};
+use sc_data::identity::{CellKeys, TrainingRecord, read_keys};
+use sc_data::json;
+use sc_data::tokens::Tokenizer;
+use sc_models::weights::{read_safetensors, to_safetensors};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::Path;
+
+/// The layout that is written and read here.
+const SCHEMA: u32 = 1;
+
+/// Keys of the training cells.
+pub const TRAINING_CELLS: &str = "training_cells.npy";
+
+/// The weights.
+pub const WEIGHTS: &str = "model.safetensors";
+
+/// What was held out of training.
+pub const SPLIT: &str = "split.json";
+
+/// `config.json`: what is needed to build the network again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Config {
+    /// Layout of the folder.
+    schema: u32,
+    /// The model as it was configured.
+    spec: ModelSpec,
+    /// Sequencing batches the decoder knows, in the order of their codes.
+    batches: Vec<String>,
+    /// Values of the columns of `obs` it was trained with, in the order of their codes.
+    #[serde(default)]
+    levels: Levels,
+    /// The model whose size it has, where it was asked to have one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    same_size: Option<SameSize>,
+    /// Seed it was trained with.
+    seed: u64,
+    /// blake3 of the names of the genes in the order of `genes.tsv`, which is that of the weights;
+    /// folders of before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    genes_blake3: Option<String>,
+}
+
+impl Model {
+    fn config(&self, genes_blake3: Option<String>) -> Config {
+        Config {
+            schema: SCHEMA,
+            spec: self.spec.clone(),
+            batches: self.data.batches.clone(),
+            levels: self.data.levels.clone(),
+            same_size: self.same_size.clone(),
+            seed: self.data.seed,
+            genes_blake3,
+        }
+    }
+
+    /// Configuration, batches, values of columns and seed, as in `config.json`.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] for settings that JSON cannot hold.
+    pub fn config_json(&self) -> Result<Value> {
+        serde_json::to_value(self.config(None)).map_err(|e| TrainError::Config(e.to_string()))
+    }
+
+    /// The same as bytes, for the hash by which a training that goes on is known.
+    pub(crate) fn config_bytes(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(&self.config(None)).map_err(|e| TrainError::Config(e.to_string()))
+    }
+
+    /// Writes the model into `folder`. `training.json` with this text comes last, so its presence means
+    /// that the folder is whole.
+    ///
+    /// # Errors
+    /// [`TrainError::File`] for a weight that is not finite, [`TrainError::Config`] for a gene's name
+    /// that no table holds, and whatever the system refuses.
+    pub fn save(&self, folder: &Path, training: &[u8]) -> Result<()> {
+        check_names(&self.data.genes)?;
+        for (name, tensor) in &self.weights {
+            if let Some(value) = tensor.data.iter().find(|v| !v.is_finite()) {
+                return Err(TrainError::file(
+                    folder,
+                    format!(
+                        "the tensor {name} holds {value}, so the model is not written; lower \
+                         train.learning_rate or train.weight_decay"
+                    ),
+                ));
+            }
+        }
+        let config = self.config(Some(hash_names(&*self.data.genes)));
+        let config = serde_json::to_vec_pretty(&config);
+        let files = [
+            (
+                "config.json",
+                config.map_err(|e| TrainError::file(folder.join("config.json"), e))?,
+            ),
+            ("genes.tsv", to_table(&self.data).into_bytes()),
+            (
+                "tokenizer.json",
+                self.task()?.tokenizer().to_json()?.into_bytes(),
+            ),
+            (WEIGHTS, to_safetensors(&self.weights)?),
+            ("training.json", training.to_vec()),
+        ];
+        for (name, bytes) in files {
+            write_bytes_atomic(&folder.join(name), &bytes)?;
+        }
+        tracing::info!(folder = %folder.display(), "saved the model");
+        Ok(())
+    }
+
+    /// Reads the model in `folder`.
+    ///
+    /// # Errors
+    /// [`TrainError::File`] for a folder that is not whole, was written by another version, or whose
+    /// parts do not belong together.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let config = read_config(folder)?;
+        let trained = read_training(folder)?;
+        let tokenizer = folder.join("tokenizer.json");
+        Tokenizer::from_json(&read_part(&tokenizer)?)
+            .map_err(|e| TrainError::file(&tokenizer, e))?;
+        let genes = read_genes(folder, &config)?;
+        let file = folder.join(WEIGHTS);
+        if !file.exists() {
+            return Err(missing(&file));
+        }
+        let weights = read_safetensors(&file)?;
+        for (name, tensor) in &weights {
+            if let Some(at) = tensor.data.iter().position(|v| !v.is_finite()) {
+                return Err(TrainError::file(
+                    &file,
+                    format!(
+                        "tensor {name} holds {} at place {at}, and every embedding would; restore the \
+                         file, or train again",
+                        tensor.data[at]
+                    ),
+                ));
+            }
+        }
+        Ok(Self {
+            spec: config.spec,
+            data: DataSpec {
+                batches: config.batches,
+                levels: config.levels,
+                seed: config.seed,
+                ..genes
+            },
+            weights,
+            same_size: config.same_size,
+            trained,
+            file,
+        })
+    }
+}
+
+/// Whether the genes of the model in `folder` are tied to its weights; folders of before are not, and
+/// their order cannot be checked.
+pub fn is_tied(folder: &Path) -> bool {
+    read_config(folder).is_ok_and(|c| c.genes_blake3.is_some())
+}
+
+/// The text of a file that every model folder has.
+fn read_part(path: &Path) -> Result<String> {
+    match path.exists() {
+        true => std::fs::read_to_string(path).map_err(|e| TrainError::file(path, e)),
+        false => Err(missing(path)),
+    }
+}
+
+fn missing(path: &Path) -> TrainError {
+    TrainError::file(
+        path,
+        "is missing, so the folder of the model is not whole; restore the file, or train or convert again",
+    )
+}
+
+fn read_config(folder: &Path) -> Result<Config> {
+    let path = folder.join("config.json");
+    let text = std::fs::read_to_string(&path).map_err(|e| {
+        let unfinished = match folder.join("checkpoints").is_dir() {
+            true => "; training has not finished, the same training goes on from its checkpoints",
+            false => "; name the folder that a training wrote",
+        };
+        TrainError::file(&path, format!("{e}{unfinished}"))
+    })?;
+    let value: Value = json::parse(&path, &text)?;
+    let schema = value.get("schema").cloned().unwrap_or_default();
+    if schema.as_u64() != Some(u64::from(SCHEMA)) {
+        let by = std::fs::read_to_string(folder.join("training.json")).ok();
+        let by = by.and_then(|t| serde_json::from_str::<Value>(&t).ok());
+        let by = by.and_then(|m| Some(m.get("version")?.as_str()?.to_string()));
+        let who = by.map_or("another version of scfm".into(), |v| format!("scfm {v}"));
+        return Err(TrainError::file(
+            &path,
+            format!(
+                "schema {schema} is not read by scfm {}, which knows schema {SCHEMA}; the folder was \
+                 written by {who}, take that one",
+                env!("CARGO_PKG_VERSION")
+            ),
+        ));
+    }
+    Ok(json::parse(&path, &text)?)
+}
+
+/// The part of `training.json` on the training cells, and their keys.
+fn read_training(folder: &Path) -> Result<Option<(TrainingRecord, CellKeys)>> {
+    let path = folder.join("training.json");
+    if !path.exists() {
+        return Err(TrainError::file(
+            &path,
+            "is missing: training has not finished; the same training goes on from its checkpoints and \
+             writes it last",
+        ));
+    }
+    let fail = |e: &dyn std::fmt::Display| TrainError::file(&path, e);
+    let text = std::fs::read_to_string(&path).map_err(|e| fail(&e))?;
+    let value: Value = serde_json::from_str(&text).map_err(|e| fail(&e))?;
+    if value.get("version").is_none() {
+        return Err(TrainError::file(
+            &path,
+            "does not say which version wrote it, so it is not whole and nobody knows what the model \
+             was trained on; restore the file, or train or convert again",
+        ));
+    }
+    let Some(record) = value.get("training") else {
+        return Ok(None);
+    };
+    let record: TrainingRecord =
+        serde_json::from_value(record.clone()).map_err(|e| fail(&format!("training: {e}")))?;
+    let keys = read_keys(&folder.join(TRAINING_CELLS), &record)?;
+    Ok(Some((record, keys)))
+}
+
+fn read_genes(folder: &Path, config: &Config) -> Result<DataSpec> {
+    let path = folder.join("genes.tsv");
+    let data = from_table(&read_part(&path)?);
+    check_names(&data.genes).map_err(|e| TrainError::file(&path, e))?;
+    match &config.genes_blake3 {
+        Some(hash) if *hash != hash_names(&*data.genes) => Err(TrainError::file(
+            &path,
+            format!(
+                "its {} genes are not those of the weights, or not in their order (config.json has the \
+                 hash of the names); restore the file, or train or convert again",
+                data.genes.len()
+            ),
+        )),
+        _ => Ok(data),
+    }
+}

@@ -1,0 +1,98 @@
+//! `genes.tsv`: the vocabulary of a model.
+
+use crate::data_spec::{DataSpec, GenePosition};
+use crate::error::{Result, TrainError};
+use std::sync::Arc;
+
+/// Refuses names that `genes.tsv` cannot hold.
+///
+/// # Errors
+/// A name that is empty or holds a tab, a line's end or another control character.
+pub(crate) fn check_names(names: &[String]) -> Result<()> {
+    let bad = |name: &&String| name.is_empty() || name.chars().any(char::is_control);
+    match names.iter().find(bad) {
+        None => Ok(()),
+        Some(name) => Err(TrainError::Config(format!(
+            "the gene {name:?} cannot be part of a vocabulary: names are not empty and hold no tab, \
+             line's end or other control character; rename it in var"
+        ))),
+    }
+}
+
+/// The table of the genes of `data`.
+pub(super) fn to_table(data: &DataSpec) -> String {
+    let mut table = String::from("gene\tmean_of_expressing\tlargest\tplace\n");
+    for (i, name) in data.genes.iter().enumerate() {
+        table.push_str(name);
+        for column in [&data.means, &data.largest] {
+            table.push('\t');
+            if let Some(value) = column.get(i).filter(|m| !m.is_nan()) {
+                table.push_str(&value.to_string());
+            }
+        }
+        table.push('\t');
+        if let Some(position) = data.positions.get(i).copied().flatten() {
+            table.push_str(&format!("{}:{}", position.chromosome, position.start));
+        }
+        table.push('\n');
+    }
+    table
+}
+
+/// Genes, means, largest values and positions of a table; the rest is left empty.
+pub(super) fn from_table(table: &str) -> DataSpec {
+    let (mut genes, mut means, mut largest) = (Vec::new(), Vec::new(), Vec::new());
+    let mut positions: Vec<Option<GenePosition>> = Vec::new();
+    for row in table.lines().skip(1) {
+        let mut fields = row.split('\t');
+        genes.push(fields.next().unwrap_or_default().to_string());
+        let mut number = || fields.next().and_then(|f| f.parse().ok());
+        means.push(number().unwrap_or(f32::NAN));
+        // Models of before have no such column.
+        largest.extend(number());
+        positions.extend(fields.next().map(position));
+    }
+    if positions.iter().all(Option::is_none) {
+        positions.clear();
+    }
+    DataSpec {
+        genes: Arc::new(genes),
+        means: Arc::new(means),
+        largest: Arc::new(largest),
+        positions: Arc::new(positions),
+        ..DataSpec::default()
+    }
+}
+
+fn position(text: &str) -> Option<GenePosition> {
+    let (chromosome, start) = text.split_once(':')?;
+    Some(GenePosition {
+        chromosome: chromosome.parse().ok()?,
+        start: start.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_genes_comes_back() {
+        let data = DataSpec {
+            genes: Arc::new(["A", "B"].map(String::from).to_vec()),
+            means: Arc::new(vec![1.5, 2.0]),
+            largest: Arc::new(vec![3.0, 0.25]),
+            positions: Arc::new(vec![
+                None,
+                Some(GenePosition {
+                    chromosome: 3,
+                    start: 77,
+                }),
+            ]),
+            ..DataSpec::default()
+        };
+        assert_eq!(from_table(&to_table(&data)), data);
+        assert!(check_names(&data.genes).is_ok());
+        assert!(check_names(&["a\tb".into()]).is_err());
+    }
+}

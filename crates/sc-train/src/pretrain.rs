@@ -1,0 +1,404 @@
+//! Training a model on cells of a data set.
+//!
+//! [`pretrain`] does all of it; [`Pretraining`] is the same in steps, for programs that show a plan or
+//! the progress.
+
+use crate::columns::{self, Columns};
+use crate::config::Sampling;
+use crate::corpus::{Corpus, FEW, Order};
+use crate::data_spec::{DataSpec, Role};
+use crate::error::{Result, TrainError};
+use crate::features;
+use crate::model::folder::{SPLIT, TRAINING_CELLS, WEIGHTS};
+use crate::model::{Model, check_names};
+use crate::size;
+use crate::spec::{ModelSpec, Trainable};
+use crate::trainer::{Run, StepReport};
+use burn::tensor::Device;
+use sc_data::CsrMatrix;
+use sc_data::categories::Categories;
+use sc_data::dataset::Dataset;
+use sc_data::genes::{Across, Vocabulary, match_genes, normal_form};
+use sc_data::hvg::{most_variable, sample};
+use sc_data::identity::{CellKeys, TrainingRecord, write_keys};
+use sc_data::manifest::Manifest;
+use sc_data::sampler::{Blocks, balanced_weights};
+use sc_data::split::SavedSplit;
+use sc_models::weights::Tensors;
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// The cells of a data set, and which of them are trained on.
+#[derive(Clone, Debug)]
+pub struct TrainingCells {
+    /// Rows to train on.
+    pub rows: Vec<usize>,
+    /// Sequencing batch of every cell of the data set.
+    pub batches: Categories,
+    /// Keys of every cell of the data set; none where nothing is trained.
+    pub keys: CellKeys,
+}
+
+impl TrainingCells {
+    /// All cells, in the batches of `column`, see [`Dataset::batches`].
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] when the column or the counts cannot be read.
+    pub fn all(dataset: &Dataset, column: Option<&str>) -> Result<Self> {
+        Ok(Self {
+            rows: (0..dataset.cells()).collect(),
+            batches: dataset.batches(column)?,
+            keys: dataset.cell_keys()?,
+        })
+    }
+}
+
+/// A flag that nobody sets.
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+/// Who watches a training.
+pub struct Watch<'a> {
+    /// The flag that stops training after the step under way; asked for when training begins.
+    pub stop: fn() -> &'static AtomicBool,
+    /// Is told of every step.
+    pub on_step: &'a mut dyn FnMut(&StepReport),
+    /// Takes what the user should know and that does not end the run.
+    pub warn: &'a (dyn Fn(&str) + Sync),
+}
+
+/// A model and the cells it is to be trained on.
+pub struct Pretraining {
+    /// The network with tokens and objective.
+    pub task: Box<dyn Trainable>,
+    /// The model, still without weights.
+    pub model: Model,
+    /// The cells in the columns of its vocabulary.
+    pub corpus: Corpus,
+    /// Columns of obs that tell it labels.
+    labels: Vec<String>,
+    /// Keys of the cells it is trained on.
+    keys: CellKeys,
+}
+
+impl Pretraining {
+    /// Chooses the vocabulary on the cells that are trained on, finds the size where another model's is
+    /// asked for, and builds the task. `columns` of obs serve what the architecture needs and its
+    /// configuration does not name.
+    ///
+    /// # Errors
+    /// [`TrainError`] for fewer than two cells, settings that cannot be built, and columns or counts
+    /// that cannot be read.
+    pub fn new(
+        dataset: &Dataset,
+        mut spec: ModelSpec,
+        cells: TrainingCells,
+        columns: &BTreeMap<Role, String>,
+        seed: u64,
+    ) -> Result<Self> {
+        let TrainingCells {
+            rows,
+            batches,
+            keys,
+        } = cells;
+        if rows.len() < 2 {
+            return Err(TrainError::file(
+                dataset.path(),
+                format!("{} cell to train on; a model needs at least 2", rows.len()),
+            ));
+        }
+        let other = size::other(&mut spec)?;
+        let looked_at = sample(&rows, batches.codes());
+        let counts = dataset.counts().read(&looked_at)?;
+        let chosen: Vec<usize> = match spec.vocabulary.genes {
+            n if n == 0 || n >= dataset.genes().len() => (0..dataset.genes().len()).collect(),
+            n => {
+                let values = dataset.log_normalized(counts.clone())?;
+                most_variable(&values, &looked_at, batches.codes(), n)?
+            }
+        };
+        let mut seen = HashSet::new();
+        let genes: Vec<String> = chosen
+            .into_iter()
+            .map(|g| dataset.genes()[g].clone())
+            .filter(|g| seen.insert(normal_form(g).to_string()))
+            .collect();
+        let vocabulary = Vocabulary::new(genes.clone())?;
+        let matched = match_genes(dataset.genes(), &vocabulary, Across::Same)?;
+        let Columns {
+            obs,
+            levels,
+            labels,
+        } = columns::for_training(dataset, &spec, columns, &rows)?;
+        let other = match other {
+            Some(other) => {
+                let levels = columns::for_training(dataset, &other.spec, columns, &rows)?.levels;
+                Some((levels, other))
+            }
+            None => None,
+        };
+        let order = order(dataset, &spec.train.sampling, &rows)?;
+        let counts = matched.apply_matrix(&counts)?;
+        check_names(&genes).map_err(|e| TrainError::file(dataset.path(), e))?;
+        let data = DataSpec {
+            means: Arc::new(expressing_means(&counts)),
+            largest: Arc::new(features::largest(&genes, &counts)),
+            genes: Arc::new(genes),
+            positions: Arc::default(),
+            batches: batches.names().to_vec(),
+            levels,
+            seed,
+        };
+        let mut corpus = Corpus::new(dataset, matched, batches.codes().to_vec(), rows);
+        corpus.obs = Arc::new(obs);
+        corpus.keys = Arc::new(keys.draw_keys().to_vec());
+        let keys = match keys.cells() {
+            0 => keys,
+            _ => keys.select(&corpus.rows),
+        };
+        corpus.order = order;
+        let (spec, same_size) = match other {
+            Some((levels, other)) => {
+                let (spec, same) = size::find(&spec, &data, other, levels)?;
+                (spec, Some(same))
+            }
+            None => (spec, None),
+        };
+        let model = Model {
+            spec,
+            data,
+            weights: Tensors::new(),
+            same_size,
+            trained: None,
+            file: Default::default(),
+        };
+        let task = model.task()?;
+        // It is written at the end, and must not fail there.
+        task.tokenizer().check()?;
+        Ok(Self {
+            task,
+            model,
+            corpus,
+            labels,
+            keys,
+        })
+    }
+
+    /// Writes the keys of the training cells into `folder`; what is to be known of a model that was
+    /// trained on them for so many `steps`.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] when the keys cannot be written.
+    pub fn record(
+        &self,
+        folder: &Path,
+        split: Option<SavedSplit>,
+        parameters: usize,
+        steps: u64,
+    ) -> Result<TrainingRecord> {
+        Ok(TrainingRecord {
+            cells: self.keys.cells(),
+            labels: self.labels.clone(),
+            keys_blake3: write_keys(&folder.join(TRAINING_CELLS), &self.keys)?,
+            split,
+            parameters: parameters as u64,
+            steps,
+        })
+    }
+
+    /// What to know where batches are too small for a model whose minibatches are of one batch each.
+    pub fn small_batches(&self) -> Option<String> {
+        let spec = &self.model.spec;
+        if spec.architecture != "cellplm" {
+            return None;
+        }
+        let size = spec.train.minibatch;
+        let (groups, small) = self.corpus.groups(size);
+        (small > 0 && groups.len() > 1).then(|| {
+            format!(
+                "cellplm: {small} of {} batches have fewer than {} cells, too few for a sentence of \
+                 their own; their cells share sentences",
+                groups.len(),
+                size.min(FEW) / 2
+            )
+        })
+    }
+
+    /// Hash of everything that must not change between start and resumption.
+    fn fingerprint(&self, data_hash: &str) -> Result<String> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.model.config_bytes()?);
+        hasher.update(data_hash.as_bytes());
+        self.model.data.genes.iter().for_each(|g| {
+            hasher.update(g.as_bytes());
+        });
+        self.corpus.rows.iter().for_each(|r| {
+            hasher.update(&r.to_le_bytes());
+        });
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+
+    /// Trains in `folder`, going on from a checkpoint there. Returns the weights and the steps done.
+    ///
+    /// # Errors
+    /// Those of [`crate::trainer::train`], and [`TrainError::Stopped`] where [`Watch::stop`] was set.
+    pub fn train(
+        &self,
+        folder: &Path,
+        data_hash: &str,
+        device: &Device,
+        watch: &mut Watch<'_>,
+    ) -> Result<(Tensors, u64)> {
+        let fingerprint = self.fingerprint(data_hash)?;
+        let train = &self.model.spec.train;
+        let device = device.clone().autodiff();
+        let run = Run {
+            corpus: &self.corpus,
+            config: train,
+            seed: self.model.data.seed,
+            fingerprint: &fingerprint,
+            folder,
+            device: &device,
+            stop: (watch.stop)(),
+            warn: watch.warn,
+        };
+        let outcome = self.task.train(&run, watch.on_step)?;
+        if outcome.interrupted {
+            return Err(TrainError::Stopped {
+                step: outcome.steps,
+                steps: train.steps,
+            });
+        }
+        Ok((outcome.weights, outcome.steps))
+    }
+}
+
+impl Pretraining {
+    /// Trains, and saves the model in `folder` with a manifest that names the `revision` of the code.
+    ///
+    /// # Errors
+    /// Those of [`Pretraining::train`] and [`Model::save`].
+    pub fn finish(
+        self,
+        dataset: &Dataset,
+        (folder, revision): (&Path, &'static str),
+        (device_name, device): (&str, &Device),
+        split: Option<SavedSplit>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Model> {
+        let hash = dataset.hash()?;
+        let seed = self.model.data.seed;
+        let config = self.model.config_json()?;
+        let mut manifest = Manifest::new(revision, &hash, config, (seed, device_name));
+        manifest.assumed = dataset.assumption().map(str::to_owned);
+        let parameters = self.task.parameters(device)?;
+        let (weights, steps) = self.train(folder, &hash, device, watch)?;
+        if let Some(split) = &split {
+            split.save(&folder.join(SPLIT))?;
+        }
+        let record = self.record(folder, split, parameters, steps)?;
+        manifest.training = Some(record.clone());
+        let model = Model {
+            weights,
+            trained: Some((record, self.keys)),
+            file: folder.join(WEIGHTS),
+            ..self.model
+        };
+        let manifest = manifest
+            .close()
+            .map_err(|e| TrainError::file(folder.join("training.json"), e))?;
+        model.save(folder, &manifest)?;
+        Ok(model)
+    }
+}
+
+/// How [`pretrain`] trains.
+#[derive(Clone, Debug)]
+pub struct PretrainOptions {
+    /// Column of `obs` with the sequencing batch; without one every file is a batch.
+    pub batch: Option<String>,
+    /// Device, see [`sc_models::device::open`].
+    pub device: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Which cells are held out, by name, and the rows to train on; all cells without.
+    pub split: Option<(SavedSplit, Vec<usize>)>,
+    /// Revision of the code, for the manifest.
+    pub revision: &'static str,
+}
+
+impl Default for PretrainOptions {
+    fn default() -> Self {
+        Self {
+            batch: None,
+            device: sc_models::device::DEFAULT.to_owned(),
+            seed: 0,
+            split: None,
+            revision: "unknown",
+        }
+    }
+}
+
+/// Trains a model of `spec` on the cells of `dataset`, saves it in `folder` and returns it. A training
+/// that was stopped goes on from its checkpoints in the folder.
+///
+/// # Errors
+/// Those of [`Pretraining`] and of [`Model::save`].
+pub fn pretrain(
+    dataset: &Dataset,
+    spec: ModelSpec,
+    folder: &Path,
+    options: &PretrainOptions,
+) -> Result<Model> {
+    let mut cells = TrainingCells::all(dataset, options.batch.as_deref())?;
+    if let Some((_, rows)) = &options.split {
+        cells.rows = rows.clone();
+    }
+    let device = sc_models::device::open(&options.device)?;
+    let training = Pretraining::new(dataset, spec, cells, &BTreeMap::new(), options.seed)?;
+    let mut watch = Watch {
+        stop: || &NEVER,
+        on_step: &mut |_| {},
+        warn: &|_| {},
+    };
+    let split = options.split.as_ref().map(|(saved, _)| saved.clone());
+    std::fs::create_dir_all(folder).map_err(|e| TrainError::file(folder, e))?;
+    let _lock = sc_data::atomic::lock_folder(folder)?;
+    let place = (folder, options.revision);
+    training.finish(
+        dataset,
+        place,
+        (&options.device, &device),
+        split,
+        &mut watch,
+    )
+}
+
+/// Mean of every gene over the cells that express it, NaN where none does; of many cells a part is
+/// looked at, the same that chooses variable genes.
+fn expressing_means(counts: &CsrMatrix) -> Vec<f32> {
+    let mut sums = vec![(0f64, 0u32); counts.cols()];
+    for (genes, values) in counts.iter_rows() {
+        for (&g, &v) in genes.iter().zip(values).filter(|(_, v)| **v > 0.0) {
+            let sum = &mut sums[g as usize];
+            *sum = (sum.0 + f64::from(v), sum.1 + 1);
+        }
+    }
+    sums.iter()
+        .map(|&(sum, n)| (sum / f64::from(n)) as f32)
+        .collect()
+}
+
+/// The order that the settings ask for.
+fn order(dataset: &Dataset, sampling: &Sampling, rows: &[usize]) -> Result<Order> {
+    Ok(match sampling {
+        Sampling::Shuffled => Order::Shuffled,
+        &Sampling::Blocks { block, window } => Order::Blocks(Blocks { block, window }),
+        Sampling::Balanced { column, scaler } => {
+            let classes = dataset.categories(column)?;
+            let classes: Vec<u32> = rows.iter().map(|&r| classes.codes()[r]).collect();
+            Order::Weighted(Arc::new(balanced_weights(&classes, *scaler)))
+        }
+    })
+}
