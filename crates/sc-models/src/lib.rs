@@ -11,6 +11,7 @@ pub mod cellplm;
 pub mod composed;
 pub mod device;
 pub mod error;
+pub mod geneformer;
 pub mod hyena;
 pub mod init;
 pub mod layers;

@@ -143,6 +143,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     tasks::saturn::SATURN,
     tasks::scprint::SCPRINT,
     tasks::nicheformer::NICHEFORMER,
+    tasks::geneformer::GENEFORMER,
     tasks::schyena::SCHYENA,
     tasks::scclip::SCCLIP,
     tasks::composed::COMPOSED,

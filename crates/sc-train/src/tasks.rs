@@ -2,7 +2,9 @@
 
 pub mod cellplm;
 pub mod composed;
+pub mod geneformer;
 pub mod nicheformer;
+mod padded;
 pub mod perceptron;
 pub mod saturn;
 pub mod scclip;

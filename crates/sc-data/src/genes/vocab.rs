@@ -3,7 +3,7 @@
 //! | model | file |
 //! |---|---|
 //! | scGPT | `vocab.json`: gene → token, special tokens in angle brackets |
-//! | Geneformer | `token_dictionary.json`: the same with Ensembl ids |
+//! | Geneformer | `token_dictionary.pkl`, a pickled dictionary, or the same as JSON: Ensembl id → token |
 //! | CellPLM | `….config.json` with `gene_list` |
 //! | scPRINT | a list of Ensembl ids: JSON, JSON by organism, or one a line |
 //! | Nicheformer | `model.h5ad`, whose genes have the tokens 30, 31, … |
@@ -23,6 +23,7 @@ use crate::gzip;
 use crate::h5ad::H5ad;
 use crate::tokens::ranks::FIRST_GENE;
 
+mod pickle;
 mod tables;
 
 pub use tables::{chromosome_rows, npy_vector};
@@ -89,6 +90,16 @@ pub fn read(path: &Path) -> Result<PublishedVocabulary> {
 /// # Errors
 /// [`DataError::Invalid`], see [`read`].
 pub fn parse(bytes: &[u8]) -> Result<PublishedVocabulary> {
+    if pickle::is_pickle(bytes) {
+        let pairs = pickle::dictionary(bytes)?.into_iter();
+        let token = |(name, token): (String, u64)| match u32::try_from(token) {
+            Ok(token) => Ok((name, token)),
+            Err(_) => Err(DataError::invalid(format!(
+                "'{name}' has {token}, which is no token"
+            ))),
+        };
+        return checked(by_token(pairs.map(token).collect::<Result<_>>()?)?);
+    }
     let text = std::str::from_utf8(bytes).map_err(|e| {
         DataError::invalid(format!(
             "is no text (byte {}): a vocabulary is JSON, a list of genes, or an .h5ad",
@@ -145,6 +156,11 @@ fn json(value: &Value) -> Result<PublishedVocabulary> {
         })?;
         pairs.push((name.clone(), token));
     }
+    by_token(pairs)
+}
+
+/// Genes of a dictionary in the order of their tokens; names in angle brackets are special.
+fn by_token(mut pairs: Vec<(String, u32)>) -> Result<PublishedVocabulary> {
     pairs.sort_by_key(|p| p.1);
     if let Some(same) = pairs.windows(2).find(|w| w[0].1 == w[1].1) {
         return Err(DataError::invalid(format!(

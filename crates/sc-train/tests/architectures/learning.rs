@@ -206,3 +206,10 @@ fn islander_learns_and_embeds_cell_by_cell() {
         fitted.fell_below("total", share);
     }
 }
+
+#[test]
+fn geneformer_learns_and_embeds_cell_by_cell() {
+    let fitted = fit(tiny("geneformer"), 200);
+    fitted.is_embedded_cell_by_cell();
+    fitted.fell_below("total", 0.7);
+}

@@ -1,0 +1,15 @@
+//! Geneformer (Theodoris et al., Nature 2023): a cell is its genes by rank, read by BERT.
+//!
+//! Word, position and token-type embeddings are summed and normalised; post-norm blocks follow; a head
+//! with the transposed word table predicts hidden genes. The vector of a cell is the mean over its genes
+//! of the output of a block, in the paper's zero-shot use the last but one. Checked against
+//! `BertForMaskedLM` of Hugging Face's transformers with the same weights.
+
+mod config;
+mod model;
+
+pub use config::{Activation, GeneformerConfig};
+pub use model::{Geneformer, INIT, NAMES, Tokens};
+
+#[cfg(all(test, feature = "flex"))]
+mod tests;

@@ -1,0 +1,283 @@
+//! Geneformer: ranked genes, masked genes.
+
+mod import;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
+
+use crate::corpus::{CellBatch, Corpus};
+use crate::data_spec::DataSpec;
+use crate::error::Result;
+use crate::losses::{Losses, cross_entropy};
+use crate::registry::{Architecture, Company, Features, Kind};
+use crate::spec::{ModelSpec, Trainable};
+use crate::task::{Pass, Task, whole};
+use crate::tasks::padded::PaddedIds;
+use burn::tensor::{Device, Tensor};
+use rand::RngExt as _;
+use sc_data::rng::stream;
+use sc_data::sampler;
+use sc_data::tokens::Tokenizer;
+use sc_data::tokens::ranks::{self, FIRST_GENE, MeanMode, RankConfig};
+use sc_models::geneformer::{Geneformer, GeneformerConfig, INIT, NAMES, Tokens};
+use sc_models::init::initialise;
+use sc_models::ranges;
+use sc_models::weights::Names;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Geneformer among the architectures.
+pub const GENEFORMER: Architecture = Architecture {
+    name: "geneformer",
+    kind: Kind::FoundationModel,
+    paper: "Theodoris et al., Nature 2023",
+    tokens: "genes ranked by expression over their typical value",
+    objectives: &["masked-gene"],
+    weights: "Geneformer folder (config.json, model.safetensors or pytorch_model.bin, token dictionary)",
+    licence: "Apache-2.0",
+    needs: &[],
+    features: Features::Genes,
+    company: Company::Alone,
+    widen: None,
+    import: Some(import::import),
+    task,
+};
+
+/// Padding.
+const PAD: u32 = 0;
+/// Stands where a gene is hidden.
+const MASK: u32 = 1;
+/// Begins a cell in the second version.
+const CLS: u32 = 2;
+/// Ends a cell in the second version.
+const EOS: u32 = 3;
+
+fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
+    let mut network: GeneformerConfig = spec.network()?;
+    let input: RankInput = spec.input()?;
+    input.check()?;
+    spec.objective()?;
+    let genes = data.genes.len();
+    network.tokens = genes + input.ends.special() as usize;
+    network.check()?;
+    spec.settled(&network)?;
+    let typical = match data.means.len() == genes {
+        true => ranks::means(&data.means, MeanMode::Released),
+        false => vec![1.0; genes],
+    };
+    // Of a gene that no training cell expresses nothing is known.
+    let typical = typical.iter().map(|m| if m.is_nan() { 1.0 } else { *m });
+    Ok(Box::new(GeneformerTask {
+        network,
+        input,
+        typical: Arc::new(typical.collect()),
+        seed: data.seed,
+    }))
+}
+
+/// What stands around the genes of a cell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ends {
+    /// Nothing, as in the first version.
+    #[default]
+    None,
+    /// `<cls>` before and `<eos>` behind, as in the second.
+    ClsEos,
+}
+
+impl Ends {
+    /// Special tokens; the first gene follows them.
+    fn special(self) -> u32 {
+        match self {
+            Self::None => 2,
+            Self::ClsEos => 4,
+        }
+    }
+
+    /// Tokens around the genes.
+    fn around(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::ClsEos => 2,
+        }
+    }
+}
+
+/// How a cell becomes tokens, and what is hidden of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RankInput {
+    /// What stands around the genes.
+    pub ends: Ends,
+    /// Share of the genes that are hidden.
+    pub mask: f64,
+    /// Cells in a minibatch when embedding.
+    pub embed_minibatch: usize,
+}
+
+impl Default for RankInput {
+    fn default() -> Self {
+        Self {
+            ends: Ends::None,
+            mask: 0.15,
+            embed_minibatch: 64,
+        }
+    }
+}
+
+impl RankInput {
+    fn check(&self) -> Result<()> {
+        const OF: &str = "geneformer: input.";
+        ranges::sizes(OF, &[("embed_minibatch", self.embed_minibatch)])?;
+        let mask = [("mask", self.mask)];
+        ranges::positive(OF, &mask)?;
+        Ok(ranges::shares(OF, &mask)?)
+    }
+}
+
+/// Geneformer with masked genes as a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GeneformerTask {
+    /// The network; its tokens are those of the vocabulary.
+    pub network: GeneformerConfig,
+    /// How a cell becomes tokens.
+    pub input: RankInput,
+    /// What counts are divided by before they are ranked, `[genes]`: the published medians, or means of
+    /// the training cells that express the gene.
+    pub typical: Arc<Vec<f32>>,
+    /// Seed of every random stream.
+    pub seed: u64,
+}
+
+/// Tokens of a minibatch on the host.
+pub struct RankBatch {
+    tokens: PaddedIds,
+    /// Hidden places in the flat array, and their genes.
+    places: Vec<i64>,
+    targets: Vec<i64>,
+}
+
+impl GeneformerTask {
+    /// Tokens of one cell, the most telling gene first.
+    fn tokens(&self, genes: &[u32], counts: &[f32]) -> Result<Vec<u32>> {
+        let ends = self.input.ends;
+        let room = self.network.context_length.saturating_sub(ends.around());
+        let ranked = ranks::rank(genes, counts, &self.typical, room)?;
+        let genes = ranked.iter().map(|t| t - FIRST_GENE + ends.special());
+        Ok(match ends {
+            Ends::None => genes.collect(),
+            Ends::ClsEos => [CLS].into_iter().chain(genes).chain([EOS]).collect(),
+        })
+    }
+
+    /// Cells as tokens, with a share of the genes hidden in training: of these eight in ten by the
+    /// mask, one by any token, one not at all.
+    fn batch(&self, cells: &CellBatch, pass: Pass) -> Result<RankBatch> {
+        let rows = (0..cells.rows.len()).map(|i| {
+            let (genes, counts) = cells.counts.row(i);
+            self.tokens(genes, counts)
+        });
+        let mut rows: Vec<Vec<u32>> = rows.collect::<Result<_>>()?;
+        let length = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let (mut places, mut targets) = (Vec::new(), Vec::new());
+        if let Pass::Training(epoch) = pass {
+            for (i, (row, &key)) in rows.iter_mut().zip(&cells.keys).enumerate() {
+                let mut rng = stream(self.seed, "mask", key, epoch);
+                for (k, token) in row.iter_mut().enumerate() {
+                    let (hidden, how) = (rng.random::<f64>(), rng.random::<f64>());
+                    let any = rng.random_range(0..self.network.tokens as u32);
+                    if hidden >= self.input.mask || *token < self.input.ends.special() {
+                        continue;
+                    }
+                    places.push((i * length + k) as i64);
+                    targets.push(i64::from(*token));
+                    *token = match how {
+                        h if h < 0.8 => MASK,
+                        h if h < 0.9 => any,
+                        _ => *token,
+                    };
+                }
+            }
+        }
+        Ok(RankBatch {
+            tokens: PaddedIds::new(&rows, PAD),
+            places,
+            targets,
+        })
+    }
+}
+
+fn on_device(tokens: &PaddedIds, device: &Device) -> Tokens {
+    let (ids, padding) = tokens.on_device(device);
+    Tokens { ids, padding }
+}
+
+impl Task for GeneformerTask {
+    type Model = Geneformer;
+    type Input = RankBatch;
+
+    fn build(&self, device: &Device) -> Result<Geneformer> {
+        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    }
+
+    fn empty(&self, device: &Device) -> Result<Geneformer> {
+        Ok(Geneformer::new(&self.network, device)?)
+    }
+
+    fn names(&self) -> Names {
+        NAMES
+    }
+
+    fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {
+        corpus.minibatches(size, self.seed, epoch)
+    }
+
+    fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<RankBatch> {
+        self.batch(&cells, Pass::Training(epoch))
+    }
+
+    fn losses(&self, model: &Geneformer, input: RankBatch, _: u64, device: &Device) -> Losses {
+        let outputs = model.last(&on_device(&input.tokens, device), &mut ());
+        let [b, l, d] = outputs.dims();
+        let flat = outputs.reshape([b * l, d]);
+        if input.places.is_empty() {
+            let zero = crate::losses::total(flat) * 0.0;
+            return Losses::weighted(zero, Vec::new());
+        }
+        // Logits of the hidden places only: the head is the largest product of all.
+        let logits = model.logits(flat.select(0, whole(input.places, device)));
+        let loss = cross_entropy(logits, whole(input.targets, device));
+        Losses::weighted(Tensor::zeros([1], device), vec![("mlm", loss, 1.0)])
+    }
+
+    fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
+        sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
+    }
+
+    fn embed(&self, model: &Geneformer, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
+        let batch = self.batch(&cells, Pass::Embedding)?;
+        if batch.tokens.length() == 0 {
+            // Cells without counts have no token to take a mean of.
+            return Ok(Tensor::zeros(
+                [batch.tokens.cells, self.network.width],
+                device,
+            ));
+        }
+        Ok(model.embed(&on_device(&batch.tokens, device), &mut ()))
+    }
+
+    fn dims(&self) -> usize {
+        self.network.width
+    }
+
+    fn tokenizer(&self) -> Tokenizer {
+        Tokenizer::Ranks {
+            config: RankConfig {
+                length: self.network.context_length,
+                context_length: self.network.context_length,
+                mean: MeanMode::Released,
+            },
+            table: None,
+        }
+    }
+}
