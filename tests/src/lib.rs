@@ -25,7 +25,51 @@ pub struct Report {
     pub verdict: Verdict,
 }
 
-/// The folder to compare with: `SCFM_GOLDEN`, or the default beside the checkout; `None` if absent.
+/// Cases that are part of the repository, and must be there and be compared.
+pub const REQUIRED: [&str; 9] = [
+    "cellplm/annotation",
+    "cellplm/imputation_head",
+    "islander/train_rec",
+    "nicheformer/tokenise",
+    "saturn/macrogenes",
+    "saturn/pretrain_vae",
+    "saturn/triplets",
+    "uce/state0_sampling",
+    "uce/tokenise",
+];
+
+/// Cases of the larger set that must be compared where it is there.
+pub const REQUIRED_OUTSIDE: [&str; 12] = [
+    "cellplm/gmvae_pretrain",
+    "hyena/operator",
+    "islander/eval",
+    "metrics/edge_cases",
+    "metrics/pancreas",
+    "nicheformer/forward",
+    "scclip/forward",
+    "scformer/masked_bn",
+    "scgpt/masked",
+    "scgpt/generative",
+    "scprint/denoise",
+    "uce/forward",
+];
+
+/// The folder of the cases in the repository.
+pub fn committed() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("data/golden")
+}
+
+/// The first of `required` that was not compared, or did not pass.
+pub fn lacking<'r>(reports: &[Report], required: &[&'r str]) -> Option<&'r str> {
+    let passed = |name: &&&str| {
+        let report = reports.iter().find(|r| r.name == **name);
+        report.is_some_and(|r| r.verdict == Verdict::Pass)
+    };
+    required.iter().find(|name| !passed(name)).copied()
+}
+
+/// The folder to compare with beside [`committed`]: `SCFM_GOLDEN`, or the default beside the checkout;
+/// `None` if absent.
 pub fn folder() -> Option<PathBuf> {
     let folder = match std::env::var_os("SCFM_GOLDEN") {
         Some(path) => PathBuf::from(path),

@@ -131,7 +131,7 @@ pub fn seen_key(genes: &[u32], values: &[f32]) -> u64 {
 fn key(bytes: &[u8]) -> u64 {
     let hash = blake3::hash(bytes);
     let first = hash.as_bytes().first_chunk::<8>();
-    first.map_or(0, |b| u64::from_le_bytes(*b))
+    u64::from_le_bytes(*first.expect("invariant: a blake3 hash has 32 bytes"))
 }
 
 /// One name a gene, whichever a file uses. Where most genes are in the built-in tables, they go by their

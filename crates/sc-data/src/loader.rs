@@ -109,10 +109,13 @@ impl<'a> Windows<'a> {
         }
         self.minibatches = rest;
         self.ready -= 1;
-        // Every row was put into the window, so the search finds it.
         let at: Vec<usize> = rows
             .iter()
-            .map(|r| self.cells.binary_search(r).unwrap_or_default())
+            .map(|r| {
+                self.cells
+                    .binary_search(r)
+                    .expect("invariant: every row is in the window")
+            })
             .collect();
         self.window.gather(&at, out);
         Some(Ok(()))
@@ -259,7 +262,34 @@ mod tests {
 
     #[test]
     fn dropping_a_loader_stops_its_thread() {
-        let loader = Loader::start(Arc::new(counts()), vec![vec![0]; 1000], None, 1);
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        /// Counts the minibatches that are read.
+        struct Counting(RawCounts, Arc<AtomicUsize>);
+
+        impl Counts for Counting {
+            fn cells(&self) -> usize {
+                self.0.cells()
+            }
+            fn genes(&self) -> usize {
+                self.0.genes()
+            }
+            fn read(&self, rows: &[usize]) -> Result<CsrMatrix> {
+                self.1.fetch_add(1, Ordering::SeqCst);
+                self.0.read(rows)
+            }
+        }
+
+        let read = Arc::new(AtomicUsize::new(0));
+        let source: Arc<dyn Counts> = Arc::new(Counting(counts(), read.clone()));
+        let mut loader = Loader::start(source.clone(), vec![vec![0]; 1000], None, 1);
+        loader
+            .next_into(&mut CsrMatrix::default())
+            .unwrap()
+            .unwrap();
         drop(loader);
+        // The thread has ended: it holds the counts no longer, and read no more than was asked ahead.
+        assert_eq!(Arc::strong_count(&source), 1);
+        assert!((1..10).contains(&read.load(Ordering::SeqCst)));
     }
 }

@@ -191,10 +191,13 @@ impl CellStore {
         sorted.dedup();
         let mut block = CsrMatrix::empty(0, self.info.width);
         let seen = self.read_columns(&sorted, &mut block)?;
-        // Every row asked for is in `sorted`, so the search finds it.
         let order: Vec<usize> = rows
             .iter()
-            .map(|r| sorted.binary_search(r).unwrap_or_default())
+            .map(|r| {
+                sorted
+                    .binary_search(r)
+                    .expect("invariant: every row is in `sorted`")
+            })
             .collect();
         block.gather(&order, out);
         Ok(seen)

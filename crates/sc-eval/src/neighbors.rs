@@ -263,8 +263,9 @@ fn search(
     let shape = (query.nrows(), k);
     Neighbors {
         // Every row holds exactly k entries, so the shapes always fit.
-        indices: Array2::from_shape_vec(shape, indices).unwrap_or_default(),
-        distances: Array2::from_shape_vec(shape, distances).unwrap_or_default(),
+        indices: Array2::from_shape_vec(shape, indices).expect("invariant: cells times neighbours"),
+        distances: Array2::from_shape_vec(shape, distances)
+            .expect("invariant: cells times neighbours"),
         tied,
     }
 }

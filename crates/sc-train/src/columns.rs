@@ -178,7 +178,10 @@ pub(crate) fn batch_codes(codes: &[u32], names: &[String], known: &[String]) -> 
     let mut all: Vec<&String> = known.iter().collect();
     let unknown = names.iter().filter(|name| !known.contains(name));
     all.extend(unknown);
-    let place = |name: &String| all.iter().position(|k| *k == name).unwrap_or(0) as u32;
+    let place = |name: &String| {
+        let at = all.iter().position(|k| *k == name);
+        at.expect("invariant: known or unknown, it is among all") as u32
+    };
     let new: Vec<u32> = names.iter().map(place).collect();
     codes.iter().map(|&c| new[c as usize]).collect()
 }

@@ -28,6 +28,27 @@ const PLACES: &[&str] = &[
     concat!("/Use", "rs/"),
 ];
 
+/// Files that make a matrix dense, and what of: never a whole data set with all its genes.
+const DENSE: &[&str] = &[
+    // A minibatch.
+    "crates/sc-models/src/layers/sparse.rs",
+    "crates/sc-models/src/layers/nb.rs",
+    "crates/sc-models/src/layers/zinb.rs",
+    "crates/sc-train/src/losses/scprint.rs",
+    "crates/sc-train/src/tasks/perceptron.rs",
+    // 2,000 variable genes, as an embedding.
+    "crates/sc-eval/src/benchmark.rs",
+];
+
+/// Ways to a network, written apart, so that this file does not find itself.
+const NETWORK: &[&str] = &[
+    concat!("std::", "net"),
+    concat!("Tcp", "Stream"),
+    concat!("Udp", "Socket"),
+    concat!("req", "west::"),
+    concat!("ur", "eq::"),
+];
+
 /// All rules on one file, named by its path from the root.
 pub(super) fn check(file: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -108,6 +129,19 @@ fn rust(file: &str, text: &str, findings: &mut Vec<Finding>) {
                     "`{attribute}`; make the test run always and compare what it returns"
                 ));
             }
+        }
+        for name in NETWORK.iter().filter(|n| code.contains(**n)) {
+            found(format!(
+                "`{name}`; nothing here talks to a network, tests least of all"
+            ));
+        }
+        let dense = code.contains(".to_dense()") && !in_tests && scope.library;
+        if dense && !DENSE.contains(&file) {
+            found(
+                "`.to_dense()`; keep it sparse, or if it is a minibatch add the file to the list in \
+                 xtask/src/tidy/sources.rs"
+                    .into(),
+            );
         }
         for name in UNFINISHED.iter().filter(|n| calls(code, n, '!')) {
             found(format!("`{name}!`; finish it or return an error"));
@@ -282,6 +316,20 @@ mod tests {
             found("crates/sc-cli/src/a.rs", "//! D\nprintln!(\"x\");\n"),
             []
         );
+    }
+
+    #[test]
+    fn sockets_and_dense_matrices_are_found() {
+        let socket = format!("//! D\nuse {};\n", NETWORK[0]);
+        holds(
+            "crates/sc-cli/tests/it/a.rs",
+            &socket,
+            2,
+            "talks to a network",
+        );
+        let dense = "//! D\nlet x = counts.to_dense();\n";
+        holds("crates/sc-data/src/a.rs", dense, 2, "keep it sparse");
+        assert_eq!(found(DENSE[0], dense), []);
     }
 
     #[test]

@@ -55,6 +55,22 @@ fn every_file_of_the_folder_is_needed() {
 }
 
 #[test]
+fn tokens_that_the_configuration_does_not_make_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, model) = trained(folder.path());
+    let path = model.join("tokenizer.json");
+    let mut tokenizer: serde_json::Value = crate::common::json_file(&path);
+    assert_eq!(tokenizer["kind"], "log1p", "{tokenizer}");
+    tokenizer["target"] = serde_json::json!(7.0);
+    fs::write(&path, tokenizer.to_string()).unwrap();
+    refused(
+        &file,
+        &model,
+        &["tokenizer.json", "is not how config.json says"],
+    );
+}
+
+#[test]
 fn genes_in_another_order_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (file, model) = trained(folder.path());

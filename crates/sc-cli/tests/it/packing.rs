@@ -94,6 +94,7 @@ fn embeddings_of_any_format_go_where_they_are_asked_to() {
     );
     fs::write(triplets.join("matrix.mtx"), matrix).unwrap();
     for (input, cells) in [(&file, 40), (&triplets, 2)] {
+        let mut array = Vec::new();
         for output in ["a.npy", "a.parquet", "a.h5ad"] {
             let output = folder.path().join(output);
             succeed(&[
@@ -105,12 +106,23 @@ fn embeddings_of_any_format_go_where_they_are_asked_to() {
                 text(&output),
                 "--force",
             ]);
-            if output.extension().is_some_and(|e| e == "h5ad") {
-                let written = sc_data::H5ad::open(&output).unwrap();
-                assert_eq!(written.obsm("X_cellplm").unwrap().nrows(), cells);
-                assert_eq!(written.n_vars(), genes.len());
+            let bytes = fs::read(&output).unwrap();
+            match output.extension().and_then(|e| e.to_str()) {
+                Some("npy") => {
+                    let header = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+                    array = bytes[10 + header..].to_vec();
+                }
+                Some("h5ad") => {
+                    let written = sc_data::H5ad::open(&output).unwrap();
+                    assert_eq!(written.n_vars(), genes.len());
+                    let vectors = written.embedding("X_cellplm").unwrap();
+                    assert_eq!(vectors.nrows(), cells);
+                    let bytes: Vec<u8> = vectors.iter().flat_map(|v| v.to_le_bytes()).collect();
+                    // The same vectors as in the array.
+                    assert_eq!(bytes, array);
+                }
+                _ => assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1")),
             }
-            assert!(fs::metadata(&output).unwrap().len() > 100);
         }
     }
     fail(

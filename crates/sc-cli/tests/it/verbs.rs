@@ -248,6 +248,16 @@ fn a_baseline_takes_the_size_of_another_model() {
 }
 
 #[test]
-fn completions_name_the_program() {
-    assert!(succeed(&["completions", "bash"]).contains("scfm"));
+fn completions_know_every_verb_and_flag() {
+    let help = succeed(&["--help"]);
+    let verbs = help.split_once("Commands:\n").unwrap().1;
+    let verbs = verbs.lines().map_while(|l| l.strip_prefix("  "));
+    let verbs: Vec<&str> = verbs.filter_map(|l| l.split(' ').next()).collect();
+    assert!(verbs.len() > 10 && verbs.contains(&"pretrain"), "{verbs:?}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = succeed(&["completions", shell]);
+        for word in verbs.iter().chain(&["min-overlap", "assume-normalized"]) {
+            assert!(script.contains(word), "{shell} does not know {word}");
+        }
+    }
 }

@@ -59,7 +59,9 @@ impl H5ad {
     pub fn embedding(&self, name: &str) -> Result<Array2<f32>> {
         let values = self.obsm(name)?;
         let dims = values.ncols();
-        let flat = values.as_slice().unwrap_or_default();
+        let flat = values
+            .as_slice()
+            .expect("invariant: rows one after the other");
         let Some(at) = flat.iter().position(|v| !v.is_finite()) else {
             return Ok(values);
         };

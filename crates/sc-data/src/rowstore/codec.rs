@@ -341,7 +341,12 @@ mod tests {
             }
             if let Some(row) = Packed::new(&bytes) {
                 let n = row.entries();
-                let _ = row.decode(1000, &mut vec![0; n], &mut vec![0.0; n]);
+                let (mut indices, mut values) = (vec![0; n], vec![0.0; n]);
+                if row.decode(1000, &mut indices, &mut values).is_ok() {
+                    // What is read is a row, whatever the bytes were.
+                    prop_assert!(indices.iter().all(|&i| i < 1000), "{indices:?}");
+                    prop_assert!(indices.windows(2).all(|w| w[0] < w[1]), "{indices:?}");
+                }
             }
         }
     }

@@ -105,7 +105,11 @@ fn run<const N: usize, O: HostOp<N>>(
 }
 
 fn slices<const N: usize>(tensors: &[FlexTensor; N]) -> [&[f32]; N] {
-    std::array::from_fn(|i| tensors[i].as_slice::<f32>().unwrap_or_default())
+    std::array::from_fn(|i| {
+        tensors[i]
+            .as_slice::<f32>()
+            .expect("invariant: contiguous f32 on the host")
+    })
 }
 
 fn tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
@@ -129,7 +133,9 @@ impl<const N: usize, O: HostOp<N>> Backward<Flex, N> for Recorded<O> {
         };
         let (op, inputs) = ops.state;
         let wanted = std::array::from_fn(|i| ops.parents[i].is_some());
-        let values = grad.as_slice::<f32>().unwrap_or_default();
+        let values = grad
+            .as_slice::<f32>()
+            .expect("invariant: contiguous f32 on the host");
         let results = op.backward(slices(&inputs), values, wanted);
         for ((parent, result), input) in ops.parents.into_iter().zip(results).zip(&inputs) {
             if let (Some(node), Some(values)) = (parent, result) {

@@ -246,7 +246,7 @@ impl Saturn {
 
     /// Weights of the genes of one species, `[genes of the species, macrogenes]`.
     fn genes_of(&self, gene_weights: &Tensor<2>, species: usize) -> Tensor<2> {
-        let length = self.config.species.get(species).map_or(0, |s| s.genes);
+        let length = self.config.species[species].genes;
         let first = self.config.first_gene(species);
         gene_weights.clone().narrow(0, first, length)
     }

@@ -129,9 +129,7 @@ impl Model {
     pub fn load(folder: &Path) -> Result<Self> {
         let config = read_config(folder)?;
         let trained = read_training(folder)?;
-        let tokenizer = folder.join("tokenizer.json");
-        Tokenizer::from_json(&read_part(&tokenizer)?)
-            .map_err(|e| TrainError::file(&tokenizer, e))?;
+        let tokenizer = read_tokenizer(folder)?;
         let genes = read_genes(folder, &config)?;
         let file = folder.join(WEIGHTS);
         if !file.exists() {
@@ -150,7 +148,7 @@ impl Model {
                 ));
             }
         }
-        Ok(Self {
+        let model = Self {
             spec: config.spec,
             data: DataSpec {
                 batches: config.batches,
@@ -162,7 +160,17 @@ impl Model {
             same_size: config.same_size,
             trained,
             file,
-        })
+        };
+        // What the network's own settings say must be what the folder says, or cells would become
+        // other tokens than the weights know.
+        if model.task()?.tokenizer().to_json()? != tokenizer.to_json()? {
+            return Err(TrainError::file(
+                folder.join("tokenizer.json"),
+                "is not how config.json says that cells become tokens; restore the one that was changed, \
+                 or train or convert again",
+            ));
+        }
+        Ok(model)
     }
 }
 
@@ -170,6 +178,11 @@ impl Model {
 /// their order cannot be checked.
 pub fn is_tied(folder: &Path) -> bool {
     read_config(folder).is_ok_and(|c| c.genes_blake3.is_some())
+}
+
+fn read_tokenizer(folder: &Path) -> Result<Tokenizer> {
+    let path = folder.join("tokenizer.json");
+    Tokenizer::from_json(&read_part(&path)?).map_err(|e| TrainError::file(&path, e))
 }
 
 /// The text of a file that every model folder has.

@@ -38,7 +38,7 @@ pub(super) fn host_mask(padding: &Tensor<2, Bool>) -> Arc<Vec<bool>> {
             .clone()
             .into_data_as::<bool>()
             .try_into_vec::<bool>()
-            .unwrap_or_default(),
+            .expect("invariant: a mask of truth values"),
     )
 }
 

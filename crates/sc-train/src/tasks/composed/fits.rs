@@ -46,10 +46,10 @@ impl Objective {
         "classify",
     ];
 
-    /// The objective of this name, the first if there is none.
+    /// The objective of this name, which [`ModelSpec::objective`] has checked.
     pub(super) fn named(word: &str) -> Self {
         let at = Self::WORDS.iter().position(|w| *w == word);
-        Self::ALL[at.unwrap_or(0)]
+        Self::ALL[at.expect("invariant: the objective is one of the architecture's")]
     }
 
     fn word(self) -> &'static str {

@@ -49,7 +49,10 @@ pub(super) fn multiomic(
             modalities.len()
         ));
     }
-    let code = |m: &Modality| present.iter().position(|p| p == m).unwrap_or(0) as u8;
+    let code = |m: &Modality| {
+        let at = present.iter().position(|p| p == m);
+        at.expect("invariant: its features are among those present") as u8
+    };
     task.modalities = Arc::new(modalities.iter().map(code).collect());
     task.network.modalities = present.len();
     if data.batches.len() > 1 {
