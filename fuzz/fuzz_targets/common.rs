@@ -1,7 +1,7 @@
 //! Reading all that a file offers.
 
 use sc_data::H5ad;
-use sc_data::store::CellStore;
+use sc_data::io::store::CellStore;
 
 pub fn read_file(name: &str, bytes: &[u8]) {
     let folder = tempfile::tempdir().unwrap();

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sc_data::rowstore::RowStore;
+use sc_data::io::rowstore::RowStore;
 
 fuzz_target!(|bytes: &[u8]| {
     let file = tempfile::NamedTempFile::new().unwrap();

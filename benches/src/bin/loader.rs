@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::prelude::*;
-use sc_data::loader::{Counts, Loader};
-use sc_data::rowstore::{PackedFrom, RowStore, pack};
-use sc_data::sampler::{Blocks, block_shuffled, shuffled};
-use sc_data::store::{CellStore, CountsReader};
+use sc_data::io::rowstore::{PackedFrom, RowStore, pack};
+use sc_data::io::store::{CellStore, CountsReader};
+use sc_data::sampling::loader::{Counts, Loader};
+use sc_data::sampling::sampler::{Blocks, block_shuffled, shuffled};
 use sc_data::{CsrMatrix, H5ad, MatrixSlot};
 
 const MINIBATCH: usize = 512;

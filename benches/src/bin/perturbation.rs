@@ -15,14 +15,14 @@
 use burn::tensor::Device;
 use rand::seq::SliceRandom as _;
 use sc_data::genes::{Across, Vocabulary, match_genes};
-use sc_data::h5ad::{H5ad, Missing};
+use sc_data::io::h5ad::{H5ad, Missing};
+use sc_data::io::store::{CountsPolicy, CountsReader};
 use sc_data::rng::stream;
-use sc_data::store::{CountsPolicy, CountsReader};
 use sc_eval::perturbation::mean_profile;
 use sc_models::weights::{host, load};
 use sc_train::task::Task;
 use sc_train::tasks::scgpt::{Condition, Controls, PerturbationTask};
-use sc_train::trainer::Run;
+use sc_train::training::trainer::Run;
 use sc_train::{Corpus, DataSpec, ModelSpec, Obs, Role, Trainable};
 use serde_json::json;
 use std::collections::BTreeMap;

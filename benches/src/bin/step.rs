@@ -12,9 +12,9 @@
 use burn::tensor::Device;
 use sc_data::RawCounts;
 use sc_data::genes::{Across, Vocabulary, match_genes};
-use sc_train::corpus::Order;
+use sc_train::inputs::corpus::Order;
 use sc_train::registry::{ARCHITECTURES, Architecture, Features};
-use sc_train::timing::{Timed, Timing, Work};
+use sc_train::training::timing::{Timed, Timing, Work};
 use sc_train::{Corpus, DataSpec, ModelSpec, Obs, Role};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -184,7 +184,7 @@ fn data(known: &Architecture, spec: &ModelSpec, sizes: &Sizes) -> Result<(Corpus
     let mut obs = Obs::default();
     let mut data = DataSpec {
         genes: Arc::new(names.clone()),
-        batches: sc_train::data_spec::numbered_batches(sizes.batches),
+        batches: sc_train::inputs::data_spec::numbered_batches(sizes.batches),
         ..DataSpec::default()
     };
     let species = vec!["human".to_string(), "mouse".into()];

@@ -3,7 +3,7 @@
 use crate::outputs::Replace;
 use clap::{Parser, Subcommand, ValueEnum};
 use sc_data::dataset::{Dataset, Keep};
-use sc_data::store::CountsPolicy;
+use sc_data::io::store::CountsPolicy;
 use sc_eval::benchmark::Design;
 use sc_models::device::DEFAULT;
 use sc_train::registry::ARCHITECTURES;

@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM: training stops after its step, everything else ends at once and leaves no
 //! temporary files.
 
-use sc_data::atomic::remove_unfinished;
+use sc_data::io::atomic::remove_unfinished;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether training looks at [`STOP`].

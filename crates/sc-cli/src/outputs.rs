@@ -2,7 +2,7 @@
 //! is there already is replaced only on request.
 
 use crate::error::{Result, at};
-use sc_data::formats::files_of;
+use sc_data::io::formats::files_of;
 use std::path::{Path, PathBuf};
 
 /// Whether an output may take the place of a file.

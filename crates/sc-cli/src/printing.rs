@@ -3,7 +3,7 @@
 //! The macros of std panic when a line cannot be written. `println!` and `eprintln!` in this crate
 //! come here instead.
 
-use sc_data::atomic::remove_unfinished;
+use sc_data::io::atomic::remove_unfinished;
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
 

@@ -1,7 +1,7 @@
 //! Progress on standard error, silent when it is no terminal.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sc_train::trainer::StepReport;
+use sc_train::training::trainer::StepReport;
 use std::io::IsTerminal;
 
 /// Smoothing of the rate shown.

@@ -5,7 +5,7 @@
 //! ```
 #![allow(clippy::print_stdout)]
 
-use sc_data::{Dataset, sampler::shuffled, store::CountsPolicy};
+use sc_data::{Dataset, io::store::CountsPolicy, sampling::sampler::shuffled};
 use std::path::Path;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

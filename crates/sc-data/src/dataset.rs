@@ -6,7 +6,7 @@
 //! ```
 //! use sc_data::dataset::Dataset;
 //! use sc_data::simulate::{SimConfig, simulate_to_file};
-//! use sc_data::store::CountsPolicy;
+//! use sc_data::io::store::CountsPolicy;
 //!
 //! let folder = tempfile::tempdir()?;
 //! let path = folder.path().join("cells.h5ad");
@@ -30,17 +30,19 @@ pub use hold_out::HoldOut;
 pub use minibatches::Minibatch;
 pub use packed::{Keep, pack_into};
 
-use crate::atomic::hash_file;
 use crate::categories::{Categories, MISSING};
-use crate::collection::Collection;
 use crate::counts::{LogNormalized, RawCounts};
 use crate::doctor::check_labels;
 use crate::error::{ColumnUse, DataError, Result};
-use crate::h5ad::{H5ad, MatrixSlot, Missing};
 use crate::identity::CellKeys;
-use crate::loader::Counts;
+use crate::io::atomic::hash_file;
+use crate::io::h5ad::{H5ad, MatrixSlot, Missing};
+use crate::io::store::{
+    CellStore, CountsPolicy, CountsReader, FoundCounts, ValueKind, find_counts,
+};
+use crate::sampling::collection::Collection;
+use crate::sampling::loader::Counts;
 use crate::sparse::CsrMatrix;
-use crate::store::{CellStore, CountsPolicy, CountsReader, FoundCounts, ValueKind, find_counts};
 use assumed::AssumedNormalized;
 use names::{file_names, names_of};
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,7 +99,7 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Opens a file of any format that [`crate::formats::open`] knows.
+    /// Opens a file of any format that [`crate::io::formats::open`] knows.
     ///
     /// # Errors
     /// [`DataError`] when it cannot be read or holds no matrix that `policy` allows.

@@ -7,8 +7,10 @@ use serde::Serialize;
 
 use crate::error::{DataError, Result};
 use crate::genes::{IdKind, Organism, guess};
-use crate::h5ad::{H5ad, Layout, MatrixSlot};
-use crate::store::{CellStore, CountsPolicy, Looks, SAMPLE_ROWS, ValueKind, find_counts, sample};
+use crate::io::h5ad::{H5ad, Layout, MatrixSlot};
+use crate::io::store::{
+    CellStore, CountsPolicy, Looks, SAMPLE_ROWS, ValueKind, find_counts, sample,
+};
 use columns::Groups;
 
 mod columns;

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use crate::error::{DataError, Result};
 
+pub mod features;
 mod guess;
 mod matching;
+pub mod ontology;
 mod table;
 pub mod vocab;
 

@@ -20,7 +20,7 @@ pub use record::{
 
 use crate::error::{DataError, Result};
 use crate::genes::{guess, lookup, normal_form};
-use crate::loader::Counts;
+use crate::sampling::loader::Counts;
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -222,8 +222,8 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collection::Collection;
     use crate::counts::RawCounts;
+    use crate::sampling::collection::Collection;
     use crate::sparse::CsrMatrix;
     use std::sync::Arc;
 

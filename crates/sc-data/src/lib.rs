@@ -4,51 +4,35 @@
 //! what was done to them is in their type ([`RawCounts`], [`LogNormalized`]), and every random
 //! draw is a pure function of `(seed, purpose, cell, epoch)` ([`rng::stream`]), so results do not
 //! depend on minibatch size, thread count or chunking.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`dataset`](self), `doctor` | what a user names, opened and examined |
+//! | `io` | AnnData, HDF5 and the other formats, in and out; row-packed stores; atomic writes |
+//! | [`genes`] | names, vocabularies, features, ontologies |
+//! | [`preprocess`] | normalisation, variable genes, PCA, quality control |
+//! | [`sampling`] | which cells, in which order, on which side of a split |
+//! | [`tokens`] | a cell as what a model reads |
+//! | [`simulate`] | counts with known types, donors and batches |
 
-pub mod atomic;
 pub mod categories;
-pub mod collection;
 pub mod counts;
 #[cfg(feature = "files")]
 pub mod dataset;
 #[cfg(feature = "files")]
 pub mod doctor;
 pub mod error;
-#[cfg(feature = "files")]
-pub mod export;
-pub mod features;
-#[cfg(feature = "files")]
-pub mod formats;
 pub mod genes;
-mod gzip;
-#[cfg(feature = "files")]
-pub mod h5;
-#[cfg(feature = "files")]
-pub mod h5ad;
-pub mod hvg;
 pub mod identity;
-pub mod json;
-pub mod keys;
-pub mod loader;
-pub mod manifest;
+pub mod io;
 pub mod memory;
-pub mod normalize;
-pub mod ontology;
-pub mod pca;
-pub mod qc;
-pub mod quantile;
+pub mod preprocess;
 pub mod rng;
-#[cfg(feature = "files")]
-pub mod rowstore;
-pub mod sampler;
+pub mod sampling;
 pub mod settings;
 pub mod simulate;
 mod slot;
 pub mod sparse;
-pub mod spatial;
-pub mod split;
-#[cfg(feature = "files")]
-pub mod store;
 pub mod tokens;
 
 pub use categories::Categories;
@@ -57,9 +41,9 @@ pub use counts::{LogNormalized, RawCounts};
 pub use dataset::Dataset;
 pub use error::DataError;
 #[cfg(feature = "files")]
-pub use h5ad::{Column, H5ad, Missing};
-pub use loader::Counts;
+pub use io::h5ad::{Column, H5ad, Missing};
+#[cfg(feature = "files")]
+pub use io::store::{CellStore, CountsPolicy, CountsReader, find_counts};
+pub use sampling::loader::Counts;
 pub use slot::MatrixSlot;
 pub use sparse::CsrMatrix;
-#[cfg(feature = "files")]
-pub use store::{CellStore, CountsPolicy, CountsReader, find_counts};

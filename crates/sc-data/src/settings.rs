@@ -1,7 +1,8 @@
 //! Settings of models, simulations, runs and experiments: TOML, with `a.b=value` on top.
 
+pub mod keys;
+
 use crate::error::{DataError, Result};
-use crate::keys;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use toml::{Table, Value};

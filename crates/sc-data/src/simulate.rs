@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, Result};
 #[cfg(feature = "files")]
-use crate::h5ad::{Column, H5adWriter, NewFrame};
+use crate::io::h5ad::{Column, H5adWriter, NewFrame};
 use crate::sparse::CsrMatrix;
 
 mod draw;
@@ -346,16 +346,19 @@ mod tests {
         };
         let simulator = Simulator::new(&config).unwrap();
         let names = simulator.gene_names();
-        let kinds: Vec<_> = names.iter().map(|n| crate::features::kind(n)).collect();
+        let kinds: Vec<_> = names
+            .iter()
+            .map(|n| crate::genes::features::kind(n))
+            .collect();
         assert!(
             kinds[..400]
                 .iter()
-                .all(|k| *k == crate::features::Kind::Gene)
+                .all(|k| *k == crate::genes::features::Kind::Gene)
         );
         assert!(
             kinds[400..]
                 .iter()
-                .all(|k| *k == crate::features::Kind::Peak)
+                .all(|k| *k == crate::genes::features::Kind::Peak)
         );
         let distinct: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), 450);

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use ndarray::Array2;
 use proptest::prelude::*;
 use sc_data::doctor::examine;
-use sc_data::h5ad::{H5adWriter, NewFrame, ObsmWriter, WriteTarget, write_h5ad, write_obsm};
+use sc_data::io::h5ad::{H5adWriter, NewFrame, ObsmWriter, WriteTarget, write_h5ad, write_obsm};
+use sc_data::io::store::{CellStore, CountsPolicy, CountsReader, ValueKind, find_counts};
 use sc_data::simulate::{SimConfig, simulate, simulate_to_file};
-use sc_data::store::{CellStore, CountsPolicy, CountsReader, ValueKind, find_counts};
 use sc_data::{Column, CsrMatrix, DataError, H5ad, MatrixSlot, Missing};
 
 fn shared(what: &str) -> Option<PathBuf> {
@@ -581,19 +581,19 @@ proptest! {
 /// Columns come and go in `obs` of old and new files; the rest stays, and anndata's order is kept.
 #[test]
 fn columns_are_added_to_obs_and_nothing_else_changes() {
-    use sc_data::h5ad::write_obs;
+    use sc_data::io::h5ad::write_obs;
     let folder = tempfile::tempdir().unwrap();
     let plain = folder.path().join("a.h5ad");
-    let obs = sc_data::h5ad::NewFrame {
+    let obs = sc_data::io::h5ad::NewFrame {
         index: vec!["c1".into(), "c2".into(), "c3".into()],
         columns: vec![("batch".into(), Column::from_strings(["a", "b", "a"]))],
     };
-    let var = sc_data::h5ad::NewFrame {
+    let var = sc_data::io::h5ad::NewFrame {
         index: vec!["G1".into()],
         columns: Vec::new(),
     };
     let rows = std::iter::once(Ok(CsrMatrix::from_dense(1, &[1.0, 0.0, 2.0])));
-    sc_data::h5ad::write_h5ad(&plain, &obs, &var, rows, &[]).unwrap();
+    sc_data::io::h5ad::write_h5ad(&plain, &obs, &var, rows, &[]).unwrap();
     let columns = [
         ("score".to_owned(), Column::Floats(vec![0.5, 1.0, 2.0])),
         (

@@ -9,15 +9,15 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use rand::RngExt as _;
+use sc_data::io::store::CellStore;
 use sc_data::rng::stream;
-use sc_data::store::CellStore;
 use sc_data::{Column, CsrMatrix, DataError, H5ad, MatrixSlot};
 
 fn shared(what: &str) -> Option<PathBuf> {
     let folder = std::env::var("SCFM_SHARED")
         .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared").into());
     let path = PathBuf::from(folder).join("data/h5ad-variants").join(what);
-    let file = sc_data::formats::file_of(&path);
+    let file = sc_data::io::formats::file_of(&path);
     if file.exists() {
         return Some(path);
     }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use rust_hdf5::{H5File, H5Group};
-use sc_data::store::CellStore;
+use sc_data::io::store::CellStore;
 use sc_data::{Column, H5ad, MatrixSlot};
 
 fn group(parent: &H5Group, name: &str) -> H5Group {
@@ -170,7 +170,7 @@ fn archives_and_folders_without_cells_are_named_for_what_they_are() {
 
 #[test]
 fn two_files_of_the_same_cells_are_one() {
-    use sc_data::h5ad::{NewFrame, write_h5ad};
+    use sc_data::io::h5ad::{NewFrame, write_h5ad};
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, cells: &[&str], genes: &[&str], dense: &[f32]| {
         let path = folder.path().join(name);
@@ -205,8 +205,8 @@ fn two_files_of_the_same_cells_are_one() {
     let read = store.read_rows(&[1, 0]).unwrap().to_dense();
     assert_eq!(read, [2.0, 3.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0]);
     assert_ne!(
-        sc_data::atomic::hash_file(&both).unwrap(),
-        sc_data::atomic::hash_file(&rna).unwrap()
+        sc_data::io::atomic::hash_file(&both).unwrap(),
+        sc_data::io::atomic::hash_file(&rna).unwrap()
     );
     // The other way round a cell has no partner.
     let other = PathBuf::from(format!(
@@ -217,7 +217,7 @@ fn two_files_of_the_same_cells_are_one() {
     assert!(error.contains("1 of the 3 cells"), "{error}");
     // What is written as one file reads the same.
     let joint = folder.path().join("joint.h5ad");
-    sc_data::h5ad::to_h5ad(&file, &joint, |_, _| {}).unwrap();
+    sc_data::io::h5ad::to_h5ad(&file, &joint, |_, _| {}).unwrap();
     let joint = H5ad::open(&joint).unwrap();
     let again = CellStore::of(&joint, MatrixSlot::X).unwrap();
     assert_eq!(again.read_rows(&[1, 0]).unwrap().to_dense(), read);

@@ -8,10 +8,10 @@
 use std::path::PathBuf;
 
 use safetensors::{Dtype, SafeTensors};
-use sc_data::hvg::{Flavor, HvgConfig, HvgInput, HvgTable, highly_variable_genes};
-use sc_data::normalize::{NormalizeConfig, log_normalize, size_factors};
-use sc_data::pca::pca;
-use sc_data::store::{CountsPolicy, CountsReader};
+use sc_data::io::store::{CountsPolicy, CountsReader};
+use sc_data::preprocess::hvg::{Flavor, HvgConfig, HvgInput, HvgTable, highly_variable_genes};
+use sc_data::preprocess::normalize::{NormalizeConfig, log_normalize, size_factors};
+use sc_data::preprocess::pca::pca;
 use sc_data::{CsrMatrix, H5ad, RawCounts, tokens};
 
 fn shared(what: &str) -> Option<PathBuf> {
@@ -281,7 +281,7 @@ fn variable_genes_and_components_of_the_whole_file_match_scanpy() {
         .collect();
     // The case keeps genes seen in ten cells or more, in the order of the file.
     let counts = reader.read_rows(&rows).unwrap();
-    let seen = sc_data::normalize::qc_sums(counts.matrix()).cells_per_gene;
+    let seen = sc_data::preprocess::normalize::qc_sums(counts.matrix()).cells_per_gene;
     let genes: Vec<usize> = (0..seen.len()).filter(|&g| seen[g] >= 10).collect();
     let counts = counts.select_cols(&genes);
     let batch = cells.codes("batch");

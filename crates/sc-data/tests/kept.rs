@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use rust_hdf5::{H5File, H5Group};
-use sc_data::h5::H5Source;
-use sc_data::h5ad::{H5adWriter, NewFrame, WriteTarget, to_h5ad, write_h5ad, write_obsm};
-use sc_data::store::{CellStore, CountsPolicy, find_counts};
+use sc_data::io::h5::H5Source;
+use sc_data::io::h5ad::{H5adWriter, NewFrame, WriteTarget, to_h5ad, write_h5ad, write_obsm};
+use sc_data::io::store::{CellStore, CountsPolicy, find_counts};
 use sc_data::{Column, CsrMatrix, H5ad, MatrixSlot};
 
 fn group(parent: &H5Group, name: &str, kind: &str) -> H5Group {
@@ -119,7 +119,7 @@ fn h5ad(folder: &Path) -> PathBuf {
 
 /// Every array and group of a tree, with the texts of texts and the numbers of numbers.
 fn contents(source: &dyn H5Source, node: &str, out: &mut Vec<String>) {
-    use sc_data::h5::{ElementType, NodeKind};
+    use sc_data::io::h5::{ElementType, NodeKind};
     match source.kind(node).unwrap() {
         Some(NodeKind::Group) => {
             for child in source.children(node).unwrap() {
@@ -144,7 +144,7 @@ fn contents(source: &dyn H5Source, node: &str, out: &mut Vec<String>) {
 }
 
 fn sorted(path: &Path, below: &str) -> Vec<String> {
-    let source = sc_data::h5::open(path).unwrap();
+    let source = sc_data::io::h5::open(path).unwrap();
     let mut all = Vec::new();
     contents(&*source, below, &mut all);
     let prefix = format!("{below}/");

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use sc_data::h5ad::{NewFrame, write_h5ad};
+use sc_data::io::h5ad::{NewFrame, write_h5ad};
+use sc_data::io::rowstore::{PackedFrom, RowStore, pack};
+use sc_data::io::store::{CellStore, CountsReader};
 use sc_data::rng::stream;
-use sc_data::rowstore::{PackedFrom, RowStore, pack};
-use sc_data::store::{CellStore, CountsReader};
 use sc_data::{Counts, CsrMatrix, H5ad, MatrixSlot};
 
 use rand::RngExt as _;

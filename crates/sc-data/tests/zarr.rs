@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use sc_data::error::Result;
-use sc_data::store::CellStore;
+use sc_data::io::store::CellStore;
 use sc_data::{H5ad, MatrixSlot};
 use serde_json::{Value, json};
 

@@ -23,9 +23,9 @@ use crate::protocol::{
 };
 use crate::results::{Cost, CurvePoint, DataCard, Exposure, Family, Map2d, RunResult};
 use ndarray::{Array2, ArrayView2};
-use sc_data::hvg::{most_variable, sample};
 use sc_data::identity::CellKeys;
-use sc_data::pca::pca;
+use sc_data::preprocess::hvg::{most_variable, sample};
+use sc_data::preprocess::pca::pca;
 use sc_data::{CsrMatrix, DataError, LogNormalized};
 use std::time::Instant;
 

@@ -3,10 +3,10 @@
 use crate::error::{ExperimentError, Result};
 use crate::matrix::{Data, Loaded, Matrix, Method, Seeds};
 use crate::run::{MethodKind, Run, RunData, RunMethod, SCHEMA};
-use sc_data::atomic::{hash_file, write_bytes_atomic};
 use sc_data::dataset::NO_COLUMN;
-use sc_data::formats::files_of;
-use sc_data::h5ad::H5ad;
+use sc_data::io::atomic::{hash_file, write_bytes_atomic};
+use sc_data::io::formats::files_of;
+use sc_data::io::h5ad::H5ad;
 use sc_data::settings;
 use sc_data::simulate::{SimConfig, simulate_to_file};
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@
 //! ```
 #![allow(clippy::print_stdout)]
 
-use sc_data::{Dataset, store::CountsPolicy};
+use sc_data::{Dataset, io::store::CountsPolicy};
 use sc_eval::benchmark::{Benchmark, Design, EvalData, MethodInfo, MethodOptions, describe};
 use sc_eval::controls::random_embedding;
 use sc_eval::protocol::Options;

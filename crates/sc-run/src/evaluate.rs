@@ -3,9 +3,9 @@
 use crate::error::Result;
 use crate::provenance::{description, family};
 use ndarray::Array2;
-use sc_data::h5ad::H5ad;
 use sc_data::identity::{Provenance, vector_key};
-use sc_data::split::SavedSplit;
+use sc_data::io::h5ad::H5ad;
+use sc_data::sampling::split::SavedSplit;
 use sc_data::{DataError, Dataset};
 use sc_eval::benchmark::{Benchmark, EvalData, MethodInfo, describe};
 use sc_eval::exposure::{exposure, given_as_batches};

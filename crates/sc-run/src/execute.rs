@@ -4,17 +4,17 @@ use crate::error::{Result, RunError};
 use crate::memory;
 use crate::provenance::{aside, family};
 use ndarray::Array2;
-use sc_data::atomic::{lock_folder, write_bytes_atomic};
 use sc_data::dataset::Keep;
 use sc_data::identity::TrainingRecord;
-use sc_data::manifest::Manifest;
-use sc_data::store::CountsPolicy;
+use sc_data::io::atomic::{lock_folder, write_bytes_atomic};
+use sc_data::io::manifest::Manifest;
+use sc_data::io::store::CountsPolicy;
 use sc_data::{DataError, Dataset, settings};
 use sc_eval::benchmark::{Benchmark, EvalData, MethodInfo, MethodOptions, describe, unknown};
 use sc_eval::protocol::Options;
 use sc_eval::results::{Cost, CurvePoint, Family, RunResult};
 use sc_experiment::run::{MapKind, MethodKind, Run, RunMethod, SCHEMA};
-use sc_train::corpus::Corpus;
+use sc_train::inputs::corpus::Corpus;
 use sc_train::pretrain::{Pretraining, TrainingCells, Watch};
 use sc_train::{ModelSpec, Role, TrainConfig, TrainError, registry};
 use std::path::Path;
@@ -272,7 +272,7 @@ fn info(run: &Run, family: Family, description: String) -> MethodInfo {
 
 /// The training curve, thinned.
 fn curve(path: &Path) -> Result<Vec<CurvePoint>> {
-    let points = sc_train::trainer::read_log(path)?;
+    let points = sc_train::training::trainer::read_log(path)?;
     let step = points.len().div_ceil(CURVE_POINTS).max(1);
     let thin = points.into_iter().step_by(step);
     Ok(thin

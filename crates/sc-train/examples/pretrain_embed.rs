@@ -5,7 +5,7 @@
 //! ```
 #![allow(clippy::print_stdout)]
 
-use sc_data::{Dataset, store::CountsPolicy};
+use sc_data::{Dataset, io::store::CountsPolicy};
 use sc_train::{embed, presets, pretrain};
 use std::path::Path;
 

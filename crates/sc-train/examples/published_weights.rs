@@ -5,7 +5,7 @@
 //! ```
 #![allow(clippy::print_stdout)]
 
-use sc_data::{Dataset, store::CountsPolicy};
+use sc_data::{Dataset, io::store::CountsPolicy};
 use sc_train::embed::{Matching, embed};
 use sc_train::import::Files;
 use sc_train::registry::find;

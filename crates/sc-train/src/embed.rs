@@ -4,17 +4,17 @@
 //! them as they come.
 
 use crate::attention::AverageAttention;
-use crate::columns::{batch_codes, for_embedding};
-use crate::corpus::Corpus;
 use crate::error::{Result, TrainError};
+use crate::inputs::columns::{batch_codes, for_embedding};
+use crate::inputs::corpus::Corpus;
 use crate::model::Model;
 use crate::spec::{Sink, Trainable};
 use burn::tensor::Device;
 use ndarray::{Array2, ArrayView1};
-use sc_data::atomic::hash_file;
 use sc_data::dataset::{Dataset, NO_COLUMN};
 use sc_data::genes::{Across, Vocabulary, match_file};
 use sc_data::identity::{GivenBatches, Known, TrainedOn};
+use sc_data::io::atomic::hash_file;
 use serde_json::Value;
 use std::sync::Arc;
 

@@ -8,8 +8,8 @@ mod gene_table;
 
 pub(crate) use gene_table::check_names;
 
-use crate::data_spec::{DataSpec, numbered_batches};
 use crate::error::Result;
+use crate::inputs::data_spec::{DataSpec, numbered_batches};
 use crate::size::SameSize;
 use crate::spec::{ModelSpec, Trainable};
 use burn::tensor::Device;

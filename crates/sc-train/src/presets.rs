@@ -7,8 +7,8 @@
 //! # Ok::<(), sc_train::TrainError>(())
 //! ```
 
-use crate::data_spec::{DataSpec, Role, numbered_batches};
 use crate::error::{Result, TrainError};
+use crate::inputs::data_spec::{DataSpec, Role, numbered_batches};
 use crate::registry::Features;
 use crate::spec::ModelSpec;
 use sc_data::settings;

@@ -3,27 +3,27 @@
 //! [`pretrain`] does all of it; [`Pretraining`] is the same in steps, for programs that show a plan or
 //! the progress.
 
-use crate::columns::{self, Columns};
-use crate::config::Sampling;
-use crate::corpus::{Corpus, FEW, Order};
-use crate::data_spec::{DataSpec, Role};
 use crate::error::{Result, TrainError};
-use crate::features;
+use crate::inputs::columns::{self, Columns};
+use crate::inputs::corpus::{Corpus, FEW, Order};
+use crate::inputs::data_spec::{DataSpec, Role};
+use crate::inputs::features;
 use crate::model::folder::{SPLIT, TRAINING_CELLS, WEIGHTS};
 use crate::model::{Model, check_names};
 use crate::size;
 use crate::spec::{ModelSpec, Trainable};
-use crate::trainer::{Run, StepReport};
+use crate::training::config::Sampling;
+use crate::training::trainer::{Run, StepReport};
 use burn::tensor::Device;
 use sc_data::CsrMatrix;
 use sc_data::categories::Categories;
 use sc_data::dataset::Dataset;
 use sc_data::genes::{Across, Vocabulary, match_genes, normal_form};
-use sc_data::hvg::{most_variable, sample};
 use sc_data::identity::{CellKeys, TrainingRecord, write_keys};
-use sc_data::manifest::Manifest;
-use sc_data::sampler::{Blocks, balanced_weights};
-use sc_data::split::SavedSplit;
+use sc_data::io::manifest::Manifest;
+use sc_data::preprocess::hvg::{most_variable, sample};
+use sc_data::sampling::sampler::{Blocks, balanced_weights};
+use sc_data::sampling::split::SavedSplit;
 use sc_models::weights::Tensors;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -242,7 +242,7 @@ impl Pretraining {
     /// Trains in `folder`, going on from a checkpoint there. Returns the weights and the steps done.
     ///
     /// # Errors
-    /// Those of [`crate::trainer::train`], and [`TrainError::Stopped`] where [`Watch::stop`] was set.
+    /// Those of [`crate::training::trainer::train`], and [`TrainError::Stopped`] where [`Watch::stop`] was set.
     pub fn train(
         &self,
         folder: &Path,
@@ -364,7 +364,7 @@ pub fn pretrain(
     };
     let split = options.split.as_ref().map(|(saved, _)| saved.clone());
     std::fs::create_dir_all(folder).map_err(|e| TrainError::file(folder, e))?;
-    let _lock = sc_data::atomic::lock_folder(folder)?;
+    let _lock = sc_data::io::atomic::lock_folder(folder)?;
     let place = (folder, options.revision);
     training.finish(
         dataset,

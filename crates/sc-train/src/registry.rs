@@ -1,8 +1,8 @@
 //! Every architecture that can be built; each describes itself in its own module.
 
-use crate::data_spec::{DataSpec, Role};
 use crate::error::Result;
 use crate::import::Files;
+use crate::inputs::data_spec::{DataSpec, Role};
 use crate::model::Model;
 use crate::size::Widen;
 use crate::spec::{ModelSpec, Trainable};

@@ -9,8 +9,8 @@ mod same_as;
 pub use same_as::SameSize;
 pub(crate) use same_as::{find, other};
 
-use crate::data_spec::DataSpec;
 use crate::error::{Result, TrainError};
+use crate::inputs::data_spec::DataSpec;
 use crate::registry::ARCHITECTURES;
 use crate::spec::ModelSpec;
 use burn::tensor::Device;
@@ -92,7 +92,7 @@ pub fn fit(spec: &ModelSpec, data: &DataSpec, wanted: usize, device: &Device) ->
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use crate::data_spec::numbered_batches;
+    use crate::inputs::data_spec::numbered_batches;
     use serde_json::json;
     use std::sync::Arc;
 

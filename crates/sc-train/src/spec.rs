@@ -1,18 +1,18 @@
 //! A model as its configuration file describes it.
 
 use crate::attention::AverageAttention;
-use crate::config::TrainConfig;
-use crate::corpus::Corpus;
-use crate::data_spec::{DataSpec, Role};
 use crate::error::{Result, TrainError};
+use crate::inputs::corpus::Corpus;
+use crate::inputs::data_spec::{DataSpec, Role};
 use crate::registry::{self, ARCHITECTURES, Architecture};
 use crate::task::Task;
-use crate::timing::{self, Timed, Timing, Work};
-use crate::trainer::{self, Run, StepReport};
+use crate::training::config::TrainConfig;
+use crate::training::timing::{self, Timed, Timing, Work};
+use crate::training::trainer::{self, Run, StepReport};
 use burn::module::Module;
 use burn::tensor::Device;
-use sc_data::keys;
-use sc_data::spatial::Within;
+use sc_data::preprocess::spatial::Within;
+use sc_data::settings::keys;
 use sc_data::tokens::Tokenizer;
 use sc_models::weights::{self, Tensors};
 use serde::de::DeserializeOwned;

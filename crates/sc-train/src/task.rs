@@ -1,9 +1,9 @@
 //! The joint between an architecture and the step loop.
 
 use crate::attention::AverageAttention;
-use crate::corpus::{CellBatch, Corpus};
-use crate::data_spec::Role;
 use crate::error::Result;
+use crate::inputs::corpus::{CellBatch, Corpus};
+use crate::inputs::data_spec::Role;
 use crate::losses::Losses;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};

@@ -2,8 +2,8 @@
 
 use super::{Arrays, codes, gap, largest, matrix64, need, number, optional, positions};
 use crate::row::Row;
-use sc_data::hvg::{Flavor, HvgConfig, HvgInput, HvgTable, highly_variable_genes};
-use sc_data::normalize::{NormalizeConfig, size_factors};
+use sc_data::preprocess::hvg::{Flavor, HvgConfig, HvgInput, HvgTable, highly_variable_genes};
+use sc_data::preprocess::normalize::{NormalizeConfig, size_factors};
 use sc_data::{CsrMatrix, LogNormalized, RawCounts};
 use serde_json::Value;
 use std::path::Path;
@@ -306,7 +306,7 @@ fn components(logged: &LogNormalized, subset: &Value, stored: &Arrays) -> Result
 type Components = (Vec<f64>, ndarray::Array2<f64>, ndarray::Array2<f64>);
 
 fn pca(x: &CsrMatrix, count: usize) -> Result<Components, String> {
-    let fit = sc_data::pca::pca(x, count).map_err(|e| e.to_string())?;
+    let fit = sc_data::preprocess::pca::pca(x, count).map_err(|e| e.to_string())?;
     let scores = fit.transform(x).map_err(|e| e.to_string())?.mapv(f64::from);
     Ok((fit.variance, scores, fit.components))
 }

@@ -3,7 +3,7 @@
 use super::Profile;
 use crate::error::Error;
 use crate::process::{cargo, failed, root};
-use sc_data::atomic::hash_file;
+use sc_data::io::atomic::hash_file;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

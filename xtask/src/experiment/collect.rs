@@ -4,7 +4,7 @@ use super::build::Program;
 use super::host::{Host, now, utc};
 use super::launch::Ended;
 use crate::error::Error;
-use sc_data::atomic::write_bytes_atomic;
+use sc_data::io::atomic::write_bytes_atomic;
 use sc_eval::report::{self, Context, Failure};
 use sc_eval::results::RunResult;
 use sc_experiment::matrix::{Loaded, Matrix};

@@ -8,8 +8,8 @@ use crate::outputs::check_ending;
 use crate::progress::{Packing, Parts};
 use sc_data::Dataset;
 use sc_data::dataset::pack_into;
-use sc_data::formats::file_of;
-use sc_data::h5ad::{H5ad, to_h5ad};
+use sc_data::io::formats::file_of;
+use sc_data::io::h5ad::{H5ad, to_h5ad};
 
 pub(crate) fn run(args: &Convert) -> Result<()> {
     let input = args.input.file.as_path();

@@ -5,9 +5,9 @@ use crate::error::{Result, at};
 use crate::outputs::{check_ending, with_json};
 use crate::progress::Cells;
 use crate::verbs::load_model;
-use sc_data::export::{ENDINGS, EmbeddingOutput};
 use sc_data::genes::Across;
-use sc_data::h5ad::H5ad;
+use sc_data::io::export::{ENDINGS, EmbeddingOutput};
+use sc_data::io::h5ad::H5ad;
 use sc_train::embed::{Embedder, Matching};
 
 pub(crate) fn run(args: &Embed) -> Result<()> {

@@ -4,9 +4,9 @@ use crate::args::Eval;
 use crate::error::{Result, at, message};
 use crate::progress::Rows;
 use crate::verbs::report;
-use sc_data::atomic::write_bytes_atomic;
-use sc_data::manifest::Manifest;
-use sc_data::split::SavedSplit;
+use sc_data::io::atomic::write_bytes_atomic;
+use sc_data::io::manifest::Manifest;
+use sc_data::sampling::split::SavedSplit;
 use sc_eval::benchmark::{
     Benchmark, Design, EvalData, MethodInfo, MethodOptions, describe, unknown,
 };

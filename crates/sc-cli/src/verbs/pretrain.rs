@@ -7,8 +7,8 @@ use crate::progress::{Packing, Steps};
 use sc_data::Dataset;
 use sc_data::dataset::{self, NO_COLUMN};
 use sc_data::identity::CellKeys;
+use sc_data::sampling::split::{SavedSplit, Split};
 use sc_data::settings;
-use sc_data::split::{SavedSplit, Split};
 use sc_eval::benchmark::Design;
 use sc_run::execute::not_packed;
 use sc_run::memory;
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
     }
     free_for_training(&args.output)?;
     std::fs::create_dir_all(&args.output).map_err(|e| at(&args.output, e))?;
-    let _lock = sc_data::atomic::lock_folder(&args.output)?;
+    let _lock = sc_data::io::atomic::lock_folder(&args.output)?;
     let mut steps = Steps::default();
     let mut watch = Watch {
         stop: interrupt::stop_flag,

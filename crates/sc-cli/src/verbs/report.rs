@@ -3,7 +3,7 @@
 use crate::args::Report;
 use crate::error::{Result, at, message};
 use crate::outputs::check_ending;
-use sc_data::atomic::write_bytes_atomic;
+use sc_data::io::atomic::write_bytes_atomic;
 use sc_eval::report::{Context, render};
 use sc_eval::results::RunResult;
 use std::path::{Path, PathBuf};
@@ -73,5 +73,6 @@ fn read(path: &Path) -> Result<RunResult> {
         ),
         _ => at(path, e),
     })?;
-    sc_data::json::parse(path, &text).map_err(|e| message(format!("{e} (not a result of scfm)")))
+    sc_data::io::json::parse(path, &text)
+        .map_err(|e| message(format!("{e} (not a result of scfm)")))
 }

@@ -1,7 +1,7 @@
 //! Running the program, and files to run it on.
 
 use sc_data::CsrMatrix;
-use sc_data::h5ad::{Column, NewFrame, write_h5ad};
+use sc_data::io::h5ad::{Column, NewFrame, write_h5ad};
 use sc_data::simulate::{SimConfig, simulate_to_file};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

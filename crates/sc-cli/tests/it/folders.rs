@@ -1,7 +1,7 @@
 //! Folders of models that are not whole, or whose parts do not belong together, are refused.
 
 use crate::common::{dense, fail, pretraining, run, simulated, succeed, text, tiny};
-use sc_data::h5ad::{Column, NewFrame, write_h5ad};
+use sc_data::io::h5ad::{Column, NewFrame, write_h5ad};
 use sc_models::weights::{read_safetensors, to_safetensors};
 use std::fs;
 use std::path::{Path, PathBuf};

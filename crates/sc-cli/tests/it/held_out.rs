@@ -4,10 +4,10 @@
 use crate::common::{SMALL_SCGPT, fail, pretraining, simulated, succeed, text, tiny};
 use ndarray::Array2;
 use sc_data::CsrMatrix;
-use sc_data::h5ad::{Column, H5ad, NewFrame, write_h5ad};
 use sc_data::identity::{CellKeys, Known, Provenance};
-use sc_data::split::SavedSplit;
-use sc_data::store::{CellStore, CountsReader};
+use sc_data::io::h5ad::{Column, H5ad, NewFrame, write_h5ad};
+use sc_data::io::store::{CellStore, CountsReader};
+use sc_data::sampling::split::SavedSplit;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};

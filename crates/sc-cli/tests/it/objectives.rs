@@ -2,7 +2,7 @@
 
 use crate::common::{SMALL_SCGPT, fail, pretraining, succeed, text, tiny};
 use sc_data::CsrMatrix;
-use sc_data::h5ad::{Column, NewFrame, write_h5ad};
+use sc_data::io::h5ad::{Column, NewFrame, write_h5ad};
 use std::fs;
 use std::path::{Path, PathBuf};
 

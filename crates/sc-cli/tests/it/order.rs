@@ -1,8 +1,8 @@
 //! Embeddings do not depend on where a cell stands in its file.
 
 use crate::common::{SMALL_SCGPT, pretraining, simulated, succeed, text, tiny};
-use sc_data::h5ad::{Column, H5ad, NewFrame, write_h5ad};
-use sc_data::store::{CellStore, CountsPolicy, CountsReader, find_counts};
+use sc_data::io::h5ad::{Column, H5ad, NewFrame, write_h5ad};
+use sc_data::io::store::{CellStore, CountsPolicy, CountsReader, find_counts};
 use std::path::{Path, PathBuf};
 
 /// The cells at `rows` of a file, as a file of their own.

@@ -3,8 +3,8 @@
 use crate::common::{
     SMALL_CELLPLM, dense_of, fail, pretraining, run, scfm, simulated, succeed, text, tiny,
 };
-use sc_data::atomic::{lock_file, lock_folder};
-use sc_data::h5ad::H5ad;
+use sc_data::io::atomic::{lock_file, lock_folder};
+use sc_data::io::h5ad::H5ad;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -150,7 +150,7 @@ fn a_store_is_written_on_request() {
     let rows = folder.path().join("cells.rows");
     let told = succeed(&["convert", text(&file), "--to", "store", "-o", text(&rows)]);
     assert!(told.starts_with("150 cells, "), "{told}");
-    let store = sc_data::rowstore::RowStore::open(&rows).unwrap();
+    let store = sc_data::io::rowstore::RowStore::open(&rows).unwrap();
     store.verify().unwrap();
     assert_eq!((store.rows(), store.cols()), (150, 120));
     let absent = folder.path().join("absent/cells.rows");

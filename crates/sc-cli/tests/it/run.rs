@@ -7,7 +7,7 @@ use std::fs;
 fn a_run_is_done_as_it_is_written_or_refused_by_its_key() {
     let folder = tempfile::tempdir().unwrap();
     let file = simulated(folder.path(), 60);
-    let hash = sc_data::atomic::hash_file(&file).unwrap();
+    let hash = sc_data::io::atomic::hash_file(&file).unwrap();
     let run = format!(
         r#"
 schema = 1

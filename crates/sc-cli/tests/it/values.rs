@@ -69,7 +69,7 @@ fn a_report_says_that_values_were_assumed() {
     let store = sc_data::CellStore::of(&opened, sc_data::MatrixSlot::X).unwrap();
     let cells = store.read_range(0..120).unwrap();
     let logged = sc_data::counts::log_normalize(cells, 1e4);
-    let frame = |index: Vec<String>, columns: &[&str]| sc_data::h5ad::NewFrame {
+    let frame = |index: Vec<String>, columns: &[&str]| sc_data::io::h5ad::NewFrame {
         index,
         columns: columns
             .iter()
@@ -80,7 +80,7 @@ fn a_report_says_that_values_were_assumed() {
     let obs = frame(opened.obs_names().unwrap(), &columns);
     let var = frame(opened.var_names().unwrap(), &[]);
     let path = folder.path().join("logged.h5ad");
-    sc_data::h5ad::write_h5ad(&path, &obs, &var, [Ok(logged)], &[]).unwrap();
+    sc_data::io::h5ad::write_h5ad(&path, &obs, &var, [Ok(logged)], &[]).unwrap();
     let out = folder.path().join("judged");
     let eval = ["eval", text(&path), "-o", text(&out)];
     let eval = [&eval[..], &["--methods", "pca", "--assume-normalized"]].concat();

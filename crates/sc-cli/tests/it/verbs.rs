@@ -3,7 +3,7 @@
 use crate::common::{
     SMALL_CELLPLM, SMALL_SCGPT, json, pretraining, run, simulated, succeed, text, tiny,
 };
-use sc_data::h5ad::H5ad;
+use sc_data::io::h5ad::H5ad;
 use std::fs;
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::common::{SMALL_CELLPLM, fail, json_file, pretraining, succeed, text, tiny};
 use ndarray::Array2;
-use sc_data::h5ad::{H5ad, ObsmWriter, WriteTarget};
+use sc_data::io::h5ad::{H5ad, ObsmWriter, WriteTarget};
 use sc_data::simulate::{SimConfig, simulate_to_file};
 use serde_json::Value;
 use std::fs;
@@ -47,7 +47,7 @@ fn plant(file: &Path, key: &str, correct: f32) {
     let opened = H5ad::open(file).unwrap();
     let labels = opened.obs_column("cell_type").unwrap();
     let labels = labels
-        .to_categories(&sc_data::h5ad::Missing::Error)
+        .to_categories(&sc_data::io::h5ad::Missing::Error)
         .unwrap();
     let (n, k) = (labels.len(), labels.names().len());
     let noise = sc_eval::controls::random_embedding(n, k, 5);
@@ -62,7 +62,7 @@ fn plant(file: &Path, key: &str, correct: f32) {
     });
     drop(opened);
     let mut writer = ObsmWriter::create(file, &WriteTarget::InPlace, key, k, &Value::Null).unwrap();
-    use sc_data::export::VectorWriter as _;
+    use sc_data::io::export::VectorWriter as _;
     writer.push(x.as_slice().unwrap()).unwrap();
     Box::new(writer).finish().unwrap();
 }

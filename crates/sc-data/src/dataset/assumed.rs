@@ -2,9 +2,9 @@
 
 use crate::counts::LogNormalized;
 use crate::error::Result;
-use crate::loader::Counts;
+use crate::io::store::CountsReader;
+use crate::sampling::loader::Counts;
 use crate::sparse::CsrMatrix;
-use crate::store::CountsReader;
 
 /// Log-normalised values, taken back to pseudo-counts with `exp(x) − 1`.
 ///

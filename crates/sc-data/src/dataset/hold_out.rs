@@ -4,7 +4,7 @@ use super::{Dataset, NO_COLUMN};
 use crate::categories::Categories;
 use crate::error::{ColumnUse, DataError, Result};
 use crate::identity::barcode_key;
-use crate::split::{
+use crate::sampling::split::{
     Cells, DrawnBy, SavedSplit, Split, SplitCodes, SplitConfig, SplitMethod, split_by_donor,
 };
 

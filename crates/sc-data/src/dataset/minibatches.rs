@@ -3,7 +3,7 @@
 use super::Dataset;
 use crate::categories::Categories;
 use crate::error::Result;
-use crate::loader::Loader;
+use crate::sampling::loader::Loader;
 use crate::sparse::CsrMatrix;
 
 /// Minibatches read before they are taken.
@@ -23,10 +23,10 @@ pub struct Minibatch {
 
 impl Dataset {
     /// Reads `minibatches` of rows, on a thread of its own ahead of whoever takes them, with their
-    /// codes in `columns`. Which cells come when is up to the caller, see [`crate::sampler`].
+    /// codes in `columns`. Which cells come when is up to the caller, see [`crate::sampling::sampler`].
     ///
     /// ```
-    /// use sc_data::{Dataset, sampler::shuffled, store::CountsPolicy};
+    /// use sc_data::{Dataset, sampling::sampler::shuffled, io::store::CountsPolicy};
     /// # use sc_data::simulate::{SimConfig, simulate_to_file};
     /// # let folder = tempfile::tempdir()?;
     /// # let path = folder.path().join("cells.h5ad");

@@ -2,9 +2,9 @@
 
 use super::{Dataset, Part};
 use crate::error::{DataError, Result};
-use crate::loader::Counts;
-use crate::rowstore::{PackedFrom, RowStore, pack};
-use crate::store::CountsReader;
+use crate::io::rowstore::{PackedFrom, RowStore, pack};
+use crate::io::store::CountsReader;
+use crate::sampling::loader::Counts;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;

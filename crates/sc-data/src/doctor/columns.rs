@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::error::{DataError, Result};
-use crate::h5ad::{Column, H5ad, Missing};
+use crate::io::h5ad::{Column, H5ad, Missing};
 
 /// More groups than this are no cell types of one data set as a rule.
 pub const MANY_LABELS: usize = 500;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Report;
 use crate::error::Result;
 use crate::genes::{Across, MatchCounts, Vocabulary, match_file};
-use crate::h5ad::{H5ad, MatrixSlot};
+use crate::io::h5ad::{H5ad, MatrixSlot};
 
 /// The genes of one model in one file.
 #[derive(Clone, Debug, Serialize)]

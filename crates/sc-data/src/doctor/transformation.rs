@@ -1,7 +1,7 @@
 //! What was done to counts that are none any more.
 
+use crate::io::store::ValueKind;
 use crate::sparse::CsrMatrix;
-use crate::store::ValueKind;
 
 /// Largest relative deviation of the cells' sums that still counts as one sum.
 const SPREAD: f64 = 2e-3;

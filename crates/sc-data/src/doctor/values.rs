@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use crate::counts::is_count;
 use crate::error::Result;
-use crate::quantile::median;
-use crate::store::CellStore;
+use crate::io::store::CellStore;
+use crate::preprocess::quantile::median;
 
 /// Bytes of values held while a file is read through.
 const CHUNK_BYTES: usize = 32 << 20;

@@ -9,7 +9,7 @@ use super::{Organism, Vocabulary, guess};
 use crate::counts::RawCounts;
 use crate::error::{DataError, GenesWayOut, Result};
 #[cfg(feature = "files")]
-use crate::h5ad::{H5ad, MatrixSlot};
+use crate::io::h5ad::{H5ad, MatrixSlot};
 use crate::sparse::CsrMatrix;
 
 /// Whether genes of one organism may stand for those of another.

@@ -18,9 +18,9 @@ use serde_json::Value;
 
 use super::{Vocabulary, normal_form};
 use crate::error::{DataError, Result};
-use crate::gzip;
+use crate::io::gzip;
 #[cfg(feature = "files")]
-use crate::h5ad::H5ad;
+use crate::io::h5ad::H5ad;
 use crate::tokens::ranks::FIRST_GENE;
 
 mod pickle;

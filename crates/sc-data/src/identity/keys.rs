@@ -1,7 +1,7 @@
 //! Sets of keys, as text in JSON and as an array of numpy.
 
-use crate::atomic::write_bytes_atomic;
 use crate::error::{DataError, Result};
+use crate::io::atomic::write_bytes_atomic;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::path::Path;
 

@@ -4,8 +4,8 @@ use super::keys::{read_pairs, write_pairs};
 use super::{CellKeys, EMPTY, KeySet, key};
 use crate::error::{DataError, Result};
 #[cfg(feature = "files")]
-use crate::h5ad::H5ad;
-use crate::split::SavedSplit;
+use crate::io::h5ad::H5ad;
+use crate::sampling::split::SavedSplit;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use std::collections::HashSet;

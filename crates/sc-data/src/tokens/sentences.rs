@@ -1,7 +1,7 @@
 //! Cells as tokens: the cells of one batch or tissue section cut into sentences, as CellPLM takes them.
 
 use crate::error::{DataError, Result};
-use crate::sampler;
+use crate::sampling::sampler;
 
 /// Cuts `rows` into sentences of at most `size` cells of one group each, in the order of the file.
 ///

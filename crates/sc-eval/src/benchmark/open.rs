@@ -11,7 +11,7 @@ use sc_data::dataset::{Dataset, HoldOut, NO_COLUMN};
 use sc_data::doctor::{MANY_LABELS, is_no_label};
 use sc_data::error::{ColumnUse, DataError};
 use sc_data::identity::CellKeys;
-use sc_data::split::{
+use sc_data::sampling::split::{
     Cells, DrawnBy, SavedSplit, Split, SplitCodes, SplitConfig, SplitMethod, split_by_donor,
 };
 use std::collections::BTreeSet;
@@ -384,7 +384,7 @@ fn card(
         genes: dataset.genes().len(),
         counts: dataset.slot().to_string(),
         density: matrix.nnz() as f64 / (cells * dataset.genes().len()).max(1) as f64,
-        median_counts: sc_data::quantile::median(totals).unwrap_or_default(),
+        median_counts: sc_data::preprocess::quantile::median(totals).unwrap_or_default(),
         label_column: design.label.clone(),
         batch_column: design.batch.clone(),
         donor_column: design.donor.clone(),

@@ -9,7 +9,7 @@ use crate::neighbors::Neighbors;
 use crate::results::Mode;
 use ndarray::ArrayView2;
 use rayon::prelude::*;
-use sc_data::quantile::median;
+use sc_data::preprocess::quantile::median;
 use std::collections::BTreeMap;
 
 /// Least share of a batch in a distribution.

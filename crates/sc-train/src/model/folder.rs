@@ -6,13 +6,13 @@
 
 use super::Model;
 use super::gene_table::{check_names, from_table, to_table};
-use crate::data_spec::{DataSpec, Levels};
 use crate::error::{Result, TrainError};
+use crate::inputs::data_spec::{DataSpec, Levels};
 use crate::size::SameSize;
 use crate::spec::ModelSpec;
-use sc_data::atomic::{hash_names, write_bytes_atomic};
 use sc_data::identity::{CellKeys, TrainingRecord, read_keys};
-use sc_data::json;
+use sc_data::io::atomic::{hash_names, write_bytes_atomic};
+use sc_data::io::json;
 use sc_data::tokens::Tokenizer;
 use sc_models::weights::{read_safetensors, to_safetensors};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! `genes.tsv`: the vocabulary of a model.
 
-use crate::data_spec::{DataSpec, GenePosition};
 use crate::error::{Result, TrainError};
+use crate::inputs::data_spec::{DataSpec, GenePosition};
 use std::sync::Arc;
 
 /// Refuses names that `genes.tsv` cannot hold.

@@ -80,7 +80,7 @@ fn data() -> DataSpec {
 
 /// Parameters of the model of these settings, or why there is none.
 fn built(settings: &Value) -> std::result::Result<usize, String> {
-    let spec: ModelSpec = sc_data::keys::parse(settings.clone())?;
+    let spec: ModelSpec = sc_data::settings::keys::parse(settings.clone())?;
     spec.train.check().map_err(|e| e.to_string())?;
     let counted = size(&spec, &data()).map_err(|e| e.to_string())?;
     Ok(counted.parameters)

@@ -1,8 +1,8 @@
 //! `same_size_as`: a baseline with the vocabulary and as many parameters as another model.
 
 use super::fit;
-use crate::data_spec::{DataSpec, Levels};
 use crate::error::{Result, TrainError};
+use crate::inputs::data_spec::{DataSpec, Levels};
 use crate::presets;
 use crate::spec::ModelSpec;
 use sc_data::settings;

@@ -1,7 +1,7 @@
 //! What is told of settings that do not fit.
 
 use super::*;
-use sc_data::keys::parse;
+use sc_data::settings::keys::parse;
 use sc_models::cellplm::CellPlmConfig;
 use serde_json::json;
 

@@ -2,9 +2,9 @@
 
 mod import;
 
-use crate::corpus::{CellBatch, Corpus};
-use crate::data_spec::DataSpec;
 use crate::error::{Result, TrainError};
+use crate::inputs::corpus::{CellBatch, Corpus};
+use crate::inputs::data_spec::DataSpec;
 use crate::losses::Losses;
 use crate::losses::cellplm::{Masked, denoise};
 use crate::registry::{Architecture, Company, Features, Kind};
@@ -15,7 +15,7 @@ use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 use sc_data::CsrMatrix;
 use sc_data::rng::stream;
-use sc_data::sampler;
+use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_models::cellplm::{
     CellPlm, CellPlmConfig, Covariates, HeadConfig, INIT, LatentConfig, LatentNoise, NAMES,

@@ -4,9 +4,9 @@ mod import;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 
-use crate::corpus::{CellBatch, Corpus};
-use crate::data_spec::DataSpec;
 use crate::error::Result;
+use crate::inputs::corpus::{CellBatch, Corpus};
+use crate::inputs::data_spec::DataSpec;
 use crate::losses::{Losses, cross_entropy};
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
@@ -15,7 +15,7 @@ use crate::tasks::padded::PaddedIds;
 use burn::tensor::{Device, Tensor};
 use rand::RngExt as _;
 use sc_data::rng::stream;
-use sc_data::sampler;
+use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::ranks::{self, FIRST_GENE, MeanMode, RankConfig};
 use sc_models::geneformer::{Geneformer, GeneformerConfig, INIT, NAMES, Tokens};

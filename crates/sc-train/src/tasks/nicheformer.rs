@@ -5,15 +5,15 @@ mod niche;
 
 pub use niche::NicheTask;
 
-use crate::corpus::{CellBatch, Corpus};
-use crate::data_spec::{DataSpec, MISSING, Role};
 use crate::error::{Result, TrainError};
+use crate::inputs::corpus::{CellBatch, Corpus};
+use crate::inputs::data_spec::{DataSpec, MISSING, Role};
 use crate::losses::{Losses, cross_entropy};
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task, whole};
 use burn::tensor::{Bool, Device, Tensor, TensorData};
-use sc_data::sampler;
+use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::ranks::{self, FIRST_GENE, MaskDraws, MeanMode, RankConfig};
 use sc_models::init::initialise;

@@ -1,8 +1,8 @@
 //! Perceptrons on whole cells: supervised classifier, autoencoder, Islander.
 
-use crate::corpus::{CellBatch, Corpus};
-use crate::data_spec::{DataSpec, Role};
 use crate::error::Result;
+use crate::inputs::corpus::{CellBatch, Corpus};
+use crate::inputs::data_spec::{DataSpec, Role};
 use crate::losses::supervised::{Mixup, mixup};
 use crate::losses::tokens::mean_squared_error;
 use crate::losses::{Losses, cross_entropy};
@@ -15,7 +15,7 @@ use rand::seq::SliceRandom as _;
 use sc_data::CsrMatrix;
 use sc_data::counts::log_normalize;
 use sc_data::rng::stream;
-use sc_data::sampler;
+use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_models::init::initialise;
 use sc_models::layers::norm::Phase;

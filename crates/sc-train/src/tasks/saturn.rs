@@ -6,16 +6,16 @@ mod tests;
 
 pub use species::{GenesOf, SpeciesGenes};
 
-use crate::corpus::{CellBatch, Corpus};
-use crate::data_spec::{DataSpec, MISSING, Role};
 use crate::error::{Result, TrainError};
+use crate::inputs::corpus::{CellBatch, Corpus};
+use crate::inputs::data_spec::{DataSpec, MISSING, Role};
+use crate::inputs::proteins::Proteins;
 use crate::losses::Losses;
 use crate::losses::saturn::mining::{Batch, Neighbours};
 use crate::losses::saturn::{
     cell_nll, divergence, divergence_weight, gene_ranking, label_weights, lasso,
     protein_similarity, species_loss, triplet_loss,
 };
-use crate::proteins::Proteins;
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
@@ -23,7 +23,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::RngExt as _;
 use rand_distr::StandardNormal;
 use sc_data::rng::stream;
-use sc_data::sampler;
+use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::macrogenes::Score;
 use sc_models::init::initialise;

@@ -2,10 +2,10 @@
 
 mod import;
 
-use crate::corpus::{CellBatch, Corpus};
-use crate::data_spec::DataSpec;
 use crate::error::{Result, TrainError};
-use crate::features::{self, Kind};
+use crate::inputs::corpus::{CellBatch, Corpus};
+use crate::inputs::data_spec::DataSpec;
+use crate::inputs::features::{self, Kind};
 use crate::losses::Losses;
 use crate::losses::contrastive::contrast;
 use crate::registry::{self, Architecture, Company, Features};
@@ -14,9 +14,9 @@ use crate::task::Task;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::seq::index;
 use sc_data::CsrMatrix;
-use sc_data::atomic::hash_names;
+use sc_data::io::atomic::hash_names;
 use sc_data::rng::stream;
-use sc_data::sampler;
+use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::patches::PatchValue;
 use sc_models::init::initialise;

@@ -17,15 +17,15 @@ pub use integration::BatchUse;
 pub use perturbation::{Condition, Controls, PerturbationConfig, PerturbationTask, Unknown};
 pub use tokens::{Shown, TokenConfig, TokenInput};
 
-use crate::corpus::{CellBatch, Corpus};
-use crate::data_spec::{DataSpec, Role};
 use crate::error::{Result, TrainError};
+use crate::inputs::corpus::{CellBatch, Corpus};
+use crate::inputs::data_spec::{DataSpec, Role};
 use crate::losses::Losses;
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
 use burn::tensor::{Device, Tensor};
-use sc_data::sampler;
+use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_models::init::initialise;
 use sc_models::layers::lookup::unit;

@@ -1,15 +1,15 @@
 //! scHyena: masked expression over whole transcriptomes.
 
-use crate::corpus::{CellBatch, Corpus};
-use crate::data_spec::DataSpec;
 use crate::error::Result;
+use crate::inputs::corpus::{CellBatch, Corpus};
+use crate::inputs::data_spec::DataSpec;
 use crate::losses::expression::masked_mse;
 use crate::losses::{Losses, total};
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use sc_data::sampler;
+use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::profile::{self, ProfileConfig};
 use sc_models::hyena::{INIT, NAMES, Profiles, ScHyena, ScHyenaConfig};

@@ -10,22 +10,22 @@ mod tests;
 pub use labels::{ClassTokens, Labels};
 
 use crate::attention::AverageAttention;
-use crate::corpus::{CellBatch, Corpus};
-use crate::data_spec::{DataSpec, Role};
 use crate::error::{Result, TrainError};
+use crate::inputs::corpus::{CellBatch, Corpus};
+use crate::inputs::data_spec::{DataSpec, Role};
+use crate::inputs::proteins::{ProteinTable, Proteins};
 use crate::losses::Losses;
 use crate::losses::expression::elastic_cell_similarity;
 use crate::losses::scprint::{
     Contrast, classification, contrast, downsample, expression, noise_share, token_similarity,
 };
-use crate::proteins::{ProteinTable, Proteins};
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sc_data::CsrMatrix;
 use sc_data::genes::vocab::chromosome_rows;
-use sc_data::sampler;
+use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::sampled::{Normalization, positions, sample};
 use sc_models::init::initialise;

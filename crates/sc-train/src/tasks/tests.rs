@@ -1,9 +1,9 @@
 //! What tests of several tasks share.
 
-use crate::config::TrainConfig;
-use crate::corpus::Corpus;
+use crate::inputs::corpus::Corpus;
 use crate::spec::Trainable;
-use crate::trainer::{LossTerms, Run, read_log};
+use crate::training::config::TrainConfig;
+use crate::training::trainer::{LossTerms, Run, read_log};
 use burn::tensor::Device;
 use sc_models::weights::Tensors;
 use std::sync::atomic::AtomicBool;

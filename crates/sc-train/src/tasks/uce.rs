@@ -2,18 +2,18 @@
 
 mod import;
 
-use crate::corpus::{CellBatch, Corpus};
-use crate::data_spec::DataSpec;
 use crate::error::{Result, TrainError};
+use crate::inputs::corpus::{CellBatch, Corpus};
+use crate::inputs::data_spec::DataSpec;
+use crate::inputs::places::{places, renumber};
+use crate::inputs::proteins::{ProteinTable, Proteins};
 use crate::losses::Losses;
 use crate::losses::tokens::binary_cross_entropy;
-use crate::places::{places, renumber};
-use crate::proteins::{ProteinTable, Proteins};
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use sc_data::sampler;
+use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::uce::{
     Located, TrainingConfig, TrainingDraw, UceConfig as Layout, sentence, training_sentence,

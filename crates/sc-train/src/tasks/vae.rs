@@ -1,8 +1,8 @@
 //! The variational autoencoder: counts as draws of a (zero-inflated) negative binomial.
 
-use crate::corpus::{CellBatch, Corpus};
-use crate::data_spec::DataSpec;
 use crate::error::Result;
+use crate::inputs::corpus::{CellBatch, Corpus};
+use crate::inputs::data_spec::DataSpec;
 use crate::losses::Losses;
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
@@ -12,7 +12,7 @@ use rand::RngExt as _;
 use rand_distr::StandardNormal;
 use sc_data::CsrMatrix;
 use sc_data::rng::stream;
-use sc_data::sampler;
+use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_models::init::initialise;
 use sc_models::layers::norm::Phase;

@@ -4,13 +4,13 @@ use burn::tensor::Device;
 use sc_data::RawCounts;
 use sc_data::genes::{Across, Vocabulary, match_genes};
 use sc_data::identity::CellKeys;
+use sc_data::preprocess::spatial::{Places, Within, composition};
 use sc_data::simulate::{SimConfig, simulate};
-use sc_data::spatial::{Places, Within, composition};
 use sc_models::weights::Tensors;
-use sc_train::corpus::Order;
-use sc_train::data_spec::Numbers;
-use sc_train::trainer::{LossTerms, Run};
-use sc_train::{Corpus, DataSpec, ModelSpec, Obs, Role, TrainConfig, Trainable, features};
+use sc_train::inputs::corpus::Order;
+use sc_train::inputs::data_spec::Numbers;
+use sc_train::training::trainer::{LossTerms, Run};
+use sc_train::{Corpus, DataSpec, ModelSpec, Obs, Role, TrainConfig, Trainable, inputs::features};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -81,7 +81,7 @@ pub(crate) fn data() -> (Corpus, DataSpec) {
         genes: Arc::new(names()),
         means: Arc::new(counts.transpose().iter_rows().map(mean).collect()),
         largest: Arc::new(features::largest(&names(), &counts)),
-        batches: sc_train::data_spec::numbered_batches(2),
+        batches: sc_train::inputs::data_spec::numbered_batches(2),
         levels: BTreeMap::from([
             (Role::Label, kinds.clone()),
             (Role::Niche, kinds),
@@ -292,7 +292,7 @@ pub(crate) fn train(
         warn: &|_| (),
     };
     let outcome = task.train(&run, &mut |_| {})?;
-    let log = sc_train::trainer::read_log(&folder.path().join("train.jsonl"))?;
+    let log = sc_train::training::trainer::read_log(&folder.path().join("train.jsonl"))?;
     Ok((outcome.weights, log))
 }
 

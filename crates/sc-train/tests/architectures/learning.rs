@@ -4,7 +4,7 @@ use crate::common::{
     GENES, PEAKS, chromosomes, data, fit, fit_at, names, refusal, spec, tiny, with_objective,
 };
 use burn::tensor::Device;
-use sc_train::trainer::LossTerms;
+use sc_train::training::trainer::LossTerms;
 use serde_json::json;
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use crate::common::{GENES, RATE, data, refusal, spec, tiny, train, with_objectiv
 use burn::tensor::Device;
 use sc_data::{CsrMatrix, RawCounts};
 use sc_train::registry::ARCHITECTURES;
-use sc_train::timing::{Timing, Work};
+use sc_train::training::timing::{Timing, Work};
 use sc_train::{DataSpec, Role, TrainConfig};
 use serde_json::json;
 use std::collections::BTreeMap;

@@ -2,8 +2,8 @@
 
 use crate::args::Convert;
 use crate::error::{Result, at, message};
-use sc_data::atomic::hash_file;
-use sc_data::manifest::Manifest;
+use sc_data::io::atomic::hash_file;
+use sc_data::io::manifest::Manifest;
 use sc_models::device::DEFAULT;
 use sc_train::import::Files;
 use sc_train::registry::{ARCHITECTURES, find};

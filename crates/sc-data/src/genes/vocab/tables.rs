@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::LIMIT;
 use crate::error::{DataError, Result};
-use crate::gzip;
+use crate::io::gzip;
 use crate::tokens::uce::ChromosomeRow;
 
 /// Reads UCE's `species_chrom.csv`: columns `species`, `gene_symbol`, `chromosome`, `start`, in any

@@ -5,8 +5,8 @@ use crate::categories::Groups;
 use crate::error::{EvalError, Undefined};
 use ndarray::Array2;
 use rayon::prelude::*;
-use sc_data::hvg::{Flavor, HvgConfig, HvgInput, highly_variable_genes};
-use sc_data::pca::pca;
+use sc_data::preprocess::hvg::{Flavor, HvgConfig, HvgInput, highly_variable_genes};
+use sc_data::preprocess::pca::pca;
 use sc_data::{DataError, LogNormalized};
 
 /// Highly variable genes of a batch.

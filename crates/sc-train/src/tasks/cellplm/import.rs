@@ -1,8 +1,8 @@
 //! CellPLM's released pairs: `NAME.best.ckpt` and `NAME.config.json`.
 
-use crate::data_spec::numbered_batches;
 use crate::error::{Result, TrainError};
 use crate::import::{Files, json, number, weight_file};
+use crate::inputs::data_spec::numbered_batches;
 use crate::model::Model;
 use sc_models::weights::Checkpoint;
 use serde_json::{Value, json as object};

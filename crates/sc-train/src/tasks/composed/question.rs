@@ -3,8 +3,8 @@
 use super::arrange::Arranged;
 use super::tokens::CellTokens;
 use super::{ComposedBatch, ComposedTask, Objective};
-use crate::corpus::CellBatch;
 use crate::error::{Result, TrainError};
+use crate::inputs::corpus::CellBatch;
 use crate::losses::contrastive::contrast;
 use crate::losses::expression::masked_mse;
 use crate::losses::tokens::binary_cross_entropy;

@@ -3,7 +3,7 @@
 
 use super::question::Question;
 use super::*;
-use crate::corpus::Order;
+use crate::inputs::corpus::Order;
 use crate::tasks::tests::{by_heart, mean, train};
 use sc_data::RawCounts;
 use sc_data::genes::{Across, Vocabulary, match_genes};
@@ -35,7 +35,7 @@ fn data() -> (Corpus, DataSpec) {
     obs.set(Role::Label, cells.cell_type);
     let data = DataSpec {
         genes: Arc::new(names.clone()),
-        batches: crate::data_spec::numbered_batches(1),
+        batches: crate::inputs::data_spec::numbered_batches(1),
         levels: BTreeMap::from([(Role::Label, ["B", "NK", "T"].map(String::from).to_vec())]),
         seed: 1,
         ..DataSpec::default()

@@ -1,9 +1,9 @@
 //! One cell to tokens, by any of the published ways.
 
 use super::COMPOSED;
-use crate::data_spec::DataSpec;
 use crate::error::{Result, TrainError};
-use crate::places::places;
+use crate::inputs::data_spec::DataSpec;
+use crate::inputs::places::places;
 use sc_data::tokens::profile::{self, ProfileConfig, profile};
 use sc_data::tokens::ranks::{self, FIRST_GENE, MeanMode, RankConfig, rank};
 use sc_data::tokens::sampled::{self, Normalization};

@@ -1,9 +1,9 @@
 //! Nicheformer with a head: what surrounds a cell, from its genes alone.
 
 use super::{NicheformerTask, RankedTokens};
-use crate::corpus::{CellBatch, Corpus};
-use crate::data_spec::{DataSpec, Role};
 use crate::error::{Result, TrainError};
+use crate::inputs::corpus::{CellBatch, Corpus};
+use crate::inputs::data_spec::{DataSpec, Role};
 use crate::losses::tokens::{Composition, composition_mse, mean_squared_error};
 use crate::losses::{Losses, cross_entropy};
 use crate::task::{Pass, Task, whole};

@@ -1,9 +1,9 @@
 //! Which genes are a species', and how they begin in the space of macrogenes.
 
 use super::SaturnInput;
-use crate::data_spec::{DataSpec, MISSING, Role};
 use crate::error::{Result, TrainError};
-use crate::proteins::ProteinTable;
+use crate::inputs::data_spec::{DataSpec, MISSING, Role};
+use crate::inputs::proteins::ProteinTable;
 use sc_data::tokens::macrogenes::{self, Score};
 use sc_models::saturn::SaturnConfig;
 use serde::{Deserialize, Serialize};

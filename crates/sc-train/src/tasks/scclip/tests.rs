@@ -1,7 +1,7 @@
 //! Tests of tasks scclip.
 
 use super::*;
-use crate::corpus::Order;
+use crate::inputs::corpus::Order;
 use crate::tasks::tests::{by_heart, mean, train};
 use sc_data::RawCounts;
 use sc_data::genes::{Across, Vocabulary, match_genes};

@@ -5,8 +5,8 @@
 
 use super::tokens::TokenInput;
 use super::{Goal, Place, ScGptTask};
-use crate::data_spec::{DataSpec, Role};
 use crate::error::Result;
+use crate::inputs::data_spec::{DataSpec, Role};
 use crate::losses::{Losses, cross_entropy, total};
 use crate::task::whole;
 use burn::tensor::{Device, Tensor};

@@ -5,8 +5,8 @@
 
 use super::tokens::{Padded, Token, TokenInput};
 use super::{Place, ScGptTask};
-use crate::corpus::{CellBatch, Corpus};
 use crate::error::Result;
+use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::losses::Losses;
 use crate::losses::expression::masked_mse;
 use crate::task::Task;

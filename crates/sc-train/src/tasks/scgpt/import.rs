@@ -1,8 +1,8 @@
 //! scGPT's released folders: `args.json`, `vocab.json`, `best_model.pt`.
 
-use crate::data_spec::numbered_batches;
 use crate::error::{Result, TrainError};
 use crate::import::{Files, PublishedFile, beside, distinct, json, number, rows, weight_file};
+use crate::inputs::data_spec::numbered_batches;
 use crate::model::Model;
 use sc_data::genes::vocab;
 use sc_models::scgpt::NAMES;

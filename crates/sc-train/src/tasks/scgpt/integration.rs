@@ -4,8 +4,8 @@
 //! Source: reference/scformer-scgpt-cellplm.md A2.2, A5.
 
 use super::{Place, ScGptTask};
-use crate::data_spec::DataSpec;
 use crate::error::Result;
+use crate::inputs::data_spec::DataSpec;
 use sc_models::scgpt::InputNorm;
 use serde::{Deserialize, Serialize};
 

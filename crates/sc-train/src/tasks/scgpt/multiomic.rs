@@ -5,9 +5,9 @@
 
 use super::integration::use_batches;
 use super::{Place, ScGptTask};
-use crate::data_spec::DataSpec;
 use crate::error::Result;
-use crate::features;
+use crate::inputs::data_spec::DataSpec;
+use crate::inputs::features;
 use std::sync::Arc;
 
 /// What a feature counts, in the order of the modalities' codes.

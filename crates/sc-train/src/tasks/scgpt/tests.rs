@@ -1,8 +1,8 @@
 //! Tests of scGPT's objectives.
 
 use super::*;
-use crate::corpus::Counts;
-use crate::data_spec::{MISSING, Obs, Role};
+use crate::inputs::corpus::Counts;
+use crate::inputs::data_spec::{MISSING, Obs, Role};
 use crate::spec::ModelSpec;
 use crate::task::Pass;
 use sc_data::{CsrMatrix, RawCounts};
@@ -16,7 +16,7 @@ const GENES: usize = 12;
 fn data() -> DataSpec {
     DataSpec {
         genes: Arc::new((0..GENES).map(|g| format!("G{g}")).collect()),
-        batches: crate::data_spec::numbered_batches(2),
+        batches: crate::inputs::data_spec::numbered_batches(2),
         levels: BTreeMap::from([(Role::Label, vec!["A".into(), "B".into()])]),
         seed: 3,
         ..DataSpec::default()
@@ -270,7 +270,7 @@ fn refusal(objective: &str, change: Value, data: &DataSpec) -> String {
 fn what_misfits_is_refused_with_the_way_out() {
     let full = data();
     let one = DataSpec {
-        batches: crate::data_spec::numbered_batches(1),
+        batches: crate::inputs::data_spec::numbered_batches(1),
         ..full.clone()
     };
     let error = refusal("integration", json!({}), &one);

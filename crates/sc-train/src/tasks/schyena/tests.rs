@@ -1,7 +1,7 @@
 //! Tests of tasks schyena.
 
 use super::*;
-use crate::corpus::Order;
+use crate::inputs::corpus::Order;
 use crate::task::Pass;
 use crate::tasks::tests::{by_heart, mean, train};
 use sc_data::genes::{Across, Vocabulary, match_genes};

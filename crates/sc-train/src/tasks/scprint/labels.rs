@@ -1,10 +1,10 @@
 //! Columns of `obs` as classes with a token of their own.
 
-use crate::corpus::CellBatch;
-use crate::data_spec::{DataSpec, MISSING, Role};
 use crate::error::{Result, TrainError};
+use crate::inputs::corpus::CellBatch;
+use crate::inputs::data_spec::{DataSpec, MISSING, Role};
 use crate::losses::scprint::Hierarchy;
-use sc_data::ontology::{self, LabelHierarchy};
+use sc_data::genes::ontology::{self, LabelHierarchy};
 use sc_models::scprint::Class;
 use std::path::Path;
 

@@ -2,8 +2,8 @@
 
 use super::ScPrintTask;
 use crate::attention::AverageAttention;
-use crate::corpus::Corpus;
 use crate::error::Result;
+use crate::inputs::corpus::Corpus;
 use crate::task::{Pass, Task};
 use burn::tensor::{Device, Tensor};
 use sc_models::layers::observe::Observer;

@@ -1,8 +1,8 @@
 //! Tests of tasks scprint.
 
 use super::*;
-use crate::corpus::Order;
-use crate::data_spec::Obs;
+use crate::inputs::corpus::Order;
+use crate::inputs::data_spec::Obs;
 use crate::tasks::tests::train;
 use sc_data::RawCounts;
 use sc_data::genes::{Across, Vocabulary, match_genes};

@@ -3,9 +3,9 @@
 //! A model of ours knows one species: of the 145,469 rows of the table those of its genes and
 //! chromosomes are kept.
 
-use crate::data_spec::GenePosition;
 use crate::error::{Result, TrainError};
 use crate::import::{Files, PublishedFile, distinct, gene_list, unpublished, weight_file};
+use crate::inputs::data_spec::GenePosition;
 use crate::model::Model;
 use sc_data::genes::vocab::chromosome_rows;
 use sc_data::tokens::uce::SpeciesTable;

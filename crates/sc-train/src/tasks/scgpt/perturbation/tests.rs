@@ -1,10 +1,10 @@
 //! Tests of perturbations: a screen with a planted effect.
 
 use super::*;
-use crate::config::TrainConfig;
-use crate::data_spec::Obs;
+use crate::inputs::data_spec::Obs;
 use crate::tasks::scgpt::{Goal, SPECIAL_TOKENS, TokenConfig};
 use crate::tasks::tests::{mean, train};
+use crate::training::config::TrainConfig;
 use sc_data::RawCounts;
 use sc_data::genes::{Across, Vocabulary, match_genes};
 use sc_models::scgpt::ScGptConfig;

@@ -1,0 +1,244 @@
+//! AdamW with a gradient clipped by its norm over all parameters.
+//!
+//! burn's optimiser clips every tensor by itself, restores its state on the default device
+//! whatever device trains, and on a CPU makes a dozen passes over memory where one will do. The
+//! update is PyTorch's: decay the weights, correct both moments for their start at zero.
+
+use crate::training::config::TrainConfig;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor, TensorData};
+use sc_models::weights::{NamedTensor, Tensors, host};
+use std::collections::BTreeMap;
+
+/// Added to the root of the second moment.
+const EPSILON: f64 = 1e-8;
+
+/// Both moments of every parameter, by parameter id.
+#[derive(Clone, Debug, Default)]
+pub struct AdamW {
+    moments: BTreeMap<u64, [Tensor<1>; 2]>,
+}
+
+/// The numbers of one step.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    beta: [f64; 2],
+    /// `lr / (1 − β₁ᵗ)`
+    rate: f64,
+    /// `√(1 − β₂ᵗ)`
+    correction: f64,
+    /// `1 − lr · weight decay`
+    keep: f64,
+    /// Factor of the gradient.
+    scale: f64,
+}
+
+impl AdamW {
+    /// Updates every parameter of `model` that has a gradient; returns the model and the norm of
+    /// the gradient before clipping.
+    pub fn step<M: Module>(
+        &mut self,
+        model: M,
+        grads: GradientsParams,
+        config: &TrainConfig,
+        step: u64,
+    ) -> (M, f64) {
+        let mut norm = SquaredNorm {
+            grads: &grads,
+            sum: 0.0,
+        };
+        model.visit(&mut norm);
+        let norm = norm.sum.sqrt();
+        let scale = if config.clip > 0.0 && norm > config.clip {
+            config.clip / norm
+        } else {
+            1.0
+        };
+        let rate = config.learning_rate_at(step);
+        let t = step as i32;
+        let step = Step {
+            beta: [config.beta1, config.beta2],
+            rate: rate / (1.0 - config.beta1.powi(t)),
+            correction: (1.0 - config.beta2.powi(t)).sqrt(),
+            keep: 1.0 - rate * config.weight_decay,
+            scale,
+        };
+        let model = model.map(&mut Update {
+            grads,
+            moments: &mut self.moments,
+            step,
+        });
+        (model, norm)
+    }
+
+    /// The state as tensors `m.<id>` and `v.<id>`.
+    pub fn tensors(&self) -> Tensors {
+        let mut out = Tensors::new();
+        for (id, pair) in &self.moments {
+            for (name, tensor) in ["m", "v"].iter().zip(pair) {
+                let data = host(tensor.clone());
+                let shape = vec![data.len()];
+                out.insert(format!("{name}.{id:016x}"), NamedTensor { shape, data });
+            }
+        }
+        out
+    }
+
+    /// Restores what [`Self::tensors`] gave, on `device`. Unpaired tensors are left out.
+    pub fn from_tensors(mut tensors: Tensors, device: &Device) -> Self {
+        let ids: Vec<String> = tensors
+            .keys()
+            .filter_map(|k| k.strip_prefix("m.").map(str::to_string))
+            .collect();
+        let mut moments = BTreeMap::new();
+        for id in ids {
+            let mut take = |prefix: &str| tensors.remove(&format!("{prefix}.{id}"));
+            if let (Some(m), Some(v), Ok(key)) =
+                (take("m"), take("v"), u64::from_str_radix(&id, 16))
+            {
+                let put = |t: NamedTensor| {
+                    Tensor::<1>::from_data(TensorData::new(t.data, t.shape), device)
+                };
+                moments.insert(key, [put(m), put(v)]);
+            }
+        }
+        Self { moments }
+    }
+}
+
+struct SquaredNorm<'a> {
+    grads: &'a GradientsParams,
+    sum: f64,
+}
+
+impl ModuleVisitor for SquaredNorm<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.get::<D>(param.id) {
+            self.sum += squared_norm(flatten(grad));
+        }
+    }
+}
+
+struct Update<'a> {
+    grads: GradientsParams,
+    moments: &'a mut BTreeMap<u64, [Tensor<1>; 2]>,
+    step: Step,
+}
+
+impl ModuleMapper for Update<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(grad) = self.grads.remove::<D>(param.id) else {
+            return param;
+        };
+        let key = param.id.val();
+        let shape = grad.dims();
+        let grad = flatten(grad);
+        let [m, v] = self
+            .moments
+            .remove(&key)
+            .unwrap_or_else(|| [grad.zeros_like(), grad.zeros_like()]);
+        let moments = &mut *self.moments;
+        let step = self.step;
+        param.map(|old| {
+            let weight = flatten(old.inner());
+            let (weight, m, v) = update(weight, grad, m, v, step);
+            moments.insert(key, [m, v]);
+            Tensor::from_inner(weight.reshape(shape)).require_grad()
+        })
+    }
+}
+
+fn flatten<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
+    let n = tensor.shape().num_elements();
+    tensor.reshape([n])
+}
+
+fn squared_norm(x: Tensor<1>) -> f64 {
+    #[cfg(feature = "flex")]
+    if let Some(norm) = flex::squared_norm(x.clone()) {
+        return norm;
+    }
+    f64::from(x.square().sum().into_scalar::<f32>())
+}
+
+fn update(
+    w: Tensor<1>,
+    g: Tensor<1>,
+    m: Tensor<1>,
+    v: Tensor<1>,
+    s: Step,
+) -> (Tensor<1>, Tensor<1>, Tensor<1>) {
+    #[cfg(feature = "flex")]
+    if let Some(result) = flex::update([&w, &g, &m, &v], s) {
+        return result;
+    }
+    let g = g * s.scale;
+    let m = m * s.beta[0] + g.clone() * (1.0 - s.beta[0]);
+    let v = v * s.beta[1] + g.square() * (1.0 - s.beta[1]);
+    let denominator = v.clone().sqrt() / s.correction + EPSILON;
+    (w * s.keep - m.clone() / denominator * s.rate, m, v)
+}
+
+#[cfg(feature = "flex")]
+mod flex {
+    use super::{EPSILON, Step};
+    use burn::backend::Flex;
+    use burn::backend::flex::{FlexTensor, Layout};
+    use burn::tensor::{Bytes, DType, Shape, Tensor};
+    use rayon::prelude::*;
+
+    /// Elements a task handles; fixed, so that sums do not depend on the number of threads.
+    const CHUNK: usize = 1 << 16;
+
+    fn primitive(tensor: &Tensor<1>) -> Option<FlexTensor> {
+        let tensor = tensor.clone().try_into_primitive::<Flex>().ok()?;
+        (tensor.dtype() == DType::F32).then(|| tensor.to_contiguous())
+    }
+
+    pub(super) fn squared_norm(x: Tensor<1>) -> Option<f64> {
+        let x = primitive(&x)?;
+        let x = x.as_slice::<f32>()?;
+        let sums: Vec<f64> = x
+            .par_chunks(CHUNK)
+            .map(|c| c.iter().map(|&v| f64::from(v) * f64::from(v)).sum())
+            .collect();
+        Some(sums.iter().sum())
+    }
+
+    pub(super) fn update(
+        inputs: [&Tensor<1>; 4],
+        s: Step,
+    ) -> Option<(Tensor<1>, Tensor<1>, Tensor<1>)> {
+        let [w, g, m, v] = inputs.map(primitive);
+        let (w, g, m, v) = (w?, g?, m?, v?);
+        let (g, mut w) = (g.as_slice::<f32>()?, w.as_slice::<f32>()?.to_vec());
+        let (mut m, mut v) = (m.as_slice::<f32>()?.to_vec(), v.as_slice::<f32>()?.to_vec());
+        let [b1, b2] = s.beta.map(|b| b as f32);
+        let [c1, c2] = s.beta.map(|b| (1.0 - b) as f32);
+        let (scale, keep, rate) = (s.scale as f32, s.keep as f32, s.rate as f32);
+        let (inverse, epsilon) = ((1.0 / s.correction) as f32, EPSILON as f32);
+        w.par_chunks_mut(CHUNK)
+            .zip(m.par_chunks_mut(CHUNK))
+            .zip(v.par_chunks_mut(CHUNK))
+            .zip(g.par_chunks(CHUNK))
+            .for_each(|(((w, m), v), g)| {
+                for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
+                    let g = g * scale;
+                    *m = *m * b1 + g * c1;
+                    *v = *v * b2 + g * g * c2;
+                    *w = *w * keep - *m / (v.sqrt() * inverse + epsilon) * rate;
+                }
+            });
+        Some((tensor(w), tensor(m), tensor(v)))
+    }
+
+    fn tensor(values: Vec<f32>) -> Tensor<1> {
+        let layout = Layout::contiguous(Shape::from(vec![values.len()]));
+        Tensor::from_primitive::<Flex>(FlexTensor::new(
+            Bytes::from_elems(values),
+            layout,
+            DType::F32,
+        ))
+    }
+}

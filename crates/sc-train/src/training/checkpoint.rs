@@ -1,0 +1,233 @@
+//! Step-level checkpoints: a killed run goes on from the last one and ends with the same weights.
+//!
+//! Learning rate, order of cells, masks, noise and dropout are pure functions of the seed and the
+//! step, so weights, moments and the step number are the whole state. A checkpoint is written
+//! beside its place and renamed: what has the final name is complete.
+
+use crate::error::{Result, TrainError};
+use crate::training::adamw::AdamW;
+use burn::tensor::Device;
+use sc_models::weights::{NamedTensor, Tensors, read_safetensors, to_safetensors};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Checkpoints kept.
+const KEEP: usize = 2;
+
+/// Where a run stands; `state.json` of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Steps done.
+    pub step: u64,
+    /// Pass over the data the next step belongs to.
+    pub epoch: u64,
+    /// Minibatch of that pass the next step takes.
+    pub position: u64,
+    /// Learning rate of the last step.
+    pub learning_rate: f64,
+    /// Seed of every random stream; a stream's counters are its cell and its epoch.
+    pub seed: u64,
+    /// Hash of everything that must not change between start and resumption.
+    pub fingerprint: String,
+}
+
+/// Writes the checkpoint of `state` below `folder` and drops old ones.
+///
+/// # Errors
+/// [`TrainError::File`] when the disk refuses; an earlier checkpoint is then still whole.
+pub fn save(folder: &Path, state: &State, model: &Tensors, optimiser: &AdamW) -> Result<()> {
+    let target = folder.join(format!("step-{:08}", state.step));
+    let beside = folder.join(format!("step-{:08}.tmp", state.step));
+    let fail = |path: &Path| {
+        let path = path.to_path_buf();
+        move |e: std::io::Error| TrainError::file(path, format!("cannot write the checkpoint: {e}"))
+    };
+    if beside.exists() {
+        fs::remove_dir_all(&beside).map_err(fail(&beside))?;
+    }
+    fs::create_dir_all(&beside).map_err(fail(&beside))?;
+    let state_json = serde_json::to_vec_pretty(state)
+        .map_err(|e| TrainError::file(&beside, format!("cannot write the checkpoint: {e}")))?;
+    let files = [
+        ("model.safetensors", to_safetensors(model)?),
+        (
+            "optimizer.safetensors",
+            to_safetensors(&optimiser.tensors())?,
+        ),
+        ("state.json", state_json),
+    ];
+    for (name, bytes) in files {
+        sc_data::io::atomic::write_bytes_atomic(&beside.join(name), &bytes)?;
+    }
+    if target.exists() {
+        fs::remove_dir_all(&target).map_err(fail(&target))?;
+    }
+    fs::rename(&beside, &target).map_err(fail(&target))?;
+    for old in list(folder).into_iter().rev().skip(KEEP) {
+        fs::remove_dir_all(&old).map_err(fail(&old))?;
+    }
+    Ok(())
+}
+
+/// Complete checkpoints below `folder`, oldest first.
+fn list(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = entries
+        .map(|e| e.path())
+        .filter(|p| {
+            let name = p
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            name.strip_prefix("step-")
+                .is_some_and(|n| n.parse::<u64>().is_ok())
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// A checkpoint read back.
+pub struct Restored {
+    /// Where the run stood.
+    pub state: State,
+    /// Weights by published name.
+    pub model: Tensors,
+    /// Moments.
+    pub optimiser: AdamW,
+}
+
+/// The newest checkpoint below `folder`, whole or not.
+pub fn newest(folder: &Path) -> Option<PathBuf> {
+    list(folder).pop()
+}
+
+/// The newest checkpoint below `folder` that is whole, if there is one, and a line on each that was
+/// passed over because it is damaged. `fits` says whether weights are those of the network.
+///
+/// # Errors
+/// [`TrainError::File`] when one belongs to another run, or all are damaged.
+pub fn latest(
+    folder: &Path,
+    fingerprint: &str,
+    fits: impl Fn(&Tensors) -> Result<()>,
+    device: &Device,
+) -> Result<(Option<Restored>, Vec<String>)> {
+    let mut damaged = Vec::new();
+    for path in list(folder).into_iter().rev() {
+        let state = match read_state(&path) {
+            Ok(state) if state.fingerprint != fingerprint => {
+                return Err(TrainError::file(
+                    folder,
+                    "these checkpoints belong to a run with other data, model, settings or seed; choose \
+                     another output folder, or remove them to start over",
+                ));
+            }
+            state => state,
+        };
+        match state.and_then(|state| read(&path, state, &fits, device)) {
+            Ok(found) => return Ok((Some(found), damaged)),
+            Err(e) => damaged.push(format!("damaged checkpoint passed over: {e}")),
+        }
+    }
+    match damaged.first() {
+        None => Ok((None, damaged)),
+        Some(first) => Err(TrainError::file(
+            folder,
+            format!("no checkpoint is whole ({first}); remove them to start over"),
+        )),
+    }
+}
+
+fn read_state(checkpoint: &Path) -> Result<State> {
+    let path = checkpoint.join("state.json");
+    let text = fs::read_to_string(&path).map_err(|e| TrainError::file(&path, e))?;
+    serde_json::from_str(&text).map_err(|e| TrainError::file(&path, e))
+}
+
+/// Reads the rest of a checkpoint; numbers that are not finite are damage.
+fn read(
+    path: &Path,
+    state: State,
+    fits: &impl Fn(&Tensors) -> Result<()>,
+    device: &Device,
+) -> Result<Restored> {
+    let part = |name: &str| {
+        let path = path.join(name);
+        let tensors = read_safetensors(&path)?;
+        let finite = |t: &NamedTensor| t.data.iter().all(|v| v.is_finite());
+        match tensors.iter().find(|(_, t)| !finite(t)) {
+            None => Ok(tensors),
+            Some((name, _)) => Err(TrainError::file(
+                path,
+                format!("tensor {name} holds numbers that are not finite"),
+            )),
+        }
+    };
+    let model = part("model.safetensors")?;
+    fits(&model).map_err(|e| TrainError::file(path.join("model.safetensors"), e))?;
+    Ok(Restored {
+        state,
+        model,
+        optimiser: AdamW::from_tensors(part("optimizer.safetensors")?, device),
+    })
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+
+    const RUN: &str = "this run";
+
+    fn state(step: u64) -> State {
+        State {
+            step,
+            epoch: 0,
+            position: 0,
+            learning_rate: 0.1,
+            seed: 1,
+            fingerprint: RUN.into(),
+        }
+    }
+
+    fn weights(value: f32) -> Tensors {
+        let tensor = NamedTensor {
+            shape: vec![1],
+            data: vec![value],
+        };
+        Tensors::from([("w".to_string(), tensor)])
+    }
+
+    fn newest(folder: &Path) -> Result<(Option<u64>, usize)> {
+        let (found, damaged) = latest(folder, RUN, |_| Ok(()), &Device::flex())?;
+        Ok((found.map(|f| f.state.step), damaged.len()))
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_gives_way_to_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        assert_eq!(newest(folder).unwrap(), (None, 0));
+        for step in [4, 8] {
+            save(folder, &state(step), &weights(1.0), &AdamW::default()).unwrap();
+        }
+        assert_eq!(newest(folder).unwrap(), (Some(8), 0));
+        let file = folder.join("step-00000008/model.safetensors");
+        let whole = fs::read(&file).unwrap();
+        fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+        assert_eq!(newest(folder).unwrap(), (Some(4), 1));
+        save(folder, &state(8), &weights(f32::NAN), &AdamW::default()).unwrap();
+        assert_eq!(newest(folder).unwrap(), (Some(4), 1));
+        fs::remove_file(folder.join("step-00000004/state.json")).unwrap();
+        let error = newest(folder).unwrap_err().to_string();
+        assert!(error.contains("no checkpoint is whole"), "{error}");
+        // A whole one of another run is not passed over.
+        save(folder, &state(12), &weights(1.0), &AdamW::default()).unwrap();
+        // Of another run are also weights of another shape.
+        let foreign = |_: &Tensors| Err(TrainError::Config("another network".into()));
+        let other = latest(folder, "another", foreign, &Device::flex());
+        let error = other.err().unwrap().to_string();
+        assert!(error.contains("other data"), "{error}");
+    }
+}

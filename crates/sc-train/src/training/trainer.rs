@@ -1,0 +1,284 @@
+//! The step loop.
+
+use crate::error::{Result, TrainError};
+use crate::inputs::corpus::Corpus;
+use crate::task::Task;
+use crate::training::adamw::AdamW;
+use crate::training::checkpoint::{self, State};
+use crate::training::config::TrainConfig;
+use burn::optim::GradientsParams;
+use burn::tensor::Device;
+use rand::Rng as _;
+use sc_data::rng::stream;
+use sc_models::weights::{self, Tensors};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Instant;
+
+/// Minibatches prepared ahead of the step that takes them.
+const AHEAD: usize = 2;
+
+/// One training run.
+pub struct Run<'a> {
+    /// The cells.
+    pub corpus: &'a Corpus,
+    /// Settings.
+    pub config: &'a TrainConfig,
+    /// Seed of every random stream.
+    pub seed: u64,
+    /// Hash of everything that must not change between start and resumption.
+    pub fingerprint: &'a str,
+    /// Folder for `train.jsonl` and `checkpoints/`.
+    pub folder: &'a Path,
+    /// Device to train on, with autodiff.
+    pub device: &'a Device,
+    /// Set from outside to stop after the step under way.
+    pub stop: &'a AtomicBool,
+    /// Takes what the user should know and that does not end the run.
+    pub warn: &'a (dyn Fn(&str) + Sync),
+}
+
+/// What a step was like.
+#[derive(Clone, Debug)]
+pub struct StepReport {
+    /// Step, from 1.
+    pub step: u64,
+    /// Steps of the whole run.
+    pub steps: u64,
+    /// Loss terms; the first is the total.
+    pub losses: Vec<(&'static str, f64)>,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Norm of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// Cells in the minibatch.
+    pub cells: usize,
+    /// Seconds the step took, waiting for data included.
+    pub seconds: f64,
+}
+
+/// How a run ended.
+pub struct Trained<M> {
+    /// The network.
+    pub model: M,
+    /// Steps done.
+    pub steps: u64,
+    /// Whether it was stopped from outside before its last step.
+    pub interrupted: bool,
+}
+
+/// Trains `task`, going on from the newest checkpoint in the run's folder if there is one.
+///
+/// # Errors
+/// Unusable settings, unreadable data, a full disk, or [`TrainError::Diverged`].
+pub fn train<T: Task>(
+    task: &T,
+    run: &Run<'_>,
+    mut on_step: impl FnMut(&StepReport),
+) -> Result<Trained<T::Model>> {
+    run.config.check()?;
+    if run.corpus.rows.is_empty() {
+        return Err(TrainError::Config("there are no cells to train on".into()));
+    }
+    let checkpoints = run.folder.join("checkpoints");
+    fs::create_dir_all(&checkpoints)
+        .map_err(|e| TrainError::file(&checkpoints, format!("cannot create the folder: {e}")))?;
+    let mut model = task.build(run.device)?;
+    let mut optimiser = AdamW::default();
+    let mut done = 0;
+    let fits = |tensors: &Tensors| Ok(weights::check(&model, tensors, &task.names())?);
+    let (restored, damaged) =
+        checkpoint::latest(&checkpoints, run.fingerprint, fits, &inner(run.device))?;
+    damaged.iter().for_each(|line| (run.warn)(line));
+    if let Some(restored) = restored {
+        tracing::info!(step = restored.state.step, "going on from a checkpoint");
+        model = weights::load(model, restored.model, &task.names())?;
+        optimiser = restored.optimiser;
+        done = restored.state.step;
+    }
+    let mut log = open_log(&run.folder.join("train.jsonl"), done)?;
+    let per_epoch = task.minibatches(run.corpus, run.config.minibatch, 0)?.len() as u64;
+    let mut interrupted = false;
+
+    std::thread::scope(|scope| {
+        let (send, receive) = sync_channel(AHEAD);
+        let first = done + 1;
+        scope.spawn(move || produce(task, run, first, per_epoch, &send));
+        let receive: Receiver<Result<(T::Input, usize)>> = receive;
+        for step in first..=run.config.steps {
+            let started = Instant::now();
+            let Ok(input) = receive.recv() else { break };
+            let (input, cells) = input?;
+            run.device.seed(step_seed(run.seed, step));
+            let losses = task.losses(&model, input, step, run.device);
+            let mut terms = vec![("total", scalar(losses.total.clone()))];
+            terms.extend(losses.terms.iter().map(|(n, t)| (*n, scalar(t.clone()))));
+            let diverged = |term: &str, value: f64| TrainError::Diverged {
+                step,
+                term: term.to_string(),
+                value,
+                learning_rate: run.config.learning_rate_at(step),
+                checkpoint: checkpoint::newest(&checkpoints),
+            };
+            if let Some((name, value)) = terms.iter().rev().find(|(_, v)| !v.is_finite()) {
+                return Err(diverged(name, *value));
+            }
+            let grads = GradientsParams::from_grads(losses.total.backward(), &model);
+            let (updated, norm) = optimiser.step(model.clone(), grads, run.config, step);
+            if !norm.is_finite() {
+                return Err(diverged("gradient", norm));
+            }
+            model = updated;
+            done = step;
+            let report = StepReport {
+                step,
+                steps: run.config.steps,
+                losses: terms,
+                learning_rate: run.config.learning_rate_at(step),
+                gradient_norm: norm,
+                cells,
+                seconds: started.elapsed().as_secs_f64(),
+            };
+            write_log(&mut log, run.folder, &report)?;
+            on_step(&report);
+            interrupted = run.stop.load(Ordering::Relaxed) && step < run.config.steps;
+            let due = step % run.config.checkpoint_every == 0 || step == run.config.steps;
+            if due || interrupted {
+                let state = State {
+                    step,
+                    epoch: step / per_epoch,
+                    position: step % per_epoch,
+                    learning_rate: report.learning_rate,
+                    seed: run.seed,
+                    fingerprint: run.fingerprint.to_string(),
+                };
+                let tensors = weights::tensors(&model, &task.names());
+                checkpoint::save(&checkpoints, &state, &tensors, &optimiser)?;
+                tracing::info!(step, epoch = state.epoch, "wrote a checkpoint");
+            }
+            if interrupted {
+                break;
+            }
+        }
+        Ok(())
+    })?;
+    Ok(Trained {
+        model,
+        steps: done,
+        interrupted,
+    })
+}
+
+/// Reads and prepares minibatches ahead of the steps, in their order.
+fn produce<T: Task>(
+    task: &T,
+    run: &Run<'_>,
+    first: u64,
+    per_epoch: u64,
+    send: &SyncSender<Result<(T::Input, usize)>>,
+) {
+    let mut at = first - 1;
+    while at < run.config.steps {
+        let epoch = at / per_epoch;
+        let minibatches = match task.minibatches(run.corpus, run.config.minibatch, epoch) {
+            Ok(minibatches) => minibatches,
+            Err(e) => {
+                let _ = send.send(Err(e));
+                return;
+            }
+        };
+        tracing::info!(epoch, minibatches = minibatches.len(), "epoch begins");
+        let left = (run.config.steps - epoch * per_epoch).min(per_epoch);
+        let due = &minibatches[(at % per_epoch) as usize..left as usize];
+        for (rows, cells) in due.iter().zip(run.corpus.stream(due, run.corpus.mixed())) {
+            let input = cells.and_then(|cells| task.prepare(cells, epoch));
+            let input = input.map(|input| (input, rows.len()));
+            let failed = input.is_err();
+            // The receiver is gone when training stopped; nobody wants more.
+            if send.send(input).is_err() || failed {
+                return;
+            }
+            at += 1;
+        }
+    }
+}
+
+/// Seed of the device's generator (dropout) for one step.
+fn step_seed(seed: u64, step: u64) -> u64 {
+    stream(seed, "dropout", 0, step).next_u64()
+}
+
+fn scalar(x: burn::tensor::Tensor<1>) -> f64 {
+    f64::from(x.into_scalar::<f32>())
+}
+
+fn inner(device: &Device) -> Device {
+    device.clone().without_autodiff()
+}
+
+/// Opens the log for appending, after dropping lines of steps that will be done again.
+fn open_log(path: &Path, done: u64) -> Result<File> {
+    let fail = |e: std::io::Error| TrainError::file(path, format!("cannot write the log: {e}"));
+    let mut kept = Vec::new();
+    if let Ok(file) = File::open(path) {
+        for line in BufReader::new(file).lines().map_while(|l| l.ok()) {
+            let step = serde_json::from_str::<serde_json::Value>(&line)
+                .ok()
+                .and_then(|v| v.get("step").and_then(serde_json::Value::as_u64));
+            if step.is_some_and(|s| s <= done) {
+                kept.extend_from_slice(line.as_bytes());
+                kept.push(b'\n');
+            }
+        }
+    }
+    fs::write(path, kept).map_err(fail)?;
+    OpenOptions::new().append(true).open(path).map_err(fail)
+}
+
+fn write_log(log: &mut File, folder: &Path, report: &StepReport) -> Result<()> {
+    let losses: serde_json::Map<String, serde_json::Value> = report
+        .losses
+        .iter()
+        .map(|(n, v)| ((*n).to_string(), json!(v)))
+        .collect();
+    let line = json!({
+        "step": report.step,
+        "losses": losses,
+        "learning_rate": report.learning_rate,
+        "gradient_norm": report.gradient_norm,
+        "cells": report.cells,
+        "seconds": report.seconds,
+    });
+    writeln!(log, "{line}").map_err(|e| {
+        TrainError::file(
+            folder.join("train.jsonl"),
+            format!("cannot write the log: {e}"),
+        )
+    })
+}
+
+/// Loss terms of a step, by name.
+pub type LossTerms = BTreeMap<String, f64>;
+
+/// Reads the steps and losses of a `train.jsonl` back.
+///
+/// # Errors
+/// [`TrainError::File`] when the file cannot be read.
+pub fn read_log(path: &Path) -> Result<Vec<(u64, LossTerms)>> {
+    let text = fs::read_to_string(path).map_err(|e| TrainError::file(path, e))?;
+    let point = |line: &str| {
+        let value: serde_json::Value = serde_json::from_str(line).ok()?;
+        let losses = value.get("losses")?.as_object()?;
+        let losses = losses
+            .iter()
+            .filter_map(|(k, v)| Some((k.clone(), v.as_f64()?)))
+            .collect();
+        Some((value.get("step")?.as_u64()?, losses))
+    };
+    Ok(text.lines().filter_map(point).collect())
+}
