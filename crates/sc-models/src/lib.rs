@@ -9,6 +9,7 @@
 
 pub mod cellplm;
 pub mod composed;
+pub mod configured;
 pub mod device;
 pub mod error;
 pub mod geneformer;

@@ -10,7 +10,7 @@ mod heads;
 mod model;
 
 pub use config::{Combine, Context, HeadConfig, NicheformerConfig, Pooling};
-pub use heads::NicheHead;
+pub use heads::{NicheConfig, NicheHead};
 pub use model::{INIT, NAMES, Nicheformer, PAD, Tokens};
 
 #[cfg(all(test, feature = "flex"))]

@@ -3,6 +3,7 @@
 //!
 //! Source: reference/schyena-scclip-evaluation.md B(a).
 
+use crate::configured::Configured;
 use crate::error::{ModelError, Result};
 use crate::init::Init;
 use crate::layers::norm::Phase;
@@ -164,3 +165,13 @@ pub const NAMES: Names = Names {
     alias: str::to_string,
     unused: &[],
 };
+
+impl Configured for Perceptron {
+    type Config = PerceptronConfig;
+    const INIT: fn(&str) -> Option<Init> = INIT;
+    const NAMES: Names = NAMES;
+
+    fn empty(config: &PerceptronConfig, device: &Device) -> Result<Self> {
+        Self::new(config, device)
+    }
+}

@@ -17,7 +17,7 @@ pub use config::{CellEmbedding, InputNorm, MvcStyle, ScGptConfig, Scale, ValueEn
 pub use generative::{Asked, Generated};
 pub use heads::Prediction;
 pub use model::{INIT, NAMES, Output, Outputs, SPECIAL_MODALITIES, ScGpt, Tokens};
-pub use perturb::{PERTURB_NAMES, Perturb};
+pub use perturb::{NOT_PERTURBED, PERTURB_NAMES, Perturb};
 
 #[cfg(all(test, feature = "flex"))]
 mod tests;

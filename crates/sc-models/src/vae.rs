@@ -5,6 +5,7 @@
 //! or without zero inflation; the sequencing batch is known to the decoder only, so the latent need
 //! not carry it. A cell's total is not modelled but taken as it is.
 
+use crate::configured::Configured;
 use crate::error::Result;
 use crate::init::Init;
 use crate::layers::norm::Phase;
@@ -212,6 +213,16 @@ pub const NAMES: Names = Names {
     alias: str::to_string,
     unused: &[],
 };
+
+impl Configured for Vae {
+    type Config = VaeConfig;
+    const INIT: fn(&str) -> Option<Init> = INIT;
+    const NAMES: Names = NAMES;
+
+    fn empty(config: &VaeConfig, device: &Device) -> Result<Self> {
+        Self::new(config, device)
+    }
+}
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {

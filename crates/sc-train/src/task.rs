@@ -5,9 +5,9 @@ use crate::error::Result;
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::Role;
 use crate::losses::Losses;
-use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sc_data::tokens::Tokenizer;
+use sc_models::configured::Configured;
 use sc_models::weights::Names;
 
 /// A vector of integers on the device.
@@ -38,25 +38,36 @@ impl Pass {
 /// An architecture with its tokens and its objective: all that the step loop asks of it.
 pub trait Task: Send + Sync {
     /// The network.
-    type Model: Module;
+    type Model: Configured;
     /// A minibatch as the network takes it, still on the host.
     type Input: Send;
+
+    /// Sizes and choices of the network.
+    fn network(&self) -> &<Self::Model as Configured>::Config;
+
+    /// Seed of every random stream.
+    fn seed(&self) -> u64;
 
     /// The network on `device` with initial weights drawn from the task's seed.
     ///
     /// # Errors
     /// When the configuration cannot be built.
-    fn build(&self, device: &Device) -> Result<Self::Model>;
+    fn build(&self, device: &Device) -> Result<Self::Model> {
+        Ok(Self::Model::initial(self.network(), self.seed(), device)?)
+    }
 
-    /// The network to load weights into, or to count: its weights are not drawn, and as far as the
-    /// layers allow not even allocated, so that the largest network can be counted anywhere.
+    /// The network to load weights into, or to count, see [`Configured::empty`].
     ///
     /// # Errors
     /// When the configuration cannot be built.
-    fn empty(&self, device: &Device) -> Result<Self::Model>;
+    fn empty(&self, device: &Device) -> Result<Self::Model> {
+        Ok(Self::Model::empty(self.network(), device)?)
+    }
 
     /// Published names of its tensors.
-    fn names(&self) -> Names;
+    fn names(&self) -> Names {
+        Self::Model::NAMES
+    }
 
     /// The minibatches of `epoch`: a pure function of the seed.
     ///

@@ -4,6 +4,7 @@ use super::config::CellPlmConfig;
 use super::decoder::{Covariates, Decoder, NegativeBinomial};
 use super::embedder::Embedder;
 use super::latent::{Latent, LatentNoise, LatentOutput};
+use crate::configured::Configured;
 use crate::error::Result;
 use crate::init::Init;
 use crate::layers::flow::FlowformerLayer;
@@ -209,5 +210,15 @@ fn decoder_name(rest: &str) -> String {
         }
         ["out_layer", "dec_mean", leaf] => format!("decoder.out_layer.dec_mean.0.{leaf}"),
         _ => format!("decoder.{rest}"),
+    }
+}
+
+impl Configured for CellPlm {
+    type Config = CellPlmConfig;
+    const INIT: fn(&str) -> Option<Init> = INIT;
+    const NAMES: Names = NAMES;
+
+    fn empty(config: &CellPlmConfig, device: &Device) -> Result<Self> {
+        Self::new(config, device)
     }
 }

@@ -4,6 +4,7 @@ use super::config::{CellVector, ComposedConfig};
 use super::embedding::{Sequences, TokenEmbedding};
 use super::heads::{CountDistribution, Head};
 use super::mixing::{Block, mean};
+use crate::configured::Configured;
 use crate::error::Result;
 use crate::hyena;
 use crate::init::Init;
@@ -153,3 +154,13 @@ pub const NAMES: Names = Names {
     alias: str::to_string,
     unused: &[],
 };
+
+impl Configured for Composed {
+    type Config = ComposedConfig;
+    const INIT: fn(&str) -> Option<Init> = INIT;
+    const NAMES: Names = NAMES;
+
+    fn empty(config: &ComposedConfig, device: &Device) -> Result<Self> {
+        Self::new(config, device)
+    }
+}

@@ -1,6 +1,7 @@
 //! BERT over ranked genes, and its masked-gene head.
 
 use super::config::GeneformerConfig;
+use crate::configured::Configured;
 use crate::error::Result;
 use crate::init::Init;
 use crate::layers::attention::Padding;
@@ -150,3 +151,13 @@ pub const NAMES: Names = Names {
     alias: str::to_string,
     unused: &[],
 };
+
+impl Configured for Geneformer {
+    type Config = GeneformerConfig;
+    const INIT: fn(&str) -> Option<Init> = INIT;
+    const NAMES: Names = NAMES;
+
+    fn empty(config: &GeneformerConfig, device: &Device) -> Result<Self> {
+        Self::new(config, device)
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::config::ScHyenaConfig;
 use super::operator::HyenaOperator;
+use crate::configured::Configured;
 use crate::error::Result;
 use crate::init::Init;
 use crate::layers::dropout::Dropout;
@@ -252,5 +253,15 @@ fn alias(name: &str) -> String {
             format!("{before}.implicit_filter.1.freq")
         }
         _ => name.to_string(),
+    }
+}
+
+impl Configured for ScHyena {
+    type Config = ScHyenaConfig;
+    const INIT: fn(&str) -> Option<Init> = INIT;
+    const NAMES: Names = NAMES;
+
+    fn empty(config: &ScHyenaConfig, device: &Device) -> Result<Self> {
+        Self::new(config, device)
     }
 }

@@ -1,9 +1,12 @@
 //! Heads on the pooled output: the composition of the niche, its density, its class.
 
-use super::config::{Combine, Context, HeadConfig};
+use super::config::{Combine, Context, HeadConfig, NicheformerConfig};
 use super::model::{Nicheformer, Tokens};
+use crate::configured::Configured;
 use crate::error::{ModelError, Result};
+use crate::init::Init;
 use crate::layers::observe::Observer;
+use crate::weights::Names;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::tanh;
@@ -94,6 +97,31 @@ impl NicheHead {
             output: self.linear_head.forward(pooled),
             representation,
         }
+    }
+}
+
+/// Sizes of a [`NicheHead`] and of what it stands on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NicheConfig {
+    /// The transformer.
+    pub backbone: NicheformerConfig,
+    /// The head.
+    pub head: HeadConfig,
+}
+
+impl Configured for NicheHead {
+    type Config = NicheConfig;
+    const INIT: fn(&str) -> Option<Init> = super::model::INIT;
+    // Heads keep the prefix of the backbone, which published files may have or not.
+    const NAMES: Names = Names {
+        alias: str::to_string,
+        ..super::model::NAMES
+    };
+
+    fn empty(config: &NicheConfig, device: &Device) -> Result<Self> {
+        let backbone = Nicheformer::new(&config.backbone, device)?;
+        let sizes = (config.backbone.width, config.backbone.layers);
+        Self::new(backbone, sizes, &config.head, device)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The transformer and its masked-token head.
 
 use super::config::{CONTEXT_TOKENS, Context, NicheformerConfig, Pooling};
+use crate::configured::Configured;
 use crate::error::Result;
 use crate::init::Init;
 use crate::layers::attention::Padding;
@@ -147,4 +148,14 @@ pub const NAMES: Names = Names {
 fn alias(name: &str) -> String {
     let name = name.strip_prefix("nicheformer.").unwrap_or(name);
     name.strip_prefix("backbone.").unwrap_or(name).to_string()
+}
+
+impl Configured for Nicheformer {
+    type Config = NicheformerConfig;
+    const INIT: fn(&str) -> Option<Init> = INIT;
+    const NAMES: Names = NAMES;
+
+    fn empty(config: &NicheformerConfig, device: &Device) -> Result<Self> {
+        Self::new(config, device)
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::config::{Conditioning, SaturnConfig};
 use super::metric::{Block, SaturnMetric, encoder, moments};
+use crate::configured::Configured;
 use crate::error::{ModelError, Result};
 use crate::init::Init;
 use crate::layers::dropout::Dropout;
@@ -294,4 +295,14 @@ fn rename(path: &str) -> String {
         _ => {}
     }
     parts.join(".")
+}
+
+impl Configured for Saturn {
+    type Config = SaturnConfig;
+    const INIT: fn(&str) -> Option<Init> = INIT;
+    const NAMES: Names = NAMES;
+
+    fn empty(config: &SaturnConfig, device: &Device) -> Result<Self> {
+        Self::new(config, device)
+    }
 }

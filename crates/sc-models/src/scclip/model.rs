@@ -2,6 +2,7 @@
 
 use super::config::{ScClipConfig, Temperature};
 use super::tower::{Modality, Tower};
+use crate::configured::Configured;
 use crate::error::Result;
 use crate::init::Init;
 use crate::layers::lookup::unit;
@@ -109,3 +110,13 @@ pub const NAMES: Names = Names {
     alias: |name| name.trim_start_matches("module.").to_string(),
     unused: &[],
 };
+
+impl Configured for ScClip {
+    type Config = ScClipConfig;
+    const INIT: fn(&str) -> Option<Init> = INIT;
+    const NAMES: Names = NAMES;
+
+    fn empty(config: &ScClipConfig, device: &Device) -> Result<Self> {
+        Self::new(config, device)
+    }
+}

@@ -5,6 +5,7 @@ use super::embedding::{NormedEmbedding, SumNorm, ValueEncoder};
 use super::heads::{
     Activation, CellDecoder, Classifier, ExpressionDecoder, Prediction, reverse_gradient,
 };
+use crate::configured::Configured;
 use crate::error::Result;
 use crate::init::Init;
 use crate::layers::attention::Padding;
@@ -286,4 +287,14 @@ fn alias(name: &str) -> String {
 
 fn number(text: &str) -> usize {
     text.parse().unwrap_or(0)
+}
+
+impl Configured for ScGpt {
+    type Config = ScGptConfig;
+    const INIT: fn(&str) -> Option<Init> = INIT;
+    const NAMES: Names = NAMES;
+
+    fn empty(config: &ScGptConfig, device: &Device) -> Result<Self> {
+        Self::new(config, device)
+    }
 }

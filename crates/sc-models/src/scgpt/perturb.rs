@@ -7,7 +7,9 @@ use super::config::ScGptConfig;
 use super::embedding::{NormedEmbedding, ValueEncoder};
 use super::heads::ExpressionDecoder;
 use super::model::{NAMES, Tokens, encoder_config};
+use crate::configured::Configured;
 use crate::error::Result;
+use crate::init::Init;
 use crate::layers::attention::Padding;
 use crate::layers::encoder::Encoder;
 use crate::layers::lookup::lookup;
@@ -37,6 +39,9 @@ struct AffineDecoder {
     coeff_decoder: ExpressionDecoder,
     bias_decoder: ExpressionDecoder,
 }
+
+/// Flag of a gene that is not perturbed, whose vector is not trained.
+pub const NOT_PERTURBED: usize = 0;
 
 impl Perturb {
     /// Builds the model on `device`; of the configuration only sizes and the value encoder matter.
@@ -135,5 +140,15 @@ fn rename(path: &str) -> String {
             format!("decoder.{which}.fc.{}.{leaf}", 2 * i)
         }
         _ => (NAMES.rename)(path),
+    }
+}
+
+impl Configured for Perturb {
+    type Config = ScGptConfig;
+    const INIT: fn(&str) -> Option<Init> = super::model::INIT;
+    const NAMES: Names = PERTURB_NAMES;
+
+    fn empty(config: &ScGptConfig, device: &Device) -> Result<Self> {
+        Self::new(config, NOT_PERTURBED, device)
     }
 }

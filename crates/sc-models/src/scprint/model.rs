@@ -5,6 +5,7 @@ use super::config::{Positions, ScPrintConfig};
 use super::heads::{CellDecoder, ClassDecoder, Discriminator, ExpressionDecoder, Prediction};
 use super::stack::{Activation, Stack};
 use super::transformer::Transformer;
+use crate::configured::Configured;
 use crate::error::{ModelError, Result};
 use crate::init::Init;
 use crate::layers::gradient::reverse_gradient;
@@ -409,4 +410,14 @@ fn rename(path: &str) -> String {
     let index: usize = index.parse().unwrap_or(0);
     let at = stride * index + usize::from(*kind == "norms");
     format!("{}.{at}.{leaf}", before.join("."))
+}
+
+impl Configured for ScPrint {
+    type Config = ScPrintConfig;
+    const INIT: fn(&str) -> Option<Init> = INIT;
+    const NAMES: Names = NAMES;
+
+    fn empty(config: &ScPrintConfig, device: &Device) -> Result<Self> {
+        Self::new(config, device)
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::blocks::{Decoder, Positions, Projection};
 use super::config::{PaddingMode, UceConfig};
+use crate::configured::Configured;
 use crate::error::Result;
 use crate::init::Init;
 use crate::layers::attention::Padding;
@@ -157,5 +158,15 @@ fn rename(path: &str) -> String {
         [decoder, "blocks", i, "norm", leaf] => format!("{decoder}.{i}.1.{leaf}"),
         [decoder, "last", leaf] => format!("{decoder}.3.{leaf}"),
         _ => torch_names(path),
+    }
+}
+
+impl Configured for Uce {
+    type Config = UceConfig;
+    const INIT: fn(&str) -> Option<Init> = INIT;
+    const NAMES: Names = NAMES;
+
+    fn empty(config: &UceConfig, device: &Device) -> Result<Self> {
+        Self::new(config, device)
     }
 }

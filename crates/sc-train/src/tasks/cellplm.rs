@@ -18,13 +18,11 @@ use sc_data::rng::stream;
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_models::cellplm::{
-    CellPlm, CellPlmConfig, Covariates, HeadConfig, INIT, LatentConfig, LatentNoise, NAMES,
+    CellPlm, CellPlmConfig, Covariates, HeadConfig, LatentConfig, LatentNoise,
     Objective as Decoded, Sentence,
 };
-use sc_models::init::initialise;
 use sc_models::layers::norm::Phase;
 use sc_models::ranges;
-use sc_models::weights::Names;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -191,16 +189,12 @@ impl Task for CellPlmTask {
     type Model = CellPlm;
     type Input = SentenceInput;
 
-    fn build(&self, device: &Device) -> Result<CellPlm> {
-        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    fn network(&self) -> &CellPlmConfig {
+        &self.network
     }
 
-    fn empty(&self, device: &Device) -> Result<CellPlm> {
-        Ok(CellPlm::new(&self.network, device)?)
-    }
-
-    fn names(&self) -> Names {
-        NAMES
+    fn seed(&self) -> u64 {
+        self.seed
     }
 
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {

@@ -25,10 +25,8 @@ use burn::tensor::{Device, Tensor};
 use question::Question;
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
-use sc_models::composed::{Composed, ComposedConfig, HeadConfig, INIT, NAMES};
-use sc_models::init::initialise;
+use sc_models::composed::{Composed, ComposedConfig, HeadConfig};
 use sc_models::ranges;
-use sc_models::weights::Names;
 use serde::{Deserialize, Serialize};
 use tokens::Tokens;
 
@@ -189,16 +187,12 @@ impl Task for ComposedTask {
     type Model = Composed;
     type Input = ComposedBatch;
 
-    fn build(&self, device: &Device) -> Result<Composed> {
-        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    fn network(&self) -> &ComposedConfig {
+        &self.network
     }
 
-    fn empty(&self, device: &Device) -> Result<Composed> {
-        Ok(Composed::new(&self.network, device)?)
-    }
-
-    fn names(&self) -> Names {
-        NAMES
+    fn seed(&self) -> u64 {
+        self.seed
     }
 
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {

@@ -18,10 +18,8 @@ use sc_data::rng::stream;
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::ranks::{self, FIRST_GENE, MeanMode, RankConfig};
-use sc_models::geneformer::{Geneformer, GeneformerConfig, INIT, NAMES, Tokens};
-use sc_models::init::initialise;
+use sc_models::geneformer::{Geneformer, GeneformerConfig, Tokens};
 use sc_models::ranges;
-use sc_models::weights::Names;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -216,16 +214,12 @@ impl Task for GeneformerTask {
     type Model = Geneformer;
     type Input = RankBatch;
 
-    fn build(&self, device: &Device) -> Result<Geneformer> {
-        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    fn network(&self) -> &GeneformerConfig {
+        &self.network
     }
 
-    fn empty(&self, device: &Device) -> Result<Geneformer> {
-        Ok(Geneformer::new(&self.network, device)?)
-    }
-
-    fn names(&self) -> Names {
-        NAMES
+    fn seed(&self) -> u64 {
+        self.seed
     }
 
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {

@@ -16,12 +16,10 @@ use burn::tensor::{Bool, Device, Tensor, TensorData};
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::ranks::{self, FIRST_GENE, MaskDraws, MeanMode, RankConfig};
-use sc_models::init::initialise;
 use sc_models::nicheformer::{
-    Context, HeadConfig, INIT, NAMES, Nicheformer, NicheformerConfig, Pooling, Tokens,
+    Context, HeadConfig, Nicheformer, NicheformerConfig, Pooling, Tokens,
 };
 use sc_models::ranges;
-use sc_models::weights::Names;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -253,16 +251,12 @@ impl Task for NicheformerTask {
     type Model = Nicheformer;
     type Input = RankedTokens;
 
-    fn build(&self, device: &Device) -> Result<Nicheformer> {
-        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    fn network(&self) -> &NicheformerConfig {
+        &self.network
     }
 
-    fn empty(&self, device: &Device) -> Result<Nicheformer> {
-        Ok(Nicheformer::new(&self.network, device)?)
-    }
-
-    fn names(&self) -> Names {
-        NAMES
+    fn seed(&self) -> u64 {
+        self.seed
     }
 
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {

@@ -17,11 +17,9 @@ use sc_data::counts::log_normalize;
 use sc_data::rng::stream;
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
-use sc_models::init::initialise;
 use sc_models::layers::norm::Phase;
-use sc_models::perceptron::{INIT, NAMES, Perceptron, PerceptronConfig};
+use sc_models::perceptron::{Perceptron, PerceptronConfig};
 use sc_models::ranges;
-use sc_models::weights::Names;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -158,16 +156,12 @@ impl Task for PerceptronTask {
     type Model = Perceptron;
     type Input = PerceptronInput;
 
-    fn build(&self, device: &Device) -> Result<Perceptron> {
-        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    fn network(&self) -> &PerceptronConfig {
+        &self.network
     }
 
-    fn empty(&self, device: &Device) -> Result<Perceptron> {
-        Ok(Perceptron::new(&self.network, device)?)
-    }
-
-    fn names(&self) -> Names {
-        NAMES
+    fn seed(&self) -> u64 {
+        self.seed
     }
 
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {

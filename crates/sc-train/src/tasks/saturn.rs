@@ -26,13 +26,11 @@ use sc_data::rng::stream;
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::macrogenes::Score;
-use sc_models::init::initialise;
+use sc_models::configured::Configured as _;
 use sc_models::layers::lookup::unit;
 use sc_models::ranges;
-use sc_models::saturn::{
-    Cells, INIT, Latent, MacrogeneDropout, NAMES, Saturn, SaturnConfig, Species,
-};
-use sc_models::weights::{self, Names};
+use sc_models::saturn::{Cells, Latent, MacrogeneDropout, Saturn, SaturnConfig, Species};
+use sc_models::weights;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -429,6 +427,14 @@ impl Task for SaturnTask {
     type Model = Saturn;
     type Input = SaturnBatch;
 
+    fn network(&self) -> &SaturnConfig {
+        &self.network
+    }
+
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
     fn build(&self, device: &Device) -> Result<Saturn> {
         let start = match self.start.get() {
             Some(start) => start.clone(),
@@ -439,16 +445,8 @@ impl Task for SaturnTask {
                 self.start.get_or_init(|| Arc::new(start)).clone()
             }
         };
-        let model = initialise(self.empty(device)?, self.seed, INIT);
+        let model = Self::Model::initial(&self.network, self.seed, device)?;
         Ok(model.with_macrogenes(start.to_vec())?)
-    }
-
-    fn empty(&self, device: &Device) -> Result<Saturn> {
-        Ok(Saturn::new(&self.network, device)?)
-    }
-
-    fn names(&self) -> Names {
-        NAMES
     }
 
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {

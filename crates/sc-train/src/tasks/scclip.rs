@@ -19,11 +19,9 @@ use sc_data::rng::stream;
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::patches::PatchValue;
-use sc_models::init::initialise;
 use sc_models::layers::lookup::unit;
 use sc_models::ranges;
-use sc_models::scclip::{INIT, Modality, NAMES, ScClip, ScClipConfig};
-use sc_models::weights::Names;
+use sc_models::scclip::{Modality, ScClip, ScClipConfig};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -249,16 +247,12 @@ impl Task for ScClipTask {
     type Model = ScClip;
     type Input = Paired;
 
-    fn build(&self, device: &Device) -> Result<ScClip> {
-        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    fn network(&self) -> &ScClipConfig {
+        &self.network
     }
 
-    fn empty(&self, device: &Device) -> Result<ScClip> {
-        Ok(ScClip::new(&self.network, device)?)
-    }
-
-    fn names(&self) -> Names {
-        NAMES
+    fn seed(&self) -> u64 {
+        self.seed
     }
 
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {

@@ -27,13 +27,9 @@ use crate::task::{Pass, Task};
 use burn::tensor::{Device, Tensor};
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
-use sc_models::init::initialise;
 use sc_models::layers::lookup::unit;
 use sc_models::layers::norm::Phase;
-use sc_models::scgpt::{
-    CellEmbedding, INIT, InputNorm, NAMES, ScGpt, ScGptConfig, ValueEncoderConfig,
-};
-use sc_models::weights::Names;
+use sc_models::scgpt::{CellEmbedding, InputNorm, ScGpt, ScGptConfig, ValueEncoderConfig};
 use std::sync::Arc;
 
 /// scGPT among the architectures.
@@ -200,16 +196,12 @@ impl Task for ScGptTask {
     type Model = ScGpt;
     type Input = TokenInput;
 
-    fn build(&self, device: &Device) -> Result<ScGpt> {
-        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    fn network(&self) -> &ScGptConfig {
+        &self.network
     }
 
-    fn empty(&self, device: &Device) -> Result<ScGpt> {
-        Ok(ScGpt::new(&self.network, device)?)
-    }
-
-    fn names(&self) -> Names {
-        NAMES
+    fn seed(&self) -> u64 {
+        self.seed
     }
 
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {

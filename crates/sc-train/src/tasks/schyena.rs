@@ -12,10 +12,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::profile::{self, ProfileConfig};
-use sc_models::hyena::{INIT, NAMES, Profiles, ScHyena, ScHyenaConfig};
-use sc_models::init::initialise;
+use sc_models::hyena::{Profiles, ScHyena, ScHyenaConfig};
 use sc_models::ranges;
-use sc_models::weights::Names;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -158,16 +156,12 @@ impl Task for ScHyenaTask {
     type Model = ScHyena;
     type Input = ProfileBatch;
 
-    fn build(&self, device: &Device) -> Result<ScHyena> {
-        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    fn network(&self) -> &ScHyenaConfig {
+        &self.network
     }
 
-    fn empty(&self, device: &Device) -> Result<ScHyena> {
-        Ok(ScHyena::new(&self.network, device)?)
-    }
-
-    fn names(&self) -> Names {
-        NAMES
+    fn seed(&self) -> u64 {
+        self.seed
     }
 
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {

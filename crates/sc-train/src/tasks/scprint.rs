@@ -28,13 +28,12 @@ use sc_data::genes::vocab::chromosome_rows;
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::sampled::{Normalization, positions, sample};
-use sc_models::init::initialise;
+use sc_models::configured::Configured as _;
 use sc_models::ranges;
 use sc_models::scprint::{
-    INIT, NAMES, Normalisation, Output, Positions, ScPrint, ScPrintConfig, Tokens,
-    genome_positions, pool_embeddings,
+    Normalisation, Output, Positions, ScPrint, ScPrintConfig, Tokens, genome_positions,
+    pool_embeddings,
 };
-use sc_models::weights::Names;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -358,9 +357,17 @@ impl Task for ScPrintTask {
     type Model = ScPrint;
     type Input = ScPrintBatch;
 
+    fn network(&self) -> &ScPrintConfig {
+        &self.network
+    }
+
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
     fn build(&self, device: &Device) -> Result<ScPrint> {
         let width = self.network.width;
-        let model = initialise(self.empty(device)?, self.seed, INIT);
+        let model = Self::Model::initial(&self.network, self.seed, device)?;
         let table = self.proteins.vectors(self.known.iter().copied());
         let model = model
             .with_genes(pool_embeddings(&table, self.proteins.dim, width))?
@@ -369,14 +376,6 @@ impl Task for ScPrintTask {
             Positions::None => model,
             Positions::Genome => model.with_positions(genome_positions(&self.places, width))?,
         })
-    }
-
-    fn empty(&self, device: &Device) -> Result<ScPrint> {
-        Ok(ScPrint::new(&self.network, device)?)
-    }
-
-    fn names(&self) -> Names {
-        NAMES
     }
 
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {

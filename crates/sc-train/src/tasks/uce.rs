@@ -18,10 +18,9 @@ use sc_data::tokens::Tokenizer;
 use sc_data::tokens::uce::{
     Located, TrainingConfig, TrainingDraw, UceConfig as Layout, sentence, training_sentence,
 };
-use sc_models::init::initialise;
+use sc_models::configured::Configured as _;
 use sc_models::ranges;
-use sc_models::uce::{INIT, NAMES, PaddingMode, Sentences, Uce, UceConfig};
-use sc_models::weights::Names;
+use sc_models::uce::{PaddingMode, Sentences, Uce, UceConfig};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -237,18 +236,18 @@ impl Task for UceTask {
     type Model = Uce;
     type Input = UceInput;
 
+    fn network(&self) -> &UceConfig {
+        &self.network
+    }
+
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
     fn build(&self, device: &Device) -> Result<Uce> {
-        let model = initialise(self.empty(device)?, self.seed, INIT);
+        let model = Self::Model::initial(&self.network, self.seed, device)?;
         let data = TensorData::new(self.table(), [self.network.tokens, self.proteins.dim]);
         Ok(model.with_table(Tensor::from_data(data, device)))
-    }
-
-    fn empty(&self, device: &Device) -> Result<Uce> {
-        Ok(Uce::new(&self.network, device)?)
-    }
-
-    fn names(&self) -> Names {
-        NAMES
     }
 
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {

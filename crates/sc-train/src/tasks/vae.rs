@@ -14,12 +14,10 @@ use sc_data::CsrMatrix;
 use sc_data::rng::stream;
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
-use sc_models::init::initialise;
 use sc_models::layers::norm::Phase;
 use sc_models::layers::zinb::{nb_nll, zinb_nll};
 use sc_models::ranges;
-use sc_models::vae::{INIT, NAMES, Vae, VaeConfig};
-use sc_models::weights::Names;
+use sc_models::vae::{Vae, VaeConfig};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -106,16 +104,12 @@ impl Task for VaeTask {
     type Model = Vae;
     type Input = VaeBatch;
 
-    fn build(&self, device: &Device) -> Result<Vae> {
-        Ok(initialise(self.empty(device)?, self.seed, INIT))
+    fn network(&self) -> &VaeConfig {
+        &self.network
     }
 
-    fn empty(&self, device: &Device) -> Result<Vae> {
-        Ok(Vae::new(&self.network, device)?)
-    }
-
-    fn names(&self) -> Names {
-        NAMES
+    fn seed(&self) -> u64 {
+        self.seed
     }
 
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {

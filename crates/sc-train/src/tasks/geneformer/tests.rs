@@ -5,6 +5,7 @@ use crate::import::Files;
 use crate::registry::find;
 use burn::tensor::{Bool, Int, TensorData};
 use sc_data::CsrMatrix;
+use sc_models::geneformer::NAMES;
 use sc_models::weights::{host, load, read_safetensors};
 use serde_json::json;
 use std::path::{Path, PathBuf};

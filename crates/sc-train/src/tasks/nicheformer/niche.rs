@@ -9,9 +9,7 @@ use crate::losses::{Losses, cross_entropy};
 use crate::task::{Pass, Task, whole};
 use burn::tensor::{Device, Tensor, TensorData};
 use sc_data::tokens::Tokenizer;
-use sc_models::init::initialise;
-use sc_models::nicheformer::{Context, HeadConfig, INIT, NAMES, NicheHead, Nicheformer};
-use sc_models::weights::Names;
+use sc_models::nicheformer::{Context, HeadConfig, NicheConfig, NicheHead};
 
 /// What to do where the surroundings of cells are not known.
 const WAY_OUT: &str = "add a table [niche] with coordinates = \"spatial\" (a key of obsm), \
@@ -32,7 +30,7 @@ enum Goal {
 #[derive(Clone, Debug, PartialEq)]
 pub struct NicheTask {
     ranked: NicheformerTask,
-    head: HeadConfig,
+    network: NicheConfig,
     goal: Goal,
 }
 
@@ -61,7 +59,15 @@ impl NicheTask {
             Goal::Density => types().map(|_| 1)?,
             Goal::Label => data.count(Role::Label, "nicheformer with objective = 'niche-label'")?,
         };
-        Ok(Self { ranked, head, goal })
+        let network = NicheConfig {
+            backbone: ranked.network.clone(),
+            head,
+        };
+        Ok(Self {
+            ranked,
+            network,
+            goal,
+        })
     }
 }
 
@@ -77,22 +83,12 @@ impl Task for NicheTask {
     type Model = NicheHead;
     type Input = NicheInput;
 
-    fn build(&self, device: &Device) -> Result<NicheHead> {
-        Ok(initialise(self.empty(device)?, self.ranked.seed, INIT))
+    fn network(&self) -> &NicheConfig {
+        &self.network
     }
 
-    fn empty(&self, device: &Device) -> Result<NicheHead> {
-        let network = &self.ranked.network;
-        let backbone = Nicheformer::new(network, device)?;
-        let sizes = (network.width, network.layers);
-        Ok(NicheHead::new(backbone, sizes, &self.head, device)?)
-    }
-
-    fn names(&self) -> Names {
-        Names {
-            alias: str::to_string,
-            ..NAMES
-        }
+    fn seed(&self) -> u64 {
+        self.ranked.seed
     }
 
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {

@@ -83,7 +83,12 @@ fn overfits_64_cells() {
     );
     assert!(last < 0.1 * first, "{first} {last}");
     // Every cell finds its other half.
-    let model = weights::load(task.build(&Device::flex()).unwrap(), weights, &NAMES).unwrap();
+    let model = weights::load(
+        task.build(&Device::flex()).unwrap(),
+        weights,
+        &sc_models::scclip::NAMES,
+    )
+    .unwrap();
     let cells = corpus.read(&corpus.rows).unwrap();
     let [a, r] = [Modality::Atac, Modality::Rna].map(|m| host(task.embed_half(&model, &cells, m)));
     let like = |i: usize, j: usize| (0..16).map(|k| a[i * 16 + k] * r[j * 16 + k]).sum::<f32>();

@@ -14,8 +14,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt as _;
 use sc_data::rng::stream;
 use sc_data::tokens::Tokenizer;
-use sc_models::scgpt::{Asked, InputNorm, ScGpt};
-use sc_models::weights::Names;
+use sc_models::scgpt::{Asked, InputNorm, ScGpt, ScGptConfig};
 use serde::{Deserialize, Serialize};
 
 /// What is asked for in generative pretraining.
@@ -98,16 +97,12 @@ impl Task for GenerativeTask {
     type Model = ScGpt;
     type Input = GenerativeInput;
 
-    fn build(&self, device: &Device) -> Result<ScGpt> {
-        self.scgpt.build(device)
+    fn network(&self) -> &ScGptConfig {
+        &self.scgpt.network
     }
 
-    fn empty(&self, device: &Device) -> Result<ScGpt> {
-        self.scgpt.empty(device)
-    }
-
-    fn names(&self) -> Names {
-        self.scgpt.names()
+    fn seed(&self) -> u64 {
+        self.scgpt.seed
     }
 
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {

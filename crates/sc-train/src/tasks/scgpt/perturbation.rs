@@ -23,15 +23,15 @@ use sc_data::counts::log_normalize;
 use sc_data::rng::stream;
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
-use sc_models::init::initialise;
+use sc_models::configured::Configured as _;
 use sc_models::layers::lookup::unit;
-use sc_models::scgpt::{INIT, InputNorm, PERTURB_NAMES, Perturb, Tokens, ValueEncoderConfig};
-use sc_models::weights::Names;
+use sc_models::scgpt::{
+    InputNorm, NOT_PERTURBED, Perturb, ScGptConfig, Tokens, ValueEncoderConfig,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Flag of a gene that is not perturbed; its vector is 0 and stays so.
-const NOT_PERTURBED: usize = 0;
 /// Flag of a gene that is perturbed.
 const PERTURBED: i64 = 1;
 
@@ -179,17 +179,17 @@ impl Task for PerturbationTask {
     type Model = Perturb;
     type Input = PerturbationInput;
 
+    fn network(&self) -> &ScGptConfig {
+        &self.scgpt.network
+    }
+
+    fn seed(&self) -> u64 {
+        self.scgpt.seed
+    }
+
     fn build(&self, device: &Device) -> Result<Perturb> {
-        let model = self.empty(device)?;
-        Ok(initialise(model, self.scgpt.seed, INIT).without_padding_vector())
-    }
-
-    fn empty(&self, device: &Device) -> Result<Perturb> {
-        Ok(Perturb::new(&self.scgpt.network, NOT_PERTURBED, device)?)
-    }
-
-    fn names(&self) -> Names {
-        PERTURB_NAMES
+        let model = Perturb::initial(&self.scgpt.network, self.scgpt.seed, device)?;
+        Ok(model.without_padding_vector())
     }
 
     /// Every perturbed cell once, and behind them a control for each, drawn anew in every epoch.
