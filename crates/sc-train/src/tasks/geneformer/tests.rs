@@ -32,7 +32,7 @@ fn published_weights_answer_as_hugging_face_does() {
     .unwrap();
     let device = Device::flex();
     model.check(&device).unwrap();
-    assert_eq!(model.data.genes[0], "ENSG00000000003");
+    assert_eq!(model.data.genes[0], "ENSG00000001617");
     let expected = read_safetensors(&published().join("expected.safetensors")).unwrap();
     let mut network: GeneformerConfig = model.spec.network().unwrap();
     network.tokens = model.data.genes.len() + 2;
