@@ -259,7 +259,7 @@ fn read_training(folder: &Path) -> Result<Option<(TrainingRecord, CellKeys)>> {
 
 fn read_genes(folder: &Path, config: &Config) -> Result<DataSpec> {
     let path = folder.join("genes.tsv");
-    let data = from_table(&read_part(&path)?);
+    let data = from_table(&read_part(&path)?).map_err(|e| TrainError::file(&path, e))?;
     check_names(&data.genes).map_err(|e| TrainError::file(&path, e))?;
     match &config.genes_blake3 {
         Some(hash) if *hash != hash_names(&*data.genes) => Err(TrainError::file(

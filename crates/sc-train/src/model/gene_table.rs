@@ -40,36 +40,56 @@ pub(super) fn to_table(data: &DataSpec) -> String {
 }
 
 /// Genes, means, largest values and positions of a table; the rest is left empty.
-pub(super) fn from_table(table: &str) -> DataSpec {
+///
+/// # Errors
+/// The line and field that is neither empty nor what its column holds.
+pub(super) fn from_table(table: &str) -> Result<DataSpec, String> {
     let (mut genes, mut means, mut largest) = (Vec::new(), Vec::new(), Vec::new());
     let mut positions: Vec<Option<GenePosition>> = Vec::new();
-    for row in table.lines().skip(1) {
+    for (line, row) in table.lines().enumerate().skip(1) {
+        let at = |what: String| format!("line {}: {what}", line + 1);
         let mut fields = row.split('\t');
         genes.push(fields.next().unwrap_or_default().to_string());
-        let mut number = || fields.next().and_then(|f| f.parse().ok());
-        means.push(number().unwrap_or(f32::NAN));
+        let mut number = || fields.next().map_or(Ok(None), number);
+        means.push(number().map_err(at)?.unwrap_or(f32::NAN));
         // Models of before have no such column.
-        largest.extend(number());
-        positions.extend(fields.next().map(position));
+        largest.extend(number().map_err(at)?);
+        if let Some(field) = fields.next() {
+            positions.push(position(field).map_err(at)?);
+        }
     }
     if positions.iter().all(Option::is_none) {
         positions.clear();
     }
-    DataSpec {
+    Ok(DataSpec {
         genes: Arc::new(genes),
         means: Arc::new(means),
         largest: Arc::new(largest),
         positions: Arc::new(positions),
         ..DataSpec::default()
+    })
+}
+
+fn number(text: &str) -> Result<Option<f32>, String> {
+    match text.parse::<f32>() {
+        _ if text.is_empty() => Ok(None),
+        Ok(value) if value.is_finite() => Ok(Some(value)),
+        _ => Err(format!("{text:?} is not a finite number")),
     }
 }
 
-fn position(text: &str) -> Option<GenePosition> {
-    let (chromosome, start) = text.split_once(':')?;
-    Some(GenePosition {
-        chromosome: chromosome.parse().ok()?,
-        start: start.parse().ok()?,
-    })
+fn position(text: &str) -> Result<Option<GenePosition>, String> {
+    let parsed = || {
+        let (chromosome, start) = text.split_once(':')?;
+        Some(GenePosition {
+            chromosome: chromosome.parse().ok()?,
+            start: start.parse().ok()?,
+        })
+    };
+    match parsed() {
+        None if !text.is_empty() => Err(format!("{text:?} is no place such as 3:77")),
+        position => Ok(position),
+    }
 }
 
 #[cfg(test)]
@@ -91,8 +111,21 @@ mod tests {
             ]),
             ..DataSpec::default()
         };
-        assert_eq!(from_table(&to_table(&data)), data);
+        assert_eq!(from_table(&to_table(&data)), Ok(data.clone()));
         assert!(check_names(&data.genes).is_ok());
         assert!(check_names(&["a\tb".into()]).is_err());
+    }
+
+    #[test]
+    fn a_field_that_is_no_number_or_place_is_refused() {
+        let of = |row: &str| from_table(&format!("gene\tmean\tlargest\tplace\n{row}\n"));
+        assert!(of("A\t\t\t").is_ok());
+        for (row, wanted) in [
+            ("A\tabc\t\t", "line 2: \"abc\" is not a finite number"),
+            ("A\t1\tnan\t", "line 2: \"nan\" is not a finite number"),
+            ("A\t1\t2\tchr3", "line 2: \"chr3\" is no place such as 3:77"),
+        ] {
+            assert_eq!(of(row), Err(wanted.to_owned()));
+        }
     }
 }
