@@ -231,7 +231,13 @@ impl Task for GeneformerTask {
     }
 
     fn losses(&self, model: &Geneformer, input: RankBatch, _: u64, device: &Device) -> Losses {
-        let outputs = model.last(&on_device(&input.tokens, device), &mut ());
+        // Cells without counts have no token; one that is not asked for keeps the loss, 0, a function of
+        // the weights.
+        let tokens = match input.tokens.length() {
+            0 => PaddedIds::new(&vec![vec![PAD]; input.tokens.cells], PAD),
+            _ => input.tokens,
+        };
+        let outputs = model.last(&on_device(&tokens, device), &mut ());
         let [b, l, d] = outputs.dims();
         let flat = outputs.reshape([b * l, d]);
         if input.places.is_empty() {

@@ -39,12 +39,27 @@ pub(super) fn import(files: &Files) -> Result<Model> {
     });
     let medians = match &files.means {
         Some(path) => npy_vector(path)?,
-        None => Vec::new(),
+        None => {
+            tracing::warn!(
+                weights = %weights.display(),
+                "without medians genes are ranked by counts, which is not how the weights were trained"
+            );
+            Vec::new()
+        }
     };
     if !medians.is_empty() && medians.len() != genes.len() {
         return Err(TrainError::file(
             files.means.clone().unwrap_or_default(),
             format!("has {} medians for {} genes", medians.len(), genes.len()),
+        ));
+    }
+    if let Some(gene) = medians.iter().position(|m| !(m.is_finite() && *m > 0.0)) {
+        return Err(TrainError::file(
+            files.means.clone().unwrap_or_default(),
+            format!(
+                "the median of {} is {}; counts are divided by it, so it must be more than 0",
+                genes[gene], medians[gene]
+            ),
         ));
     }
     let found = Checkpoint::open(&weights)?.into_tensors("bert.")?;

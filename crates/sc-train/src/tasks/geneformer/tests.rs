@@ -137,3 +137,57 @@ fn hidden_genes_are_asked_for_and_ends_are_not() {
     let shown = task.batch(&cells, Pass::Embedding).unwrap();
     assert_eq!(shown.tokens.ids, [CLS, 4, 6, EOS, CLS, 8, EOS, PAD]);
 }
+
+#[test]
+fn cells_without_counts_have_no_loss() {
+    let task = GeneformerTask {
+        typical: Arc::new(vec![1.0; 5]),
+        ..task(json!({}))
+    };
+    let cells = CellBatch {
+        rows: vec![0, 1],
+        keys: vec![10, 11],
+        counts: CsrMatrix::from_dense(5, &[0.0; 10]),
+        batches: vec![0, 0],
+        obs: Arc::default(),
+    };
+    let device = Device::flex().autodiff();
+    let model = Geneformer::new(&task.network, &device).unwrap();
+    let input = task.prepare(cells, 0).unwrap();
+    let total = task.losses(&model, input, 0, &device).total;
+    // The step backwards goes through it as through any other.
+    total.clone().backward();
+    assert_eq!(host(total), [0.0]);
+}
+
+/// As `numpy.save` writes a vector.
+fn npy(values: &[f32]) -> Vec<u8> {
+    let header = format!(
+        "{{'descr': '<f4', 'fortran_order': False, 'shape': ({},), }}\n",
+        values.len()
+    );
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.bytes());
+    bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    bytes
+}
+
+#[test]
+fn medians_that_nothing_can_be_divided_by_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let means = folder.path().join("medians.npy");
+    for bad in [0.0, -1.0, f32::NAN] {
+        let mut medians = [2.0f32; 10];
+        medians[3] = bad;
+        std::fs::write(&means, npy(&medians)).unwrap();
+        let import = find("geneformer").unwrap().import.unwrap();
+        let refused = import(&Files {
+            weights: published(),
+            means: Some(means.clone()),
+            ..Files::default()
+        });
+        let message = refused.err().unwrap().to_string();
+        assert!(message.contains("it must be more than 0"), "{message}");
+    }
+}
