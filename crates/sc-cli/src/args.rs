@@ -110,6 +110,13 @@ impl CountsFrom {
     }
 }
 
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("a share is a number from 0 to 1".to_owned()),
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Doctor {
     /// The cells: .h5ad, 10x .h5, a folder of matrix.mtx, .h5mu[/modality], .zarr or .loom
@@ -180,7 +187,7 @@ pub(crate) struct Embed {
     #[arg(long)]
     pub(crate) orthologs: bool,
     /// Refuse when fewer genes match, as a share of those that could (the smaller of both sides)
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
     pub(crate) min_overlap: f64,
     /// Column of obs with the sequencing batch, where the model groups cells by it
     #[arg(long, value_name = "COLUMN")]
@@ -230,7 +237,7 @@ pub(crate) struct Network {
     #[arg(long, value_name = "COLUMN")]
     pub(crate) batch: Option<String>,
     /// Refuse when fewer genes match, as a share of those that could (the smaller of both sides)
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
     pub(crate) min_overlap: f64,
     /// Device: flex, ndarray, wgpu, vulkan, metal, cuda or cuda:1, as far as built in
     #[arg(long, default_value = DEFAULT)]
@@ -376,7 +383,7 @@ pub(crate) struct Weights {
     /// The configuration, where it does not lie beside the weights (args.json, NAME.config.json, config.json)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Genes in the order of their tokens (vocab.json, model.h5ad, or one a line)
+    /// Genes in the order of their tokens (vocab.json, model.h5ad, token_dictionary.pkl, or one a line)
     #[arg(long, value_name = "FILE")]
     pub(crate) vocab: Option<PathBuf>,
     /// UCE: species_chrom.csv
@@ -388,7 +395,8 @@ pub(crate) struct Weights {
     /// UCE: token of the first gene of the species
     #[arg(long, value_name = "N")]
     pub(crate) offset: Option<u32>,
-    /// Nicheformer: mean of every gene for the technology (.npy)
+    /// Nicheformer: mean of every gene for the technology; Geneformer: its median. A .npy with one number a
+    /// gene, in the order of the vocabulary, without special tokens
     #[arg(long, value_name = "NPY")]
     pub(crate) means: Option<PathBuf>,
     /// Attention heads, where no file tells
