@@ -7,11 +7,11 @@ mod tests;
 use crate::error::Result;
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::DataSpec;
-use crate::losses::{Losses, cross_entropy};
+use crate::losses::Losses;
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
-use crate::task::{Pass, Task, whole};
-use crate::tasks::padded::PaddedIds;
+use crate::task::{Pass, Task};
+use crate::tasks::padded::{HiddenTokens, PaddedIds};
 use burn::tensor::{Device, Tensor};
 use rand::RngExt as _;
 use sc_data::rng::stream;
@@ -150,9 +150,7 @@ pub struct GeneformerTask {
 /// Tokens of a minibatch on the host.
 pub struct RankBatch {
     tokens: PaddedIds,
-    /// Hidden places in the flat array, and their genes.
-    places: Vec<i64>,
-    targets: Vec<i64>,
+    hidden: HiddenTokens,
 }
 
 impl GeneformerTask {
@@ -177,18 +175,18 @@ impl GeneformerTask {
         });
         let mut rows: Vec<Vec<u32>> = rows.collect::<Result<_>>()?;
         let length = rows.iter().map(Vec::len).max().unwrap_or(0);
-        let (mut places, mut targets) = (Vec::new(), Vec::new());
+        let mut hidden = HiddenTokens::default();
         if let Pass::Training(epoch) = pass {
             for (i, (row, &key)) in rows.iter_mut().zip(&cells.keys).enumerate() {
                 let mut rng = stream(self.seed, "mask", key, epoch);
                 for (k, token) in row.iter_mut().enumerate() {
-                    let (hidden, how) = (rng.random::<f64>(), rng.random::<f64>());
+                    let (draw, how) = (rng.random::<f64>(), rng.random::<f64>());
                     let any = rng.random_range(0..self.network.tokens as u32);
-                    if hidden >= self.input.mask || *token < self.input.ends.special() {
+                    if draw >= self.input.mask || *token < self.input.ends.special() {
                         continue;
                     }
-                    places.push((i * length + k) as i64);
-                    targets.push(i64::from(*token));
+                    hidden.places.push((i * length + k) as i64);
+                    hidden.tokens.push(i64::from(*token));
                     *token = match how {
                         h if h < 0.8 => MASK,
                         h if h < 0.9 => any,
@@ -199,8 +197,7 @@ impl GeneformerTask {
         }
         Ok(RankBatch {
             tokens: PaddedIds::new(&rows, PAD),
-            places,
-            targets,
+            hidden,
         })
     }
 }
@@ -238,16 +235,8 @@ impl Task for GeneformerTask {
             _ => input.tokens,
         };
         let outputs = model.last(&on_device(&tokens, device), &mut ());
-        let [b, l, d] = outputs.dims();
-        let flat = outputs.reshape([b * l, d]);
-        if input.places.is_empty() {
-            let zero = crate::losses::total(flat) * 0.0;
-            return Losses::weighted(zero, Vec::new());
-        }
-        // Logits of the hidden places only: the head is the largest product of all.
-        let logits = model.logits(flat.select(0, whole(input.places, device)));
-        let loss = cross_entropy(logits, whole(input.targets, device));
-        Losses::weighted(Tensor::zeros([1], device), vec![("mlm", loss, 1.0)])
+        let logits = |hidden| model.logits(hidden);
+        input.hidden.losses(outputs, logits, device)
     }
 
     fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {

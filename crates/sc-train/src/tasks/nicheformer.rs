@@ -8,11 +8,12 @@ pub use niche::NicheTask;
 use crate::error::{Result, TrainError};
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::{DataSpec, MISSING, Role};
-use crate::losses::{Losses, cross_entropy};
+use crate::losses::Losses;
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
-use crate::task::{Pass, Task, whole};
-use burn::tensor::{Bool, Device, Tensor, TensorData};
+use crate::task::{Pass, Task};
+use crate::tasks::padded::{HiddenTokens, PaddedIds};
+use burn::tensor::{Device, Tensor};
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::ranks::{self, FIRST_GENE, MaskDraws, MeanMode, RankConfig};
@@ -172,12 +173,8 @@ pub struct NicheformerTask {
 
 /// Tokens of a minibatch on the host, `[cells, length]` row-major.
 pub struct RankedTokens {
-    cells: usize,
-    ids: Vec<u32>,
-    padding: Vec<bool>,
-    /// Places that are asked for in the flat array, and their tokens.
-    asked: Vec<i64>,
-    truth: Vec<i64>,
+    tokens: PaddedIds,
+    hidden: HiddenTokens,
 }
 
 impl NicheformerTask {
@@ -203,13 +200,12 @@ impl NicheformerTask {
             Pooling::Released => self.network.context_length,
             Pooling::Masked => longest,
         };
-        let mut out = RankedTokens {
+        let mut out = PaddedIds {
             cells: rows.len(),
             ids: Vec::with_capacity(rows.len() * length),
             padding: Vec::with_capacity(rows.len() * length),
-            asked: Vec::new(),
-            truth: Vec::new(),
         };
+        let mut hidden = HiddenTokens::default();
         for ((context, ranked), &key) in rows.iter().zip(&cells.keys) {
             let (ids, padding) = ranks::input_ids(*context, ranked, length);
             let (shown, asked) = match pass {
@@ -222,28 +218,23 @@ impl NicheformerTask {
             };
             let start = out.ids.len();
             for (k, _) in asked.iter().enumerate().filter(|(_, a)| **a) {
-                out.asked.push((start + k) as i64);
-                out.truth.push(i64::from(ids[k]));
+                hidden.places.push((start + k) as i64);
+                hidden.tokens.push(i64::from(ids[k]));
             }
             out.ids.extend(shown);
             out.padding.extend(padding);
         }
-        Ok(out)
+        Ok(RankedTokens {
+            tokens: out,
+            hidden,
+        })
     }
 }
 
 impl RankedTokens {
     fn on_device(&self, device: &Device) -> Tokens {
-        let shape = [self.cells, self.ids.len() / self.cells.max(1)];
-        let ids: Vec<i64> = self.ids.iter().map(|&t| i64::from(t)).collect();
-        let padded = self.padding.iter().any(|&p| p);
-        Tokens {
-            ids: Tensor::from_data(TensorData::new(ids, shape), device),
-            padding: padded.then(|| {
-                let mask = TensorData::new(self.padding.clone(), shape);
-                Tensor::<2, Bool>::from_data(mask, device)
-            }),
-        }
+        let (ids, padding) = self.tokens.on_device(device);
+        Tokens { ids, padding }
     }
 }
 
@@ -269,16 +260,8 @@ impl Task for NicheformerTask {
 
     fn losses(&self, model: &Nicheformer, input: RankedTokens, _: u64, device: &Device) -> Losses {
         let outputs = model.last(&input.on_device(device), &mut ());
-        let [b, l, d] = outputs.dims();
-        let flat = outputs.reshape([b * l, d]);
-        if input.asked.is_empty() {
-            let zero = crate::losses::total(flat) * 0.0;
-            return Losses::weighted(zero, Vec::new());
-        }
-        // Logits of the asked positions only: the head is the largest product of all.
-        let logits = model.logits(flat.select(0, whole(input.asked, device)));
-        let loss = cross_entropy(logits, whole(input.truth, device));
-        Losses::weighted(Tensor::zeros([1], device), vec![("mlm", loss, 1.0)])
+        let logits = |hidden| model.logits(hidden);
+        input.hidden.losses(outputs, logits, device)
     }
 
     fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {

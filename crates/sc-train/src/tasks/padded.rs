@@ -1,5 +1,7 @@
-//! Sequences of token ids on the host, padded to one length.
+//! Sequences of token ids on the host, padded to one length, and the loss of hidden ones.
 
+use crate::losses::{Losses, cross_entropy, total};
+use crate::task::whole;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 /// Token ids of a minibatch, `[cells, length]` row-major.
@@ -43,6 +45,34 @@ impl PaddedIds {
         let padded = self.padding.contains(&true);
         let mask = || Tensor::from_data(TensorData::new(self.padding.clone(), shape), device);
         (ids, padded.then(mask))
+    }
+}
+
+/// Tokens that are hidden in training: their places in the flat array of ids, and what stood there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct HiddenTokens {
+    pub(crate) places: Vec<i64>,
+    pub(crate) tokens: Vec<i64>,
+}
+
+impl HiddenTokens {
+    /// Cross-entropy of the hidden tokens given the `outputs` of a network, `[cells, length, width]`;
+    /// 0 where none is hidden. `logits` takes `[hidden, width]` to `[hidden, tokens]`.
+    pub(crate) fn losses(
+        self,
+        outputs: Tensor<3>,
+        logits: impl FnOnce(Tensor<2>) -> Tensor<2>,
+        device: &Device,
+    ) -> Losses {
+        let [b, l, d] = outputs.dims();
+        let flat = outputs.reshape([b * l, d]);
+        if self.places.is_empty() {
+            return Losses::weighted(total(flat) * 0.0, Vec::new());
+        }
+        // Logits of the hidden places only: the head is the largest product of all.
+        let logits = logits(flat.select(0, whole(self.places, device)));
+        let loss = cross_entropy(logits, whole(self.tokens, device));
+        Losses::weighted(Tensor::zeros([1], device), vec![("mlm", loss, 1.0)])
     }
 }
 

@@ -132,8 +132,8 @@ fn hidden_genes_are_asked_for_and_ends_are_not() {
         obs: Arc::default(),
     };
     let batch = task.batch(&cells, Pass::Training(0)).unwrap();
-    assert_eq!(batch.targets, [4, 6, 8]);
-    assert_eq!(batch.places, [1, 2, 5]);
+    assert_eq!(batch.hidden.tokens, [4, 6, 8]);
+    assert_eq!(batch.hidden.places, [1, 2, 5]);
     let shown = task.batch(&cells, Pass::Embedding).unwrap();
     assert_eq!(shown.tokens.ids, [CLS, 4, 6, EOS, CLS, 8, EOS, PAD]);
 }
