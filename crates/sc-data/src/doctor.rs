@@ -128,7 +128,7 @@ pub fn examine(path: &Path) -> Result<Report> {
                 matrices.push(report);
                 values = values.or(sums);
             }
-            // That of the counts is told already.
+            // That of the counts is reported already.
             Err(e) if problems.contains(&e.to_string()) => {}
             Err(e) => problems.push(e.to_string()),
         }

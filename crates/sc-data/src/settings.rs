@@ -30,7 +30,7 @@ pub fn change(mut table: Table, assignments: &[String]) -> Result<Table> {
 }
 
 /// Turns a table into settings; unknown keys are errors that name the known ones, and a value that
-/// does not fit is told with its key.
+/// does not fit is reported with its key.
 ///
 /// # Errors
 /// [`DataError::Invalid`], naming `from`, the key and the value.

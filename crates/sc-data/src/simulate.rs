@@ -214,7 +214,7 @@ pub fn simulate(config: &SimConfig) -> Result<(CsrMatrix, SimObs)> {
 
 /// Simulates into an `.h5ad`, with `obs` columns `cell_type`, `batch` and `donor_id`.
 ///
-/// `progress` is told the number of cells written so far. Memory does not grow with the matrix.
+/// `progress` is called with the number of cells written so far. Memory does not grow with the matrix.
 ///
 /// # Errors
 /// As [`Simulator::new`] and [`H5adWriter`].

@@ -53,7 +53,7 @@ impl RunError {
     }
 }
 
-// What went wrong with the data is told as such, wherever it was met.
+// What went wrong with the data is reported as such, wherever it was met.
 impl From<TrainError> for RunError {
     fn from(e: TrainError) -> Self {
         match e {

@@ -39,7 +39,7 @@ pub fn read(path: &Path) -> Result<Run> {
 }
 
 /// Does `run`, which was read from `from`, in `folder`, and leaves `result.json` and `manifest.json`
-/// there. `revision` is that of the code; `packed` is told of counts that are packed.
+/// there. `revision` is that of the code; `packed` is called when counts are packed.
 ///
 /// # Errors
 /// [`RunError`] for data that changed since the run was planned, and for anything that stops

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
     }
     embedder = embedder.identified()?;
     let provenance = embedder.provenance(&args.device, env!("SCFM_REVISION"))?;
-    // Opened before any work is done, so that a read-only folder is told at once.
+    // Opened before any work is done, so that a read-only folder is reported at once.
     let place = args.output.as_deref();
     let mut output = EmbeddingOutput::create(&dataset, place, (&key, dims), &provenance)?;
     for what in output.left_out() {

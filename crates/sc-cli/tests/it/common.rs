@@ -42,7 +42,7 @@ pub(crate) fn fail(args: &[&str], parts: &[&str]) {
     let output = run(args);
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{args:?}: {errors}");
-    // Steps of training may have been told before.
+    // Steps of training may have been printed before.
     let mut lines = errors.trim_end().lines();
     let told = lines.by_ref().filter(|l| l.starts_with("scfm: ")).count();
     assert_eq!(told, 1, "{args:?}: more than one line: {errors}");

@@ -1,5 +1,5 @@
 //! Training on a part of the donors: nothing of the others comes into the model, and what was trained on
-//! is told by the folder and by every embedding.
+//! is recorded by the folder and by every embedding.
 
 use crate::common::{SMALL_SCGPT, fail, pretraining, simulated, succeed, text, tiny};
 use ndarray::Array2;
@@ -136,7 +136,7 @@ fn the_split_is_drawn_saved_and_applied_again() {
         let [a, b] = [&first, &second].map(|f| fs::read(f.join(name)).unwrap());
         assert!(a == b, "{name}");
     }
-    // Another file's donors are told.
+    // Another file's donors are reported.
     let other = crate::common::dense(folder.path(), "o.h5ad", 2, &[1., 2., 3., 4., 5., 6.]);
     let third = folder.path().join("third");
     let mut args = pretraining(&other, &config, &third);

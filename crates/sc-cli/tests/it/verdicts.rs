@@ -106,7 +106,7 @@ fn a_leak_is_told_first_and_an_honest_model_is_not_one() {
     );
     assert!(printed.contains("Train X_leaky again without the scored donors"));
     assert_eq!(result("X_leaky")["exposure"]["seen"], "labels");
-    // A perceptron is a neural baseline; the leak is told all the same.
+    // A perceptron is a neural baseline; the leak is reported all the same.
     assert_eq!(result("X_leaky")["family"], "neural");
     assert!(printed.contains("X_leaky: leak, it was trained on labels of scored cells"));
     fs::remove_dir_all(&leaky).unwrap();

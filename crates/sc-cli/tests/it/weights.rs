@@ -1,4 +1,4 @@
-//! Published weights: every container loads, everything wrong is told, nothing is executed.
+//! Published weights: every container loads, everything wrong is reported, nothing is executed.
 
 use crate::common::{dense, fail, run, succeed};
 use sc_models::weights::{Checkpoint, read_safetensors};

@@ -48,7 +48,7 @@ impl std::fmt::Display for Keep {
 
 impl Dataset {
     /// Makes `reads` random reads of cells fast: counts are kept in memory or row-packed, see [`Keep`].
-    /// What is read does not depend on it. `progress` is told the cells packed so far, of how many.
+    /// What is read does not depend on it. `progress` is called with the cells packed so far, of how many.
     ///
     /// Returns what kept an automatic copy from being made: reading the files goes on.
     ///
@@ -120,7 +120,7 @@ fn open(path: &Path, hash: &str, slot: &str) -> Option<RowStore> {
     (packed.from().hash == hash && packed.from().slot == slot).then_some(packed)
 }
 
-/// Packs the counts of `reader`, of a file of this blake3 `hash`, into `path`. `progress` is told the
+/// Packs the counts of `reader`, of a file of this blake3 `hash`, into `path`. `progress` is called with the
 /// cells packed so far, of how many. Returns the bytes written.
 ///
 /// # Errors

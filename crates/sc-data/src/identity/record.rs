@@ -17,7 +17,7 @@ use std::path::Path;
 pub struct TrainingRecord {
     /// Cells it was trained on.
     pub cells: usize,
-    /// Columns of `obs` that told it labels of cells or of their neighbours.
+    /// Columns of `obs` it took labels of cells or of their neighbours from.
     pub labels: Vec<String>,
     /// blake3 of the file with the keys of these cells, see [`write_keys`].
     pub keys_blake3: String,
@@ -230,7 +230,7 @@ pub struct TrainedOn {
     pub steps: u64,
     /// Cells it was trained on, in this file or another.
     pub cells: usize,
-    /// Columns of `obs` that told it labels.
+    /// Columns of `obs` it took labels from.
     pub labels: Vec<String>,
     /// What was held out of training, if anything.
     pub split: Option<SavedSplit>,

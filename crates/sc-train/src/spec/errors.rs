@@ -1,4 +1,4 @@
-//! What is told of settings that do not fit.
+//! Messages about settings that do not fit.
 
 use super::*;
 use sc_data::settings::keys::parse;

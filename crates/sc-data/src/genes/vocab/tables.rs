@@ -47,7 +47,7 @@ pub fn chromosome_rows(path: &Path) -> Result<Vec<ChromosomeRow>> {
             .map(|&c| fields.get(c).copied().unwrap_or_default());
         let mut next = || found.next().unwrap_or_default().to_owned();
         let (species, symbol, chromosome, start) = (next(), next(), next(), next());
-        // pandas writes whole numbers of a column with gaps as 5.0.
+        // pandas writes integers of a column with gaps as 5.0.
         let start = start.strip_suffix(".0").unwrap_or(&start).parse();
         rows.push(ChromosomeRow {
             species,

@@ -15,7 +15,7 @@ use crate::error::{DataError, Result};
 pub struct Lock {
     path: PathBuf,
     _file: File,
-    /// So that a process that is told to stop leaves no lock file.
+    /// So that an interrupted process leaves no lock file.
     _listed: Unfinished,
 }
 

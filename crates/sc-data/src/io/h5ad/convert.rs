@@ -20,7 +20,7 @@ const BLOCK_BYTES: usize = 64 << 20;
 const EXACT: f32 = 16_777_216.0;
 
 /// Writes everything a file holds as a new `.h5ad`: all matrices in the type they have, `obs`, `var`,
-/// `raw`, `obsm`, `obsp`, `varm`, `varp` and `uns`. An `.h5ad` is copied as it is. `progress` is told
+/// `raw`, `obsm`, `obsp`, `varm`, `varp` and `uns`. An `.h5ad` is copied as it is. `progress` is called with
 /// the parts of the root that are done, of how many.
 ///
 /// Returns what has no place in the new file, each by its path and why.

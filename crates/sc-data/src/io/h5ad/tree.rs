@@ -15,7 +15,7 @@ const BLOCK_BYTES: u64 = 16 << 20;
 /// Cyclic links are legal in HDF5; nothing in AnnData is this deep.
 const DEEPEST: usize = 32;
 
-/// Copies `node` of `source` into `parent` under `name`. What has no place in an `.h5ad` is told in
+/// Copies `node` of `source` into `parent` under `name`. What has no place in an `.h5ad` is reported in
 /// `left_out`, by its path and why.
 pub(super) fn copy(
     source: &dyn H5Source,

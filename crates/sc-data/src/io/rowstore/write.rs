@@ -136,7 +136,7 @@ impl RowStoreWriter {
     }
 }
 
-/// Packs every cell of `counts`, in bounded memory; `progress` is told the cells done. Returns the
+/// Packs every cell of `counts`, in bounded memory; `progress` is called with the cells done. Returns the
 /// size of the store in bytes.
 ///
 /// # Errors
