@@ -1,6 +1,7 @@
 //! Types that carry what was done to the values.
 
 use crate::error::{DataError, Result};
+use crate::preprocess::normalize::{divide, library_sizes};
 use crate::sparse::CsrMatrix;
 
 /// Raw counts `[cells, genes]`: every value is a finite, non-negative integer.
@@ -58,13 +59,12 @@ pub fn is_count(value: f32) -> bool {
 
 /// `ln(1 + target · x / Σ x)` of every cell; a cell without counts stays as it is.
 pub fn log_normalize(mut matrix: CsrMatrix, target: f64) -> CsrMatrix {
-    for row in 0..matrix.rows() {
-        let total: f64 = matrix.row(row).1.iter().map(|&v| f64::from(v)).sum();
-        if total > 0.0 {
-            let factor = (total / target) as f32;
-            let values = matrix.row_values_mut(row).iter_mut();
-            values.for_each(|v| *v = (*v / factor).ln_1p());
-        }
+    let sizes = library_sizes(&matrix).into_iter();
+    let factors: Vec<f64> = sizes.map(|t| f64::from(t) / target).collect();
+    divide(&mut matrix, &factors);
+    for row in (0..matrix.rows()).filter(|&r| factors[r] > 0.0) {
+        let values = matrix.row_values_mut(row).iter_mut();
+        values.for_each(|v| *v = v.ln_1p());
     }
     matrix
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::{DataError, Result};
-use crate::genes::{IdKind, Organism, guess};
+use crate::genes::{IdKind, Organism, guess, symbols};
 use crate::io::h5ad::{H5ad, Layout, MatrixSlot};
 use crate::io::store::{
     CellStore, CountsPolicy, Looks, SAMPLE_ROWS, ValueKind, find_counts, sample,
@@ -190,7 +190,7 @@ fn matrix_report(
     let sampled = sample(&store, SAMPLE_ROWS)?;
     let Looks { kind, .. } = Looks::at(&sampled);
     let sums = match is_main {
-        true => Some(values::read(&store)?),
+        true => Some(values::read(&store, &symbols(file, slot)?)?),
         false => None,
     };
     let largest = match &sums {

@@ -12,9 +12,9 @@ mod table;
 pub mod vocab;
 
 pub use guess::{IdKind, Organism, guess};
-#[cfg(feature = "files")]
-pub use matching::match_file;
 pub use matching::{Across, GeneMatch, MatchCounts, match_genes};
+#[cfg(feature = "files")]
+pub use matching::{match_file, symbols};
 pub use table::{Gene, NameKind, lookup};
 
 /// A gene name as given, with the form it is compared by.

@@ -8,22 +8,20 @@
 pub mod bins;
 mod config;
 pub mod macrogenes;
-pub mod patches;
 pub mod profile;
 pub mod ranks;
 pub mod sampled;
-pub mod sentences;
 pub mod uce;
 
 pub use bins::{Admissible, MAX_BINS, admissible, bin_cell, bin_row, bin_row_highest};
-pub use config::{Ties, Tokenizer};
+pub use config::{PatchValue, Ties, Tokenizer};
 
-/// Which of `n` tokens are shown where there is room for `room`, ascending, drawn from the stream of
+/// Which of `n` tokens are kept where at most `most` fit, ascending, drawn from the stream of
 /// `(seed, "genes", cell, epoch)`; `None` where all are.
-pub fn part(n: usize, room: usize, [seed, cell, epoch]: [u64; 3]) -> Option<Vec<usize>> {
-    (n > room).then(|| {
+pub fn part(n: usize, most: usize, [seed, cell, epoch]: [u64; 3]) -> Option<Vec<usize>> {
+    (n > most).then(|| {
         let mut rng = crate::rng::stream(seed, "genes", cell, epoch);
-        let mut chosen = rand::seq::index::sample(&mut rng, n, room).into_vec();
+        let mut chosen = rand::seq::index::sample(&mut rng, n, most).into_vec();
         chosen.sort_unstable();
         chosen
     })

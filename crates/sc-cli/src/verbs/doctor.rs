@@ -151,6 +151,10 @@ fn print(report: &Report, covered: &[Coverage], presets: &[Preset]) -> Result<()
                 v.largest
             ),
         );
+        if let Some((genes, percent)) = v.mitochondrial {
+            let what = format!("{percent:.1} % of a cell's counts (median; {genes} genes)");
+            line("mitochondria", what);
+        }
         line(
             "empty",
             format!("{} cells, {} genes", v.empty_cells, v.empty_genes),

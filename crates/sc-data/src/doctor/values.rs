@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::counts::is_count;
 use crate::error::Result;
 use crate::io::store::CellStore;
+use crate::preprocess::qc::{mitochondrial, percent_marked};
 use crate::preprocess::quantile::median;
 
 /// Bytes of values held while a file is read through.
@@ -19,6 +20,9 @@ pub struct ValuesReport {
     pub median_counts: f64,
     /// Median number of genes of a cell.
     pub median_genes: f64,
+    /// Mitochondrial genes (`MT-…`, `mt-…`), and the median percent of a cell's counts in them; `None`
+    /// where no gene is named like one.
+    pub mitochondrial: Option<(usize, f64)>,
     /// Largest value.
     pub largest: f32,
     /// Cells without any value.
@@ -39,8 +43,8 @@ pub struct ValuesReport {
     pub gene_totals: Vec<f64>,
 }
 
-/// Reads a matrix through.
-pub(super) fn read(store: &CellStore) -> Result<ValuesReport> {
+/// Reads a matrix with genes of these symbols through.
+pub(super) fn read(store: &CellStore, symbols: &[String]) -> Result<ValuesReport> {
     let mut report = ValuesReport {
         gene_totals: vec![0.0; store.cols()],
         ..ValuesReport::default()
@@ -48,6 +52,8 @@ pub(super) fn read(store: &CellStore) -> Result<ValuesReport> {
     let mut sums = Vec::with_capacity(store.rows());
     let mut genes = Vec::with_capacity(store.rows());
     let mut seen = vec![false; store.cols()];
+    let marked = mitochondrial(symbols);
+    let mut percents = Vec::new();
     for chunk in store.chunks(store.rows_for_bytes(CHUNK_BYTES)) {
         let (_, matrix) = chunk?;
         for (indices, values) in matrix.iter_rows() {
@@ -55,6 +61,7 @@ pub(super) fn read(store: &CellStore) -> Result<ValuesReport> {
             genes.push(values.len() as f64);
             report.stored += values.len() as u64;
             report.empty_cells += usize::from(values.is_empty());
+            percents.extend(percent_marked(indices, values, &marked));
             for (&j, &v) in indices.iter().zip(values) {
                 seen[j as usize] = true;
                 report.gene_totals[j as usize] += f64::from(v);
@@ -69,6 +76,10 @@ pub(super) fn read(store: &CellStore) -> Result<ValuesReport> {
     report.density = report.stored as f64 / all;
     report.median_counts = median(sums).unwrap_or_default();
     report.median_genes = median(genes).unwrap_or_default();
+    let genes_marked = marked.iter().filter(|m| **m).count();
+    report.mitochondrial = median(percents)
+        .filter(|_| genes_marked > 0)
+        .map(|percent| (genes_marked, percent));
     report.empty_genes = seen.iter().filter(|s| !**s).count();
     Ok(report)
 }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "files")]
+use super::IdKind;
 use super::table::{Gene, NameKind, lookup};
 use super::{Organism, Vocabulary, guess};
 use crate::counts::RawCounts;
@@ -135,6 +137,30 @@ pub fn match_file(
         return Err(no_match(&index, vocabulary).in_file(file.path()));
     }
     Ok(best)
+}
+
+/// Symbols of the genes of one matrix of a file: the index, or the first of the usual columns of `var`
+/// where the index holds ids.
+///
+/// # Errors
+/// [`DataError::File`] when names cannot be read.
+#[cfg(feature = "files")]
+pub fn symbols(file: &H5ad, slot: &MatrixSlot) -> Result<Vec<String>> {
+    let index = file.gene_names(slot)?;
+    if guess(&index).0 == IdKind::Symbol {
+        return Ok(index);
+    }
+    let frame = file.gene_frame(slot)?;
+    for column in NAME_COLUMNS.iter().filter(|c| frame.has(c)) {
+        let values = file.gene_column(slot, column)?;
+        let names: Vec<String> = (0..values.len())
+            .map(|i| values.text(i).unwrap_or_default())
+            .collect();
+        if guess(&names).0 == IdKind::Symbol {
+            return Ok(names);
+        }
+    }
+    Ok(index)
 }
 
 impl GeneMatch {

@@ -1,8 +1,8 @@
-//! Library-size normalisation and simple sums, with scanpy's arithmetic.
+//! Library-size normalisation, with scanpy's arithmetic.
 
 use serde::{Deserialize, Serialize};
 
-use crate::counts::{LogNormalized, RawCounts};
+use crate::counts::RawCounts;
 use crate::error::{DataError, Result};
 use crate::preprocess::quantile::median;
 use crate::sparse::CsrMatrix;
@@ -44,8 +44,7 @@ pub struct SizeFactors {
 /// a median of.
 pub fn size_factors(counts: &RawCounts, config: &NormalizeConfig) -> Result<SizeFactors> {
     let matrix = counts.matrix();
-    // scanpy keeps totals in float32, summed in float64.
-    let mut totals: Vec<f32> = matrix.row_sums().into_iter().map(|t| t as f32).collect();
+    let mut totals = library_sizes(matrix);
     let mut kept_genes = None;
     if let Some(share) = config.exclude_above {
         if !(share > 0.0 && share <= 1.0) {
@@ -100,61 +99,25 @@ pub fn size_factors(counts: &RawCounts, config: &NormalizeConfig) -> Result<Size
 pub fn normalize_total(counts: &RawCounts, config: &NormalizeConfig) -> Result<CsrMatrix> {
     let factors = size_factors(counts, config)?;
     let mut matrix = counts.matrix().clone();
-    for (row, &factor) in factors.factors.iter().enumerate() {
-        if factor > 0.0 {
-            let factor = factor as f32;
-            matrix
-                .row_values_mut(row)
-                .iter_mut()
-                .for_each(|v| *v /= factor);
-        }
-    }
+    divide(&mut matrix, &factors.factors);
     Ok(matrix)
 }
 
-/// Counts divided by [`size_factors`], then `ln(1 + x)`.
-///
-/// # Errors
-/// As [`size_factors`].
-pub fn log_normalize(counts: &RawCounts, config: &NormalizeConfig) -> Result<LogNormalized> {
-    LogNormalized::assume(normalize_total(counts, config)?.map_values(f32::ln_1p))
+/// Sum of every cell, `[cells]`; scanpy keeps totals in float32, summed in float64.
+pub(crate) fn library_sizes(matrix: &CsrMatrix) -> Vec<f32> {
+    let totals = matrix.row_sums().into_iter();
+    totals.map(|t| t as f32).collect()
 }
 
-/// Quality-control sums of a matrix.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct QcSums {
-    /// Sum of every cell, `[cells]`.
-    pub total_counts: Vec<f64>,
-    /// Number of non-zero genes of every cell, `[cells]`.
-    pub genes_per_cell: Vec<u32>,
-    /// Sum of every gene, `[genes]`.
-    pub gene_counts: Vec<f64>,
-    /// Number of cells each gene is seen in, `[genes]`.
-    pub cells_per_gene: Vec<u32>,
-}
-
-/// Sums and numbers of non-zero values by cell and by gene.
-pub fn qc_sums(matrix: &CsrMatrix) -> QcSums {
-    let mut qc = QcSums {
-        gene_counts: vec![0.0; matrix.cols()],
-        cells_per_gene: vec![0; matrix.cols()],
-        ..QcSums::default()
-    };
-    for (indices, values) in matrix.iter_rows() {
-        let mut total = 0.0;
-        let mut seen = 0;
-        for (&gene, &value) in indices.iter().zip(values) {
-            if value != 0.0 {
-                total += f64::from(value);
-                seen += 1;
-                qc.gene_counts[gene as usize] += f64::from(value);
-                qc.cells_per_gene[gene as usize] += 1;
-            }
+/// Divides every cell by its factor; a cell of factor 0 stays as it is.
+pub(crate) fn divide(matrix: &mut CsrMatrix, factors: &[f64]) {
+    for (row, &factor) in factors.iter().enumerate() {
+        if factor > 0.0 {
+            let factor = factor as f32;
+            let values = matrix.row_values_mut(row).iter_mut();
+            values.for_each(|v| *v /= factor);
         }
-        qc.total_counts.push(total);
-        qc.genes_per_cell.push(seen);
     }
-    qc
 }
 
 #[cfg(test)]

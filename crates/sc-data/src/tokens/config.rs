@@ -4,12 +4,24 @@ use serde::{Deserialize, Serialize};
 
 use super::bins::MAX_BINS;
 use super::macrogenes::Score;
-use super::patches::PatchValue;
 use super::profile::ProfileConfig;
 use super::ranks::RankConfig;
 use super::sampled::Normalization;
 use super::uce::UceConfig;
 use crate::error::{DataError, Result};
+
+/// What a patch of scCLIP holds of a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PatchValue {
+    /// `ln(1 + scaled count)` over the largest of the gene in the training cells (RNA).
+    #[default]
+    MaxAbs,
+    /// `ln(1 + scaled count)`.
+    Log1p,
+    /// 1 where there is anything (ATAC).
+    Binary,
+}
 
 /// A tokeniser with its parameters.
 ///
