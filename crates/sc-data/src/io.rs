@@ -17,3 +17,20 @@ pub mod manifest;
 pub mod rowstore;
 #[cfg(feature = "files")]
 pub mod store;
+
+use std::path::PathBuf;
+
+/// The folder of what can be computed again: `SCFM_CACHE`, else the user's cache folder, else the one
+/// for temporary files.
+pub fn cache_folder() -> PathBuf {
+    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
+    if let Some(folder) = variable("SCFM_CACHE") {
+        return folder.into();
+    }
+    variable("XDG_CACHE_HOME")
+        .or_else(|| variable("LOCALAPPDATA"))
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|h| h.join(".cache")))
+        .unwrap_or_else(std::env::temp_dir)
+        .join("scfm")
+}

@@ -8,24 +8,25 @@
 #[cfg(feature = "files")]
 mod open;
 mod options;
+mod reference;
 
 #[cfg(feature = "files")]
 pub use open::{Design, MIN_CELLS_PER_DONOR};
 pub use options::MethodOptions;
+pub use reference::Reference;
 
 use crate::baselines::Features;
 use crate::categories::Categories;
 use crate::controls;
 use crate::error::EvalError;
 use crate::protocol::{
-    Annotations, Judgement, Options, Predictions, References, ScgraphReferences, judge_embedding,
-    judge_linear, judge_predictions, map2d, scgraph_references,
+    Annotations, Judgement, Options, Predictions, References, judge_embedding, judge_linear,
+    judge_predictions, map2d,
 };
 use crate::results::{Cost, CurvePoint, DataCard, Exposure, Family, Map2d, RunResult};
 use ndarray::{Array2, ArrayView2};
+use reference::{COMPONENTS, principal_components, variable_genes};
 use sc_data::identity::CellKeys;
-use sc_data::preprocess::hvg::{most_variable, sample};
-use sc_data::preprocess::pca::pca;
 use sc_data::{CsrMatrix, DataError, LogNormalized};
 use std::time::Instant;
 
@@ -44,10 +45,6 @@ pub enum BenchmarkError {
 /// Result of a benchmark.
 pub type Result<T, E = BenchmarkError> = std::result::Result<T, E>;
 
-/// Components of the PCA baseline.
-const COMPONENTS: usize = 50;
-/// Variable genes of the HVG and PCA baselines.
-const VARIABLE: usize = 2000;
 /// Dimensions of the random embedding.
 const RANDOM_DIMS: usize = 50;
 /// Neighbours of the kNN baseline.
@@ -110,13 +107,12 @@ pub struct Benchmark<'a> {
     options: Options,
     /// Cells of a UMAP of the scored cells; 0 for none.
     map_cells: usize,
+    /// What every method is compared on.
+    reference: Reference,
     /// Variable genes `[cells, genes]`, and the seconds of choosing them.
     variable: (CsrMatrix, f64),
     /// Principal components of all cells, and the seconds of fitting them on the variable genes.
     pca: (Array2<f32>, f64),
-    /// Components of the same number for every row, which metrics compare with.
-    reference: Array2<f32>,
-    scgraph: ScgraphReferences,
     method_options: MethodOptions,
 }
 
@@ -161,7 +157,7 @@ impl MethodInfo {
 }
 
 impl<'a> Benchmark<'a> {
-    /// Fits what is shared: principal components and the reference geometry of the labels.
+    /// Fits what is shared ([`Reference::fit`]).
     /// `method_options` are those of the one baseline that will run, if it has any; a UMAP of at most
     /// `map_cells` scored cells is drawn for every embedding.
     ///
@@ -173,35 +169,44 @@ impl<'a> Benchmark<'a> {
         map_cells: usize,
         method_options: MethodOptions,
     ) -> Result<Self> {
+        let reference = Reference::fit(data)?;
+        Self::with_reference(data, reference, options, map_cells, method_options)
+    }
+
+    /// The same with a reference that was fitted before.
+    ///
+    /// # Errors
+    /// [`BenchmarkError`] when shapes do not fit.
+    pub fn with_reference(
+        data: &'a EvalData,
+        reference: Reference,
+        options: Options,
+        map_cells: usize,
+        method_options: MethodOptions,
+    ) -> Result<Self> {
         let started = Instant::now();
-        let genes = variable_genes(data, VARIABLE)?;
-        let variable = (genes, seconds(started));
+        let (genes, gene_seconds) = match method_options.genes {
+            None => (reference.genes.clone(), reference.gene_seconds),
+            Some(genes) => (variable_genes(data, genes)?, seconds(started)),
+        };
+        let values = data.values.matrix().select_cols(&genes);
         let started = Instant::now();
-        let pca = principal_components(data, &variable.0, COMPONENTS)?;
-        let pca = (pca, seconds(started));
-        let reference = pca.0.clone();
-        let (variable, pca) = match (method_options.genes, method_options.components) {
-            (None, None) => (variable, pca),
-            (genes, components) => {
-                let started = Instant::now();
-                let genes = variable_genes(data, genes.unwrap_or(VARIABLE))?;
-                let variable = (genes, seconds(started));
-                let started = Instant::now();
+        let pca = match (method_options.genes, method_options.components) {
+            (None, None) => (reference.components.clone(), reference.component_seconds),
+            (_, components) => {
                 let components = components.unwrap_or(COMPONENTS);
-                let pca = principal_components(data, &variable.0, components)?;
-                (variable, (pca, seconds(started)))
+                let fitted = principal_components(data, &values, components)?;
+                (fitted, seconds(started))
             }
         };
-        let scgraph = scgraph_references(&data.values, &data.annotations)?;
         Ok(Self {
             data,
             options,
             map_cells,
             method_options,
-            variable,
-            pca,
             reference,
-            scgraph,
+            variable: (values, gene_seconds),
+            pca,
         })
     }
 
@@ -308,8 +313,8 @@ impl<'a> Benchmark<'a> {
     ) -> Result<RunResult> {
         let started = Instant::now();
         let references = References {
-            pre_integration: Some(self.reference.view()),
-            scgraph: Some(&self.scgraph),
+            pre_integration: Some(self.reference.components.view()),
+            scgraph: Some(&self.reference.scgraph),
         };
         let judged = judge_embedding(embedding, dataset, &references, &self.options)?;
         cost.eval_seconds = Some(seconds(started));
@@ -361,7 +366,9 @@ impl<'a> Benchmark<'a> {
             exposure: info.exposure,
             probe: judged.probe,
             cost: Cost {
-                peak_memory_bytes: Some(sc_data::memory::peak()).filter(|b| *b > 0),
+                // A reference that another process fitted has cost its memory there.
+                peak_memory_bytes: Some(sc_data::memory::peak().max(self.reference.peak_memory))
+                    .filter(|b| *b > 0),
                 ..cost
             },
             curve,
@@ -394,24 +401,4 @@ pub fn unknown(method: &str) -> EvalError {
         "there is no baseline or control '{method}'; there are: {}",
         names.join(", ")
     ))
-}
-
-/// Values of variable genes, chosen on the training donors.
-fn variable_genes(data: &EvalData, genes: usize) -> Result<CsrMatrix> {
-    let cells = &data.annotations;
-    let codes = cells.batches.codes();
-    let rows = sample(&cells.train, codes);
-    let chosen = most_variable(&data.values.select_rows(&rows), &rows, codes, genes)?;
-    Ok(data.values.matrix().select_cols(&chosen))
-}
-
-/// Principal components of all cells, fitted on the training donors.
-fn principal_components(
-    data: &EvalData,
-    variable: &CsrMatrix,
-    components: usize,
-) -> Result<Array2<f32>> {
-    let train = variable.select_rows(&data.annotations.train);
-    let most = train.rows().saturating_sub(1).min(train.cols());
-    Ok(pca(&train, components.min(most))?.transform(variable)?)
 }

@@ -171,19 +171,28 @@ pub fn scgraph_references(
         dataset.labels.len(),
         values.matrix().rows(),
     )?;
-    let build = |rows: &[usize], mode| {
-        let rows = dataset.ordered(rows);
-        let labels = dataset.labels.select(&rows);
-        let batches = dataset.batches.select(&rows);
-        let all: Vec<usize> = (0..rows.len()).collect();
-        let sub = values.select_rows(&rows);
-        let parts = scgraph::reference_batches(&sub, batches.codes(), &all)?;
-        Consensus::new(&parts, labels.codes(), mode)
-    };
     Ok(ScgraphReferences {
-        strict: build(&dataset.train, Mode::Strict),
-        compat: build(&dataset.test, Mode::Compat),
+        strict: scgraph_reference(values, dataset, Mode::Strict),
+        compat: scgraph_reference(values, dataset, Mode::Compat),
     })
+}
+
+/// One of the two: strict from the training donors, compat from the scored cells.
+pub(crate) fn scgraph_reference(
+    values: &LogNormalized,
+    dataset: &Annotations,
+    mode: Mode,
+) -> Result<Consensus, Undefined> {
+    let rows = dataset.ordered(match mode {
+        Mode::Strict => &dataset.train,
+        Mode::Compat => &dataset.test,
+    });
+    let labels = dataset.labels.select(&rows);
+    let batches = dataset.batches.select(&rows);
+    let all: Vec<usize> = (0..rows.len()).collect();
+    let sub = values.select_rows(&rows);
+    let parts = scgraph::reference_batches(&sub, batches.codes(), &all)?;
+    Consensus::new(&parts, labels.codes(), mode)
 }
 
 /// Judges an embedding `[all cells, dims]`: metrics on the held-out donors' cells (strict, and

@@ -3,6 +3,7 @@
 use crate::error::{Result, RunError};
 use crate::memory;
 use crate::provenance::{aside, family};
+use crate::reference::reference;
 use ndarray::Array2;
 use sc_data::dataset::Keep;
 use sc_data::identity::TrainingRecord;
@@ -158,7 +159,9 @@ fn baseline(run: &Run, data: &EvalData) -> Result<RunResult> {
     if !set.is_empty() {
         description.push_str(&format!(" ({})", set.join(", ")));
     }
-    let benchmark = Benchmark::new(data, options(run), map_cells(run), given.clone())?;
+    let (options, map_cells) = (options(run), map_cells(run));
+    let shared = reference(data)?;
+    let benchmark = Benchmark::with_reference(data, shared, options, map_cells, given.clone())?;
     Ok(benchmark.baseline(info(run, family, description), method)?)
 }
 
@@ -258,8 +261,10 @@ fn network(
         training_cells: trained.then_some(annotations.train.len() as u64),
         ..Cost::default()
     };
-    let shared = Benchmark::new(data, options(run), map_cells(run), MethodOptions::default())?;
-    let result = shared.embedding(info, vectors.view(), cost, curve)?;
+    let (options, map_cells) = (options(run), map_cells(run));
+    let none = MethodOptions::default();
+    let benchmark = Benchmark::with_reference(data, reference(data)?, options, map_cells, none)?;
+    let result = benchmark.embedding(info, vectors.view(), cost, curve)?;
     Ok((result, record))
 }
 

@@ -7,5 +7,6 @@ pub mod execute;
 pub mod memory;
 pub mod network;
 pub mod provenance;
+pub mod reference;
 
 pub use error::{Result, RunError};

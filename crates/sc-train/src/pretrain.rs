@@ -16,12 +16,13 @@ use crate::training::config::Sampling;
 use crate::training::trainer::{Run, StepReport};
 use burn::tensor::Device;
 use sc_data::CsrMatrix;
+use sc_data::RawCounts;
 use sc_data::categories::Categories;
 use sc_data::dataset::Dataset;
 use sc_data::genes::{Across, Vocabulary, match_genes, normal_form};
 use sc_data::identity::{CellKeys, TrainingRecord, write_keys};
 use sc_data::io::manifest::Manifest;
-use sc_data::preprocess::hvg::{most_variable, sample};
+use sc_data::preprocess::hvg::{Flavor, HvgInput, most_variable, sample};
 use sc_data::sampling::sampler::{Blocks, balanced_weights};
 use sc_data::sampling::split::SavedSplit;
 use sc_models::weights::Tensors;
@@ -114,8 +115,20 @@ impl Pretraining {
         let chosen: Vec<usize> = match spec.vocabulary.genes {
             n if n == 0 || n >= dataset.genes().len() => (0..dataset.genes().len()).collect(),
             n => {
-                let values = dataset.log_normalized(counts.clone())?;
-                most_variable(&values, &looked_at, batches.codes(), n)?
+                let (flavor, codes) = (spec.vocabulary.flavor, batches.codes());
+                match flavor {
+                    Flavor::SeuratV3 => {
+                        let counts = RawCounts::new(counts.clone()).map_err(|e| {
+                            TrainError::Config(format!("vocabulary.flavor = 'seurat_v3': {e}"))
+                        })?;
+                        most_variable(HvgInput::Counts(&counts), flavor, &looked_at, codes, n)?
+                    }
+                    Flavor::Seurat | Flavor::CellRanger => {
+                        let values = dataset.log_normalized(counts.clone())?;
+                        let values = HvgInput::LogNormalized(&values);
+                        most_variable(values, flavor, &looked_at, codes, n)?
+                    }
+                }
             }
         };
         let mut seen = HashSet::new();

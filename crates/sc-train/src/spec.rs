@@ -11,6 +11,7 @@ use crate::training::timing::{self, Timed, Timing, Work};
 use crate::training::trainer::{self, Run, StepReport};
 use burn::module::Module;
 use burn::tensor::Device;
+use sc_data::preprocess::hvg::Flavor;
 use sc_data::preprocess::spatial::Within;
 use sc_data::settings::keys;
 use sc_data::tokens::Tokenizer;
@@ -83,11 +84,23 @@ fn spatial() -> String {
 pub struct VocabularyConfig {
     /// So many of the most variable genes of the training cells; 0 for all genes.
     pub genes: usize,
+    /// Which definition of variability, as in `scanpy.pp.highly_variable_genes`: `seurat` and
+    /// `cell_ranger` on log-normalised values, `seurat_v3` on counts.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub flavor: Flavor,
+}
+
+fn is_usual(flavor: &Flavor) -> bool {
+    *flavor == VocabularyConfig::default().flavor
 }
 
 impl Default for VocabularyConfig {
     fn default() -> Self {
-        Self { genes: 2000 }
+        Self {
+            genes: 2000,
+            // It needs no fit that can fail on small batches.
+            flavor: Flavor::Seurat,
+        }
     }
 }
 

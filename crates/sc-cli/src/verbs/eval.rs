@@ -15,6 +15,7 @@ use sc_eval::report::{csv, summary};
 use sc_eval::results::RunResult;
 use sc_experiment::run::MAP_CELLS;
 use sc_run::evaluate::{FoundEmbedding, HeldOut, embeddings, held_out, judge, seen};
+use sc_run::reference::reference;
 
 pub(crate) fn run(args: &Eval) -> Result<()> {
     let methods = chosen(args)?;
@@ -49,7 +50,8 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
         eprintln!("scfm: {warning}");
     }
     let mut bar = Rows::new(found.len() + methods.len(), "evaluating");
-    let benchmark = Benchmark::new(&data, options, MAP_CELLS, MethodOptions::default())?;
+    let (shared, none) = (reference(&data)?, MethodOptions::default());
+    let benchmark = Benchmark::with_reference(&data, shared, options, MAP_CELLS, none)?;
     let mut results = Vec::new();
     for embedding in &found {
         bar.next(&embedding.key);

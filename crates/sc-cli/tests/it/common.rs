@@ -10,6 +10,8 @@ use std::process::{Command, Output};
 pub(crate) fn scfm(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scfm"));
     command.args(args);
+    // Nothing of a test stays in the user's cache folder.
+    command.env("SCFM_CACHE", env!("CARGO_TARGET_TMPDIR"));
     command
 }
 

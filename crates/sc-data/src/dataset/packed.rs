@@ -2,6 +2,7 @@
 
 use super::{Dataset, Part};
 use crate::error::{DataError, Result};
+use crate::io::cache_folder;
 use crate::io::rowstore::{PackedFrom, RowStore, pack};
 use crate::io::store::CountsReader;
 use crate::sampling::loader::Counts;
@@ -147,18 +148,4 @@ fn file_name(hash: &str, slot: &str) -> String {
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
         .collect();
     format!("{}-{slot}.rows", hash.get(..32).unwrap_or(hash))
-}
-
-/// `SCFM_CACHE`, else the user's cache folder, else the one for temporary files.
-fn cache_folder() -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
-    if let Some(folder) = variable("SCFM_CACHE") {
-        return folder.into();
-    }
-    variable("XDG_CACHE_HOME")
-        .or_else(|| variable("LOCALAPPDATA"))
-        .map(PathBuf::from)
-        .or_else(|| std::env::home_dir().map(|h| h.join(".cache")))
-        .unwrap_or_else(std::env::temp_dir)
-        .join("scfm")
 }

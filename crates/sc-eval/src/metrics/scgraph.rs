@@ -88,6 +88,15 @@ impl Consensus {
         })
     }
 
+    /// A consensus that was built before; none where the matrix is not `[labels, labels]`.
+    pub(crate) fn restored(labels: Vec<u32>, distances: Array2<f64>, mode: Mode) -> Option<Self> {
+        (distances.dim() == (labels.len(), labels.len())).then_some(Self {
+            labels,
+            distances,
+            mode,
+        })
+    }
+
     /// Codes of the labels, in the order of rows and columns.
     pub fn labels(&self) -> &[u32] {
         &self.labels

@@ -1,7 +1,6 @@
 //! The most variable genes, chosen on a sample of the cells where there are many.
 
 use super::{Flavor, HvgConfig, HvgInput, highly_variable_genes};
-use crate::counts::LogNormalized;
 use crate::error::Result;
 use std::collections::BTreeMap;
 
@@ -19,29 +18,31 @@ pub fn sample(rows: &[usize], batches: &[u32]) -> Vec<usize> {
     kept.filter(|&r| per_batch[&batches[r]] >= 2).collect()
 }
 
-/// The `n` most variable genes of `values`, whose cells are `rows` of the data set with these `batches`.
-///
-/// Seurat's dispersion on log-normalised values within every batch: it needs no fit that can fail
-/// on small batches.
+/// The `n` most variable genes of `values`, by `flavor` within every batch; its cells are `rows` of the
+/// data set with these `batches`.
 ///
 /// # Errors
 /// Those of [`highly_variable_genes`].
 pub fn most_variable(
-    values: &LogNormalized,
+    values: HvgInput<'_>,
+    flavor: Flavor,
     rows: &[usize],
     batches: &[u32],
     n: usize,
 ) -> Result<Vec<usize>> {
-    let genes = values.matrix().cols();
+    let genes = match values {
+        HvgInput::Counts(counts) => counts.matrix().cols(),
+        HvgInput::LogNormalized(values) => values.matrix().cols(),
+    };
     if n >= genes || rows.len() < 2 {
         return Ok((0..n.min(genes)).collect());
     }
     let codes: Vec<u32> = rows.iter().map(|&r| batches[r]).collect();
     let config = HvgConfig {
-        flavor: Flavor::Seurat,
+        flavor,
         n_top: n,
         ..Default::default()
     };
-    let table = highly_variable_genes(HvgInput::LogNormalized(values), Some(&codes), &config)?;
+    let table = highly_variable_genes(values, Some(&codes), &config)?;
     Ok(table.selected_genes())
 }
