@@ -3,14 +3,14 @@
 //! What earns its keep, the transformer, the tokens or the objective? Published models differ in all
 //! three. Here two of them are held still while the third changes.
 
-mod arrange;
-mod fits;
-mod question;
+mod compatible;
+mod sequences;
+mod targets;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 mod tokens;
 
-pub use fits::Objective;
+pub use compatible::Objective;
 pub use tokens::TokenKind;
 
 use crate::error::{Result, TrainError};
@@ -20,14 +20,14 @@ use crate::losses::Losses;
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
-use arrange::Arranged;
 use burn::tensor::{Device, Tensor};
-use question::Question;
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_models::composed::{Composed, ComposedConfig, HeadConfig};
 use sc_models::ranges;
+use sequences::HostSequences;
 use serde::{Deserialize, Serialize};
+use targets::Target;
 use tokens::Tokens;
 
 /// Models of parts among the architectures.
@@ -52,7 +52,7 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     let input: ComposedInput = spec.input()?;
     input.check()?;
     let objective = Objective::named(spec.objective()?);
-    fits::check(&network.encoder, &input.tokens, objective)?;
+    compatible::check(&network.encoder, &input.tokens, objective)?;
     let read: &[&str] = match objective {
         Objective::MaskedValue | Objective::MaskedValueFromCell | Objective::MaskedGene => {
             &["mask"]
@@ -179,8 +179,8 @@ pub struct ComposedTask {
 
 /// A minibatch on the host.
 pub struct ComposedBatch {
-    shown: Arranged,
-    question: Question,
+    input: HostSequences,
+    target: Target,
 }
 
 impl Task for ComposedTask {
@@ -200,11 +200,11 @@ impl Task for ComposedTask {
     }
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<ComposedBatch> {
-        self.ask(&cells, epoch)
+        self.batch(&cells, epoch)
     }
 
     fn losses(&self, model: &Composed, input: ComposedBatch, _: u64, device: &Device) -> Losses {
-        self.answer(model, input, device)
+        self.loss(model, input, device)
     }
 
     fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
@@ -217,8 +217,8 @@ impl Task for ComposedTask {
             let key = [self.seed, key, Pass::Embedding.epoch()];
             self.tokens.of(cells.counts.row(i), key)
         });
-        let shown = self.arrange(&tokens.collect::<Result<Vec<_>>>()?);
-        Ok(model.encode(&shown.on_device(device)).cell)
+        let input = self.pad(&tokens.collect::<Result<Vec<_>>>()?);
+        Ok(model.encode(&input.on_device(device)).cell)
     }
 
     fn reads(&self) -> Vec<Role> {

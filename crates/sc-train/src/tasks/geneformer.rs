@@ -11,7 +11,7 @@ use crate::losses::Losses;
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
-use crate::tasks::padded::{HiddenTokens, PaddedIds};
+use crate::tasks::padded::{HiddenTokens, Padded};
 use burn::tensor::{Device, Tensor};
 use rand::RngExt as _;
 use sc_data::rng::stream;
@@ -149,21 +149,22 @@ pub struct GeneformerTask {
 
 /// Tokens of a minibatch on the host.
 pub struct RankBatch {
-    tokens: PaddedIds,
+    tokens: Padded,
     hidden: HiddenTokens,
 }
 
 impl GeneformerTask {
     /// Tokens of one cell, the most telling gene first.
-    fn tokens(&self, genes: &[u32], counts: &[f32]) -> Result<Vec<u32>> {
+    fn tokens(&self, genes: &[u32], counts: &[f32]) -> Result<Vec<i64>> {
         let ends = self.input.ends;
         let room = self.network.context_length.saturating_sub(ends.around());
         let ranked = ranks::rank(genes, counts, &self.typical, room)?;
         let genes = ranked.iter().map(|t| t - FIRST_GENE + ends.special());
-        Ok(match ends {
+        let all: Vec<u32> = match ends {
             Ends::None => genes.collect(),
             Ends::ClsEos => [CLS].into_iter().chain(genes).chain([EOS]).collect(),
-        })
+        };
+        Ok(all.into_iter().map(i64::from).collect())
     }
 
     /// Cells as tokens, with a share of the genes hidden in training: of these eight in ten by the
@@ -173,7 +174,7 @@ impl GeneformerTask {
             let (genes, counts) = cells.counts.row(i);
             self.tokens(genes, counts)
         });
-        let mut rows: Vec<Vec<u32>> = rows.collect::<Result<_>>()?;
+        let mut rows: Vec<Vec<i64>> = rows.collect::<Result<_>>()?;
         let length = rows.iter().map(Vec::len).max().unwrap_or(0);
         let mut hidden = HiddenTokens::default();
         if let Pass::Training(epoch) = pass {
@@ -181,14 +182,14 @@ impl GeneformerTask {
                 let mut rng = stream(self.seed, "mask", key, epoch);
                 for (k, token) in row.iter_mut().enumerate() {
                     let (draw, how) = (rng.random::<f64>(), rng.random::<f64>());
-                    let any = rng.random_range(0..self.network.tokens as u32);
-                    if draw >= self.input.mask || *token < self.input.ends.special() {
+                    let any = i64::from(rng.random_range(0..self.network.tokens as u32));
+                    if draw >= self.input.mask || *token < i64::from(self.input.ends.special()) {
                         continue;
                     }
-                    hidden.places.push((i * length + k) as i64);
-                    hidden.tokens.push(i64::from(*token));
+                    hidden.positions.push((i * length + k) as i64);
+                    hidden.tokens.push(*token);
                     *token = match how {
-                        h if h < 0.8 => MASK,
+                        h if h < 0.8 => i64::from(MASK),
                         h if h < 0.9 => any,
                         _ => *token,
                     };
@@ -196,15 +197,17 @@ impl GeneformerTask {
             }
         }
         Ok(RankBatch {
-            tokens: PaddedIds::new(&rows, PAD),
+            tokens: Padded::new(&rows, i64::from(PAD), 0),
             hidden,
         })
     }
 }
 
-fn on_device(tokens: &PaddedIds, device: &Device) -> Tokens {
-    let (ids, padding) = tokens.on_device(device);
-    Tokens { ids, padding }
+fn on_device(tokens: &Padded, device: &Device) -> Tokens {
+    Tokens {
+        ids: tokens.ids_on(device),
+        padding: tokens.padding_on(device),
+    }
 }
 
 impl Task for GeneformerTask {
@@ -228,10 +231,10 @@ impl Task for GeneformerTask {
     }
 
     fn losses(&self, model: &Geneformer, input: RankBatch, _: u64, device: &Device) -> Losses {
-        // Cells without counts have no token; one that is not asked for keeps the loss, 0, a function of
-        // the weights.
-        let tokens = match input.tokens.length() {
-            0 => PaddedIds::new(&vec![vec![PAD]; input.tokens.cells], PAD),
+        // Cells without counts have no token; one that is no target keeps the loss, 0, a function of the
+        // weights.
+        let tokens = match input.tokens.length {
+            0 => Padded::new(&vec![vec![i64::from(PAD)]; input.tokens.cells], 0, 1),
             _ => input.tokens,
         };
         let outputs = model.last(&on_device(&tokens, device), &mut ());
@@ -245,7 +248,7 @@ impl Task for GeneformerTask {
 
     fn embed(&self, model: &Geneformer, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
         let batch = self.batch(&cells, Pass::Embedding)?;
-        if batch.tokens.length() == 0 {
+        if batch.tokens.length == 0 {
             // Cells without counts have no token to take a mean of.
             return Ok(Tensor::zeros(
                 [batch.tokens.cells, self.network.width],

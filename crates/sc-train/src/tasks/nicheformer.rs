@@ -12,11 +12,11 @@ use crate::losses::Losses;
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
-use crate::tasks::padded::{HiddenTokens, PaddedIds};
+use crate::tasks::padded::{HiddenTokens, Padded};
 use burn::tensor::{Device, Tensor};
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
-use sc_data::tokens::ranks::{self, FIRST_GENE, MaskDraws, MeanMode, RankConfig};
+use sc_data::tokens::ranks::{self, FIRST_GENE, MaskDraws, MeanMode, PAD, RankConfig};
 use sc_models::nicheformer::{
     Context, HeadConfig, Nicheformer, NicheformerConfig, Pooling, Tokens,
 };
@@ -173,13 +173,13 @@ pub struct NicheformerTask {
 
 /// Tokens of a minibatch on the host, `[cells, length]` row-major.
 pub struct RankedTokens {
-    tokens: PaddedIds,
+    tokens: Padded,
     hidden: HiddenTokens,
 }
 
 impl NicheformerTask {
     /// Tokens of cells, as long as the longest of them, the network's length at most.
-    fn arrange(&self, cells: &CellBatch, pass: Pass) -> Result<RankedTokens> {
+    fn tokenize(&self, cells: &CellBatch, pass: Pass) -> Result<RankedTokens> {
         let room = self.network.context_length.saturating_sub(3);
         let species = cells.codes(Role::Species);
         let mut rows = Vec::with_capacity(cells.rows.len());
@@ -200,32 +200,27 @@ impl NicheformerTask {
             Pooling::Released => self.network.context_length,
             Pooling::Masked => longest,
         };
-        let mut out = PaddedIds {
-            cells: rows.len(),
-            ids: Vec::with_capacity(rows.len() * length),
-            padding: Vec::with_capacity(rows.len() * length),
-        };
         let mut hidden = HiddenTokens::default();
-        for ((context, ranked), &key) in rows.iter().zip(&cells.keys) {
-            let (ids, padding) = ranks::input_ids(*context, ranked, length);
-            let (shown, asked) = match pass {
+        let mut inputs = Vec::with_capacity(rows.len());
+        for (i, ((context, ranked), &key)) in rows.iter().zip(&cells.keys).enumerate() {
+            let (ids, _) = ranks::input_ids(*context, ranked, context.len() + ranked.len());
+            let (input, masked) = match pass {
                 Pass::Embedding => (ids.clone(), Vec::new()),
                 Pass::Training(epoch) => {
                     let key = [self.seed, key, epoch];
                     let tokens = self.network.tokens as u32;
-                    ranks::mask(&ids, &MaskDraws::draw(length, self.input.mask, tokens, key))
+                    let draws = MaskDraws::draw(ids.len(), self.input.mask, tokens, key);
+                    ranks::mask(&ids, &draws)
                 }
             };
-            let start = out.ids.len();
-            for (k, _) in asked.iter().enumerate().filter(|(_, a)| **a) {
-                hidden.places.push((start + k) as i64);
+            for (k, _) in masked.iter().enumerate().filter(|(_, m)| **m) {
+                hidden.positions.push((i * length + k) as i64);
                 hidden.tokens.push(i64::from(ids[k]));
             }
-            out.ids.extend(shown);
-            out.padding.extend(padding);
+            inputs.push(input.into_iter().map(i64::from).collect());
         }
         Ok(RankedTokens {
-            tokens: out,
+            tokens: Padded::new(&inputs, i64::from(PAD), length),
             hidden,
         })
     }
@@ -233,8 +228,10 @@ impl NicheformerTask {
 
 impl RankedTokens {
     fn on_device(&self, device: &Device) -> Tokens {
-        let (ids, padding) = self.tokens.on_device(device);
-        Tokens { ids, padding }
+        Tokens {
+            ids: self.tokens.ids_on(device),
+            padding: self.tokens.padding_on(device),
+        }
     }
 }
 
@@ -255,7 +252,7 @@ impl Task for NicheformerTask {
     }
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<RankedTokens> {
-        self.arrange(&cells, Pass::Training(epoch))
+        self.tokenize(&cells, Pass::Training(epoch))
     }
 
     fn losses(&self, model: &Nicheformer, input: RankedTokens, _: u64, device: &Device) -> Losses {
@@ -269,7 +266,7 @@ impl Task for NicheformerTask {
     }
 
     fn embed(&self, model: &Nicheformer, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
-        let tokens = self.arrange(&cells, Pass::Embedding)?.on_device(device);
+        let tokens = self.tokenize(&cells, Pass::Embedding)?.on_device(device);
         Ok(model.pool(model.last(&tokens, &mut ()), &tokens, Context::Without))
     }
 

@@ -213,7 +213,7 @@ impl Task for ScGptTask {
     }
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<TokenInput> {
-        self.arrange(&cells, Pass::Training(epoch))
+        self.tokenize(&cells, Pass::Training(epoch))
     }
 
     fn losses(&self, model: &ScGpt, input: TokenInput, _: u64, device: &Device) -> Losses {
@@ -245,7 +245,7 @@ impl Task for ScGptTask {
                     .into(),
             ));
         }
-        let tokens = self.arrange(&cells, Pass::Embedding)?.on_device(device);
+        let tokens = self.tokenize(&cells, Pass::Embedding)?.on_device(device);
         Ok(unit(model.encode(&tokens, Phase::Eval, &mut ()).cell))
     }
 

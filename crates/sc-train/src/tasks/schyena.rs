@@ -115,7 +115,7 @@ impl ScHyenaTask {
     }
 
     /// Profiles of the cells, with a share of the values hidden in training.
-    fn arrange(&self, cells: &CellBatch, pass: Pass) -> Result<ProfileBatch> {
+    fn tokenize(&self, cells: &CellBatch, pass: Pass) -> Result<ProfileBatch> {
         let (n, genes) = (cells.rows.len(), self.network.genes);
         let mut values = Vec::with_capacity(n * genes);
         let mut mask = match pass {
@@ -169,7 +169,7 @@ impl Task for ScHyenaTask {
     }
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<ProfileBatch> {
-        self.arrange(&cells, Pass::Training(epoch))
+        self.tokenize(&cells, Pass::Training(epoch))
     }
 
     fn losses(&self, model: &ScHyena, input: ProfileBatch, _: u64, device: &Device) -> Losses {
@@ -199,7 +199,7 @@ impl Task for ScHyenaTask {
     }
 
     fn embed(&self, model: &ScHyena, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
-        let profiles = self.on_device(self.arrange(&cells, Pass::Embedding)?, device);
+        let profiles = self.on_device(self.tokenize(&cells, Pass::Embedding)?, device);
         Ok(model.encode(&profiles, &mut ()).cell)
     }
 

@@ -12,11 +12,13 @@ use crate::losses::tokens::binary_cross_entropy;
 use crate::registry::{Architecture, Company, Features, Kind};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use crate::tasks::padded::Padded;
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_data::tokens::uce::{
-    Located, TrainingConfig, TrainingDraw, UceConfig as Layout, sentence, training_sentence,
+    Located, Sentence, TrainingConfig, TrainingDraw, UceConfig as Layout, sentence,
+    training_sentence,
 };
 use sc_models::configured::Configured as _;
 use sc_models::ranges;
@@ -161,39 +163,22 @@ pub struct UceTask {
 
 /// Sentences of a minibatch and the genes asked for, on the host.
 pub struct UceInput {
-    sentences: Arranged,
+    sentences: Padded,
     targets: Vec<i64>,
     expressed: Vec<f32>,
 }
 
-/// Sentences cut to the longest, `[cells, length]` row-major.
-struct Arranged {
-    cells: usize,
-    ids: Vec<i64>,
-    padding: Vec<bool>,
+/// Sentences as long as the longest of them.
+fn padded(sentences: &[Sentence], pad: u32) -> Padded {
+    let tokens = |s: &Sentence| s.tokens[..s.len].iter().map(|&t| i64::from(t)).collect();
+    let rows: Vec<Vec<i64>> = sentences.iter().map(tokens).collect();
+    Padded::new(&rows, i64::from(pad), 1)
 }
 
-impl Arranged {
-    fn new(sentences: &[sc_data::tokens::uce::Sentence], pad: u32) -> Self {
-        let length = sentences.iter().map(|s| s.len).max().unwrap_or(1).max(1);
-        let tokens = || sentences.iter().flat_map(|s| &s.tokens[..length]);
-        Self {
-            cells: sentences.len(),
-            ids: tokens().map(|&t| i64::from(t)).collect(),
-            padding: tokens().map(|&t| t == pad).collect(),
-        }
-    }
-
-    fn on_device(&self, device: &Device) -> Sentences {
-        let shape = [self.cells, self.ids.len() / self.cells.max(1)];
-        let padded = self.padding.iter().any(|&p| p);
-        Sentences {
-            ids: Tensor::from_data(TensorData::new(self.ids.clone(), shape), device),
-            padding: padded.then(|| {
-                let mask = TensorData::new(self.padding.clone(), shape);
-                Tensor::<2, Bool>::from_data(mask, device)
-            }),
-        }
+fn on_device(tokens: &Padded, device: &Device) -> Sentences {
+    Sentences {
+        ids: tokens.ids_on(device),
+        padding: tokens.padding_on(device),
     }
 }
 
@@ -217,10 +202,10 @@ impl UceTask {
     }
 
     /// A cell that has counts in no gene with a place is its `CLS` alone.
-    fn cls_alone(&self) -> sc_data::tokens::uce::Sentence {
+    fn cls_alone(&self) -> Sentence {
         let mut tokens = vec![self.layout.pad; self.layout.length];
         tokens[0] = self.layout.cls;
-        sc_data::tokens::uce::Sentence { tokens, len: 1 }
+        Sentence { tokens, len: 1 }
     }
 
     fn has_counts(&self, genes: &[u32], counts: &[f32]) -> bool {
@@ -278,14 +263,14 @@ impl Task for UceTask {
             )));
         }
         Ok(UceInput {
-            sentences: Arranged::new(&sentences, self.layout.pad),
+            sentences: padded(&sentences, self.layout.pad),
             targets,
             expressed,
         })
     }
 
     fn losses(&self, model: &Uce, input: UceInput, _: u64, device: &Device) -> Losses {
-        let cells = model.embed(&input.sentences.on_device(device), &mut ());
+        let cells = model.embed(&on_device(&input.sentences, device), &mut ());
         let n = input.sentences.cells;
         let shape = [n, input.targets.len() / n.max(1)];
         let targets = TensorData::new(input.targets, shape);
@@ -315,8 +300,8 @@ impl Task for UceTask {
             sentence(&self.layout, &self.located, cell, key)
         };
         let sentences: Result<Vec<_>, _> = cells.keys.iter().enumerate().map(each).collect();
-        let arranged = Arranged::new(&sentences?, self.layout.pad);
-        Ok(model.embed(&arranged.on_device(device), &mut ()))
+        let sentences = padded(&sentences?, self.layout.pad);
+        Ok(model.embed(&on_device(&sentences, device), &mut ()))
     }
 
     fn dims(&self) -> usize {

@@ -1,7 +1,7 @@
 //! Every encoder × tokens × objective either trains and embeds cell by cell, or is refused with a
 //! reason; what is asked for is not shown.
 
-use super::question::Question;
+use super::targets::Target;
 use super::*;
 use crate::inputs::corpus::Order;
 use crate::tasks::tests::{by_heart, mean, train};
@@ -188,31 +188,33 @@ fn composed(value: ModelSpec, data: &DataSpec) -> ComposedTask {
 }
 
 #[test]
-fn what_is_asked_for_is_not_shown() {
+fn targets_are_not_part_of_the_input() {
     let (corpus, data) = data();
     let batch = corpus.read(&[0, 1, 2, 3]).unwrap();
     let task = composed(spec("mean", "bins", "expressed"), &data);
-    let made = task.ask(&batch, 1).unwrap();
-    let Question::Expressed { genes, truth } = made.question else {
-        panic!("another question");
+    let made = task.batch(&batch, 1).unwrap();
+    let Target::Expressed { genes, expressed } = made.target else {
+        panic!("another target");
     };
     for i in 0..4 {
-        let shown = &made.shown.ids[made.shown.place(i, 0)..(i + 1) * made.shown.length];
+        let length = made.input.tokens.length;
+        let input = &made.input.tokens.ids[made.input.position(i, 0)..(i + 1) * length];
         let (own, _) = batch.counts.row(i);
-        for (gene, truth) in genes[i * 12..].iter().zip(&truth[i * 12..]).take(12) {
-            assert!(!shown.contains(gene));
-            assert_eq!(own.contains(&(*gene as u32)), *truth == 1.0);
+        for (gene, expressed) in genes[i * 12..].iter().zip(&expressed[i * 12..]).take(12) {
+            assert!(!input.contains(gene));
+            assert_eq!(own.contains(&(*gene as u32)), *expressed == 1.0);
         }
     }
     let task = composed(spec("mean", "ranks", "masked-gene"), &data);
-    let made = task.ask(&batch, 1).unwrap();
-    let Question::Genes { at, truth } = made.question else {
-        panic!("another question");
+    let made = task.batch(&batch, 1).unwrap();
+    let Target::Genes(hidden) = made.target else {
+        panic!("another target");
     };
-    assert!(!at.is_empty());
-    for (&place, gene) in at.iter().zip(truth) {
-        let cell = place as usize / made.shown.length;
-        let row = &made.shown.ids[cell * made.shown.length..(cell + 1) * made.shown.length];
+    assert!(!hidden.tokens.is_empty());
+    let input = made.input.tokens;
+    for (&position, gene) in hidden.positions.iter().zip(hidden.tokens) {
+        let cell = position as usize / input.length;
+        let row = &input.ids[cell * input.length..(cell + 1) * input.length];
         assert!(!row.contains(&gene));
     }
 }
@@ -223,12 +225,15 @@ fn an_epoch_asks_anew_and_a_cell_the_same_in_any_company() {
     for objective in ["masked-value", "denoise", "expressed"] {
         let task = composed(spec("mean", "sampled", objective), &data);
         let shown = |rows: &[usize], epoch| {
-            let made = task.ask(&corpus.read(rows).unwrap(), epoch).unwrap().shown;
+            let made = task
+                .batch(&corpus.read(rows).unwrap(), epoch)
+                .unwrap()
+                .input;
             let last = rows.len() - 1;
-            let row = last * made.length..(last + 1) * made.length;
+            let row = last * made.tokens.length..(last + 1) * made.tokens.length;
             let hidden = made.hidden.map(|h| h[row.clone()].to_vec());
             (
-                made.ids[row.clone()].to_vec(),
+                made.tokens.ids[row.clone()].to_vec(),
                 made.values.unwrap()[row].to_vec(),
                 hidden,
             )

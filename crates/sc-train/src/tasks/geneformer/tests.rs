@@ -112,12 +112,13 @@ fn genes_come_by_what_is_typical_of_them() {
         ..plain.clone()
     };
     // Room for two genes between the ends.
-    assert_eq!(ends.tokens(&genes, &counts).unwrap(), [CLS, 6, 4, EOS]);
+    let [cls, eos] = [CLS, EOS].map(i64::from);
+    assert_eq!(ends.tokens(&genes, &counts).unwrap(), [cls, 6, 4, eos]);
     assert!(plain.tokens(&[], &[]).unwrap().is_empty());
 }
 
 #[test]
-fn hidden_genes_are_asked_for_and_ends_are_not() {
+fn genes_are_hidden_and_ends_are_not() {
     let task = task(json!({ "ends": "cls-eos", "mask": 1.0 }));
     let task = GeneformerTask {
         typical: Arc::new(vec![1.0; 5]),
@@ -133,9 +134,10 @@ fn hidden_genes_are_asked_for_and_ends_are_not() {
     };
     let batch = task.batch(&cells, Pass::Training(0)).unwrap();
     assert_eq!(batch.hidden.tokens, [4, 6, 8]);
-    assert_eq!(batch.hidden.places, [1, 2, 5]);
-    let shown = task.batch(&cells, Pass::Embedding).unwrap();
-    assert_eq!(shown.tokens.ids, [CLS, 4, 6, EOS, CLS, 8, EOS, PAD]);
+    assert_eq!(batch.hidden.positions, [1, 2, 5]);
+    let whole = task.batch(&cells, Pass::Embedding).unwrap();
+    let [cls, eos, pad] = [CLS, EOS, PAD].map(i64::from);
+    assert_eq!(whole.tokens.ids, [cls, 4, 6, eos, cls, 8, eos, pad]);
 }
 
 #[test]

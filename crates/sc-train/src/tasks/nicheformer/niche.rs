@@ -104,7 +104,7 @@ impl Task for NicheTask {
         }
         let (labelled, labels) = cells.labelled();
         Ok(NicheInput {
-            tokens: self.ranked.arrange(&cells, Pass::Embedding)?,
+            tokens: self.ranked.tokenize(&cells, Pass::Embedding)?,
             numbers: numbers.unwrap_or_default(),
             labelled,
             labels,
@@ -149,18 +149,18 @@ impl Task for NicheTask {
     fn embed(&self, model: &NicheHead, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
         let tokens = self
             .ranked
-            .arrange(&cells, Pass::Embedding)?
+            .tokenize(&cells, Pass::Embedding)?
             .on_device(device);
         let last = model.backbone.last(&tokens, &mut ());
         Ok(model.backbone.pool(last, &tokens, Context::Without))
     }
 
     fn reads(&self) -> Vec<Role> {
-        let asked = match self.goal {
+        let target = match self.goal {
             Goal::Composition | Goal::Density => Role::Niche,
             Goal::Label => Role::Label,
         };
-        vec![Role::Species, asked]
+        vec![Role::Species, target]
     }
 
     fn dims(&self) -> usize {

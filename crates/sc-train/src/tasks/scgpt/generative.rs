@@ -3,7 +3,7 @@
 //!
 //! Source: reference/scformer-scgpt-cellplm.md A3.
 
-use super::tokens::{Padded, Token, TokenInput};
+use super::tokens::{GenesValues, Token, TokenInput};
 use super::{Place, ScGptTask};
 use crate::error::Result;
 use crate::inputs::corpus::{CellBatch, Corpus};
@@ -90,7 +90,7 @@ impl GenerativeTask {
 /// Both streams of a minibatch on the host.
 pub struct GenerativeInput {
     pub(super) known: TokenInput,
-    pub(super) asked: Padded,
+    pub(super) asked: GenesValues,
 }
 
 impl Task for GenerativeTask {
@@ -124,24 +124,25 @@ impl Task for GenerativeTask {
             .unzip();
         Ok(GenerativeInput {
             known: self.scgpt.unmasked(&cells, known),
-            asked: Padded::new(&asked, self.scgpt.pad()),
+            asked: GenesValues::new(&asked, self.scgpt.pad()),
         })
     }
 
     fn losses(&self, model: &ScGpt, input: GenerativeInput, step: u64, device: &Device) -> Losses {
         let known = input.known.on_device(device);
-        let shape = input.asked.shape();
-        let padding = input.asked.padding_on(device);
-        let kept: Vec<f32> = (input.asked.padding.iter())
+        let GenesValues { genes, values } = input.asked;
+        let shape = genes.shape();
+        let padding = genes.padding_on(device);
+        let kept: Vec<f32> = (genes.padding.iter())
             .map(|&p| f32::from(u8::from(!p)))
             .collect();
         let asked = Asked {
-            genes: input.asked.genes_on(device),
+            genes: genes.ids_on(device),
             frozen: padding.clone(),
             padding,
         };
         let matrix = |v: Vec<f32>| Tensor::<2>::from_data(TensorData::new(v, shape), device);
-        let (target, kept) = (matrix(input.asked.values), matrix(kept));
+        let (target, kept) = (matrix(values), matrix(kept));
         let mut terms: Vec<(&'static str, Tensor<1>, f64)> = Vec::new();
         let mut term = |name: &'static str, values: Option<Tensor<2>>| {
             if let Some(values) = values {

@@ -23,7 +23,7 @@ impl ScGptTask {
     /// One term for every head that the network has and every loss that the settings name.
     pub(super) fn value_losses(&self, model: &ScGpt, input: TokenInput, device: &Device) -> Losses {
         let tokens = input.on_device(device);
-        let shape = input.tokens.shape();
+        let shape = input.tokens.genes.shape();
         let matrix = |v: Vec<f32>| Tensor::<2>::from_data(TensorData::new(v, shape), device);
         let (target, mask) = (matrix(input.targets), matrix(input.masked));
         let outputs = model.forward(&tokens, Phase::Train, &mut ());

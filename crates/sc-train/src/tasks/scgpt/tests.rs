@@ -92,15 +92,15 @@ fn terms<T: Task>(task: &T) -> BTreeMap<&'static str, f32> {
 #[test]
 fn zeros_are_tokens_where_all_genes_are_shown() {
     let expressed = scgpt("masked", json!({}))
-        .arrange(&cells(), Pass::Training(0))
+        .tokenize(&cells(), Pass::Training(0))
         .unwrap();
-    assert_eq!(expressed.tokens.shape(), [3, 9]);
+    assert_eq!(expressed.tokens.genes.shape(), [3, 9]);
     let all = scgpt("masked", json!({ "shown": "all" }));
-    let all = all.arrange(&cells(), Pass::Training(0)).unwrap();
-    assert_eq!(all.tokens.shape(), [3, GENES + 1]);
+    let all = all.tokenize(&cells(), Pass::Training(0)).unwrap();
+    assert_eq!(all.tokens.genes.shape(), [3, GENES + 1]);
     let zeros = all.targets[1..=GENES].iter().filter(|v| **v == 0.0);
     assert_eq!(zeros.count(), 4);
-    assert!(!all.tokens.padding.contains(&true));
+    assert!(!all.tokens.genes.padding.contains(&true));
 }
 
 #[test]
@@ -162,11 +162,11 @@ fn genes_are_known_or_asked_for_and_every_draw_is_named() {
     };
     let task = GenerativeTask::new(task, place).unwrap();
     let input = task.prepare(cells(), 0).unwrap();
-    assert_eq!(input.known.tokens.shape(), [3, 5]);
-    assert_eq!(input.asked.shape(), [3, 4]);
+    assert_eq!(input.known.tokens.genes.shape(), [3, 5]);
+    assert_eq!(input.asked.genes.shape(), [3, 4]);
     for cell in 0..2 {
-        let known = &input.known.tokens.genes[cell * 5 + 1..(cell + 1) * 5];
-        let mut genes = [known, &input.asked.genes[cell * 4..(cell + 1) * 4]].concat();
+        let known = &input.known.tokens.genes.ids[cell * 5 + 1..(cell + 1) * 5];
+        let mut genes = [known, &input.asked.genes.ids[cell * 4..(cell + 1) * 4]].concat();
         genes.sort_unstable();
         let first = 4 * cell as i64;
         assert_eq!(genes, (first..first + 8).collect::<Vec<_>>());
@@ -199,7 +199,7 @@ fn modalities_are_binned_apart_and_named_with_their_specials() {
     assert_eq!(genes, proteins);
     assert_eq!((genes[0], genes[3]), (1.0, 4.0));
     let input = task
-        .arrange(&cells(), Pass::Embedding)
+        .tokenize(&cells(), Pass::Embedding)
         .unwrap()
         .on_device(&Device::flex());
     let of = input.modalities.unwrap().into_data_as::<i64>();
@@ -310,7 +310,7 @@ fn what_misfits_is_refused_with_the_way_out() {
 fn bins_that_are_rows_of_a_table_have_rows_for_padding_and_mask() {
     let mut task = scgpt("masked", json!({ "bins": 5 }));
     task.network.value_encoder = ValueEncoderConfig::Category { bins: 7, pad: 5 };
-    let input = task.arrange(&cells(), Pass::Training(0)).unwrap();
+    let input = task.tokenize(&cells(), Pass::Training(0)).unwrap();
     // Three of eight genes are masked, and the last cell is padding behind <cls>.
     let masked = input.tokens.values[..9].iter().filter(|v| **v == 6.0);
     assert_eq!(masked.count(), 3);

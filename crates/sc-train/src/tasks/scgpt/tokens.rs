@@ -8,7 +8,8 @@ use crate::error::{Result, TrainError};
 use crate::inputs::corpus::CellBatch;
 use crate::task::Pass;
 use crate::task::whole;
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use crate::tasks::padded::Padded;
+use burn::tensor::{Device, Tensor, TensorData};
 use sc_data::rng::stream;
 use sc_data::tokens::{MAX_BINS, Ties, bin_cell, bin_row_highest, part};
 use sc_models::ranges;
@@ -140,7 +141,7 @@ pub(super) type Token = (i64, f32);
 
 /// Tokens of a minibatch on the host.
 pub struct TokenInput {
-    pub(super) tokens: Padded,
+    pub(super) tokens: GenesValues,
     /// Values before masking, `[cells, length]` row-major.
     pub(super) targets: Vec<f32>,
     /// 1 where a value is masked, `[cells, length]` row-major.
@@ -148,69 +149,40 @@ pub struct TokenInput {
     pub(super) batches: Vec<i64>,
     /// Modality of every token, `[cells, length]` row-major, of models of several.
     modalities: Option<Vec<i64>>,
-    /// Places of the labelled cells in the minibatch, and their labels.
+    /// Rows of the labelled cells in the minibatch, and their labels.
     pub(super) labelled: Vec<i64>,
     pub(super) labels: Vec<i64>,
 }
 
-/// Rows of tokens made equally long, `[cells, length]` row-major.
-pub(super) struct Padded {
-    pub(super) cells: usize,
-    pub(super) length: usize,
-    pub(super) genes: Vec<i64>,
+/// Genes of a minibatch and their values, both `[cells, length]` row-major.
+pub(super) struct GenesValues {
+    pub(super) genes: Padded,
     pub(super) values: Vec<f32>,
-    pub(super) padding: Vec<bool>,
 }
 
-impl Padded {
+impl GenesValues {
     /// As long as the longest row, 1 at least, filled up with `pad`.
     pub(super) fn new(rows: &[Vec<Token>], pad: Token) -> Self {
-        let cells = rows.len();
-        let length = rows.iter().map(Vec::len).max().unwrap_or(0).max(1);
-        let mut out = Self {
-            cells,
-            length,
-            genes: vec![pad.0; cells * length],
-            values: vec![pad.1; cells * length],
-            padding: vec![true; cells * length],
-        };
-        for (i, row) in rows.iter().enumerate() {
-            for (k, &(gene, value)) in row.iter().enumerate() {
-                let at = i * length + k;
-                out.genes[at] = gene;
-                out.values[at] = value;
-                out.padding[at] = false;
-            }
+        fn part<T>(rows: &[Vec<Token>], of: impl Fn(&Token) -> T) -> Vec<Vec<T>> {
+            rows.iter().map(|r| r.iter().map(&of).collect()).collect()
         }
-        out
-    }
-
-    pub(super) fn shape(&self) -> [usize; 2] {
-        [self.cells, self.length]
-    }
-
-    pub(super) fn genes_on(&self, device: &Device) -> Tensor<2, Int> {
-        Tensor::from_data(TensorData::new(self.genes.clone(), self.shape()), device)
-    }
-
-    /// True at padding; `None` without any.
-    pub(super) fn padding_on(&self, device: &Device) -> Option<Tensor<2, Bool>> {
-        self.padding
-            .iter()
-            .any(|&p| p)
-            .then(|| Tensor::from_data(TensorData::new(self.padding.clone(), self.shape()), device))
+        let genes = Padded::new(&part(rows, |t| t.0), pad.0, 1);
+        Self {
+            values: genes.align(&part(rows, |t| t.1), pad.1),
+            genes,
+        }
     }
 }
 
 impl TokenInput {
     pub(super) fn on_device(&self, device: &Device) -> Tokens {
-        let tokens = &self.tokens;
-        let padding = tokens.padding_on(device);
-        let values = TensorData::new(tokens.values.clone(), tokens.shape());
+        let GenesValues { genes, values } = &self.tokens;
+        let padding = genes.padding_on(device);
+        let values = TensorData::new(values.clone(), genes.shape());
         let modalities = (self.modalities.clone())
-            .map(|m| Tensor::from_data(TensorData::new(m, tokens.shape()), device));
+            .map(|m| Tensor::from_data(TensorData::new(m, genes.shape()), device));
         Tokens {
-            genes: tokens.genes_on(device),
+            genes: genes.ids_on(device),
             values: Tensor::from_data(values, device),
             // Padding and the padding token are the same positions here.
             frozen: padding.clone(),
@@ -260,8 +232,8 @@ impl ScGptTask {
                 all
             }
         };
-        let room = self.input.length.saturating_sub(1);
-        if let Some(chosen) = part(tokens.len(), room, [self.seed, cell, epoch]) {
+        let most = self.input.length.saturating_sub(1);
+        if let Some(chosen) = part(tokens.len(), most, [self.seed, cell, epoch]) {
             tokens = chosen.into_iter().map(|i| tokens[i]).collect();
         }
         Ok(tokens)
@@ -305,16 +277,16 @@ impl ScGptTask {
 
     /// Tokens of cells behind their `<cls>`, as long as the longest of them; the share of the
     /// settings is masked, except for embedding.
-    pub(super) fn arrange(&self, cells: &CellBatch, pass: Pass) -> Result<TokenInput> {
+    pub(super) fn tokenize(&self, cells: &CellBatch, pass: Pass) -> Result<TokenInput> {
         let mut input = self.unmasked(cells, self.rows(cells, pass.epoch())?);
         let Pass::Training(epoch) = pass else {
             return Ok(input);
         };
         let [_, masked] = self.special_values();
-        let length = input.tokens.length;
+        let length = input.tokens.genes.length;
         for (i, &key) in cells.keys.iter().enumerate() {
             let at = i * length + 1;
-            let rest = &input.tokens.padding[at..at + length - 1];
+            let rest = &input.tokens.genes.padding[at..at + length - 1];
             let tokens = rest.iter().filter(|p| !**p).count();
             let mut rng = stream(self.seed, "mask", key, epoch);
             let count = (tokens as f64 * self.input.mask) as usize;
@@ -329,12 +301,12 @@ impl ScGptTask {
     /// `rows` of tokens behind their `<cls>`, none masked.
     pub(super) fn unmasked(&self, cells: &CellBatch, mut rows: Vec<Vec<Token>>) -> TokenInput {
         rows.iter_mut().for_each(|row| row.insert(0, self.cls()));
-        let tokens = Padded::new(&rows, self.pad());
+        let tokens = GenesValues::new(&rows, self.pad());
         let (labelled, labels) = cells.labelled();
         TokenInput {
             targets: tokens.values.clone(),
             masked: vec![0.0; tokens.values.len()],
-            modalities: self.modalities(&tokens.genes),
+            modalities: self.modalities(&tokens.genes.ids),
             tokens,
             batches: cells.batches.iter().map(|&b| i64::from(b)).collect(),
             labelled,

@@ -78,7 +78,7 @@ fn a_permuted_order_moves_places_and_keeps_genes() {
     let (plain, moved) = (task(None), task(Some(7)));
     assert_ne!(plain.ids, moved.ids);
     let cells = || corpus(3).read(&[0, 1, 2]).unwrap();
-    let [a, b] = [&plain, &moved].map(|t| t.arrange(&cells(), Pass::Embedding).unwrap());
+    let [a, b] = [&plain, &moved].map(|t| t.tokenize(&cells(), Pass::Embedding).unwrap());
     for cell in 0..3 {
         for place in 0..GENES {
             let gene = moved.ids[place + 1] as usize - 1;

@@ -1,6 +1,6 @@
-//! What is asked of a minibatch, and how the answer is judged.
+//! Inputs and targets of a minibatch by objective, and the loss.
 
-use super::arrange::Arranged;
+use super::sequences::HostSequences;
 use super::tokens::CellTokens;
 use super::{ComposedBatch, ComposedTask, Objective};
 use crate::error::{Result, TrainError};
@@ -10,6 +10,7 @@ use crate::losses::expression::masked_mse;
 use crate::losses::tokens::binary_cross_entropy;
 use crate::losses::{Losses, cross_entropy, total};
 use crate::task::whole;
+use crate::tasks::padded::HiddenTokens;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::seq::index;
 use rand::{Rng, RngExt as _};
@@ -22,38 +23,40 @@ use sc_models::layers::lookup::unit;
 use sc_models::layers::zinb::nb_nll;
 use std::sync::Arc;
 
-/// What is asked, with the truth.
-pub(super) enum Question {
-    /// Values of the hidden places, `[cells, length]`.
+/// What the network is to predict.
+pub(super) enum Target {
+    /// Values of all tokens, `[cells, length]`; the hidden ones count.
     Values(Vec<f32>),
-    /// Genes at places of the flat array.
-    Genes { at: Vec<i64>, truth: Vec<i64> },
-    /// Genes of every cell, and 1 where it expresses them, `[cells, asked]`.
-    Expressed { genes: Vec<i64>, truth: Vec<f32> },
+    /// Genes of the hidden tokens.
+    Genes(HiddenTokens),
+    /// Genes of every cell, and 1 where it expresses them, `[cells, queries]`.
+    Expressed {
+        genes: Vec<i64>,
+        expressed: Vec<f32>,
+    },
     /// All counts.
     Counts(Arc<CsrMatrix>),
-    /// The same cells once more.
-    Again(Arranged),
-    /// Labels of those cells that have one.
-    Labels { at: Vec<i64>, truth: Vec<i64> },
+    /// Another view of the same cells.
+    View(HostSequences),
+    /// Labels of those cells that have one, and the rows of these cells.
+    Labels { rows: Vec<i64>, labels: Vec<i64> },
 }
 
 /// A cell's genes and counts.
 type Cell = (Vec<u32>, Vec<f32>);
 
 impl ComposedTask {
-    /// Tokens of a minibatch and a question about them; every draw depends on the cell and the epoch
-    /// only.
-    pub(super) fn ask(&self, cells: &CellBatch, epoch: u64) -> Result<ComposedBatch> {
+    /// Inputs and targets of a minibatch; every draw depends on the cell and the epoch only.
+    pub(super) fn batch(&self, cells: &CellBatch, epoch: u64) -> Result<ComposedBatch> {
         let key = |i: usize| [self.seed, cells.keys[i], epoch];
         let each = 0..cells.rows.len();
         // Tokens of cells as `change` leaves them.
-        let shown = |change: &dyn Fn(usize) -> Result<Cell>| -> Result<Vec<CellTokens>> {
-            let tokens = |i: usize| {
+        let tokens = |change: &dyn Fn(usize) -> Result<Cell>| -> Result<Vec<CellTokens>> {
+            let one = |i: usize| {
                 let (genes, counts) = change(i)?;
                 self.tokens.of((&genes, &counts), key(i))
             };
-            each.clone().map(tokens).collect()
+            each.clone().map(one).collect()
         };
         let complete = |i: usize| {
             let (genes, counts) = cells.counts.row(i);
@@ -63,75 +66,76 @@ impl ComposedTask {
             let noise = self.input.noise;
             move |i: usize| thin(cells.counts.row(i), noise, view, key(i))
         };
-        let (shown, question) = match self.objective {
+        let (input, target) = match self.objective {
             Objective::MaskedValue | Objective::MaskedValueFromCell => {
-                let mut shown = self.arrange(&shown(&complete)?);
-                let truth = shown.values.clone().unwrap_or_default();
-                let mut hidden = vec![0.0; truth.len()];
+                let mut input = self.pad(&tokens(&complete)?);
+                let values = input.values.clone().unwrap_or_default();
+                let mut hidden = vec![0.0; values.len()];
                 for i in each {
-                    let row = &truth[shown.place(i, 0)..(i + 1) * shown.length];
+                    let row = &values[input.position(i, 0)..(i + 1) * input.tokens.length];
                     for k in masked(row, self.input.mask, key(i)) {
-                        hidden[shown.place(i, k as usize)] = 1.0;
+                        hidden[input.position(i, k as usize)] = 1.0;
                     }
                 }
-                shown.hidden = Some(hidden);
-                (shown, Question::Values(truth))
+                input.hidden = Some(hidden);
+                (input, Target::Values(values))
             }
             Objective::MaskedGene => {
-                let tokens = shown(&complete)?;
-                let mut shown = self.arrange(&tokens);
+                let tokens = tokens(&complete)?;
+                let mut input = self.pad(&tokens);
                 let mask = i64::from(self.tokens.special(special::MASK));
-                let (mut at, mut truth) = (Vec::new(), Vec::new());
+                let mut hidden = HiddenTokens::default();
                 for (i, cell) in tokens.iter().enumerate() {
                     let [seed, key, epoch] = key(i);
                     let count = (self.input.mask * cell.ids.len() as f64) as usize;
                     let mut rng = stream(seed, "mask", key, epoch);
                     for k in index::sample(&mut rng, cell.ids.len(), count) {
-                        let place = shown.place(i, k);
-                        at.push(place as i64);
-                        truth.push(std::mem::replace(&mut shown.ids[place], mask));
+                        let position = input.position(i, k);
+                        let token = std::mem::replace(&mut input.tokens.ids[position], mask);
+                        hidden.positions.push(position as i64);
+                        hidden.tokens.push(token);
                     }
                 }
-                (shown, Question::Genes { at, truth })
+                (input, Target::Genes(hidden))
             }
             Objective::Expressed => {
-                let (mut genes, mut truth) = (Vec::new(), Vec::new());
+                let (mut genes, mut expressed) = (Vec::new(), Vec::new());
                 let mut kept = Vec::new();
                 for i in each.clone() {
-                    let asked = self.leave_out(cells.counts.row(i), key(i));
-                    genes.extend(asked.genes);
-                    truth.extend(asked.truth);
-                    kept.push(asked.kept);
+                    let queries = self.leave_out(cells.counts.row(i), key(i));
+                    genes.extend(queries.genes);
+                    expressed.extend(queries.expressed);
+                    kept.push(queries.kept);
                 }
-                let shown = self.arrange(&shown(&|i| Ok(kept[i].clone()))?);
-                (shown, Question::Expressed { genes, truth })
+                let input = self.pad(&tokens(&|i| Ok(kept[i].clone()))?);
+                (input, Target::Expressed { genes, expressed })
             }
             Objective::Denoise => {
-                let shown = self.arrange(&shown(&thinned("thin"))?);
-                (shown, Question::Counts(Arc::new(cells.counts.clone())))
+                let input = self.pad(&tokens(&thinned("thin"))?);
+                (input, Target::Counts(Arc::new(cells.counts.clone())))
             }
             Objective::Contrast => {
                 let [a, b] = [thinned("thin"), thinned("thin again")];
-                let [a, b] = [shown(&a)?, shown(&b)?];
-                (self.arrange(&a), Question::Again(self.arrange(&b)))
+                let [a, b] = [tokens(&a)?, tokens(&b)?];
+                (self.pad(&a), Target::View(self.pad(&b)))
             }
             Objective::Classify => {
-                let (at, truth) = cells.labelled();
-                let shown = self.arrange(&shown(&complete)?);
-                (shown, Question::Labels { at, truth })
+                let (rows, labels) = cells.labelled();
+                let input = self.pad(&tokens(&complete)?);
+                (input, Target::Labels { rows, labels })
             }
         };
-        Ok(ComposedBatch { shown, question })
+        Ok(ComposedBatch { input, target })
     }
 
-    /// Leaves out a share of the expressed genes, and asks for some of them and for as many that the
-    /// cell does not express; with replacement where there are fewer, of one kind where there is none
-    /// of the other.
+    /// Leaves out a share of the expressed genes, and queries some of them and as many that the cell
+    /// does not express; with replacement where there are fewer, of one kind where there is none of the
+    /// other.
     fn leave_out(
         &self,
         (genes, counts): (&[u32], &[f32]),
         [seed, key, epoch]: [u64; 3],
-    ) -> LeftOut {
+    ) -> Queries {
         let mut rng = stream(seed, "left out", key, epoch);
         let n = (self.input.left_out * genes.len() as f64).ceil() as usize;
         let mut left_out = vec![false; genes.len()];
@@ -147,16 +151,16 @@ impl ComposedTask {
         let silent: Vec<u32> = (0..self.network.genes as u32)
             .filter(|g| genes.binary_search(g).is_err())
             .collect();
-        let asked = self.input.asked;
+        let queries = self.input.asked;
         let positives = match (expressed.is_empty(), silent.is_empty()) {
             (true, _) => 0,
-            (_, true) => asked,
-            _ => asked / 2,
+            (_, true) => queries,
+            _ => queries / 2,
         };
         let mut chosen = some(&expressed, positives, &mut rng);
-        chosen.extend(some(&silent, asked - positives, &mut rng));
-        LeftOut {
-            truth: (0..chosen.len())
+        chosen.extend(some(&silent, queries - positives, &mut rng));
+        Queries {
+            expressed: (0..chosen.len())
                 .map(|k| f32::from(u8::from(k < positives)))
                 .collect(),
             genes: chosen,
@@ -164,46 +168,43 @@ impl ComposedTask {
         }
     }
 
-    /// The loss of the answer.
-    pub(super) fn answer(&self, model: &Composed, input: ComposedBatch, device: &Device) -> Losses {
-        let ComposedBatch { shown, question } = input;
-        let states = model.encode(&shown.on_device(device));
+    /// The objective on a minibatch.
+    pub(super) fn loss(&self, model: &Composed, input: ComposedBatch, device: &Device) -> Losses {
+        let ComposedBatch { input, target } = input;
+        let states = model.encode(&input.on_device(device));
         let cell = states.cell.clone();
         let whole = |v| whole(v, device);
-        // A minibatch that has nothing to ask for teaches nothing, but is no error.
+        // A minibatch without targets teaches nothing, but is no error.
         let zero = total(cell.clone()) * 0.0;
-        let (name, loss) = match question {
-            Question::Values(truth) => {
-                let shape = [shown.cells, shown.length];
+        let (name, loss) = match target {
+            Target::Values(targets) => {
+                let shape = input.tokens.shape();
                 let matrix =
                     |v: Vec<f32>| Tensor::<2>::from_data(TensorData::new(v, shape), device);
-                let hidden = shown.hidden.clone().unwrap_or_default();
-                let values = model.values(&states, shown.ids_on(device));
-                let asked = hidden.contains(&1.0);
-                let loss = values.filter(|_| asked);
+                let hidden = input.hidden.clone().unwrap_or_default();
+                let values = model.values(&states, input.tokens.ids_on(device));
+                let loss = values.filter(|_| hidden.contains(&1.0));
                 (
                     "masked_value",
-                    loss.map(|v| masked_mse(v, matrix(truth), matrix(hidden))),
+                    loss.map(|v| masked_mse(v, matrix(targets), matrix(hidden))),
                 )
             }
-            Question::Genes { at, truth } => {
-                let [b, l, d] = states.tokens.dims();
-                let flat = states.tokens.reshape([b * l, d]);
-                let asked = (!at.is_empty()).then(|| flat.select(0, whole(at)));
-                let logits = asked.and_then(|tokens| model.genes(tokens));
-                (
-                    "masked_gene",
-                    logits.map(|g| cross_entropy(g, whole(truth))),
-                )
+            Target::Genes(hidden) => {
+                let logits = |tokens| {
+                    let logits = model.genes(tokens);
+                    logits.expect("invariant: the head is that of the objective")
+                };
+                ("masked_gene", hidden.loss(states.tokens, logits, device))
             }
-            Question::Expressed { genes, truth } => {
-                let shape = [shown.cells, self.input.asked];
+            Target::Expressed { genes, expressed } => {
+                let shape = [input.tokens.cells, self.input.asked];
                 let genes = Tensor::<2, Int>::from_data(TensorData::new(genes, shape), device);
-                let truth = Tensor::<2>::from_data(TensorData::new(truth, shape), device);
+                let expressed = Tensor::<2>::from_data(TensorData::new(expressed, shape), device);
                 let logits = model.expressed(cell, genes);
-                ("expressed", logits.map(|l| binary_cross_entropy(l, truth)))
+                let loss = logits.map(|l| binary_cross_entropy(l, expressed));
+                ("expressed", loss)
             }
-            Question::Counts(counts) => {
+            Target::Counts(counts) => {
                 let totals: Vec<f32> = counts.row_sums().iter().map(|&t| t as f32).collect();
                 let totals = Tensor::<1>::from_data(totals.as_slice(), device);
                 let found = model.counts(cell, totals);
@@ -212,26 +213,26 @@ impl ComposedTask {
                     found.map(|f| nb_nll(f.mean, f.dispersion, &counts).mean()),
                 )
             }
-            Question::Again(other) => {
+            Target::View(other) => {
                 let other = model.encode(&other.on_device(device)).cell;
                 let cosines = unit(cell).matmul(unit(other).transpose());
                 let found = contrast(cosines / self.input.temperature);
                 ("contrast", Some(found.total))
             }
-            Question::Labels { at, truth } => {
-                let cells = (!at.is_empty()).then(|| cell.select(0, whole(at)));
+            Target::Labels { rows, labels } => {
+                let cells = (!rows.is_empty()).then(|| cell.select(0, whole(rows)));
                 let logits = cells.and_then(|cells| model.classes(cells));
-                ("classify", logits.map(|l| cross_entropy(l, whole(truth))))
+                ("classify", logits.map(|l| cross_entropy(l, whole(labels))))
             }
         };
         Losses::weighted(zero, loss.map(|l| (name, l, 1.0)).into_iter().collect())
     }
 }
 
-/// Genes to ask for, whether the cell expresses them, and what is left of the cell.
-struct LeftOut {
+/// Genes to predict, 1 where the cell expresses them, and what is left of the cell.
+struct Queries {
     genes: Vec<i64>,
-    truth: Vec<f32>,
+    expressed: Vec<f32>,
     kept: Cell,
 }
 
