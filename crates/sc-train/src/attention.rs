@@ -1,6 +1,10 @@
 //! What the genes of a trained model attend to.
 
+use crate::error::Result;
+use crate::inputs::corpus::Corpus;
+use burn::tensor::Device;
 use sc_models::scprint::network::Averages;
+use sc_models::weights::Tensors;
 
 /// Queries and keys averaged over the cells of a corpus, and which genes they are of.
 #[derive(Clone, Debug)]
@@ -9,4 +13,18 @@ pub struct AverageAttention {
     pub averages: Averages,
     /// For every gene of the averages its place in the vocabulary.
     pub genes: Vec<usize>,
+}
+
+/// A model in which genes attend to genes.
+pub trait Attention: Send + Sync {
+    /// Averages attention over the cells of `corpus`.
+    ///
+    /// # Errors
+    /// Weights that do not fit, or unreadable data.
+    fn average(
+        &self,
+        weights: Tensors,
+        corpus: &Corpus,
+        device: &Device,
+    ) -> Result<AverageAttention>;
 }

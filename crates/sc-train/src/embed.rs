@@ -161,8 +161,13 @@ impl<'a> Embedder<'a> {
     /// # Errors
     /// Weights that do not fit, or unreadable data.
     pub fn attention(&mut self, device: &Device) -> Result<Option<AverageAttention>> {
-        let weights = std::mem::take(&mut self.model.weights);
-        self.task.attention(weights, &self.corpus, device)
+        let model = &mut self.model;
+        let Some(build) = model.spec.known()?.attention else {
+            return Ok(None);
+        };
+        let attention = build(&model.spec, &model.data)?;
+        let weights = std::mem::take(&mut model.weights);
+        Ok(Some(attention.average(weights, &self.corpus, device)?))
     }
 
     /// A failure on the cells, told with the batches that the model does not know.

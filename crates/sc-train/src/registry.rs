@@ -1,5 +1,6 @@
 //! Every architecture that can be built; each describes itself in its own module.
 
+use crate::attention::Attention;
 use crate::error::Result;
 use crate::import::Files;
 use crate::inputs::data_spec::{DataSpec, Role};
@@ -38,6 +39,9 @@ pub struct Architecture {
     /// Reads published weights, if there are any.
     #[serde(skip)]
     pub import: Option<Import>,
+    /// Builds what averages its attention between genes, if it has any.
+    #[serde(skip)]
+    pub attention: Option<BuildAttention>,
     /// Builds the task.
     #[serde(skip)]
     pub task: fn(&ModelSpec, &DataSpec) -> Result<Box<dyn Trainable>>,
@@ -134,6 +138,9 @@ impl std::fmt::Display for Company {
 /// Makes a model of a publisher's files.
 pub type Import = fn(&Files) -> Result<Model>;
 
+/// Builds the attention of a model.
+pub type BuildAttention = fn(&ModelSpec, &DataSpec) -> Result<Box<dyn Attention>>;
+
 /// Every architecture, foundation models first.
 pub const ARCHITECTURES: &[Architecture] = &[
     tasks::cellplm::CELLPLM,
@@ -156,4 +163,10 @@ pub const ARCHITECTURES: &[Architecture] = &[
 /// The architecture of this name.
 pub fn find(name: &str) -> Option<&'static Architecture> {
     ARCHITECTURES.iter().find(|a| a.name == name)
+}
+
+/// Names of the architectures in which genes attend to genes.
+pub fn with_attention() -> Vec<&'static str> {
+    let all = ARCHITECTURES.iter().filter(|a| a.attention.is_some());
+    all.map(|a| a.name).collect()
 }

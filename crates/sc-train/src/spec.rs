@@ -1,6 +1,5 @@
 //! A model as its configuration file describes it.
 
-use crate::attention::AverageAttention;
 use crate::error::{Result, TrainError};
 use crate::inputs::corpus::Corpus;
 use crate::inputs::data_spec::{DataSpec, Role};
@@ -140,17 +139,6 @@ pub trait Trainable: Send + Sync {
         sink: &mut Sink<'_>,
     ) -> Result<()>;
 
-    /// What genes attend to, over the cells of `corpus`; `None` for networks that do not say.
-    ///
-    /// # Errors
-    /// Weights that do not fit, or unreadable data.
-    fn attention(
-        &self,
-        weights: Tensors,
-        corpus: &Corpus,
-        device: &Device,
-    ) -> Result<Option<AverageAttention>>;
-
     /// What of `obs` it reads.
     fn reads(&self) -> Vec<Role>;
 
@@ -218,16 +206,6 @@ impl<T: Task> Trainable for T {
             sink(rows, &weights::host(vectors))?;
         }
         Ok(())
-    }
-
-    fn attention(
-        &self,
-        weights: Tensors,
-        corpus: &Corpus,
-        device: &Device,
-    ) -> Result<Option<AverageAttention>> {
-        let model = weights::load(self.empty(device)?, weights, &self.names())?;
-        Task::attention(self, &model, corpus, device)
     }
 
     fn reads(&self) -> Vec<Role> {

@@ -1,6 +1,5 @@
 //! The joint between an architecture and the step loop.
 
-use crate::attention::AverageAttention;
 use crate::error::Result;
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::Role;
@@ -93,19 +92,6 @@ pub trait Task: Send + Sync {
     /// # Errors
     /// When the counts cannot be tokenised.
     fn embed(&self, model: &Self::Model, cells: CellBatch, device: &Device) -> Result<Tensor<2>>;
-
-    /// What genes attend to, over the cells of `corpus`; `None` for networks that do not say.
-    ///
-    /// # Errors
-    /// Unreadable data.
-    fn attention(
-        &self,
-        _model: &Self::Model,
-        _corpus: &Corpus,
-        _device: &Device,
-    ) -> Result<Option<AverageAttention>> {
-        Ok(None)
-    }
 
     /// What of `obs` it reads; naming a column for anything else is refused.
     fn reads(&self) -> Vec<Role> {

@@ -11,6 +11,7 @@ use sc_eval::grn::KnownEdges;
 use sc_models::scprint::network::{Network as Weights, Scores};
 use sc_run::network::{Named, choose, write_table};
 use sc_train::embed::{Embedder, Matching};
+use sc_train::registry::with_attention;
 use std::path::{Path, PathBuf};
 
 pub(crate) fn run(args: &Network) -> Result<()> {
@@ -40,7 +41,8 @@ pub(crate) fn run(args: &Network) -> Result<()> {
         at(
             &args.model,
             format!(
-                "{name} does not attend from genes to genes of a cell; take a model of scprint"
+                "{name} does not attend from genes to genes of a cell; take a model of {}",
+                with_attention().join(" or ")
             ),
         )
     })?;

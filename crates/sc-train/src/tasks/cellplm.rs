@@ -82,6 +82,7 @@ pub const CELLPLM: Architecture = Architecture {
     },
     widen: None,
     import: Some(import::import),
+    attention: None,
     task,
 };
 

@@ -44,6 +44,7 @@ pub const COMPOSED: Architecture = Architecture {
     company: Company::Alone,
     widen: None,
     import: None,
+    attention: None,
     task,
 };
 

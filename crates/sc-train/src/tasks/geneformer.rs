@@ -37,6 +37,7 @@ pub const GENEFORMER: Architecture = Architecture {
     company: Company::Alone,
     widen: None,
     import: Some(import::import),
+    attention: None,
     task,
 };
 

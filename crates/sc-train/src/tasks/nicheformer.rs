@@ -43,6 +43,7 @@ pub const NICHEFORMER: Architecture = Architecture {
     company: Company::Alone,
     widen: None,
     import: Some(import::import),
+    attention: None,
     task,
 };
 

@@ -37,6 +37,7 @@ pub const MLP: Architecture = Architecture {
     company: Company::Alone,
     widen: Some(widen),
     import: None,
+    attention: None,
     task,
 };
 

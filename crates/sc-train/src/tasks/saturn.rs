@@ -49,6 +49,7 @@ pub const SATURN: Architecture = Architecture {
     company: Company::Alone,
     widen: None,
     import: None,
+    attention: None,
     task,
 };
 

@@ -39,6 +39,7 @@ pub const SCCLIP: Architecture = Architecture {
     company: Company::Alone,
     widen: None,
     import: Some(import::import),
+    attention: None,
     task,
 };
 

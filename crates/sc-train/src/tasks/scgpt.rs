@@ -57,6 +57,7 @@ pub const SCGPT: Architecture = Architecture {
     },
     widen: None,
     import: Some(import::import),
+    attention: None,
     task,
 };
 
@@ -68,6 +69,7 @@ pub const SCFORMER: Architecture = Architecture {
     objectives: &["masked", "integration", "annotation"],
     weights: "none published",
     import: None,
+    attention: None,
     licence: "none published",
     ..SCGPT
 };

@@ -31,6 +31,7 @@ pub const SCHYENA: Architecture = Architecture {
     company: Company::Alone,
     widen: None,
     import: None,
+    attention: None,
     task,
 };
 

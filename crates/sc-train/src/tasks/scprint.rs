@@ -9,7 +9,6 @@ mod tests;
 
 pub use labels::{ClassTokens, Labels};
 
-use crate::attention::AverageAttention;
 use crate::error::{Result, TrainError};
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::{DataSpec, Role};
@@ -53,6 +52,7 @@ pub const SCPRINT: Architecture = Architecture {
     company: Company::Alone,
     widen: None,
     import: Some(import::import),
+    attention: Some(networks::attention),
     task,
 };
 
@@ -298,7 +298,7 @@ impl ScPrintTask {
         assemble(spec, data)
     }
 
-    fn arrange(&self, cells: &CellBatch, pass: Pass) -> Result<ScPrintBatch> {
+    fn tokenize(&self, cells: &CellBatch, pass: Pass) -> Result<ScPrintBatch> {
         let counts = cells
             .counts
             .clone()
@@ -383,7 +383,7 @@ impl Task for ScPrintTask {
     }
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<ScPrintBatch> {
-        self.arrange(&cells, Pass::Training(epoch))
+        self.tokenize(&cells, Pass::Training(epoch))
     }
 
     fn losses(&self, model: &ScPrint, input: ScPrintBatch, _: u64, device: &Device) -> Losses {
@@ -455,7 +455,7 @@ impl Task for ScPrintTask {
     }
 
     fn embed(&self, model: &ScPrint, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
-        let input = self.arrange(&cells, Pass::Embedding)?;
+        let input = self.tokenize(&cells, Pass::Embedding)?;
         let tokens = input.tokens(Some(&input.counts), device);
         let output = model.forward(&tokens, &mut ());
         Ok(match self.network.classes.is_empty() {
@@ -463,15 +463,6 @@ impl Task for ScPrintTask {
             true => model.embedding(&output, &[]),
             false => model.embedding(&output, &[0]),
         })
-    }
-
-    fn attention(
-        &self,
-        model: &ScPrint,
-        corpus: &Corpus,
-        device: &Device,
-    ) -> Result<Option<AverageAttention>> {
-        self.average_attention(model, corpus, device).map(Some)
     }
 
     fn reads(&self) -> Vec<Role> {

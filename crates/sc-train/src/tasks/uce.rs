@@ -45,6 +45,7 @@ pub const UCE: Architecture = Architecture {
     },
     widen: None,
     import: Some(import::import),
+    attention: None,
     task,
 };
 

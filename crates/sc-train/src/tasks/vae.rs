@@ -35,6 +35,7 @@ pub const VAE: Architecture = Architecture {
     company: Company::Alone,
     widen: Some(widen),
     import: None,
+    attention: None,
     task,
 };
 

@@ -1,15 +1,17 @@
 //! Gene networks of a trained model: averages of queries and keys over the cells of a corpus.
 
 use super::ScPrintTask;
-use crate::attention::AverageAttention;
+use crate::attention::{Attention, AverageAttention};
 use crate::error::Result;
 use crate::inputs::corpus::Corpus;
+use crate::inputs::data_spec::DataSpec;
+use crate::spec::ModelSpec;
 use crate::task::{Pass, Task};
 use burn::tensor::{Device, Tensor};
 use sc_models::layers::observe::Observer;
 use sc_models::scprint::ScPrint;
 use sc_models::scprint::network::{QueriesKeys, Shape};
-use sc_models::weights::host;
+use sc_models::weights::{self, Tensors, host};
 
 /// Keeps queries and keys of every layer.
 #[derive(Default)]
@@ -20,6 +22,23 @@ impl Observer for Kept {
         if name.starts_with("qk.") {
             self.0.push(host(tensor.clone()));
         }
+    }
+}
+
+/// The attention of a model, for the registry.
+pub(super) fn attention(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Attention>> {
+    Ok(Box::new(ScPrintTask::new(spec, data)?))
+}
+
+impl Attention for ScPrintTask {
+    fn average(
+        &self,
+        weights: Tensors,
+        corpus: &Corpus,
+        device: &Device,
+    ) -> Result<AverageAttention> {
+        let model = weights::load(self.empty(device)?, weights, &self.names())?;
+        self.average_attention(&model, corpus, device)
     }
 }
 
@@ -48,7 +67,7 @@ impl ScPrintTask {
         let mut sums = QueriesKeys::new(shape);
         let minibatches = self.embed_minibatches(corpus);
         for cells in corpus.stream(&minibatches, None) {
-            let input = self.arrange(&cells?, Pass::Embedding)?;
+            let input = self.tokenize(&cells?, Pass::Embedding)?;
             let mut kept = Kept::default();
             model.forward(&input.tokens(Some(&input.counts), device), &mut kept);
             let width = (shape.cell_tokens + input.length) * 2 * self.network.width;
