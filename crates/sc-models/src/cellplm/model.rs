@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::init::Init;
 use crate::layers::flow::FlowformerLayer;
 use crate::layers::norm::Phase;
-use crate::layers::observe::Observer;
+use crate::layers::observe::{Observer, layer_span};
 use crate::weights::Names;
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig};
@@ -132,6 +132,7 @@ impl CellPlm {
             .embedder
             .forward(&sentence.log_counts, sentence.genes.as_deref(), seen);
         for (i, layer) in self.encoder.layers.iter().enumerate() {
+            let _span = layer_span(i);
             x = layer.forward(x, &mut ());
             seen.see(&format!("enc.layer.{i}"), &x);
         }

@@ -91,16 +91,10 @@ impl Geneformer {
         // Every token is of the first type.
         let sum =
             words + rows(&self.token_type_embeddings, 1) + rows(&self.position_embeddings, length);
-        let mut x = self.dropout.forward(self.embedding_norm.forward(sum));
+        let x = self.dropout.forward(self.embedding_norm.forward(sum));
         seen.see("embedding_output", &x);
         let padding = padding.cloned().map(Padding::hidden);
-        let mut outputs = Vec::with_capacity(self.encoder.layers().len());
-        for (i, layer) in self.encoder.layers().iter().enumerate() {
-            x = layer.forward(x, padding.as_ref());
-            seen.see(&format!("layer.{i}"), &x);
-            outputs.push(x.clone());
-        }
-        outputs
+        self.encoder.outputs(x, padding.as_ref(), seen)
     }
 
     /// Output of the last block, `[minibatch, length, d]`.

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::init::Init;
 use crate::layers::dropout::Dropout;
 use crate::layers::gelu::{gelu, gelu_tanh};
-use crate::layers::observe::Observer;
+use crate::layers::observe::{Observer, layer_span};
 use crate::weights::Names;
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
@@ -134,6 +134,7 @@ impl ScHyena {
         let mut x = self.backbone.embeddings.forward(profiles);
         seen.see("embedding", &x);
         for (i, layer) in self.backbone.layers.iter().enumerate() {
+            let _span = layer_span(i);
             x = layer.forward(x);
             seen.see(&format!("block.{i}"), &x);
         }

@@ -2,7 +2,7 @@
 
 use crate::layers::attention::{Padding, SelfAttention};
 use crate::layers::dropout::Dropout;
-use crate::layers::observe::Observer;
+use crate::layers::observe::{Observer, layer_span};
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::{gelu, relu};
@@ -59,10 +59,36 @@ impl Encoder {
         padding: Option<&Padding>,
         seen: &mut impl Observer,
     ) -> Tensor<3> {
-        for (i, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(x, padding);
-            seen.see(&format!("layer.{i}"), &x);
+        for i in 0..self.layers.len() {
+            x = self.layer(i, x, padding, seen);
         }
+        x
+    }
+
+    /// The same with the output of every block, first to last.
+    pub fn outputs(
+        &self,
+        mut x: Tensor<3>,
+        padding: Option<&Padding>,
+        seen: &mut impl Observer,
+    ) -> Vec<Tensor<3>> {
+        let mut next = |i: usize| {
+            x = self.layer(i, x.clone(), padding, seen);
+            x.clone()
+        };
+        (0..self.layers.len()).map(&mut next).collect()
+    }
+
+    fn layer(
+        &self,
+        i: usize,
+        x: Tensor<3>,
+        padding: Option<&Padding>,
+        seen: &mut impl Observer,
+    ) -> Tensor<3> {
+        let _span = layer_span(i);
+        let x = self.layers[i].forward(x, padding);
+        seen.see(&format!("layer.{i}"), &x);
         x
     }
 

@@ -24,3 +24,9 @@ impl Observer for Record {
             .insert(name.to_string(), crate::weights::host(tensor.clone()));
     }
 }
+
+/// The span of layer `index`, until it is dropped: how long each takes, at the level `trace`. On a device
+/// that works on its own, how long it takes to be asked.
+pub(crate) fn layer_span(index: usize) -> tracing::span::EnteredSpan {
+    tracing::trace_span!("layer", index).entered()
+}

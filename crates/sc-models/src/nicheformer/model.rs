@@ -80,16 +80,10 @@ impl Nicheformer {
         let rows = lookup(&self.embeddings, tokens.ids.clone(), padding);
         let positions = self.positional_embedding.weight.val();
         let positions = positions.narrow(0, 0, length).unsqueeze_dim::<3>(0);
-        let mut x = self.dropout.forward(rows + positions);
+        let x = self.dropout.forward(rows + positions);
         seen.see("embedding_output", &x);
         let padding = padding.cloned().map(Padding::hidden);
-        let mut outputs = Vec::with_capacity(self.encoder.layers().len());
-        for (i, layer) in self.encoder.layers().iter().enumerate() {
-            x = layer.forward(x, padding.as_ref());
-            seen.see(&format!("layer.{i}"), &x);
-            outputs.push(x.clone());
-        }
-        outputs
+        self.encoder.outputs(x, padding.as_ref(), seen)
     }
 
     /// Output of the last block, `[minibatch, length, d]`.

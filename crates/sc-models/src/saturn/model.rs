@@ -7,7 +7,7 @@ use crate::error::{ModelError, Result};
 use crate::init::Init;
 use crate::layers::dropout::Dropout;
 use crate::layers::named::Named;
-use crate::layers::observe::Observer;
+use crate::layers::observe::{Observer, layer_span};
 use crate::layers::sparse::sparse_linear;
 use crate::weights::{Names, replace};
 use burn::module::{Module, Param};
@@ -195,6 +195,7 @@ impl Saturn {
         seen.see("x", &macrogenes);
         let mut h = macrogenes.clone();
         for (i, block) in self.encoder.iter().enumerate() {
+            let _span = layer_span(i);
             h = block.forward(h);
             seen.see(&format!("encoder{i}"), &h);
         }

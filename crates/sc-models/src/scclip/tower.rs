@@ -4,7 +4,7 @@ use super::config::TowerConfig;
 use crate::layers::attention::attend;
 use crate::layers::dropout::Dropout;
 use crate::layers::gelu::gelu;
-use crate::layers::observe::Observer;
+use crate::layers::observe::{Observer, layer_span};
 use crate::layers::sparse::sparse_linear;
 use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
@@ -163,6 +163,7 @@ impl Tower {
         let mut x = self.embeddings.forward(patches);
         seen.see(&format!("{name}.embeddings"), &x);
         for (i, layer) in self.encoder.layer.iter().enumerate() {
+            let _span = layer_span(i);
             x = layer.forward(x);
             seen.see(&format!("{name}.layer.{i}"), &x);
         }

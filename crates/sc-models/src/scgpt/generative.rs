@@ -7,7 +7,7 @@ use super::heads::Prediction;
 use super::model::{ScGpt, Tokens};
 use crate::layers::attention::{Padding, SelfAttention};
 use crate::layers::encoder::EncoderLayer;
-use crate::layers::observe::Observer;
+use crate::layers::observe::{Observer, layer_span};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Int, Tensor};
 
@@ -68,6 +68,7 @@ impl ScGpt {
         let asked = asked.and_then(|a| a.padding.clone()).map(Padding::hidden);
         let hidden = [padding.as_ref(), asked.as_ref()];
         for (i, layer) in self.layers().iter().enumerate() {
+            let _span = layer_span(i);
             (x, y) = two_streams(layer, x, y, hidden, &format!("layer.{i}"), seen);
         }
         let cell = self.pool(&x, known);

@@ -2,7 +2,7 @@
 
 use crate::layers::attention::SelfAttention;
 use crate::layers::dropout::Dropout;
-use crate::layers::observe::Observer;
+use crate::layers::observe::{Observer, layer_span};
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::gelu;
@@ -69,6 +69,7 @@ impl Transformer {
         let [b, l, d] = x.dims();
         let mut x = self.dropout.forward(x);
         for (i, block) in self.blocks.iter().enumerate() {
+            let _span = layer_span(i);
             let projected = block.mixer.project(block.norm1.forward(x.clone()));
             let queries_keys = projected.clone().slice([0..b, 0..l, 0..2 * d]);
             seen.see(&format!("qk.{i}"), &queries_keys);
