@@ -1,11 +1,12 @@
 //! Cells, tiny networks, and what is asked of a trained one.
 
 use burn::tensor::Device;
-use sc_data::RawCounts;
 use sc_data::genes::{Across, Vocabulary, match_genes};
 use sc_data::identity::CellKeys;
 use sc_data::preprocess::spatial::{Places, Within, composition};
 use sc_data::simulate::{SimConfig, simulate};
+use sc_data::tokens::ranks::rank;
+use sc_data::{CsrMatrix, RawCounts};
 use sc_models::weights::Tensors;
 use sc_train::inputs::corpus::Order;
 use sc_train::inputs::data_spec::Numbers;
@@ -104,6 +105,14 @@ pub(crate) fn data() -> (Corpus, DataSpec) {
         order: Order::Shuffled,
     };
     (corpus, data)
+}
+
+/// The genes of every cell by rank, `length` at most.
+pub(crate) fn ranked(length: usize) -> Vec<Vec<u32>> {
+    let (corpus, data) = data();
+    let counts = corpus.counts.read(&corpus.rows).unwrap();
+    let of = |(genes, counts): (&[u32], &[f32])| rank(genes, counts, &data.means, length).unwrap();
+    counts.iter_rows().map(of).collect()
 }
 
 /// The file that holds the cells at `rows` of the file of `corpus`, in that order.
@@ -327,6 +336,22 @@ impl Fitted {
             "{term} from {first} to {last}, {} of it",
             last / first
         );
+    }
+
+    /// Asserts that a loss ends below what `predictor`, which sees no cell, would have.
+    pub(crate) fn beats(&self, term: &str, predictor: f64) {
+        let last = &self.log[self.log.len() - 5..];
+        let last = last.iter().map(|(_, l)| l[term]).sum::<f64>() / last.len() as f64;
+        println!("{term}: {last:.4} against {predictor:.4}");
+        assert!(
+            last < predictor,
+            "{term} is {last}, without a cell {predictor}"
+        );
+    }
+
+    /// The counts it was trained on.
+    pub(crate) fn counts(&self) -> CsrMatrix {
+        self.corpus.counts.read(&self.corpus.rows).unwrap()
     }
 
     /// The vector of `cell`, embedded among the cells at `rows`.

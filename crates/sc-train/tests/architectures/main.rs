@@ -6,5 +6,7 @@
 mod common;
 mod learning;
 mod order;
+mod pages;
+mod predictors;
 mod refusals;
 mod settings;
