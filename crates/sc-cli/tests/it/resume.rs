@@ -84,13 +84,28 @@ fn a_killed_scgpt_ends_with_the_same_weights() {
 
 #[test]
 fn threads_do_not_change_the_weights() {
-    for (architecture, small) in [("cellplm", SMALL_CELLPLM), ("scgpt", SMALL_SCGPT)] {
+    // Wide enough for products of millions of terms, which are split among threads.
+    let wide = [
+        (
+            "cellplm",
+            SMALL_CELLPLM,
+            ["network.hidden=256", "train.minibatch=150"],
+        ),
+        (
+            "scgpt",
+            SMALL_SCGPT,
+            ["network.width=128", "network.feed_forward=256"],
+        ),
+    ];
+    for (architecture, small, wider) in wide {
         let folder = tempfile::tempdir().unwrap();
         let (file, config) = (simulated(folder.path(), 150), tiny(architecture));
         let mut found = Vec::new();
         for threads in ["1", "2", "5"] {
             let out = folder.path().join(threads);
             let mut args = arguments(&file, &config, &out, small);
+            args.extend(wider.iter().flat_map(|set| ["--set", set]));
+            args.extend(["--set", "train.steps=6"]);
             args.extend_from_slice(&["--threads", threads]);
             succeed(&args);
             found.push(weights(&out));
