@@ -1,7 +1,7 @@
-//! How often do the intervals hold the truth, and how often are equal models called different?
+//! How often do intervals cover the true value, and how often are equal models called different?
 //!
-//! Training donors stay, scored donors are drawn anew; the truth of a metric is its mean over all
-//! draws. Prints Markdown tables.
+//! Training donors stay, scored donors are drawn anew; the true value of a metric is its mean over
+//! all draws. Prints Markdown tables.
 //!
 //! ```sh
 //! cargo run --release -p sc-eval --example coverage -- --draws 200 --donors 5,8,12,20
@@ -39,7 +39,7 @@ const METRICS: [(&str, &str); 13] = [
     ("scgraph_corr_weighted", "scGraph"),
 ];
 
-/// What the simulated donors are like.
+/// Properties of the simulated donors.
 #[derive(Clone, Copy)]
 struct Kind {
     name: &'static str,
@@ -47,9 +47,9 @@ struct Kind {
     cells: usize,
     /// Standard deviation of the logarithm of a donor's cells.
     uneven: f64,
-    /// Share of the two last types, relative to the others.
+    /// Frequency of the last two types, relative to the others.
     rare: f64,
-    /// Batches donors are dealt to; 0 for a batch of its own for every donor.
+    /// Batches the donors are assigned to; 0 gives every donor its own batch.
     batches: usize,
 }
 
@@ -84,14 +84,14 @@ const KINDS: [Kind; 4] = [
     },
 ];
 
-/// A population of donors: what does not change from draw to draw.
+/// A population of donors: what is fixed across draws.
 struct World {
     kind: Kind,
     centres: Vec<Vec<f64>>,
     batches: Vec<Vec<f64>>,
 }
 
-/// Cells of some donors, before batch effects are removed and after.
+/// Cells of some donors, before and after batch effects are removed.
 #[derive(Default)]
 struct Cells {
     pre: Vec<f32>,
@@ -164,7 +164,7 @@ fn categories(codes: &[u32]) -> Categories {
     Categories::from_values(&names)
 }
 
-/// One draw of scored donors beside the training donors.
+/// One draw of scored donors with the training donors.
 struct Draw {
     pre: Array2<f32>,
     post: Array2<f32>,
@@ -207,7 +207,7 @@ fn draw(world: &World, donors: usize, number: u64) -> Draw {
     }
 }
 
-/// Strict numbers of an embedding.
+/// Strict scores of an embedding.
 fn judge(draw: &Draw, embedding: &Array2<f32>) -> BTreeMap<String, MetricRecord> {
     let references = References {
         pre_integration: Some(draw.pre.view()),
@@ -215,7 +215,7 @@ fn judge(draw: &Draw, embedding: &Array2<f32>) -> BTreeMap<String, MetricRecord>
     };
     let options = Options::default();
     let judged = judge_embedding(embedding.view(), &draw.dataset, &references, &options)
-        .expect("invariant: simulated cells can be judged");
+        .expect("invariant: simulated cells can be evaluated");
     let strict = judged
         .records
         .into_iter()
@@ -223,16 +223,16 @@ fn judge(draw: &Draw, embedding: &Array2<f32>) -> BTreeMap<String, MetricRecord>
     strict.map(|r| (r.name.clone(), r)).collect()
 }
 
-/// `embedding` with noise of its own: as good as any other such, and another one.
+/// `embedding` with independent noise: equally good, but not the same.
 fn noisy(embedding: &Array2<f32>, seed: u64) -> Array2<f32> {
     let mut rng = stream(seed, "coverage-noise", 0, 0);
     embedding.mapv(|v| v + 0.7 * normal(&mut rng) as f32)
 }
 
-/// Share of intervals that hold the mean over draws, and of draws that have one where some do not.
+/// Share of intervals that cover the mean over draws, and share of draws that have an interval.
 ///
-/// Means of different metrics are different numbers: the truth of an aggregate is its mean over the
-/// draws in which the same metrics exist.
+/// Means of different metrics differ: the true value of an aggregate is its mean over the draws
+/// in which the same metrics are defined.
 fn coverage(values: &[Option<&MetricRecord>]) -> String {
     let known = || values.iter().copied().flatten();
     let mut sums: BTreeMap<&[String], (f64, usize)> = BTreeMap::new();

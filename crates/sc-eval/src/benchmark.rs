@@ -1,9 +1,9 @@
-//! Methods side by side on one data set: embeddings, baselines and controls, each judged by the same
-//! protocol and charged what it costs.
+//! Methods side by side on one data set: embeddings, baselines and controls, each evaluated by the
+//! same protocol, with its cost.
 //!
-//! [`Benchmark::new`] fits what all share (variable genes, principal components, the geometry of the
-//! labels); [`Benchmark::embedding`] judges an embedding, [`Benchmark::baseline`] a baseline or
-//! control by name.
+//! [`Benchmark::new`] fits what all methods share (variable genes, principal components, the
+//! geometry of the labels); [`Benchmark::embedding`] evaluates an embedding,
+//! [`Benchmark::baseline`] a baseline or control by name.
 
 #[cfg(feature = "files")]
 mod open;
@@ -30,14 +30,14 @@ use sc_data::identity::CellKeys;
 use sc_data::{CsrMatrix, DataError, LogNormalized};
 use std::time::Instant;
 
-/// Anything that stops a benchmark.
+/// Any error of a benchmark.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BenchmarkError {
     /// The data.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// What is to be judged.
+    /// What is evaluated.
     #[error(transparent)]
     Eval(#[from] EvalError),
 }
@@ -50,12 +50,12 @@ const RANDOM_DIMS: usize = 50;
 /// Neighbours of the kNN baseline.
 const NEIGHBOURS: usize = 15;
 
-/// Baselines and controls, each with its family and the sentence that the report prints.
+/// Baselines and controls, each with its family and description in the report.
 pub const METHODS: &[(&str, Family, &str)] = &[
     (
         "hvg",
         Family::Baseline,
-        "log-normalised values of 2,000 highly variable genes, as they are",
+        "log-normalised values of 2,000 highly variable genes, no embedding",
     ),
     (
         "pca",
@@ -65,7 +65,7 @@ pub const METHODS: &[(&str, Family, &str)] = &[
     (
         "lr-counts",
         Family::Baseline,
-        "L2 logistic regression on log-normalised counts of all genes, scaling and penalty chosen like every probe's",
+        "L2 logistic regression on log-normalised counts of all genes, scaling and penalty chosen as for every probe",
     ),
     (
         "knn",
@@ -75,7 +75,7 @@ pub const METHODS: &[(&str, Family, &str)] = &[
     (
         "shuffled-labels",
         Family::Control,
-        "principal components judged with shuffled labels: chance",
+        "principal components evaluated with shuffled labels: chance level",
     ),
     (
         "one-hot",
@@ -85,23 +85,23 @@ pub const METHODS: &[(&str, Family, &str)] = &[
     (
         "random-embedding",
         Family::Control,
-        "50 random numbers per cell: nothing to find",
+        "50 random numbers per cell: no signal",
     ),
 ];
 
-/// A data set ready to be judged on.
+/// A data set ready for evaluation.
 pub struct EvalData {
     /// Labels, batches, donors and split.
     pub annotations: Annotations,
-    /// What tells the cells apart.
+    /// Identity of the cells.
     pub keys: CellKeys,
     /// Log-normalised values of all cells and genes.
     pub values: LogNormalized,
-    /// What a report says of the data.
+    /// Description of the data in a report.
     pub card: DataCard,
 }
 
-/// What every method of a data set is judged with.
+/// What every method on a data set is evaluated with.
 pub struct Benchmark<'a> {
     data: &'a EvalData,
     options: Options,
@@ -116,31 +116,31 @@ pub struct Benchmark<'a> {
     method_options: MethodOptions,
 }
 
-/// What a row of the report says of its method.
+/// Description of a row of the report.
 #[derive(Clone, Debug)]
 pub struct MethodInfo {
     /// Name of the row.
     pub method: String,
-    /// What it is compared as.
+    /// Role in comparisons.
     pub family: Family,
-    /// One sentence for people.
+    /// One-sentence description.
     pub description: String,
     /// Preset of the model, if it is one.
     pub preset: Option<String>,
-    /// The model whose size it was given.
+    /// The model whose number of parameters it matches.
     pub same_size_as: Option<String>,
-    /// What its fitting saw of the scored cells.
+    /// Which scored cells it was trained on.
     pub exposure: Exposure,
-    /// What it was trained to do.
+    /// Training objective.
     pub objective: Option<String>,
-    /// Seed of what it draws.
+    /// Seed of its random draws.
     pub seed: u64,
-    /// Where it was computed.
+    /// Device it ran on.
     pub device: String,
 }
 
 impl MethodInfo {
-    /// A method computed here from nothing that it should not see.
+    /// A method computed here, fitted on training donors only.
     pub fn new(method: &str, family: Family, description: &str, seed: u64) -> Self {
         Self {
             method: method.to_owned(),
@@ -162,7 +162,7 @@ impl<'a> Benchmark<'a> {
     /// `map_cells` scored cells is drawn for every embedding.
     ///
     /// # Errors
-    /// [`BenchmarkError`] when shapes do not fit.
+    /// [`BenchmarkError`] when shapes do not match.
     pub fn new(
         data: &'a EvalData,
         options: Options,
@@ -215,11 +215,11 @@ impl<'a> Benchmark<'a> {
         self.data
     }
 
-    /// Judges the baseline or control called `method`. Work that several methods share is charged to
-    /// each: it is what a user of that method alone would wait for.
+    /// Evaluates the baseline or control called `method`. Work that several methods share counts
+    /// towards each: it is the time that method alone would take.
     ///
     /// # Errors
-    /// [`EvalError::Invalid`] for a name that no baseline or control has.
+    /// [`EvalError::Invalid`] for an unknown baseline or control.
     pub fn baseline(&self, info: MethodInfo, method: &str) -> Result<RunResult> {
         let started = Instant::now();
         let cells = &self.data.annotations;
@@ -270,7 +270,7 @@ impl<'a> Benchmark<'a> {
         }
     }
 
-    /// Judges an embedding of all cells, `[cells, dims]`, that cost what `cost` says.
+    /// Evaluates an embedding of all cells, `[cells, dims]`; `cost` is what it took to compute.
     ///
     /// # Errors
     /// [`EvalError`] for vectors of another number of cells, or that are not finite.
@@ -322,7 +322,7 @@ impl<'a> Benchmark<'a> {
         Ok(self.result(info, judged, cost, map, curve))
     }
 
-    /// A picture of the held-out cells.
+    /// A UMAP of the held-out cells.
     fn map(&self, embedding: ArrayView2<'_, f32>, dataset: &Annotations) -> Result<Option<Map2d>> {
         if self.map_cells == 0 {
             return Ok(None);
@@ -377,7 +377,7 @@ impl<'a> Benchmark<'a> {
     }
 }
 
-/// The cost of a method that only fits.
+/// The cost of a method that is only fitted.
 fn fitted(seconds: f64) -> Cost {
     Cost {
         train_seconds: Some(seconds),
@@ -389,16 +389,16 @@ fn seconds(started: Instant) -> f64 {
     started.elapsed().as_secs_f64()
 }
 
-/// The family of a baseline or control, and the sentence about it.
+/// Family and description of a baseline or control.
 pub fn describe(method: &str) -> Option<(Family, &'static str)> {
     METHODS.iter().find(|s| s.0 == method).map(|s| (s.1, s.2))
 }
 
-/// The refusal of a name that no baseline or control has.
+/// The error for an unknown baseline or control.
 pub fn unknown(method: &str) -> EvalError {
     let names: Vec<&str> = METHODS.iter().map(|m| m.0).collect();
     EvalError::invalid(format!(
-        "there is no baseline or control '{method}'; there are: {}",
+        "unknown baseline or control '{method}'; available: {}",
         names.join(", ")
     ))
 }

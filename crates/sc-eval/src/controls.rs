@@ -1,11 +1,11 @@
-//! Embeddings and labels whose score is known in advance.
+//! Embeddings and labels with a score known in advance.
 
 use ndarray::Array2;
 use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 
-/// The label itself as embedding, `[cells, codes]`: perfect for every metric that looks at labels,
-/// and with no geometry between them, which scGraph must notice.
+/// The label itself as embedding, `[cells, codes]`: perfect for every metric that uses labels, but
+/// without geometry between them, which scGraph must detect.
 pub fn one_hot(labels: &[u32]) -> Array2<f32> {
     let dims = labels.iter().max().map_or(0, |&m| m as usize + 1);
     let mut out = Array2::zeros((labels.len(), dims));
@@ -15,14 +15,14 @@ pub fn one_hot(labels: &[u32]) -> Array2<f32> {
     out
 }
 
-/// The labels in random order: what remains of a score when nothing can be learnt.
+/// Permuted labels: the score when nothing can be learned.
 pub fn shuffled_labels(labels: &[u32], seed: u64) -> Vec<u32> {
     let mut out = labels.to_vec();
     out.shuffle(&mut sc_data::rng::stream(seed, "shuffled-labels", 0, 0));
     out
 }
 
-/// Standard normal numbers `[cells, dims]`; every cell has its own stream.
+/// Standard normal numbers `[cells, dims]`; every cell has its own random stream.
 pub fn random_embedding(cells: usize, dims: usize, seed: u64) -> Array2<f32> {
     let mut out = Array2::zeros((cells, dims));
     for (cell, mut row) in out.outer_iter_mut().enumerate() {
@@ -32,7 +32,7 @@ pub fn random_embedding(cells: usize, dims: usize, seed: u64) -> Array2<f32> {
     out
 }
 
-/// One standard normal number by Box and Muller.
+/// One standard normal number (Box-Muller).
 pub(crate) fn normal(rng: &mut impl rand::Rng) -> f64 {
     let u: f64 = rng.random();
     let v: f64 = rng.random();

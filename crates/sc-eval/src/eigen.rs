@@ -1,4 +1,4 @@
-//! Leading eigenpairs of symmetric operators: Lanczos, or dense when most pairs are wanted.
+//! Leading eigenpairs of symmetric operators: Lanczos, or dense when most pairs are needed.
 
 use crate::controls::normal;
 use crate::error::Undefined;
@@ -6,7 +6,7 @@ use faer::{Mat, Side};
 
 /// Operators up to this size are solved densely.
 const DENSE: usize = 64;
-/// Residual `‖T v − λ v‖` relative to the largest eigenvalue at which a pair counts as found.
+/// Residual `‖T v − λ v‖` relative to the largest eigenvalue below which a pair has converged.
 const TOLERANCE: f64 = 1e-9;
 
 /// Eigenpairs, largest magnitude first.
@@ -149,7 +149,7 @@ fn fresh(n: usize, basis: &[Vec<f64>], rng: &mut impl rand::Rng) -> Vec<f64> {
     v
 }
 
-/// Takes the components along `basis` out of `v`, one after another.
+/// Removes the components along `basis` from `v`, one after another.
 fn orthogonalise(v: &mut [f64], basis: &[Vec<f64>]) {
     pulp::Arch::new().dispatch(Orthogonalise { v, basis });
 }

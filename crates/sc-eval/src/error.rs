@@ -1,9 +1,9 @@
-//! The two ways in which an evaluation can fail to give a number.
+//! Why an evaluation gives no number.
 
 /// What every metric returns: the score, or why there is none.
 pub type Outcome = Result<f64, Undefined>;
 
-/// Wrong input of a whole evaluation: shapes that do not fit, values that cannot be judged.
+/// Wrong input of a whole evaluation: shapes that do not match, values that are not finite.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvalError {
@@ -17,7 +17,7 @@ pub enum EvalError {
         /// Entries given.
         found: usize,
     },
-    /// A NaN or an infinity where only numbers can be judged.
+    /// A NaN or an infinity where finite values are needed.
     #[error("{what}: row {row} holds a value that is not finite; drop the cell or fix the method")]
     NotFinite {
         /// The array.
@@ -56,7 +56,7 @@ impl EvalError {
 /// Why a metric has no value on these data.
 ///
 /// The published packages answer some of these with NaN, some with an exception and some with
-/// rounding noise; here each is a reason that a table can print.
+/// rounding noise; here each is a reason that a table can show.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Undefined {
@@ -77,7 +77,7 @@ pub enum Undefined {
     /// All cells come from one batch.
     #[error("all cells come from one batch")]
     OneBatch,
-    /// No label can say anything about batches.
+    /// No label can measure batch effects.
     #[error("no label occurs in several batches with more cells than batches")]
     NoLabelInSeveralBatches,
     /// No label is eligible as isolated.
@@ -86,8 +86,8 @@ pub enum Undefined {
     /// All cells lie on one point.
     #[error("the embedding has no variance: all cells lie on one point")]
     NoVariance,
-    /// What the reference embedding owes to batch is zero, so nothing can be removed.
-    #[error("the pre-integration embedding owes nothing to batch, so there is nothing to compare")]
+    /// The reference embedding has no batch variance, so none can be removed.
+    #[error("the pre-integration embedding has no batch variance, so there is nothing to compare")]
     NoBatchEffectBefore,
     /// A reference that the metric needs was not given.
     #[error("{0} was not given")]
@@ -98,8 +98,8 @@ pub enum Undefined {
         /// Cells a batch needs.
         needed: usize,
     },
-    /// scGraph: a label of the scored cells has no place in the reference geometry.
-    #[error("label {label} lies in no batch of the reference geometry")]
+    /// scGraph: a label of the scored cells is missing from the reference geometry.
+    #[error("label {label} is in no batch of the reference geometry")]
     LabelWithoutReference {
         /// Code of the label.
         label: u32,
@@ -112,10 +112,10 @@ pub enum Undefined {
         /// Labels found.
         found: usize,
     },
-    /// scGraph: all distances of the embedding are equal, a correlation is 0/0.
-    #[error("distances between labels are constant, a correlation is 0/0")]
+    /// scGraph: all distances of the embedding are equal, so the correlation is 0/0.
+    #[error("distances between labels are constant, so the correlation is undefined (0/0)")]
     ConstantDistances,
-    /// An aggregate: too few of its metrics are defined for it to be compared.
+    /// An aggregate with too few defined metrics to be compared.
     #[error("{defined} of its {expected} metrics are defined, too few to be compared")]
     TooFewMetrics {
         /// Metrics with a value.
@@ -123,22 +123,22 @@ pub enum Undefined {
         /// Metrics of the aggregate.
         expected: usize,
     },
-    /// There is no cell to fit a classifier on.
+    /// There is no training cell.
     #[error("there is no training cell")]
     NoTrainingCell,
-    /// Nothing that was learned can be right.
-    #[error("no scored cell has a label that a training cell has")]
+    /// No prediction can be right.
+    #[error("no scored cell has a label of the training cells")]
     NoCommonLabel,
     /// No class has both positive and negative cells.
     #[error("no class has both positive and negative cells")]
     NoContrast,
-    /// The method gave classes but no probabilities.
+    /// The method predicted classes without probabilities.
     #[error("the method gave no class probabilities")]
     NoProbabilities,
     /// LISI: distances are so large or so small that neighbourhoods have no weights.
     #[error("distances are too extreme for neighbourhood weights; rescale the embedding")]
     NeighbourhoodsCollapse,
-    /// An eigenvalue problem or another iteration did not end.
+    /// An eigenvalue problem or another iteration did not converge.
     #[error("{0} did not converge")]
     NotConverged(&'static str),
 }

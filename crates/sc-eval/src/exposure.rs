@@ -1,19 +1,19 @@
-//! What a method's fitting saw of the scored cells.
+//! Whether a method was trained on the scored cells.
 
 use crate::results::{Exposure, Recognised};
 use sc_data::identity::{BARCODES, CellKeys, Known};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Share of the scored cells whose barcodes must be those of training cells, where no counts are,
-/// beyond those that coincide by chance.
+/// Share of the scored cells whose barcodes must match training cells where no counts match, beyond
+/// chance matches.
 const NAMED: f64 = 0.5;
 
-/// Share of cells whose barcode is that of one of `cells` others by chance, as in two 10x runs.
+/// Share of cells whose barcode matches one of `cells` others by chance, as in two 10x runs.
 fn by_chance(cells: usize) -> f64 {
     1.0 - (-(cells as f64) / BARCODES).exp()
 }
 
-/// What a model, of which an embedding says this, saw of the cells at `rows`.
+/// Exposure to the cells at `rows` of a model with this record in its embedding.
 pub fn exposure(known: &Known, keys: &CellKeys, rows: &[usize]) -> Exposure {
     let Some(on) = known.get() else {
         return Exposure::Unknown;
@@ -38,11 +38,12 @@ pub fn exposure(known: &Known, keys: &CellKeys, rows: &[usize]) -> Exposure {
     }
 }
 
-/// Share of the way from the commonest label to every label right, above which batches tell labels.
+/// Share of the gap between the most frequent label and all labels right, above which batches
+/// reveal labels.
 const TELLING: f64 = 0.5;
 
-/// What an embedding saw of the labels at `rows` through the batches that its model was given, where
-/// a cell's label can be guessed from the other cells of its batch.
+/// Exposure to the labels at `rows` through the batches the model was conditioned on, where a
+/// cell's label can be guessed from the other cells of its batch.
 pub fn given_as_batches(
     column: &str,
     batches: &[u32],
@@ -56,8 +57,8 @@ pub fn given_as_batches(
     })
 }
 
-/// How well the labels at `rows` are guessed as the commonest among the other cells of their batch: 1
-/// for always right, 0 for no better than the commonest label of all.
+/// How well the labels at `rows` are predicted by the most frequent label among the other cells of
+/// their batch: 1 for always right, 0 for no better than the most frequent label overall.
 fn guessed(batches: &[u32], labels: &[u32], rows: &[usize]) -> f64 {
     let mut counts: BTreeMap<u32, BTreeMap<u32, usize>> = BTreeMap::new();
     let mut all: BTreeMap<u32, usize> = BTreeMap::new();
@@ -135,7 +136,7 @@ mod tests {
             by: Recognised::Counts,
         };
         assert_eq!(exposure(&plain, &file, &[0, 1]), cells);
-        // Genes were filtered since: only names are left, and one of three is chance.
+        // Genes were filtered afterwards: only names are left, and one of three is chance.
         let filtered = keys(&[91, 92, 93, 94], &[11, 12, 13, 14]);
         assert_eq!(exposure(&plain, &filtered, &[1, 2, 3]), Exposure::Nothing);
         let named = Exposure::Cells {

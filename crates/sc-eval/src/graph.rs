@@ -2,7 +2,7 @@
 
 use crate::neighbors::Neighbors;
 
-/// A weighted graph in compressed rows; symmetric unless said otherwise.
+/// A weighted graph in compressed rows (CSR); symmetric unless noted.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     /// Row boundaries, `nodes + 1` entries.
@@ -25,7 +25,7 @@ impl Graph {
         (&self.indices[range.clone()], &self.weights[range])
     }
 
-    /// The graph between `members` (ascending) alone, renumbered from 0.
+    /// The subgraph of `members` (ascending), renumbered from 0.
     pub(crate) fn induced(&self, members: &[u32]) -> Self {
         let mut out = Self {
             indptr: vec![0],
@@ -245,7 +245,7 @@ fn transpose(graph: &Graph, n: usize) -> Graph {
 /// Strong components of the directed neighbour lists, where only edges between cells of equal
 /// `group` count. Returns the component of every cell.
 ///
-/// Tarjan's algorithm with an explicit stack: data decide its depth, not the machine's stack.
+/// Tarjan's algorithm with an explicit stack, so that depth is not limited by the call stack.
 pub(crate) fn strong_components(neighbors: &Neighbors, k: usize, group: &[u32]) -> Vec<u32> {
     const NEW: u32 = u32::MAX;
     let n = neighbors.cells();
@@ -275,7 +275,7 @@ pub(crate) fn strong_components(neighbors: &Neighbors, k: usize, group: &[u32]) 
                     continue;
                 }
                 if index[wi] == NEW {
-                    // Come back to this same edge: it then reads the finished child's low link.
+                    // Return to the same edge: it then reads the finished child's low link.
                     calls.push((v, e));
                     calls.push((w, 0));
                     descended = true;

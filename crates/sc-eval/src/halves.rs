@@ -1,33 +1,33 @@
-//! Uncertainty: every number is computed on halves of the donors, everything included.
+//! Uncertainty: every number is recomputed from scratch on halves of the donors.
 //!
-//! Cells of one donor are not independent, so donors are what is sampled. The donors are divided
+//! Cells of one donor are not independent, so donors are the sampling unit. The donors are divided
 //! into two halves in several ways ([`Halves`]); neighbours, graphs, clusterings and scores of each
-//! half are computed from scratch, and how much two halves differ tells the standard error of the
-//! value on all donors (balanced half-samples, McCarthy 1969). Nothing is counted twice, so numbers
+//! half are recomputed, and the difference between two halves estimates the standard error of the
+//! value on all donors (balanced half-samples, McCarthy 1969). No cell is counted twice, so numbers
 //! that compare cells with each other (NMI, neighbours, silhouettes) are not inflated, and two
-//! halves share no donor, so a clustering that jumps when few cells change is not taken for
-//! uncertainty many times over, as it is when one donor at a time is left out. For a mean over
-//! donors the result is exactly the textbook's s/√n. What does not shrink as a mean does when cells
-//! are added (clusterings, tests) shows when a few donors are left out alone, and counts with a
-//! part. Student's t gives the width, at Kish's (1965) effective number of donors where they are of
-//! unequal size. The same rule serves single values and paired differences. How often these
-//! intervals hold the truth is measured by `cargo xtask bench coverage`; its table is in the book,
-//! under Statistics.
+//! halves share no donor, so a clustering that jumps when few cells change does not inflate the
+//! uncertainty, as it does in a leave-one-donor-out jackknife. For a mean over donors the result is
+//! exactly the textbook s/√n. What shrinks more slowly than a mean as cells
+//! are added (clusterings, tests) is measured by leaving out single donors, which enters with a
+//! weight. Student's t gives the width, at Kish's (1965) effective number of donors where sizes are
+//! unequal. The same rule serves single values and paired differences. The coverage of these
+//! intervals is measured by `cargo xtask bench coverage`; its table is in the book, under
+//! Statistics.
 
 use crate::categories::{Categories, Groups};
 use crate::error::EvalError;
 use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
-/// Most groups of donors that are divided; more donors share groups.
+/// Maximum number of groups that are divided; more donors share groups.
 pub const MOST_GROUPS: usize = 20;
-/// Fewest donors of an interval, and of "better" and "worse".
+/// Minimum number of donors for an interval, and for "better" and "worse".
 pub const MIN_DONORS: usize = 5;
-/// Fewest divisions in which a number must exist in both halves.
+/// Minimum number of divisions in which a number must be defined in both halves.
 pub const MIN_DIVISIONS: usize = MIN_DONORS - 1;
-/// Donors, or groups, that are left out alone.
+/// Donors, or groups, that are left out one at a time.
 const ALONE: usize = 5;
-/// Halves take the variance on all donors for half of that on a half, which is too little for what
-/// shrinks less, such as the jumps of a clustering. Leaving out single donors counts each jump many
+/// Halves assume that the variance on all donors is half of that on a half, which is too small for
+/// what shrinks more slowly, such as the jumps of a clustering. A jackknife counts each jump many
 /// times over. This share of the difference was set by simulation: with it two equal models are
 /// called different in about 5 % of draws on such metrics too, instead of up to 14 %.
 const EXCESS: f64 = 0.15;
@@ -39,20 +39,20 @@ pub const LEVEL: f64 = 0.05;
 pub struct Halves {
     /// Donors among the cells; 0 where they are not known.
     pub donors: usize,
-    /// Degrees of freedom: Kish's effective number of groups, less one.
+    /// Degrees of freedom: Kish's effective number of groups, minus one.
     pub degrees: f64,
-    /// Positions of the cells of either half, ascending, for every division; none below
+    /// Positions of the cells of each half, ascending, for every division; empty below
     /// [`MIN_DONORS`] donors.
     pub divisions: Vec<[Vec<usize>; 2]>,
-    /// Positions of the cells that remain without one group, for a few groups.
+    /// Positions of the remaining cells without one group, for a few groups.
     pub without: Vec<Vec<usize>>,
     /// Groups that are divided.
     groups: usize,
 }
 
 impl Halves {
-    /// Divides `donors`. Above [`MOST_GROUPS`] they are dealt, the largest first and equal ones by
-    /// name, to that many groups of about equal size, which stay together.
+    /// Divides `donors`. Above [`MOST_GROUPS`] they are assigned, largest first and ties by name,
+    /// to that many groups of about equal size, which stay together.
     pub fn of_donors(donors: &Categories) -> Self {
         let groups = Groups::new(donors.codes());
         let mut order: Vec<usize> = (0..groups.len()).collect();
@@ -66,7 +66,7 @@ impl Halves {
         let mut group_of = vec![0; groups.len()];
         for (position, &g) in order.iter().enumerate() {
             let (round, place) = (position / count.max(1), position % count.max(1));
-            // There and back again, so that no group gets the larger donor of every round.
+            // Boustrophedon, so that no group gets the larger donor in every round.
             group_of[g] = if round % 2 == 0 {
                 place
             } else {
@@ -80,8 +80,8 @@ impl Halves {
         }
     }
 
-    /// For cells of unknown donors: divides [`MOST_GROUPS`] groups of cells, which takes cells for
-    /// independent and makes intervals too narrow.
+    /// For unknown donors: divides [`MOST_GROUPS`] groups of cells, which assumes independent
+    /// cells and makes intervals too narrow.
     pub fn of_cells(cells: usize) -> Self {
         let count = cells.min(MOST_GROUPS);
         let of_cell: Vec<usize> = (0..cells).map(|c| c % count.max(1)).collect();
@@ -113,14 +113,14 @@ impl Halves {
         }
     }
 
-    /// How the difference between the halves of `division` is scaled to the standard error of the
+    /// Factor from the difference between the halves of `division` to the standard error of the
     /// value on all cells.
     pub fn scale(division: &[Vec<usize>; 2]) -> f64 {
         let [a, b] = [0, 1].map(|h| division[h].len() as f64);
         (a * b).sqrt() / (a + b).max(1.0)
     }
 
-    /// The same for the change of the value when the cells of one group are missing.
+    /// The same for the change of the value when the cells of one group are left out.
     pub fn scale_without(&self, remaining: usize) -> f64 {
         let all = self.divisions.first().map_or(0, |[a, b]| a.len() + b.len());
         (self.groups as f64).sqrt() * remaining as f64 / all.max(1) as f64
@@ -129,7 +129,7 @@ impl Halves {
 
 /// Which of `groups` (at most [`MOST_GROUPS`]) are in the first half, division by division.
 ///
-/// The divisions are as orthogonal to each other as can be, so that the mean square of the
+/// The divisions are as orthogonal as possible, so that the mean square of the
 /// differences is that of the groups themselves: rows of a Hadamard matrix (Sylvester's, or
 /// Paley's of order 12 and 20), cut to the number of groups.
 fn divisions(groups: usize) -> Vec<Vec<bool>> {
@@ -147,7 +147,7 @@ fn divisions(groups: usize) -> Vec<Vec<bool>> {
     (0..prime).map(row).collect()
 }
 
-/// A value and what its halves say of it.
+/// A value and its uncertainty from halves of the donors.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Estimate {
     /// The value on all cells.
@@ -160,12 +160,12 @@ pub struct Estimate {
     pub changes: Vec<f64>,
     /// Degrees of freedom, from [`Halves::degrees`].
     pub degrees: f64,
-    /// Smallest standard error that is believed: what one cell counts for. Where no donor changes
-    /// anything (a score of 1 in all of them) the spread alone would claim to know it exactly.
+    /// Lower bound of the standard error: the weight of one cell. Where no donor changes the value
+    /// (a score of 1 in all of them) the spread alone would be zero.
     pub resolution: f64,
 }
 
-/// Variance of those that are defined; 0 of fewer than three.
+/// Variance of the defined changes; 0 for fewer than three.
 fn variance(of: &[f64]) -> f64 {
     let defined: Vec<f64> = of.iter().copied().filter(|v| v.is_finite()).collect();
     let n = defined.len() as f64;
@@ -192,10 +192,10 @@ pub struct Interval {
 /// Why a value has no interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoInterval {
-    /// Too few donors to tell their spread.
+    /// Too few donors to estimate their spread.
     #[error("fewer than {MIN_DONORS} donors are scored")]
     FewDonors,
-    /// The value depends on single donors to exist at all.
+    /// The value depends on single donors to be defined at all.
     #[error("it is undefined in most halves of the donors")]
     Undefined,
 }
@@ -206,7 +206,7 @@ impl Estimate {
     /// differences where that is less.
     ///
     /// # Errors
-    /// [`NoInterval`] saying why there is none.
+    /// [`NoInterval`] with the reason.
     pub fn interval(&self) -> Result<Interval, NoInterval> {
         if self.differences.is_empty() {
             return Err(NoInterval::FewDonors);
@@ -231,12 +231,12 @@ impl Estimate {
         })
     }
 
-    /// The same of a number that lies between `least` and `most`, on the logit scale of that range:
-    /// the ends stay inside, and the side with more room is the longer one, as the numbers are
-    /// spread. Where the range is open only its end is kept.
+    /// The same for a number between `least` and `most`, on the logit scale of that range: the ends
+    /// stay inside, and the interval is longer on the side farther from the bound. Where only one
+    /// end is bounded, it is clipped there.
     ///
     /// # Errors
-    /// [`NoInterval`] saying why there is none.
+    /// [`NoInterval`] with the reason.
     pub fn interval_within(&self, (least, most): (f64, f64)) -> Result<Interval, NoInterval> {
         let plain = self.interval()?;
         let width = most - least;
@@ -260,7 +260,7 @@ impl Estimate {
     /// `self − other`, division by division.
     ///
     /// # Errors
-    /// [`EvalError::Shape`] when the two were not divided alike.
+    /// [`EvalError::Shape`] when the two have different divisions.
     pub fn minus(&self, other: &Self) -> Result<Self, EvalError> {
         let divisions = self.differences.len();
         EvalError::check("divisions", divisions, other.differences.len())?;
@@ -275,10 +275,10 @@ impl Estimate {
         })
     }
 
-    /// The mean of several estimates of one thing, as of runs with several seeds; `None` without
-    /// any or when they were not divided alike.
+    /// The mean of several estimates of the same value, as over seeds; `None` if there are none or
+    /// their divisions differ.
     ///
-    /// Where some are undefined in a half, the difference is that of the others, as long as at
+    /// Where some are undefined in a half, the difference is the mean of the others, as long as at
     /// least the share `least` of all is defined.
     pub fn mean(of: &[Self], least: f64) -> Option<Self> {
         let first = of.first()?;
@@ -311,7 +311,7 @@ impl Estimate {
         })
     }
 
-    /// The mean of one value per donor of equal size.
+    /// The mean of one value per donor, all donors of equal size.
     ///
     /// ```
     /// use sc_eval::halves::Estimate;

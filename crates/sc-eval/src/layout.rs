@@ -1,7 +1,7 @@
-//! Two-dimensional pictures of cells.
+//! Two-dimensional UMAP layouts of cells.
 //!
 //! McInnes, Healy and Melville 2018 with negative sampling, one edge after another, so that the
-//! picture depends on the seed and nothing else. Made to look at, never to measure.
+//! layout depends on the seed only. For display, never for metrics.
 
 use crate::eigen;
 use crate::error::Undefined;
@@ -16,9 +16,9 @@ const A: f64 = 0.583;
 const B: f64 = 1.334;
 /// Neighbours of the fuzzy graph.
 const NEIGHBORS: usize = 15;
-/// Random cells that push for every edge that pulls.
+/// Negative samples for every positive edge.
 const NEGATIVE: usize = 5;
-/// Side of the picture the start is stretched to.
+/// Extent to which the initial coordinates are scaled.
 const EXTENT: f32 = 10.0;
 
 /// UMAP coordinates of every cell, started from the first two columns of `init` `[cells, ≥ 2]`
@@ -34,7 +34,7 @@ pub fn umap2d(neighbors: &Neighbors, init: ArrayView2<'_, f32>, seed: u64) -> Ve
     let graph = fuzzy(neighbors, NEIGHBORS);
     let epochs = if n <= 10_000 { 500 } else { 200 };
     let strongest = graph.weights.iter().fold(0f32, |m, &w| m.max(w));
-    // An edge acts in every epoch or every few, in proportion to its weight.
+    // An edge is sampled every epoch or every few, in proportion to its weight.
     let mut edges: Vec<(usize, usize, f32, f32)> = Vec::new();
     for i in 0..n {
         let (indices, weights) = graph.row(i);
@@ -89,7 +89,7 @@ fn squared(x: [f32; 2], y: [f32; 2]) -> f64 {
     f64::from(x[0] - y[0]).powi(2) + f64::from(x[1] - y[1]).powi(2)
 }
 
-/// The first two columns, stretched to the extent, with a little noise that parts equal cells.
+/// The first two columns, scaled to the extent, with a little noise that separates equal cells.
 fn start(init: ArrayView2<'_, f32>, n: usize, seed: u64) -> Vec<[f32; 2]> {
     let mut rng = sc_data::rng::stream(seed, "umap-start", 0, 0);
     let mut at = vec![[0f32; 2]; n];

@@ -1,7 +1,8 @@
-//! Honest evaluation of cell embeddings.
+//! Evaluation of cell embeddings with error bars.
 //!
-//! No burn and no trainer here: embeddings are plain arrays `[cells, dims]`, labels are plain
-//! codes, and everything is judged by the same metrics, probes and intervals, whatever made it.
+//! No burn and no training here: embeddings are plain arrays `[cells, dims]`, labels are plain
+//! codes, and everything is evaluated by the same metrics, probes and intervals, whatever produced
+//! it.
 //!
 //! [`protocol`] runs everything; [`metrics`], [`probe`], [`baselines`] and [`halves`] are its
 //! parts and can be used alone.

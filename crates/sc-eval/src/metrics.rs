@@ -1,8 +1,9 @@
 //! The metrics, named as in scib-metrics.
 //!
 //! Every function returns [`crate::Outcome`]: a score, or the typed reason why there is none.
-//! Uncertainty is not theirs: [`crate::halves`] computes them again on halves of the donors. `Mode::Compat` follows scib-metrics 0.5.10 (scGraph:
-//! scgraph-eval 0.1.2) with its quirks; `Mode::Strict` is what an honest evaluation computes.
+//! Uncertainty is computed by [`crate::halves`], which recomputes them on halves of the donors.
+//! `Mode::Compat` follows scib-metrics 0.5.10 (scGraph: scgraph-eval 0.1.2) with its quirks;
+//! `Mode::Strict` corrects them.
 
 pub mod aggregate;
 pub mod clustering;

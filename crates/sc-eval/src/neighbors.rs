@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-/// Which of two equally distant cells comes first.
+/// Order of equally distant cells.
 ///
 /// Order by index is what the golden numbers use and what most packages do by accident; on data
 /// with many ties (one-hot embeddings) it makes scores depend on the order of cells in the file.
@@ -15,8 +15,8 @@ use std::collections::BinaryHeap;
 pub enum Ties {
     /// The lower index.
     Index,
-    /// A pseudo-random order of its own for every query, drawn from this seed: tied neighbours are
-    /// then a random sample, and nobody is everybody's neighbour.
+    /// A pseudo-random order per query, drawn from this seed: tied neighbours are then a random
+    /// sample, and no cell becomes a hub.
     Hashed(u64),
 }
 
@@ -100,7 +100,7 @@ struct Best {
     keep: usize,
     /// Largest approximate scaled squared distance that can still matter.
     limit: f32,
-    /// Smallest distance at which the tie rule turned a cell away.
+    /// Smallest distance at which the tie rule rejected a cell.
     tie: f64,
 }
 
@@ -151,7 +151,7 @@ impl Best {
 /// Exact `k` nearest cells of every cell of `x` `[cells, dims]`, the cell itself included.
 ///
 /// Distances are Euclidean, in f64 on the f32 coordinates. The cell itself comes first with
-/// distance 0, then others by ascending `(distance, tie rule)`. `k` shrinks to the number of
+/// distance 0, then others by ascending `(distance, tie rule)`. `k` is capped at the number of
 /// cells. An f32 pass over tiles discards what is certainly farther than the worst kept cell; what
 /// remains is decided in f64, so the result is exact and independent of the number of threads.
 ///
@@ -275,7 +275,7 @@ pub(crate) fn check(neighbors: &Neighbors, cells: usize) -> Result<(), Undefined
     EvalError::check("neighbours", cells, neighbors.cells())?;
     match neighbors.indices.iter().find(|&&i| i as usize >= cells) {
         Some(i) => Err(EvalError::invalid(format!(
-            "neighbour index {i} lies outside the {cells} cells"
+            "neighbour index {i} is out of range for {cells} cells"
         ))
         .into()),
         None => Ok(()),

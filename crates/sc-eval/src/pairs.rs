@@ -1,8 +1,8 @@
 //! Distances between many cells, tile by tile.
 //!
-//! Distances are taken by differences, never by `|x|² + |y|² − 2xy`: the latter cancels for close
-//! cells, and close cells are what every metric looks at. Relative error of a squared distance in
-//! f32 is then at most about `(dims + 2) · 2⁻²⁴`, whatever the offset of the embedding.
+//! Distances are computed from differences, never by `|x|² + |y|² − 2xy`: the latter cancels for
+//! close cells, and close cells are what every metric depends on. Relative error of a squared
+//! distance in f32 is then at most about `(dims + 2) · 2⁻²⁴`, whatever the offset of the embedding.
 
 mod kernel;
 
@@ -32,7 +32,7 @@ pub(crate) fn check_finite(what: &'static str, x: ArrayView2<'_, f32>) -> Result
     }
 }
 
-/// A power of two that brings the largest coordinate to about 1, so that no square overflows.
+/// A power of two that scales the largest coordinate to about 1, so that no square overflows.
 pub(crate) fn safe_scale(x: ArrayView2<'_, f32>) -> f32 {
     let max = x.iter().fold(0f32, |m, v| m.max(v.abs()));
     if max > 0.0 {
@@ -50,7 +50,7 @@ pub(crate) struct Panels {
 }
 
 impl Panels {
-    /// Packs `scale · x[row]` for every row of `order`; the last panel is filled up with zeros.
+    /// Packs `scale · x[row]` for every row of `order`; the last panel is padded with zeros.
     pub(crate) fn pack(x: ArrayView2<'_, f32>, order: &[u32], scale: f32) -> Self {
         let dims = x.ncols();
         let mut data = vec![0.0; order.len().div_ceil(LANES) * LANES * dims];
@@ -89,7 +89,7 @@ fn pack_rows(rows: &[ArrayView1<'_, f32>], dims: usize, scale: f32, out: &mut Ve
     }
 }
 
-/// One task's share of query cells and the scratch it needs.
+/// One task's share of query cells and its scratch memory.
 struct Queries<'a> {
     x: ArrayView2<'a, f32>,
     order: &'a [u32],
@@ -227,7 +227,7 @@ pub(crate) fn segment_sums<T: Send>(
     };
     let panels = Panels::pack(x, order, scale);
     let segments = bounds.len() - 1;
-    // Many segments (every cell its own) must not make a tile large.
+    // Many segments (each cell its own) must not make a tile large.
     let tile = ((1 << 21) / segments.max(1)).clamp(ROWS, TILE);
     let parts: Vec<Vec<T>> = order
         .par_chunks(tile)

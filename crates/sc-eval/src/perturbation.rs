@@ -1,15 +1,15 @@
-//! How well predicted profiles of perturbed cells meet the measured ones.
+//! How well predicted profiles of perturbed cells match the measured ones.
 
 /// Scores of the mean profile of one perturbation.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PerturbationScore {
     /// Mean squared error over genes.
     pub squared_error: f64,
-    /// Pearson's correlation of the changes from the control; 0 where nothing changes.
+    /// Pearson correlation of the changes from control; 0 where nothing changes.
     pub change_correlation: f64,
 }
 
-/// Scores a predicted mean profile `[genes]` against the measured one, with changes counted from the
+/// Scores a predicted mean profile `[genes]` against the measured one; changes are relative to the
 /// mean profile of control cells.
 ///
 /// ```

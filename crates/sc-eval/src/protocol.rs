@@ -1,4 +1,4 @@
-//! The whole judgement of one method on one data set: held-out donors, metrics, probes, intervals.
+//! The whole evaluation of one method on one data set: held-out donors, metrics, probes, intervals.
 
 mod recorder;
 mod suite;
@@ -19,17 +19,18 @@ use std::time::Instant;
 pub use suite::Score;
 pub(crate) use suite::{Cells, strict};
 
-/// What is known of the cells of a data set, and how they are split.
+/// Annotations and split of the cells of a data set.
 #[derive(Clone, Debug)]
 pub struct Annotations {
     /// Cell type of every cell.
     pub labels: Categories,
     /// Sequencing batch of every cell.
     pub batches: Categories,
-    /// Donor of every cell; `None` where donors are not known and cells were held out at random.
+    /// Donor of every cell; `None` where donors are unknown and cells were held out at random.
     pub donors: Option<Categories>,
-    /// What tells cells apart wherever they stand in a file (a barcode's hash); the order of cells
-    /// in every computation, so that the order of rows changes nothing. Without, rows are.
+    /// Identity of the cells wherever they are in a file (a hash of the barcode); the order of
+    /// cells in every computation, so that the order of rows changes nothing. Without, rows are
+    /// used.
     pub keys: Option<Vec<u64>>,
     /// Rows on which methods and probes may be fitted.
     pub train: Vec<usize>,
@@ -37,7 +38,7 @@ pub struct Annotations {
     pub test: Vec<usize>,
 }
 
-/// What some metrics compare with; the same for every method on a data set.
+/// Reference of some metrics; the same for every method on a data set.
 #[derive(Clone, Copy, Default)]
 pub struct References<'a> {
     /// Embedding of all cells before integration (PCA of the log-normalised values) `[cells, dims]`.
@@ -55,7 +56,7 @@ pub struct ScgraphReferences {
     pub compat: Result<Consensus, Undefined>,
 }
 
-/// How to judge.
+/// Options of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Seed of clustering and of shuffled labels; one per experiment.
@@ -85,7 +86,7 @@ pub struct Predictions {
 }
 
 impl Predictions {
-    /// The predictions of the cells at `rows` of these.
+    /// The predictions for the cells at `rows` of these.
     fn select(&self, rows: &[usize]) -> Self {
         Self {
             classes: self.classes.clone(),
@@ -95,12 +96,12 @@ impl Predictions {
     }
 }
 
-/// What a judgement gives.
+/// Result of an evaluation.
 #[derive(Clone, Debug, Default)]
 pub struct Judgement {
     /// Every number.
     pub records: Vec<MetricRecord>,
-    /// What the linear probe got right and wrong, class by class.
+    /// Per-class results of the linear probe.
     pub probe: Option<ProbeDetail>,
     /// Seconds by part, in the order they ran.
     pub seconds: Vec<(&'static str, f64)>,
@@ -110,7 +111,7 @@ impl Annotations {
     /// Refuses columns of different lengths, rows that do not exist and an empty test set.
     ///
     /// # Errors
-    /// [`EvalError`] saying which.
+    /// [`EvalError`] with the reason.
     pub fn check(&self) -> Result<(), EvalError> {
         let cells = self.labels.len();
         EvalError::check("batches", cells, self.batches.len())?;
@@ -122,7 +123,7 @@ impl Annotations {
         }
         if let Some(row) = self.train.iter().chain(&self.test).find(|&&r| r >= cells) {
             return Err(EvalError::invalid(format!(
-                "the split names cell {row}, but there are {cells} cells"
+                "the split contains cell {row}, but there are only {cells} cells"
             )));
         }
         if self.test.is_empty() {
@@ -150,7 +151,7 @@ impl Annotations {
         }
     }
 
-    /// Codes of the donors of `rows`; every cell its own where donors are not known.
+    /// Codes of the donors of `rows`; one per cell where donors are unknown.
     fn donor_codes(&self, rows: &[usize]) -> Option<Vec<u32>> {
         let donors = self.donors.as_ref()?;
         Some(rows.iter().map(|&r| donors.codes()[r]).collect())
@@ -160,7 +161,7 @@ impl Annotations {
 /// Builds both geometries from log-normalised values of all cells and genes; once per data set.
 ///
 /// # Errors
-/// [`EvalError`] when shapes do not fit. A geometry that cannot be built is a reason inside.
+/// [`EvalError`] when shapes do not match. A geometry that cannot be built is a reason inside.
 pub fn scgraph_references(
     values: &LogNormalized,
     dataset: &Annotations,
@@ -198,13 +199,13 @@ pub(crate) fn scgraph_reference(
 /// Judges an embedding `[all cells, dims]`: metrics on the held-out donors' cells (strict, and
 /// compat where its definition differs), and linear and kNN probes fitted on the training donors.
 ///
-/// Every strict number is computed again on halves of the donors ([`crate::halves`]); compat numbers
-/// are printed as published, without intervals. Neighbours for strict metrics break ties by a hash,
-/// so that one-hot and other tied embeddings are not rewarded or punished by the order of cells in
+/// Every strict number is recomputed on halves of the donors ([`crate::halves`]); compat numbers
+/// are as published, without intervals. Neighbours for strict metrics break ties by a hash,
+/// so that one-hot and other tied embeddings are not rewarded or penalised by the order of cells in
 /// the file; compat breaks them by position.
 ///
 /// # Errors
-/// [`EvalError`] when shapes do not fit or the embedding is not finite.
+/// [`EvalError`] when shapes do not match or the embedding is not finite.
 pub fn judge_embedding(
     embedding: ArrayView2<'_, f32>,
     dataset: &Annotations,
@@ -272,8 +273,9 @@ pub fn judge_embedding(
     Ok(judgement)
 }
 
-/// The embedding times a power of two, where its largest value is so large or small that squares of
-/// distances would leave single precision. No metric depends on the scale, and no digit is lost.
+/// The embedding times a power of two, where its largest value is so large or small that squared
+/// distances would overflow or underflow f32. No metric depends on the scale, and the scaling is
+/// exact.
 fn at_ordinary_scale(embedding: ArrayView2<'_, f32>) -> Option<Array2<f32>> {
     const ORDINARY: std::ops::RangeInclusive<i32> = -24..=24;
     let largest = embedding.iter().fold(0f32, |m, v| m.max(v.abs()));
@@ -285,10 +287,10 @@ fn at_ordinary_scale(embedding: ArrayView2<'_, f32>) -> Option<Array2<f32>> {
     Some(embedding.mapv(|v| (f64::from(v) * factor) as f32))
 }
 
-/// Judges a linear classifier on `features` of all cells, as of a baseline without an embedding.
+/// Evaluates a linear classifier on `features` of all cells, for a baseline without an embedding.
 ///
 /// # Errors
-/// [`EvalError`] when shapes do not fit, values are not finite or there is no training cell.
+/// [`EvalError`] when shapes do not match, values are not finite or there is no training cell.
 pub fn judge_linear(
     features: Features<'_>,
     dataset: &Annotations,
@@ -302,11 +304,11 @@ pub fn judge_linear(
     Ok(judgement)
 }
 
-/// Judges a method that predicts classes of the held-out cells (in the order of `dataset.test`)
+/// Evaluates a method that predicts classes of the held-out cells (in the order of `dataset.test`)
 /// directly, under the names of the linear probe (`probe_lr_…`), so that rows are comparable.
 ///
 /// # Errors
-/// [`EvalError`] when shapes do not fit.
+/// [`EvalError`] when shapes do not match.
 pub fn judge_predictions(
     predictions: &Predictions,
     dataset: &Annotations,
@@ -314,23 +316,23 @@ pub fn judge_predictions(
     dataset.check()?;
     let cells = dataset.test.len();
     EvalError::check("predictions", cells, predictions.predicted.len())?;
-    // The order of all other judgements, so that single cells are divided alike.
+    // The order of all other evaluations, so that single cells are divided the same way.
     let mut order: Vec<usize> = (0..cells).collect();
     if let Some(keys) = &dataset.keys {
         order.sort_by_key(|&at| (keys[dataset.test[at]], dataset.test[at]));
     }
     let test: Vec<usize> = order.iter().map(|&at| dataset.test[at]).collect();
     let (predictions, halves) = (predictions.select(&order), dataset.halves(&test));
-    let truth = dataset.labels.select(&test);
+    let targets = dataset.labels.select(&test);
     Ok(Judgement {
-        records: probe_records("probe_lr_", &predictions, truth.codes(), &halves)?,
+        records: probe_records("probe_lr_", &predictions, targets.codes(), &halves)?,
         probe: Some(detail(&predictions, dataset, &test, None)),
         seconds: Vec::new(),
     })
 }
 
 /// Fits the linear probe on the training cells and records its scores on the held-out ones, and
-/// the same with shuffled labels, which must be chance in every row.
+/// the same with shuffled labels, which must be at chance level in every row.
 fn linear_probe(
     features: Features<'_>,
     dataset: &Annotations,
@@ -348,17 +350,17 @@ fn linear_probe(
     let donors = dataset.donor_codes(&train);
     let tuned = tuned_linear(features, &train, &of(labels, &train), donors.as_deref())?;
     let predictions = tuned.predict(features, &test)?;
-    let truth = of(labels, &test);
-    let records = probe_records("probe_lr_", &predictions, &truth, &halves)?;
+    let targets = of(labels, &test);
+    let records = probe_records("probe_lr_", &predictions, &targets, &halves)?;
     judgement.records.extend(records);
     judgement.probe = Some(detail(&predictions, dataset, &test, Some(&tuned)));
     let everyone: Vec<usize> = train.iter().chain(&test).copied().collect();
     let shuffled = controls::shuffled_labels(&of(labels, &everyone), options.seed);
-    let (own, truth) = shuffled.split_at(train.len());
+    let (own, targets) = shuffled.split_at(train.len());
     let fitted = Tuned::fit(features, &train, own, tuned.setting)?;
     let guesses = fitted.predict(features, &test)?.predicted;
     let score = |rows: &[usize]| {
-        let (p, t) = (of(&guesses, rows), of(truth, rows));
+        let (p, t) = (of(&guesses, rows), of(targets, rows));
         let chance = 1.0 / t.iter().collect::<BTreeSet<_>>().len().max(1) as f64;
         let outcome = probe::balanced_accuracy(&p, &t).map(|v| v - chance);
         vec![Score::new(SHUFFLED, Group::Control, outcome)]
@@ -377,12 +379,12 @@ pub const SHUFFLED: &str = "shuffled_above_chance";
 fn probe_records(
     prefix: &str,
     predictions: &Predictions,
-    truth: &[u32],
+    targets: &[u32],
     halves: &Halves,
 ) -> Result<Vec<MetricRecord>, EvalError> {
-    let learnable = truth.iter().any(|l| predictions.classes.contains(l));
-    let score = |predictions: &Predictions, truth: &[u32]| -> Vec<Score> {
-        let scores = probe::scores(predictions, truth).into_iter();
+    let learnable = targets.iter().any(|l| predictions.classes.contains(l));
+    let score = |predictions: &Predictions, targets: &[u32]| -> Vec<Score> {
+        let scores = probe::scores(predictions, targets).into_iter();
         let known = |outcome| match learnable {
             true => outcome,
             false => Err(Undefined::NoCommonLabel),
@@ -393,28 +395,28 @@ fn probe_records(
             .collect()
     };
     let parts = Parts::score(halves, |rows| {
-        let truth: Vec<u32> = rows.iter().map(|&r| truth[r]).collect();
-        Ok::<_, EvalError>(score(&predictions.select(rows), &truth))
+        let targets: Vec<u32> = rows.iter().map(|&r| targets[r]).collect();
+        Ok::<_, EvalError>(score(&predictions.select(rows), &targets))
     })?;
-    let all = score(predictions, truth);
+    let all = score(predictions, targets);
     Ok(recorder::records(
         all,
         &parts,
         halves,
         Mode::Strict,
-        truth.len(),
+        targets.len(),
     ))
 }
 
-/// Class by class: cells, donors and what they were taken for.
+/// Per class: cells, donors and predicted labels.
 fn detail(
     predictions: &Predictions,
     dataset: &Annotations,
     test: &[usize],
     tuned: Option<&Tuned>,
 ) -> ProbeDetail {
-    let truth: Vec<u32> = test.iter().map(|&r| dataset.labels.codes()[r]).collect();
-    let mut codes: Vec<u32> = truth
+    let targets: Vec<u32> = test.iter().map(|&r| dataset.labels.codes()[r]).collect();
+    let mut codes: Vec<u32> = targets
         .iter()
         .chain(&predictions.predicted)
         .copied()
@@ -429,7 +431,7 @@ fn detail(
     let classes = codes
         .iter()
         .map(|&code| {
-            let own: Vec<usize> = (0..test.len()).filter(|&i| truth[i] == code).collect();
+            let own: Vec<usize> = (0..test.len()).filter(|&i| targets[i] == code).collect();
             let donors = dataset.donors.as_ref().map(|d| {
                 let codes = own.iter().map(|&i| d.codes()[test[i]]);
                 codes.collect::<BTreeSet<_>>().len()
@@ -454,7 +456,7 @@ fn detail(
     }
 }
 
-/// Measures parts.
+/// Times the parts.
 struct Clock(Instant);
 
 impl Clock {
@@ -469,8 +471,8 @@ impl Clock {
     }
 }
 
-/// A UMAP picture of the cells at `rows` of an embedding `[all cells, dims]`, started from its
-/// first two principal components.
+/// A UMAP of the cells at `rows` of an embedding `[all cells, dims]`, started from its first two
+/// principal components.
 ///
 /// # Errors
 /// [`EvalError`] when a row does not exist or the embedding is not finite.
@@ -481,7 +483,7 @@ pub fn map2d(
 ) -> Result<Vec<[f32; 2]>, EvalError> {
     if let Some(row) = rows.iter().find(|&&r| r >= embedding.nrows()) {
         return Err(EvalError::invalid(format!(
-            "the picture wants cell {row}, but there are {} cells",
+            "the UMAP needs cell {row}, but there are only {} cells",
             embedding.nrows()
         )));
     }

@@ -1,8 +1,8 @@
 //! One offline HTML page from the results of an experiment.
 //!
-//! [`render`] computes everything it says: the verdict is a set of paired comparisons,
-//! donor by donor, and a sentence whose rows are missing says "not tested". The page holds
-//! its own style and draws its plots as SVG, so it opens anywhere, also without a network.
+//! [`render`] computes every statement: the verdict is a set of paired comparisons, donor by donor,
+//! and a statement whose rows are missing says "not tested". The page includes its style and draws
+//! its plots as SVG, so it opens anywhere, also offline.
 //!
 //! Methods are paired by name: the control of the model `x` is the control named `x-random`, the
 //! label controls are named `shuffled-labels` and `one-hot`.
@@ -33,10 +33,10 @@ pub use terminal::summary;
 use crate::results::{Mode, RunResult};
 use summary::{Found, methods};
 
-/// What a report says about the experiment as a whole.
+/// Description of the experiment as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
-    /// When the report was made, as it shall be printed.
+    /// Date of the report, as printed.
     pub generated: String,
     /// How donors were split, in a sentence.
     pub split: String,
@@ -44,9 +44,9 @@ pub struct Context {
     pub facts: Vec<(String, String)>,
     /// The resolved configuration, TOML.
     pub config: String,
-    /// Runs that were planned and left no result.
+    /// Planned runs without a result.
     pub failures: Vec<Failure>,
-    /// Further things the reader should know, one sentence each.
+    /// Further notes for the reader, one sentence each.
     pub notes: Vec<String>,
 }
 
@@ -55,7 +55,7 @@ pub struct Context {
 pub struct Failure {
     /// Method, seed and device.
     pub run: String,
-    /// What it said last.
+    /// Its last message.
     pub message: String,
 }
 
@@ -66,8 +66,10 @@ pub enum ReportError {
     /// Nothing to report on.
     #[error("no results and no failures to report on; run the experiment first")]
     Empty,
-    /// A result file of another layout.
-    #[error("result of `{method}` has schema {found}, this program reads {known}; run it again")]
+    /// A result file with another schema.
+    #[error(
+        "result of `{method}` has schema {found}, but this version reads {known}; run it again"
+    )]
     Schema {
         /// The method.
         method: String,
@@ -87,7 +89,7 @@ pub const SCHEMA: u32 = 3;
 /// Writes the report: one HTML page without any external reference.
 ///
 /// # Errors
-/// [`ReportError`] when there is nothing to show or a result has another layout.
+/// [`ReportError`] when there is nothing to show or a result has another schema.
 pub fn render(
     title: &str,
     results: &[RunResult],

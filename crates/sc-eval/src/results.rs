@@ -1,4 +1,4 @@
-//! What one judged method leaves behind: the file `result.json` of a run.
+//! The result of one evaluated method: the file `result.json` of a run.
 //!
 //! Written by `scfm`, read by the report and by `cargo xtask experiment`.
 
@@ -6,21 +6,21 @@ use crate::halves::Estimate;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What kind of thing was judged.
+/// What kind of method was evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Family {
-    /// A foundation model, or an embedding somebody claims to be one.
+    /// A foundation model, or an embedding claimed to be one.
     Model,
     /// A small network trained on the same cells: VAE, autoencoder, MLP, Islander.
     Neural,
     /// A classical method: HVG, PCA, logistic regression, kNN.
     Baseline,
-    /// Something whose score is known in advance: random initialisation, shuffled or one-hot labels.
+    /// A score known in advance: random initialisation, shuffled or one-hot labels.
     Control,
 }
 
-/// What the fitting of a method saw of the cells it is scored on.
+/// Exposure of a method to the cells it is scored on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "seen")]
 pub enum Exposure {
@@ -39,10 +39,10 @@ pub enum Exposure {
         cells: usize,
         /// How they were recognised.
         by: Recognised,
-        /// Columns of `obs` whose values training saw.
+        /// Columns of `obs` used in training.
         columns: Vec<String>,
     },
-    /// Nobody knows: where the embedding comes from was not recorded.
+    /// Unknown: the origin of the embedding was not recorded.
     #[default]
     Unknown,
 }
@@ -55,7 +55,7 @@ pub enum Recognised {
     Counts,
     /// By its barcode alone; its counts differ.
     Barcode,
-    /// Not at all: its label came with it, as the batch that the model was given.
+    /// By batch: its label is determined by the batch the model was conditioned on.
     Batch,
 }
 
@@ -63,27 +63,27 @@ pub enum Recognised {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// What an honest evaluation should compute.
+    /// The corrected definition.
     Strict,
     /// The published implementation, bugs included.
     Compat,
 }
 
-/// The aspect a metric speaks about.
+/// The aspect a metric measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Group {
-    /// Are cell types kept apart?
+    /// Are cell types separated?
     Bio,
     /// Are batches mixed?
     Batch,
     /// Do cell types keep their distances (scGraph)?
     Geometry,
-    /// Can a simple classifier read the label on donors it has not seen?
+    /// Can a simple classifier predict the label on held-out donors?
     Probe,
     /// Means over other metrics.
     Aggregate,
-    /// Numbers known in advance, which say whether the others can be trusted.
+    /// Numbers known in advance, which show whether the others can be trusted.
     Control,
 }
 
@@ -92,7 +92,7 @@ pub enum Group {
 pub struct MetricRecord {
     /// Machine name, scib-metrics' own where it has one (`silhouette_label`, `ilisi_knn`, …).
     pub name: String,
-    /// The aspect it speaks about.
+    /// The aspect it measures.
     pub group: Group,
     /// Which definition it follows.
     pub mode: Mode,
@@ -104,21 +104,22 @@ pub struct MetricRecord {
     pub high: Option<f64>,
     /// Cells behind the number.
     pub cells: usize,
-    /// Donors behind the number; 0 where donors are not known.
+    /// Donors behind the number; 0 where donors are unknown.
     pub donors: usize,
-    /// Why it is undefined, or what to know about it.
+    /// Why it is undefined, or another note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// How the value differs between two halves of the donors, by several divisions that all
-    /// methods of a data set share, so that differences are paired; scaled to the standard error,
-    /// null where it is undefined. See [`Estimate::differences`].
+    /// Differences between two halves of the donors, in several divisions that all methods of a
+    /// data set share, so that differences are paired; scaled to the standard error, null where
+    /// undefined. See
+    /// [`Estimate::differences`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub halves: Vec<Option<f64>>,
-    /// How the value changes when one donor is missing, for a few of them; scaled as `halves`. See
+    /// Changes when one donor is left out, for a few of them; scaled as `halves`. See
     /// [`Estimate::changes`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<Option<f64>>,
-    /// Degrees of freedom of Student's t: the effective number of donors, less one.
+    /// Degrees of freedom of Student's t: the effective number of donors, minus one.
     #[serde(default)]
     pub degrees: f64,
     /// Of an aggregate: the metrics behind it.
@@ -127,7 +128,7 @@ pub struct MetricRecord {
 }
 
 impl MetricRecord {
-    /// The value with what halves of the donors say of it; `None` when undefined.
+    /// The value with its uncertainty; `None` when undefined.
     pub fn estimate(&self) -> Option<Estimate> {
         let floats = |of: &[Option<f64>]| of.iter().map(|v| v.unwrap_or(f64::NAN)).collect();
         Some(Estimate {
@@ -140,7 +141,7 @@ impl MetricRecord {
     }
 }
 
-/// The values a metric can have: an interval says nothing outside.
+/// The range of a metric; intervals stay inside it.
 pub(crate) fn range(name: &str) -> (f64, f64) {
     let from_minus_one = ["_mcc", "_ari"].iter().any(|e| name.ends_with(e))
         || name.starts_with("scgraph")
@@ -154,10 +155,10 @@ pub(crate) fn range(name: &str) -> (f64, f64) {
     }
 }
 
-/// Time, memory and size; absent where not known, as for an embedding that came with the file.
+/// Time, memory and size; absent where unknown, as for an embedding that came with the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// Seconds of training or fitting, everything the method needs included.
+    /// Seconds of training or fitting, including everything the method needs.
     pub train_seconds: Option<f64>,
     /// Seconds of embedding every cell.
     pub embed_seconds: Option<f64>,
@@ -173,10 +174,10 @@ pub struct Cost {
     pub training_cells: Option<u64>,
 }
 
-/// What a classifier did with the scored cells, class by class.
+/// Per-class results of a classifier on the scored cells.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProbeDetail {
-    /// How the classifier was set, and how that was chosen; absent for predictions.
+    /// Setting of the classifier, and how it was chosen; absent for predictions.
     pub setting: Option<String>,
     /// The classes that occur among true and predicted labels.
     pub classes: Vec<ClassDetail>,
@@ -189,11 +190,11 @@ pub struct ClassDetail {
     pub name: String,
     /// Scored cells with this label.
     pub cells: usize,
-    /// Scored donors with such cells; absent where donors are not known.
+    /// Scored donors with such cells; absent where donors are unknown.
     pub donors: Option<usize>,
     /// Whether any training cell has the label.
     pub trained: bool,
-    /// How many of the cells were taken for each class, in the order of the classes.
+    /// Number of cells predicted as each class, in the order of the classes.
     pub taken_for: Vec<usize>,
 }
 
@@ -202,12 +203,12 @@ impl ProbeDetail {
     pub fn scores(&self, k: usize) -> [Option<f64>; 3] {
         let hits = self.classes[k].taken_for.get(k).copied().unwrap_or(0) as f64;
         let predicted: usize = self.classes.iter().filter_map(|c| c.taken_for.get(k)).sum();
-        let truth = self.classes[k].cells as f64;
+        let targets = self.classes[k].cells as f64;
         let share = |of: f64| (of > 0.0).then(|| hits / of);
         [
             share(predicted as f64),
-            share(truth),
-            share((predicted as f64 + truth) / 2.0),
+            share(targets),
+            share((predicted as f64 + targets) / 2.0),
         ]
     }
 }
@@ -227,7 +228,7 @@ pub struct DataCard {
     pub counts: String,
     /// Share of stored entries.
     pub density: f64,
-    /// Median counts of a cell.
+    /// Median counts per cell.
     pub median_counts: f64,
     /// The columns of `obs` used: label, batch and donor.
     pub label_column: String,
@@ -245,7 +246,7 @@ pub struct DataCard {
     pub train_donors: Vec<String>,
     /// Cells of the held-out donors.
     pub test_cells: usize,
-    /// Things the reader should know.
+    /// Warnings for the reader.
     pub warnings: Vec<String>,
 }
 
@@ -258,7 +259,7 @@ pub struct CurvePoint {
     pub losses: BTreeMap<String, f64>,
 }
 
-/// A two-dimensional picture of the scored cells.
+/// A UMAP of the scored cells.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Map2d {
     /// Coordinates, cell by cell.
@@ -273,21 +274,21 @@ pub struct Map2d {
     pub batch_names: Vec<String>,
 }
 
-/// Everything one judged method leaves behind.
+/// The result of one evaluated method.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunResult {
-    /// Version of this file's layout.
+    /// Schema version of this file.
     pub schema: u32,
-    /// Method, as rows are named in a report: `cellplm`, `pca`, `lr-counts`, …
+    /// Method, as named in a report: `cellplm`, `pca`, `lr-counts`, …
     pub method: String,
-    /// What kind of thing was judged.
+    /// What kind of method was evaluated.
     pub family: Family,
-    /// One sentence: what the method is.
+    /// Description in one sentence.
     pub description: String,
     /// Preset or architecture, for trained models.
     #[serde(default)]
     pub preset: Option<String>,
-    /// The preset whose number of parameters it was given.
+    /// The preset whose number of parameters it matches.
     #[serde(default)]
     pub same_size_as: Option<String>,
     /// Objective, for trained models.
@@ -301,18 +302,18 @@ pub struct RunResult {
     pub data: DataCard,
     /// Every number.
     pub metrics: Vec<MetricRecord>,
-    /// What its fitting saw of the scored cells.
+    /// Its exposure to the scored cells.
     #[serde(default)]
     pub exposure: Exposure,
-    /// What a linear probe on it got right and wrong.
+    /// Per-class results of its linear probe.
     #[serde(default)]
     pub probe: Option<ProbeDetail>,
-    /// What it cost.
+    /// Its cost.
     pub cost: Cost,
     /// Training curve, thinned to a few hundred points.
     #[serde(default)]
     pub curve: Vec<CurvePoint>,
-    /// Picture of the scored cells.
+    /// UMAP of the scored cells.
     #[serde(default)]
     pub map: Option<Map2d>,
 }

@@ -7,7 +7,7 @@ use crate::protocol::{Cells, References, Score, strict};
 use ndarray::ArrayView2;
 
 /// The metrics of scIB (Luecken et al. 2022) on all cells at once, in their strict definitions: no
-/// split, no intervals, no probes. For a judgement with error bars see [`crate::protocol`].
+/// split, no intervals, no probes. For an evaluation with error bars see [`crate::protocol`].
 ///
 /// # Shapes
 /// - embedding: `[cells, dims]`
@@ -15,7 +15,7 @@ use ndarray::ArrayView2;
 ///   `pcr_comparison` is undefined
 ///
 /// # Errors
-/// [`EvalError`] when shapes do not fit or a value is not finite.
+/// [`EvalError`] when shapes do not match or a value is not finite.
 ///
 /// ```
 /// use ndarray::Array2;

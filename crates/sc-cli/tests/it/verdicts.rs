@@ -120,7 +120,7 @@ fn a_leak_is_told_first_and_an_honest_model_is_not_one() {
     let without = [&honest[..], &["--donor", "none"]].concat();
     let (printed, _) = evaluated(folder.path(), &file, &without);
     assert!(
-        printed.contains("interval over cells, donors not known"),
+        printed.contains("interval over cells, donors unknown"),
         "{printed}"
     );
     let judged = folder.path().join("nothing");
@@ -144,13 +144,13 @@ fn labels_that_are_given_as_batches_are_a_leak() {
         line.starts_with("Leak: X_cellplm saw labels of the scored cells"),
         "{line}"
     );
-    assert!(printed.contains("given the labels of scored cells as their batches"));
+    assert!(printed.contains("its batches reveal the labels of the scored cells"));
     let judged = folder.path().join("by-label");
     let words = ["eval", text(&file), "-o", text(&judged)];
     fail(
         &[&words[..], &by_label].concat(),
         &[
-            "holds batches of one label of obs['cell_type'] each",
+            "holds batches with one label of obs['cell_type'] each",
             "--batch",
         ],
     );
@@ -263,7 +263,7 @@ fn many_labels_and_small_batches_are_judged() {
     let (printed, _) = evaluated(folder.path(), &file, &[]);
     assert!(printed.contains("lr-counts"), "{printed}");
     let page = fs::read_to_string(folder.path().join("judged/report.html")).unwrap();
-    assert!(page.contains("Class by class") && page.contains("Most often taken for"));
+    assert!(page.contains("Results per class") && page.contains("Most often predicted as"));
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn unknown_donors_are_never_called_donors() {
         &["--donor", "none", "--batch", "none"],
     );
     assert!(
-        line.contains("of held-out cells, donors not known"),
+        line.contains("of held-out cells, donors unknown"),
         "{printed}"
     );
     let page = fs::read_to_string(folder.path().join("judged/report.html")).unwrap();

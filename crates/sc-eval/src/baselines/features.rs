@@ -1,4 +1,4 @@
-//! Features of cells, dense or sparse, and the products a linear model needs of them.
+//! Features of cells, dense or sparse, and the products that linear models need.
 
 use crate::error::EvalError;
 use faer::linalg::matmul::matmul;
@@ -7,7 +7,7 @@ use ndarray::ArrayView2;
 use rayon::prelude::*;
 use sc_data::sparse::CsrMatrix;
 
-/// Cells of one parallel task; partial sums are combined in the order of the tasks.
+/// Cells per parallel task; partial sums are combined in the order of the tasks.
 const CHUNK: usize = 256;
 
 /// Features `[cells, dims]` of a classifier; sparse ones are never densified.
@@ -56,7 +56,7 @@ impl Features<'_> {
     }
 }
 
-/// Standard deviation of every column; 0 where it is no more than rounding.
+/// Standard deviation of every column; 0 where it is within rounding error.
 pub(crate) fn column_spread(features: Features<'_>) -> Vec<f64> {
     moments(features).1
 }
@@ -102,7 +102,7 @@ fn dense_moments<T: Copy + Into<f64>>(x: ArrayView2<'_, T>) -> (Vec<f64>, Vec<f6
     (mean, spread)
 }
 
-/// Standard deviations of summed squares; what is no more than rounding of the mean is 0.
+/// Standard deviations from sums of squares; 0 where within rounding error of the mean.
 fn spread(squares: Vec<f64>, mean: &[f64], cells: f64) -> Vec<f64> {
     let columns = squares.into_iter().zip(mean);
     columns
@@ -200,7 +200,7 @@ impl Design {
                     });
             }
             Values::Sparse { rows, .. } => {
-                // Gene by gene, so that one stored count touches one stretch of memory.
+                // Gene by gene, so that each stored count touches one contiguous block of memory.
                 let mut by_gene = vec![0f64; self.dims * classes];
                 let mut base = intercepts.to_vec();
                 for k in 0..classes {

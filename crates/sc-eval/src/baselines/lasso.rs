@@ -33,7 +33,7 @@ impl Columns {
         }
     }
 
-    /// Calls `f(cell, value)` down column `j` of `dims` (column `dims` is all ones).
+    /// Calls `f(cell, value)` for every entry of column `j` of `dims` (column `dims` is all ones).
     #[inline]
     fn each(&self, j: usize, dims: usize, cells: usize, mut f: impl FnMut(usize, f64)) {
         if j == dims {
@@ -63,7 +63,7 @@ impl Columns {
 /// the optimality conditions. One class gives a constant model.
 ///
 /// # Errors
-/// [`EvalError`] when shapes do not fit, a feature is not finite or there is no cell.
+/// [`EvalError`] when shapes do not match, a feature is not finite or there is no cell.
 pub fn logistic_l1(
     features: Features<'_>,
     labels: &[u32],
@@ -184,7 +184,7 @@ fn fit(columns: &Columns, dims: usize, y: &[bool], options: &LogisticOptions) ->
     }
 }
 
-/// How far a coordinate is from optimal: the smallest subgradient of `|w| + slope · w`.
+/// Distance of a coordinate from optimality: the smallest subgradient of `|w| + slope · w`.
 fn violation(slope: f64, w: f64) -> f64 {
     if w > 0.0 {
         (slope + 1.0).abs()
@@ -239,7 +239,7 @@ fn quadratic(
             if full {
                 break;
             }
-            // The active coordinates agree; look at all of them again.
+            // The active coordinates have converged; check all of them again.
             active = (0..=dims).collect();
             full = true;
         } else {

@@ -70,7 +70,7 @@ pub(crate) fn minimise(
             }
         }
         let Some(v) = found else {
-            // Rounding hides any further descent; a clean start may still find some, once.
+            // Rounding hides any further descent; one restart may still find some.
             if memory.is_empty() {
                 break;
             }

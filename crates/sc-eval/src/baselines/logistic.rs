@@ -18,7 +18,7 @@ pub struct LogisticOptions {
     /// Stop when no entry of the gradient (L1: no violation of the optimality conditions) is
     /// larger than `tolerance · max(1, C · cells)`.
     pub tolerance: f64,
-    /// Give up after that many iterations (the model is returned all the same).
+    /// Stop after this many iterations (the model is returned anyway).
     pub max_iterations: usize,
 }
 
@@ -49,7 +49,7 @@ pub struct LogisticModel {
     pub classes: Vec<u32>,
     /// Weights `[classes, dims]`.
     pub coef: Array2<f64>,
-    /// Intercepts `[classes]`; centred for [`Link::Softmax`], which does not feel their mean.
+    /// Intercepts `[classes]`; centred for [`Link::Softmax`], which is invariant to their mean.
     pub intercept: Vec<f64>,
     /// How scores become probabilities.
     pub link: Link,
@@ -59,7 +59,7 @@ pub struct LogisticModel {
     pub iterations: usize,
 }
 
-/// Refuses what no classifier can be fitted on.
+/// Refuses inputs on which no classifier can be fitted.
 pub(crate) fn check(features: Features<'_>, labels: &[u32]) -> Result<(), EvalError> {
     EvalError::check("labels", features.cells(), labels.len())?;
     features.check_finite()?;
@@ -73,13 +73,13 @@ pub(crate) fn check(features: Features<'_>, labels: &[u32]) -> Result<(), EvalEr
 
 /// Fits `C · Σ −ln softmax(Wx + b)_y + ½‖W‖²`, intercepts unpenalised, by L-BFGS in f64.
 ///
-/// Columns are standardised inside (the penalty is transformed along, so the optimum is that of
-/// the raw features), which is what makes raw counts converge. Two classes are the binary problem
+/// Columns are standardised internally (the penalty is transformed accordingly, so the optimum is
+/// that of the raw features), which lets raw counts converge. Two classes are the binary problem
 /// `½‖w‖²` of scikit-learn, reported as rows `∓w/2`. One class gives a constant model. With fewer
 /// cells than features the same optimum is found in the span of the cells.
 ///
 /// # Errors
-/// [`EvalError`] when shapes do not fit, a feature is not finite or there is no cell.
+/// [`EvalError`] when shapes do not match, a feature is not finite or there is no cell.
 pub fn logistic_l2(
     features: Features<'_>,
     labels: &[u32],
@@ -108,8 +108,8 @@ pub fn logistic_l2(
     Ok(model)
 }
 
-/// The fit itself, on features that stand ready; from the weights of `near`, where a model of the
-/// same features and classes is given.
+/// Fits prepared features, starting from the weights of `near` where a model of the same features
+/// and classes is given.
 pub(crate) fn fit_design(
     design: &Design,
     labels: &[u32],
@@ -127,7 +127,7 @@ pub(crate) fn fit_design(
     for (k, members) in groups.members.iter().enumerate() {
         let share = members.len() as f64 / cells as f64;
         start[split + k] = share.ln();
-        // Curvature of the loss near the start; what is exactly singular is kept away from zero.
+        // Curvature of the loss near the start; singular directions are kept away from zero.
         let curvature = c * cells as f64 * (share * (1.0 - share)).max(1e-6);
         for j in 0..dims {
             diagonal[k * dims + j] = 1.0 / (curvature + penalty[j]);
@@ -156,7 +156,7 @@ pub(crate) fn fit_design(
         |x, g| {
             let (weights, intercepts) = x.split_at(split);
             design.scores(weights, intercepts, &mut z);
-            // In place: scores become residuals, the loss of every cell goes to a list summed in order.
+            // In place: scores become residuals; per-cell losses are collected and summed in order.
             let losses: Vec<f64> = z
                 .par_chunks_mut(classes)
                 .zip(&groups.of_cell)

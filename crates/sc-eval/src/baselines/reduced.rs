@@ -1,8 +1,8 @@
-//! Linear models of more features than cells, in as many coordinates as there are cells.
+//! Linear models with more features than cells, in as many coordinates as there are cells.
 //!
 //! A penalised linear model has its weights in the span of the training cells, so `Z Zᵀ = A Aᵀ`
 //! makes the problem in the rows of `A` `[cells, rank]` the same as in those of `Z`
-//! `[cells, dims]`: the optimum is equal and found in a fraction of the time.
+//! `[cells, dims]`: same optimum, less time.
 
 use crate::baselines::Features;
 use crate::error::EvalError;
@@ -11,9 +11,10 @@ use faer::{Accum, MatMut, MatRef, Par, Side};
 use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 
-/// Most cells for which an eigendecomposition of their products is cheaper than the problem itself.
+/// Largest number of cells for which an eigendecomposition of their Gram matrix is cheaper than
+/// the problem itself.
 const MOST_CELLS: usize = 1500;
-/// Cells of one parallel product.
+/// Cells per parallel product.
 const ROWS: usize = 64;
 /// Eigenvalues below this share of the largest are rounding.
 const NEGLIGIBLE: f64 = 1e-12;
@@ -28,7 +29,7 @@ pub(crate) struct Reduced {
     mean: Vec<f64>,
 }
 
-/// Whether the reduced problem is the quicker one.
+/// Whether the reduced problem is faster.
 pub(crate) fn pays(features: Features<'_>) -> bool {
     features.cells() <= MOST_CELLS && features.cells() < features.dims()
 }

@@ -1,8 +1,8 @@
-//! Logistic regression whose scaling and penalty are chosen inside the training donors.
+//! Logistic regression with scaling and penalty chosen within the training donors.
 //!
-//! Standardising every feature suits embeddings and hurts sparse genes, leaving features as they
-//! are does the reverse, and no one `C` suits 50 dimensions and 20,000 genes. So every row of a
-//! table gets the same choice, made on folds of its training donors, and says what was chosen.
+//! Standardising every feature suits embeddings but hurts sparse genes; unscaled features do the
+//! reverse; and no single `C` suits both 50 dimensions and 20,000 genes. The setting is chosen the
+//! same way for every row of a table, on folds of its training donors, and reported.
 
 use crate::baselines::Features;
 use crate::baselines::features::{Design, column_spread};
@@ -21,9 +21,9 @@ use std::fmt;
 pub const STRENGTHS: [f64; 6] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
 /// Folds of training donors.
 const FOLDS: usize = 3;
-/// Most cells the choice looks at.
+/// Largest number of cells used for the choice.
 const MOST_CELLS: usize = 1000;
-/// How near to the optimum a fit of the choice goes: it ranks settings, it is not reported.
+/// Tolerance of the fits that rank settings; they are not reported.
 const SEARCH: LogisticOptions = LogisticOptions {
     c: 1.0,
     tolerance: 1e-4,
@@ -34,13 +34,13 @@ const SEARCH: LogisticOptions = LogisticOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scaling {
-    /// All by one number, so that their mean variance is 1: relative sizes stay.
+    /// All features by one factor, so that their mean variance is 1; relative scales are kept.
     Together,
-    /// Each to variance 1.
+    /// Each feature to variance 1.
     Each,
 }
 
-/// What was chosen.
+/// The chosen setting.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Setting {
     /// Scaling of the features.
@@ -66,7 +66,7 @@ pub struct Tuned {
     pub model: LogisticModel,
     /// Its setting.
     pub setting: Setting,
-    /// Macro-F1 over the folds, for the setting chosen; `None` where there was no choice.
+    /// Macro-F1 over the folds for the chosen setting; `None` where there was no choice.
     pub inner: Option<f64>,
 }
 
@@ -80,7 +80,7 @@ impl Tuned {
     /// Fits one setting on the cells at `rows`, whose labels are `labels`.
     ///
     /// # Errors
-    /// [`EvalError`] when shapes do not fit, values are not finite or there is no cell.
+    /// [`EvalError`] when shapes do not match, values are not finite or there is no cell.
     pub fn fit(
         features: Features<'_>,
         rows: &[usize],
@@ -121,10 +121,11 @@ impl Tuned {
 }
 
 /// Fits on the cells at `rows` with the setting of the best macro-F1 over folds of their donors
-/// (of cells, where donors are not known or one alone); the stronger penalty among equals.
+/// (over folds of cells, where donors are unknown or there is only one); ties go to the stronger
+/// penalty.
 ///
 /// # Errors
-/// [`EvalError`] when shapes do not fit, values are not finite or there is no cell.
+/// [`EvalError`] when shapes do not match, values are not finite or there is no cell.
 pub fn tuned_linear(
     features: Features<'_>,
     rows: &[usize],
@@ -147,7 +148,7 @@ pub fn tuned_linear(
     Ok(Tuned { inner, ..fitted })
 }
 
-/// Fold of every cell: whole donors where there are several, the largest dealt first.
+/// Fold of every cell: whole donors where there are several, largest first.
 fn folds(cells: usize, donors: Option<Vec<u32>>) -> Vec<usize> {
     let groups = donors.map(|d| Groups::new(&d)).filter(|g| g.len() > 1);
     let Some(groups) = groups else {
@@ -203,14 +204,14 @@ fn choose(
                 continue;
             }
             let design = Design::of(x.select(Axis(0), &fit).view());
-            let (own, truth) = (pick(&fit), pick(&held));
+            let (own, targets) = (pick(&fit), pick(&held));
             let held = x.select(Axis(0), &held);
             let mut start = None;
             for (c, score) in STRENGTHS.iter().zip(&mut scores) {
                 let options = LogisticOptions { c: *c, ..SEARCH };
                 let model = fit_design(&design, &own, &options, start.as_ref());
                 let predicted = model.classify(held.view());
-                if let Ok(f1) = probe::macro_f1_true_classes(&predicted, &truth) {
+                if let Ok(f1) = probe::macro_f1_true_classes(&predicted, &targets) {
                     *score = (score.0 + f1, score.1 + 1);
                 }
                 start = Some(model);
@@ -226,7 +227,7 @@ fn choose(
     Ok(best)
 }
 
-/// What every feature is multiplied by; 0 for one that does not vary.
+/// Factor of every feature; 0 for a constant one.
 fn factors(features: Features<'_>, scaling: Scaling) -> Vec<f64> {
     let spread = column_spread(features);
     let one_by = |s: f64| if s > 0.0 { 1.0 / s } else { 0.0 };
@@ -264,8 +265,8 @@ impl Owned {
         }
     }
 
-    /// Every column multiplied by its factor; dense ones are centred first, which changes no
-    /// optimum and keeps what lies far from the origin precise.
+    /// Every column multiplied by its factor; dense columns are centred first, which does not
+    /// change the optimum and keeps precision for values far from the origin.
     fn scaled(&self, factors: &[f64]) -> Self {
         match self {
             Self::Dense(x) => {
@@ -321,7 +322,7 @@ mod tests {
         let labels: Vec<u32> = (0..400).map(|i| i * 7 % 3).collect();
         let noise = random_embedding(400, 300, 1);
         let signal = |i: usize, j: usize| f32::from(u8::from(labels[i] as usize == j));
-        // Few features that vary and matter, many that hardly vary: standardizing drowns the few.
+        // Few features that vary and matter, many that hardly vary: standardising drowns the few.
         let genes = Array2::from_shape_fn((400, 300), |(i, j)| {
             if j < 3 {
                 2.0 * signal(i, j) + 0.7 * noise[[i, j]]
@@ -332,7 +333,7 @@ mod tests {
         let (f1, setting) = score(&genes, &labels);
         assert!(f1 > 0.9, "{f1} with {setting}");
         assert_eq!(setting.scaling, Scaling::Together);
-        // Tiny features that matter beside a large one that does not, at any scale.
+        // Small features that matter beside a large one that does not, at any scale.
         for scale in [1e-8f32, 1.0, 1e8] {
             let embedding = Array2::from_shape_fn((400, 8), |(i, j)| {
                 let value = if j < 3 {

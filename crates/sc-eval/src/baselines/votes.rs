@@ -1,4 +1,4 @@
-//! Classifiers without a fit: nearest neighbours and the majority class.
+//! Classifiers without fitting: nearest neighbours and the majority class.
 
 use crate::baselines::Features;
 use crate::baselines::logistic::check;
@@ -10,11 +10,11 @@ use ndarray::{Array2, ArrayView2};
 
 /// Unweighted vote of the `k` nearest training cells (Euclidean, exact).
 ///
-/// Equal distances go to the lower training position, equal votes to the lowest code (as
-/// scikit-learn); probabilities are shares of votes. `k` shrinks to the number of training cells.
+/// Ties in distance go to the lower training index, ties in votes to the lowest code (as
+/// scikit-learn); probabilities are shares of votes. `k` is capped at the number of training cells.
 ///
 /// # Errors
-/// [`EvalError`] when shapes do not fit, values are not finite, or there is no training cell.
+/// [`EvalError`] when shapes do not match, values are not finite, or there is no training cell.
 pub fn knn_classify(
     train: ArrayView2<'_, f32>,
     labels: &[u32],
@@ -50,8 +50,8 @@ pub fn knn_classify(
     })
 }
 
-/// The most frequent training label for each of `cells` cells (the lowest code among equals),
-/// with the training shares as probabilities.
+/// The most frequent training label for each of `cells` cells (ties go to the lowest code), with
+/// the training frequencies as probabilities.
 ///
 /// # Errors
 /// [`EvalError::Invalid`] without training cells.

@@ -21,17 +21,17 @@ use std::collections::BTreeSet;
 pub struct Design {
     /// Column of `obs` with the cell type.
     pub label: String,
-    /// Column with the sequencing batch; [`NO_COLUMN`] to judge cell types only.
+    /// Column with the sequencing batch; [`NO_COLUMN`] to evaluate cell types only.
     pub batch: String,
-    /// Column with the donor; [`NO_COLUMN`] holds out cells at random.
+    /// Column with the donor; [`NO_COLUMN`] to hold out cells at random.
     pub donor: String,
     /// Share of the donors held out.
     pub test_fraction: f64,
-    /// The donors to hold out, by name, instead of a share.
+    /// Donors to hold out, by name, instead of a share.
     pub test_donors: Option<Vec<String>>,
-    /// A split that was saved; it goes before the others.
+    /// A saved split; takes precedence over the others.
     pub saved: Option<SavedSplit>,
-    /// Seed of the draw.
+    /// Seed of the split.
     pub seed: u64,
 }
 
@@ -50,7 +50,7 @@ impl Default for Design {
 }
 
 impl Design {
-    /// The same draw for a training that keeps cells out.
+    /// The same split, for training that holds cells out.
     pub fn hold_out(&self) -> HoldOut {
         HoldOut {
             donor: self.donor.clone(),
@@ -66,8 +66,8 @@ impl EvalData {
     /// Reads the counts and columns of `dataset` and splits its cells.
     ///
     /// # Errors
-    /// [`DataError::Column`] for one label, one batch, one donor, donors that are cells, and batches
-    /// that are labels; [`DataError`] for what cannot be read.
+    /// [`DataError::Column`] for a single label, a single batch, a single donor, one donor per
+    /// cell, and batches confounded with labels; [`DataError`] for what cannot be read.
     pub fn open(dataset: &Dataset, design: &Design) -> Result<Self> {
         let labels = several_labels(dataset, &design.label)?;
         let batches = if design.batch == NO_COLUMN {
@@ -110,7 +110,7 @@ impl EvalData {
         })
     }
 
-    /// The split as a saved one.
+    /// The split in its saved form.
     pub fn saved_split(&self, design: &Design) -> SavedSplit {
         let data = &self.annotations;
         let codes = |rows: &[usize]| {
@@ -151,7 +151,7 @@ impl EvalData {
     }
 }
 
-/// Refuses one label: every score of it would be perfect.
+/// Refuses a single label: every score of it would be perfect.
 fn several_labels(dataset: &Dataset, column: &str) -> Result<Categories> {
     let labels = dataset.labels(column)?;
     if labels.distinct() > 1 {
@@ -163,16 +163,16 @@ fn several_labels(dataset: &Dataset, column: &str) -> Result<Categories> {
     }
     let only = labels.names().first().map_or("nothing", String::as_str);
     let what = format!(
-        "holds one label ('{only}'), so there is nothing to tell apart; name a column with at least two \
+        "holds one label ('{only}'), so there is nothing to separate; choose a column with at least two \
          cell types"
     );
     Err(dataset.wrong_column(column, ColumnUse::Label, what).into())
 }
 
-/// Cells that donors have on average, if the column is one of donors.
+/// Mean number of cells per donor, if the column holds donors.
 pub const MIN_CELLS_PER_DONOR: usize = 2;
 
-/// The donors of the cells; every cell is one where none are known.
+/// The donors of the cells; every cell is its own where donors are unknown.
 fn donors(dataset: &Dataset, column: &str) -> Result<Categories> {
     let cells = dataset.cells();
     if column == NO_COLUMN {
@@ -181,17 +181,17 @@ fn donors(dataset: &Dataset, column: &str) -> Result<Categories> {
     }
     let refuse = |what: String| {
         let random = format!(
-            "'{NO_COLUMN}' to hold out cells at random, which makes scores too good and intervals too \
+            "'{NO_COLUMN}' to hold out cells at random, which inflates scores and makes intervals too \
              narrow"
         );
-        let what = format!("{what}; name another column, or {random}");
+        let what = format!("{what}; choose another column, or {random}");
         Err(dataset.wrong_column(column, ColumnUse::Donor, what).into())
     };
     let donors = dataset.categories(column)?;
     let found = donors.distinct();
     if found * MIN_CELLS_PER_DONOR > cells {
         return refuse(format!(
-            "holds {found} values for {cells} cells, so it names cells rather than donors"
+            "holds {found} values for {cells} cells, so it identifies cells, not donors"
         ));
     }
     if found > 1 {
@@ -199,11 +199,11 @@ fn donors(dataset: &Dataset, column: &str) -> Result<Categories> {
     }
     let only = donors.names().first().map_or("nothing", String::as_str);
     refuse(format!(
-        "holds one donor ('{only}'), so none can be held out"
+        "holds a single donor ('{only}'), so none can be held out"
     ))
 }
 
-/// Refuses one batch under a name: half of the metrics would be undefined without a word.
+/// Refuses a single batch: half of the metrics would be undefined.
 fn several_batches(dataset: &Dataset, column: &str) -> Result<Categories> {
     let batches = dataset.categories(column)?;
     if batches.distinct() > 1 {
@@ -211,14 +211,14 @@ fn several_batches(dataset: &Dataset, column: &str) -> Result<Categories> {
     }
     let only = batches.names().first().map_or("nothing", String::as_str);
     let what = format!(
-        "holds one batch ('{only}'), so mixing of batches cannot be judged; name another column, or \
-         '{NO_COLUMN}' to judge cell types only"
+        "holds a single batch ('{only}'), so batch mixing cannot be evaluated; choose another column, or \
+         '{NO_COLUMN}' to evaluate cell types only"
     );
     Err(dataset.wrong_column(column, ColumnUse::Batch, what).into())
 }
 
-/// Refuses batches that tell the label: their mixing is that of the labels, and a model that is given
-/// a cell's batch is given its label.
+/// Refuses batches confounded with labels: mixing batches would be mixing labels, and a model
+/// conditioned on a cell's batch would be given its label.
 fn other_than_labels(
     batches: &Categories,
     labels: &Categories,
@@ -230,8 +230,8 @@ fn other_than_labels(
         return Ok(());
     }
     let what = format!(
-        "holds batches of one label of obs['{}'] each, so mixing of batches cannot be told from mixing of \
-         labels; name another column, or '{NO_COLUMN}' to judge cell types only",
+        "holds batches with one label of obs['{}'] each, so mixing of batches is confounded with mixing of \
+         labels; choose another column, or '{NO_COLUMN}' to evaluate cell types only",
         design.label
     );
     Err(dataset
@@ -239,7 +239,7 @@ fn other_than_labels(
         .into())
 }
 
-/// The rows on either side of a saved split.
+/// The rows on each side of a saved split.
 fn apply(saved: &SavedSplit, donors: &Categories, keys: &CellKeys) -> Result<Split> {
     let cells = match saved.is_by_cell() {
         true => Cells::Barcodes(&keys.barcode),
@@ -256,14 +256,14 @@ fn split(
     [labels, batches, donors]: [&Categories; 3],
     keys: &CellKeys,
 ) -> Result<Split> {
-    // The draw must not depend on the order in which the file lists its categories.
+    // The split must not depend on the order in which the file lists its categories.
     let sorted = match design.donor == NO_COLUMN {
         true => donors.clone(),
         false => donors.sorted(),
     };
     let names = sorted.names();
     let method = match &design.test_donors {
-        // Whole labels must not go missing when every cell is drawn by itself.
+        // Every label stays on both sides when cells are drawn at random.
         None if design.donor == NO_COLUMN => SplitMethod::StratifiedRandom,
         None => SplitMethod::Donors,
         Some(wanted) => {
@@ -271,7 +271,7 @@ fn split(
                 let at = names.iter().position(|n| n == name);
                 at.map(|c| c as u32).ok_or_else(|| {
                     DataError::invalid(format!(
-                        "split.test_donors: there is no donor '{name}' in obs['{}']",
+                        "split.test_donors: donor '{name}' is not in obs['{}']",
                         design.donor
                     ))
                 })
@@ -293,7 +293,7 @@ fn split(
     };
     let mut split = split_by_donor(codes, &config)?;
     for side in [&mut split.train_donors, &mut split.test_donors] {
-        // Cells that are donors of their own were not sorted.
+        // Where every cell is its own donor, the donors were not sorted.
         for code in side.iter_mut().filter(|_| design.donor != NO_COLUMN) {
             let name = &names[*code as usize];
             let at = donors.names().iter().position(|n| n == name);
@@ -324,8 +324,8 @@ fn card(
     let mut warnings = Vec::new();
     if design.donor == NO_COLUMN {
         warnings.push(
-            "no donors are known: cells were held out at random within every label, so scores are too good, \
-             and cells count as independent, so intervals are too narrow"
+            "donors are unknown: cells were held out at random within every label, so scores are inflated, \
+             and cells are treated as independent, so intervals are too narrow"
                 .into(),
         );
     }
@@ -333,7 +333,7 @@ fn card(
     let scored = split.test_donors.len();
     if design.donor != NO_COLUMN && scored < MIN_DONORS {
         warnings.push(format!(
-            "{scored} of {} donors are held out; intervals, and the words better and worse, need \
+            "{scored} of {} donors are held out; intervals and the verdicts better and worse need \
              {MIN_DONORS}",
             scored + split.train_donors.len()
         ));
@@ -344,13 +344,13 @@ fn card(
     }
     for (label, cells) in labels.counts().iter().filter(|(l, _)| is_no_label(l)) {
         warnings.push(format!(
-            "{cells} cells are labelled '{label}', which was scored as a cell type; drop them first"
+            "{cells} cells are labelled '{label}', which was scored as a cell type; consider dropping them"
         ));
     }
     for (donor, cells) in donors.counts().iter().filter(|(d, _)| is_no_label(d)) {
         if design.donor != NO_COLUMN {
             warnings.push(format!(
-                "{cells} cells are of donor '{donor}', which counted as one donor; drop them first"
+                "{cells} cells have donor '{donor}', which was treated as one donor; consider dropping them"
             ));
         }
     }
@@ -369,7 +369,7 @@ fn card(
         .count();
     if unseen > 0 {
         warnings.push(format!(
-            "{unseen} held-out cells have a label that no training donor has; no probe can get them right"
+            "{unseen} held-out cells have a label that no training donor has; no probe can predict it"
         ));
     }
     let cells = dataset.cells();

@@ -1,8 +1,8 @@
 //! k-means with restarts.
 //!
 //! Arthur and Vassilvitskii 2007 (k-means++ with several candidates per step, as scikit-learn),
-//! Lloyd 1982. scib-metrics takes one start from JAX's generator, which nobody else can draw; a
-//! good optimum of the same objective is the comparable thing.
+//! Lloyd 1982. scib-metrics draws one start from JAX's generator, which cannot be reproduced here;
+//! a good optimum of the same objective is comparable.
 
 use crate::error::EvalError;
 use crate::pairs::{self, Panels};
@@ -10,17 +10,17 @@ use ndarray::{Array2, ArrayView2, Axis};
 use rand::RngExt as _;
 use rayon::prelude::*;
 
-/// Starts that are tried.
+/// Initialisations that are tried.
 pub const RESTARTS: usize = 10;
-/// Iterations every start gets before the best ones go on.
+/// Iterations of every start before the best ones continue.
 const SHORT: usize = 12;
 /// Starts that are run to convergence.
 const FINALISTS: usize = 3;
 /// Iterations of a finalist.
 const LONG: usize = 300;
-/// Starts are drawn from at most so many cells.
+/// Starts are drawn from at most this many cells.
 const SAMPLE: usize = 20_000;
-/// Cells of one partial sum of centroids.
+/// Cells per partial sum of centroids.
 const CHUNK: usize = 4096;
 
 /// A clustering into `k` groups around centroids.
@@ -30,7 +30,7 @@ pub struct KMeans {
     pub labels: Vec<u32>,
     /// Centroids `[k, dims]`.
     pub centroids: Array2<f64>,
-    /// Sum of squared distances to the own centroid, f64.
+    /// Sum of squared distances to the assigned centroid, f64.
     pub inertia: f64,
 }
 
@@ -239,7 +239,7 @@ fn plus_plus(x: ArrayView2<'_, f32>, k: usize, rng: &mut impl rand::Rng) -> Arra
         let mut best: Option<(f64, usize, Vec<f64>)> = None;
         for _ in 0..candidates {
             let u: f64 = rng.random();
-            // All cells on one point: any of them will do.
+            // All cells coincide: any of them will do.
             let i = cumulative.partition_point(|&s| s <= u * total).min(n - 1);
             let next: Vec<f64> = to(i).iter().zip(&closest).map(|(a, b)| a.min(*b)).collect();
             let potential: f64 = next.iter().sum();

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 /// Randomness of the refinement, igraph's default `beta`.
 const BETA: f64 = 0.01;
 
-/// A graph of aggregated nodes; self-loops live in `degrees` only, where alone they matter.
+/// A graph of aggregated nodes; self-loops are in `degrees` only, where alone they matter.
 struct Level {
     indptr: Vec<usize>,
     indices: Vec<u32>,
@@ -114,7 +114,7 @@ fn run(base: &Level, membership: Vec<u32>, per_degree: f64, rng: &mut impl rand:
     node.iter().map(|&n| clusters[n as usize]).collect()
 }
 
-/// Moves nodes to the best cluster around them until none wants to move.
+/// Moves nodes to the best neighbouring cluster until no move improves the quality.
 fn local_move(level: &Level, clusters: &mut [u32], per_degree: f64, rng: &mut impl rand::Rng) {
     let n = level.nodes();
     let mut sums = vec![0f64; n];
@@ -154,7 +154,7 @@ fn local_move(level: &Level, clusters: &mut [u32], per_degree: f64, rng: &mut im
                 }
             }
         }
-        // A cluster of its own gains nothing and loses nothing.
+        // A singleton cluster has zero gain.
         if best_gain < -1e-12
             && sizes[own] > 1
             && let Some(&free) = empty.last()

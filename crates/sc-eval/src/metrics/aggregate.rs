@@ -1,4 +1,4 @@
-//! Means over metrics, which say how many metrics they rest on.
+//! Means over metrics, with the number of metrics behind them.
 
 use crate::error::Undefined;
 use crate::halves::Estimate;
@@ -22,17 +22,17 @@ pub const BATCH: [&str; 5] = [
 ];
 
 /// Share of an aggregate's metrics that must be defined. Below, it would be another score under
-/// the same name: a mean of one batch metric is not batch correction.
+/// the same name: one batch metric alone is not batch correction.
 pub const LEAST_SHARE: f64 = 0.8;
 
-/// A mean over those metrics that are defined.
+/// A mean over the defined metrics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mean {
     /// The mean, or why there is none.
     pub estimate: Result<Estimate, Undefined>,
     /// Names of the metrics behind it.
     pub of: Vec<String>,
-    /// Metrics that should be.
+    /// Metrics of a complete aggregate.
     pub expected: usize,
 }
 
@@ -56,7 +56,7 @@ impl Mean {
         }
     }
 
-    /// What a table says beside an aggregate that rests on fewer metrics than it should.
+    /// Note of an aggregate with fewer metrics than expected.
     pub fn note(&self) -> Option<String> {
         let defined = self.of.len();
         (defined < self.expected).then(|| format!("mean of {defined} of {} metrics", self.expected))
@@ -87,7 +87,7 @@ pub fn total(bio: &Mean, batch: &Mean) -> Mean {
     }
 }
 
-/// The reason of a metric that is not defined, as the note of its record.
+/// The reason why a metric is undefined, as the note of its record.
 pub fn reason(undefined: &Undefined) -> String {
     format!("undefined: {undefined}")
 }

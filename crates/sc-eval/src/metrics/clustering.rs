@@ -135,7 +135,7 @@ pub const RESOLUTIONS: [f64; 10] = [0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8,
 /// The Leiden clustering of `graph` whose NMI with `labels` is the highest over
 /// [`RESOLUTIONS`] (the lowest resolution among equals), and that resolution.
 ///
-/// The choice looks at the labels, as in scib-metrics: it measures how well *some* resolution can
+/// The choice uses the labels, as in scib-metrics: it measures how well *some* resolution can
 /// recover them.
 ///
 /// # Errors
@@ -157,7 +157,7 @@ pub fn best_leiden(graph: &Graph, labels: &[u32], seed: u64) -> Result<(Vec<u32>
         }
     }
     best.map(|b| (b.0, b.1))
-        .ok_or_else(|| EvalError::invalid("no resolution was tried"))
+        .ok_or_else(|| EvalError::invalid("no resolution was given"))
 }
 
 /// `nmi_ari_cluster_labels_leiden`: NMI and ARI of [`best_leiden`] on the fuzzy graph of the first

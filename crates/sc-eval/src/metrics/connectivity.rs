@@ -1,4 +1,4 @@
-//! Graph connectivity: does the neighbour graph keep each label in one piece?
+//! Graph connectivity: does the neighbour graph keep each label connected?
 //!
 //! scib-metrics 0.5.10 `metrics/_graph_connectivity.py`; theislab scib `graph_connectivity.py`.
 
@@ -12,7 +12,7 @@ use crate::results::Mode;
 ///
 /// On the first `k` neighbours (the cell itself counted; 15 by convention). Compat takes strong
 /// components of the directed lists (scib-metrics), strict takes the lists as an undirected graph
-/// (theislab), which does not punish hubs and hardly depends on the tie rule.
+/// (theislab), which does not penalise hubs and hardly depends on the tie rule.
 pub fn graph_connectivity(neighbors: &Neighbors, k: usize, labels: &[u32], mode: Mode) -> Outcome {
     let shares = per_label(neighbors, k, labels, mode)?;
     if shares.is_empty() {

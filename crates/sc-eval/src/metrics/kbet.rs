@@ -1,4 +1,4 @@
-//! kBET per label: do the batches of a label mix in its own geometry?
+//! kBET per label: do the batches of a label mix within it?
 //!
 //! Büttner et al. 2019 as in scib-metrics 0.5.10 (`metrics/_kbet.py`, `utils/_diffusion_nn.py`),
 //! with exact neighbours in diffusion space.
@@ -17,10 +17,10 @@ use statrs::function::gamma::gamma_ur;
 const ALPHA: f64 = 0.05;
 /// Diffusion components.
 const COMPONENTS: usize = 100;
-/// Smallest label that is tested.
+/// Smallest label that is tested, in cells.
 const MIN_CELLS: usize = 10;
 
-/// What kBET says about one label.
+/// kBET of one label.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelKbet {
     /// Code of the label.
@@ -33,17 +33,17 @@ pub struct LabelKbet {
     pub accepted: Vec<bool>,
 }
 
-/// What the leading eigenvector (`λ = 1`) counts for in diffusion space.
+/// Weight of the leading eigenvector (`λ = 1`) in diffusion space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leading {
-    /// As it is: what the reference means, and what both modes take.
+    /// Unscaled: what the reference intends, and what both modes use.
     Unit,
-    /// Stretched until it alone decides: what the reference does, from run to run, whenever its
-    /// solver returns a number beside 1 in f32. Its neighbours are then those of equal degree.
+    /// Scaled until it dominates: what the reference does, from run to run, whenever its solver
+    /// returns a number close to 1 in f32. Neighbours are then cells of equal degree.
     Stretched,
 }
 
-/// The graph of one label, cut down to what can be tested.
+/// The graph of one label, reduced to what can be tested.
 struct Plan {
     label: u32,
     /// `None`: skipped. Otherwise the cells to test, by component; empty when too few remain.
@@ -65,8 +65,8 @@ struct Plan {
 /// with those of the label by a χ² test at 5 %.
 ///
 /// Compat keeps a quirk of the reference: the number of eigenvectors (100) shrinks at a small label
-/// and stays small for all later ones. Strict takes 100 (or all) for every label, and drops the
-/// first one where the graph is connected, because it holds only the degree of a cell.
+/// and stays small for all later ones. Strict uses 100 (or all) for every label, and drops the
+/// first one where the graph is connected, because it encodes only the degree of a cell.
 ///
 /// # Errors
 /// [`EvalError`] when lengths differ; [`Undefined::NotConverged`].
@@ -80,8 +80,8 @@ pub fn per_label(
     per_label_with(neighbors, k, labels, batches, mode, Leading::Unit)
 }
 
-/// [`per_label`] with a choice of what the leading eigenvector counts for; anything but
-/// [`Leading::Unit`] serves to recognise numbers of the reference.
+/// [`per_label`] with a choice of the leading eigenvector's weight; anything but
+/// [`Leading::Unit`] serves to reproduce numbers of the reference.
 ///
 /// # Errors
 /// Those of [`per_label`].
@@ -205,7 +205,7 @@ fn test(
     };
     let parts = match &plan.components {
         Some(parts) if !parts.is_empty() => parts,
-        // Skipped, or too scattered to test.
+        // Skipped, or too fragmented to test.
         _ => return Ok(vec![empty; rules.len()]),
     };
     let count = |mode| {
@@ -352,7 +352,7 @@ fn accept(near: &Neighbors, batches: &[u32]) -> Vec<bool> {
 }
 
 /// `kbet_per_label`: mean over testable labels of the share of accepted cells, see [`per_label`].
-/// A label too scattered to test counts as 0.
+/// A label too fragmented to test counts as 0.
 ///
 /// # Errors
 /// [`Undefined::NoLabelInSeveralBatches`] when no label can be tested; those of [`per_label`].

@@ -1,4 +1,4 @@
-//! Local inverse Simpson's index: how many labels, or batches, a neighbourhood holds.
+//! Local inverse Simpson's index: the effective number of labels, or batches, in a neighbourhood.
 //!
 //! Korsunsky et al. 2019 as in scib-metrics 0.5.10 (`utils/_lisi.py`, `metrics/_lisi.py`).
 
@@ -7,12 +7,12 @@ use crate::error::{EvalError, Outcome, Undefined};
 use crate::neighbors::{self, Neighbors};
 use rayon::prelude::*;
 
-/// Fewest neighbours (the cell itself counted) that make a neighbourhood.
+/// Minimum number of neighbours (the cell itself counted) of a neighbourhood.
 const MIN_NEIGHBORS: usize = 6;
 
-/// Effective number of codes in the neighbourhood of every cell; NaN where it collapses.
+/// Effective number of codes in the neighbourhood of every cell; NaN where undefined.
 ///
-/// The neighbours, without the cell itself, are weighed by `exp(−β d)` with β such that the
+/// The neighbours, without the cell itself, are weighted by `exp(−β d)` with β such that the
 /// entropy is the logarithm of the perplexity `⌊k/3⌋` (bisection to 1e-5, at most 50 tries);
 /// LISI is `1/Σ p²` over the summed weights of every code.
 ///

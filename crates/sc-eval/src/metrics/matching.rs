@@ -1,9 +1,9 @@
-//! Finding a cell's other half: how well two embeddings of the same cells match cell by cell.
+//! Matching: how well two embeddings of the same cells match cell by cell.
 //!
-//! Row `i` of both embeddings is the same cell, seen by two modalities. Everything is computed on the
-//! embeddings as they are, never on a picture of them, over all cells at once, and once in every
-//! direction: which of the second embedding's cells lie near a cell of the first is another question
-//! than the reverse. The published scCLIP compared both directions with the same diagonal.
+//! Row `i` of both embeddings is the same cell in two modalities. Everything is computed on the
+//! embeddings themselves, never on a two-dimensional layout, over all cells at once, and once per
+//! direction: nearest neighbours are not symmetric between embeddings. The published scCLIP
+//! compared both directions with the same diagonal.
 
 use crate::error::{EvalError, Outcome, Undefined};
 use crate::pairs::check_finite;
@@ -11,7 +11,7 @@ use crate::results::Mode;
 use ndarray::{ArrayView1, ArrayView2};
 use rayon::prelude::*;
 
-/// What makes two cells alike.
+/// Similarity of two cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Likeness {
     /// The cosine between them.
@@ -22,12 +22,12 @@ pub enum Likeness {
     Euclidean,
 }
 
-/// Where every query's own cell stands among its candidates.
+/// Rank of every query's own cell among its candidates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ranks {
-    /// Candidates more like the query than its own cell.
+    /// Candidates more similar to the query than its own cell.
     pub better: Vec<u32>,
-    /// Other candidates exactly as like.
+    /// Other candidates with exactly the same similarity.
     pub ties: Vec<u32>,
     /// Candidates other than the own cell.
     pub others: Vec<u32>,
@@ -42,8 +42,8 @@ pub struct Matching {
     pub backward: Ranks,
 }
 
-/// Ranks of `first` against `second` and the reverse; with `within`, among the cells of the same
-/// code only, so that cells of other types are no help.
+/// Ranks of `first` against `second` and the reverse; with `within`, only among cells of the same
+/// code, so that separating cell types does not help.
 ///
 /// # Errors
 /// [`EvalError`] when shapes differ or values are not finite; [`Undefined::TooFewCells`] below 2.
@@ -96,7 +96,7 @@ pub fn matching_of(similarity: ArrayView2<'_, f32>) -> Result<Matching, Undefine
     })
 }
 
-/// Rows as slices, of length 1 where only directions count; a row of zeros stays.
+/// Rows normalised to length 1 for the cosine; zero rows are kept.
 fn rows(x: ArrayView2<'_, f32>, likeness: Likeness) -> Vec<Vec<f32>> {
     let scale = |row: ArrayView1<'_, f32>| match likeness {
         Likeness::Cosine => {
@@ -171,11 +171,11 @@ impl Ranks {
         Ok(values.iter().sum::<f64>() / values.len() as f64)
     }
 
-    /// Fraction of samples closer than the true match: 0 when every cell finds itself, one half by
-    /// chance.
+    /// Fraction of samples closer than the true match: 0 when every cell matches itself, one half
+    /// by chance.
     ///
-    /// Strict: of the other candidates, ties half; a cell without other candidates counts 0. Compat:
-    /// of all candidates, ties not at all, as scCLIP (with its direction set right).
+    /// Strict: of the other candidates, ties count half; a cell without other candidates counts 0.
+    /// Compat: of all candidates, ties not counted, as scCLIP (with the direction corrected).
     ///
     /// # Errors
     /// Never for ranks of two or more cells.

@@ -1,4 +1,4 @@
-//! Principal component regression: how much of an embedding's variance is owed to batch.
+//! Principal component regression: how much of an embedding's variance batch explains.
 //!
 //! scib-metrics regresses every principal component on one-hot batches and averages R² by
 //! variance. Summed over all components this is the share of scatter between batches,
@@ -44,7 +44,7 @@ fn share(x: ArrayView2<'_, f32>, batches: &[u32]) -> Result<Option<f64>, Undefin
     Ok(varies.then(|| ((between - mean) / total).clamp(0.0, 1.0)))
 }
 
-/// `pcr`: share of the embedding's variance that is owed to batch, in `[0, 1]`.
+/// `pcr`: share of the embedding's variance explained by batch, in `[0, 1]`.
 ///
 /// # Errors
 /// As [`pcr_comparison`].
@@ -58,7 +58,7 @@ pub fn pcr(x: ArrayView2<'_, f32>, batches: &[u32]) -> Outcome {
 ///
 /// # Errors
 /// [`Undefined::OneBatch`], [`Undefined::NoVariance`], [`Undefined::NoBatchEffectBefore`] where
-/// scib-metrics answers with rounding noise or NaN.
+/// scib-metrics returns rounding noise or NaN.
 pub fn pcr_comparison(
     pre: ArrayView2<'_, f32>,
     post: ArrayView2<'_, f32>,

@@ -1,8 +1,8 @@
 //! sBEE: whether the cells of a type are as near to those of other batches as to their own, and whether
 //! the batches around a cell are those of its type (Myradov 2026).
 //!
-//! scib-metrics 0.6.0 `metrics/_sbee.py`, off by default there. Not part of reports: it is here to be
-//! compared with its original.
+//! scib-metrics 0.6.0 `metrics/_sbee.py`, off by default there. Not part of reports: it serves to
+//! compare with the original.
 
 use crate::categories::Groups;
 use crate::neighbors::Neighbors;
@@ -12,17 +12,17 @@ use rayon::prelude::*;
 use sc_data::preprocess::quantile::median;
 use std::collections::BTreeMap;
 
-/// Least share of a batch in a distribution.
+/// Minimum share of a batch in a distribution.
 const FLOOR: f64 = 1e-10;
-/// How sharply a ratio of distances below 1 is punished.
+/// Exponent of the penalty for ratios of distances below 1.
 const SENSITIVITY: f64 = 0.15;
 
 /// sBEE: the mean over types of the mean over their batches of the mean over cells.
 ///
-/// The published code gives 0 to a cell whose distances say nothing (alone of its type and batch, or
-/// among copies of itself), where its text promises a perfect score; compat keeps the 0. Strict leaves
-/// such cells out, and those of types that are in one batch only, of which mixing cannot be asked.
-/// `None` where no cell is left.
+/// The published code gives 0 to a cell whose distances are uninformative (alone in its type and
+/// batch, or among copies of itself), where its text promises a perfect score; compat keeps the 0.
+/// Strict leaves out such cells, and those of types in a single batch, for which mixing is
+/// undefined. `None` where no cell is left.
 ///
 /// # Shapes
 /// - x: `[cells, dims]`

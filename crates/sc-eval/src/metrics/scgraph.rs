@@ -2,7 +2,7 @@
 //!
 //! Wang, Leskovec and Regev 2025; compat is scgraph-eval 0.1.2. The reference geometry is the
 //! consensus over batches of distances between label centroids in each batch's own PCA; an
-//! embedding is judged by correlating its distances with it, label by label.
+//! embedding is scored by correlating its distances with it, label by label.
 
 mod reference;
 
@@ -15,7 +15,7 @@ use crate::results::Mode;
 use ndarray::{Array2, ArrayView2};
 use std::collections::BTreeMap;
 
-/// Share of cells cut from each side of a centroid's coordinate.
+/// Share of cells trimmed from each side of a centroid's coordinate.
 const TRIM: f64 = 0.05;
 /// Cells a batch needs to contribute to the reference.
 pub const MIN_BATCH: usize = 100;
@@ -40,11 +40,11 @@ impl Consensus {
     /// Every batch gives trimmed-mean centroids (5 % cut from each side of every coordinate),
     /// Euclidean distances, and columns divided by their largest entry; the mean over batches that
     /// hold both labels is divided by its columns' maxima again. Compat takes every label with 10
-    /// cells in the whole data set, even where a batch holds one cell of it; strict wants 10 cells
-    /// in the batch.
+    /// cells in the whole data set, even where a batch holds one cell of it; strict requires 10
+    /// cells in the batch.
     ///
     /// # Errors
-    /// [`Undefined::NoBatchLargeEnough`] without batches; [`EvalError`] when shapes do not fit.
+    /// [`Undefined::NoBatchLargeEnough`] without batches; [`EvalError`] when shapes do not match.
     pub fn new(batches: &[BatchGeometry], labels: &[u32], mode: Mode) -> Result<Self, Undefined> {
         if batches.is_empty() {
             return Err(Undefined::NoBatchLargeEnough { needed: MIN_BATCH });
@@ -102,7 +102,7 @@ impl Consensus {
         &self.labels
     }
 
-    /// The matrix `[labels, labels]`; column `c` is what label `c` is judged by.
+    /// The matrix `[labels, labels]`; column `c` is the reference of label `c`.
     pub fn distances(&self) -> ArrayView2<'_, f64> {
         self.distances.view()
     }
@@ -111,7 +111,7 @@ impl Consensus {
 /// Labels of one batch and their column-normalised distances, rows and columns in that order.
 ///
 /// # Errors
-/// [`EvalError`] when shapes do not fit.
+/// [`EvalError`] when shapes do not match.
 pub fn batch_distances(
     batch: &BatchGeometry,
     labels: &[u32],
@@ -196,7 +196,7 @@ pub enum Correlation {
     Weighted,
 }
 
-/// An embedding's label centroids beside the consensus.
+/// An embedding's label centroids with the consensus.
 struct Comparison {
     centroids: Vec<Vec<f64>>,
     /// Codes of the compared labels.
@@ -302,7 +302,7 @@ fn correlate(x: &[f64], y: &[f64], w: &[f64]) -> f64 {
         size.0 += w * a * a;
         size.1 += w * b * b;
     }
-    // Equal distances differ in their last bits; a correlation of rounding errors is none.
+    // Equal distances differ in their last bits; a correlation of rounding errors is meaningless.
     if xx > 1e-13 * size.0 && yy > 1e-13 * size.1 {
         xy / (xx * yy).sqrt()
     } else {
@@ -338,12 +338,12 @@ pub struct ScGraph {
     pub corr_weighted: Outcome,
 }
 
-/// `scgraph`: judges an embedding `[cells, dims]` against a consensus, in the consensus's mode.
+/// `scgraph`: scores an embedding `[cells, dims]` against a consensus, in the consensus's mode.
 ///
 /// Trimmed-mean centroids over all scored cells of a label (labels below 10 cells are left out),
 /// Euclidean distances, columns divided by their maxima; the score is the mean over labels of the
 /// correlation of its column with the consensus column. Strict leaves out the distance of a label
-/// to itself, labels the reference does not know, and labels with fewer than three distances; it
+/// to itself, labels missing from the reference, and labels with fewer than three distances; it
 /// needs four labels.
 pub fn scgraph(x: ArrayView2<'_, f32>, labels: &[u32], consensus: &Consensus) -> ScGraph {
     match Comparison::new(x, labels, consensus) {

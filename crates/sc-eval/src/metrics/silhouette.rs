@@ -2,7 +2,7 @@
 //!
 //! Rousseeuw 1987; scib-metrics 0.5.10 `metrics/_silhouette.py`, `_isolated_labels.py`; BRAS after
 //! Rautenstrauch and Ohler 2025. Every pair of cells is visited once per metric family in tiles,
-//! the matrix of distances never exists.
+//! the distance matrix is never stored.
 
 use super::mean_of_group_means;
 use crate::categories::Groups;
@@ -17,7 +17,7 @@ use ndarray::{Array2, ArrayView2, Axis};
 /// 0 for the only cell of a label, for one label alone, and where `a = b = 0` (as scikit-learn).
 ///
 /// # Errors
-/// [`EvalError`] when shapes do not fit or values are not finite.
+/// [`EvalError`] when shapes do not match or values are not finite.
 pub fn per_cell(x: ArrayView2<'_, f32>, labels: &[u32]) -> Result<Vec<f64>, EvalError> {
     EvalError::check("labels", x.nrows(), labels.len())?;
     pairs::check_finite("embedding", x)?;
@@ -29,7 +29,7 @@ pub fn per_cell(x: ArrayView2<'_, f32>, labels: &[u32]) -> Result<Vec<f64>, Eval
     ))
 }
 
-/// How the other groups enter a silhouette.
+/// Which distance to other groups a silhouette uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Between {
     /// The group with the smallest mean distance: the classical silhouette.
@@ -43,7 +43,7 @@ pub enum Between {
 /// Silhouettes of all rows of `x` for the given groups.
 ///
 /// Rows marked in `lost` have no distance to anything: every sum they would enter is NaN. This is
-/// what becomes of zero vectors in the reference, see [`bras`].
+/// how the reference treats zero vectors, see [`bras`].
 fn nested(
     x: ArrayView2<'_, f32>,
     groups: &Groups,
@@ -72,7 +72,7 @@ fn nested(
         let a = sums[own] / (sizes[own] - 1.0);
         let others = || (0..sizes.len()).filter(|&g| g != own);
         let b = match between {
-            // Tainted groups fall out of the sum of sums, but not out of the count.
+            // Groups with NaN drop out of the sum of sums, but not out of the count.
             Between::MeanOther => {
                 others()
                     .filter(|&g| !tainted[g])
@@ -127,12 +127,12 @@ fn check_label(per_cell: &[f64], labels: &[u32], mode: Mode) -> Result<(), Undef
 /// Which labels count as isolated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolated {
-    /// Those in as few batches as the label in fewest: scib-metrics. When every label is in every
-    /// batch these are all labels.
+    /// Those in as few batches as the label in the fewest: scib-metrics. When every label is in
+    /// every batch these are all labels.
     Fewest,
     /// The same, without labels that are in every batch: theislab's scib, and strict mode.
     FewestNotAll,
-    /// Those in at most so many batches (`iso_threshold` of scib 1.1.7).
+    /// Those in at most this many batches (`iso_threshold` of scib 1.1.7).
     AtMost(usize),
 }
 
@@ -193,7 +193,7 @@ pub fn isolated_from_per_cell(
 /// because it lies in one batch or has as many batches as cells.
 ///
 /// # Errors
-/// [`EvalError`] when shapes do not fit or values are not finite.
+/// [`EvalError`] when shapes do not match or values are not finite.
 pub fn batch_per_cell(
     x: ArrayView2<'_, f32>,
     labels: &[u32],
@@ -233,9 +233,8 @@ pub fn batch_per_cell(
 }
 
 /// Rows at length 1, and which rows are zero.
-///
 /// A zero row gets a direction of its own (an added dimension), so that its cosine distance to
-/// every other row is 1: it points nowhere and is like nothing.
+/// every other row is 1.
 fn normalised(x: ArrayView2<'_, f32>) -> (Array2<f32>, Vec<bool>) {
     let mut out = Array2::zeros((x.nrows(), x.ncols() + 1));
     let mut zero = vec![false; x.nrows()];
@@ -262,7 +261,7 @@ fn normalised(x: ArrayView2<'_, f32>) -> (Array2<f32>, Vec<bool>) {
 pub enum BatchSilhouette {
     /// Euclidean distance, nearest other batch: `silhouette_batch`.
     Euclidean,
-    /// Cosine distance and a way to sum up the other batches: [`bras`].
+    /// Cosine distance and a way to summarise the other batches: [`bras`].
     Bras(Between, Mode),
 }
 
@@ -276,7 +275,7 @@ pub fn silhouette_batch(x: ArrayView2<'_, f32>, labels: &[u32], batches: &[u32])
 }
 
 /// `bras`: batch-removal-adapted silhouette, [`silhouette_batch`] with cosine distance and the
-/// other batches summed up by `between` (`MeanOther` is the default of the paper).
+/// other batches summarised by `between` (`MeanOther` is the default of the paper).
 ///
 /// The modes differ for zero vectors only. Strict puts one at distance 1 from everything. In the
 /// reference its distances are NaN: every cell of its label and batch then scores 1, and for other

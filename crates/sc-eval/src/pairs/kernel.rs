@@ -6,7 +6,7 @@
 use super::{LANES, ROWS};
 use pulp::{Arch, Simd, WithSimd};
 
-/// Squared distances of the packed rows to every panel of `panels` (a whole number of panels).
+/// Squared distances of the packed rows to every panel of `panels` (complete panels only).
 ///
 /// `rows` holds `ROWS` cells interleaved by dimension, `out[panel][row][lane]` receives the result.
 pub(super) fn squared_distances(arch: Arch, rows: &[f32], panels: &[f32], out: &mut [f32]) {

@@ -7,10 +7,10 @@ use crate::metrics::aggregate;
 use crate::results::{Group, MetricRecord, Mode, range};
 use rayon::prelude::*;
 
-/// Most cells of divisions that are scored at once.
+/// Maximum number of cells in divisions that are scored at once.
 const AT_ONCE: usize = 20_000;
 
-/// Scores of parts of the cells, each a list in the same order.
+/// Scores on parts of the cells, each a list in the same order.
 #[derive(Default)]
 pub(super) struct Parts {
     halves: Vec<[Vec<Score>; 2]>,
@@ -18,8 +18,8 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Scores every part: several at once where cells are few, one after another where each keeps
-    /// all threads busy, so that memory stays that of one.
+    /// Scores every part: several in parallel where cells are few, one after another where each
+    /// uses all threads, so that memory stays that of one.
     pub(super) fn score<E: Send>(
         halves: &Halves,
         score: impl Fn(&[usize]) -> Result<Vec<Score>, E> + Sync,
@@ -49,7 +49,7 @@ impl Parts {
     }
 }
 
-/// The records of scores in `mode`, of all cells, with what `parts` say of their uncertainty.
+/// The records of scores in `mode`, on all cells, with their uncertainty from `parts`.
 pub(super) fn records(
     all: Vec<Score>,
     parts: &Parts,
@@ -92,8 +92,8 @@ pub(super) fn records(
 
 /// `bio_conservation`, `batch_correction` and `total` of one mode.
 ///
-/// A metric whose modes agree is recorded once, as strict, and serves both aggregates. An
-/// aggregate that has fewer of its metrics than [`aggregate::LEAST_SHARE`] is undefined.
+/// A metric whose modes agree is recorded once, as strict, and enters both aggregates. An
+/// aggregate with fewer of its metrics than [`aggregate::LEAST_SHARE`] is undefined.
 pub(super) fn aggregates(records: &[MetricRecord], mode: Mode) -> Vec<MetricRecord> {
     let Some(any) = records.first() else {
         return Vec::new();
@@ -102,10 +102,10 @@ pub(super) fn aggregates(records: &[MetricRecord], mode: Mode) -> Vec<MetricReco
     let of = |names: &[&str]| {
         let own = |name: &&str| {
             let at = |m: Mode| records.iter().find(|r| r.mode == m && r.name == **name);
-            // A metric undefined in compat mode must not borrow the strict value.
+            // A metric undefined in compat mode must not use the strict value.
             let found = at(mode).or_else(|| at(Mode::Strict))?;
             let value = found.value?;
-            // Published definitions come without intervals, so their means do too.
+            // Published definitions have no intervals, so neither do their means.
             let estimate = match mode {
                 Mode::Strict => found.estimate()?,
                 Mode::Compat => Estimate {

@@ -1,4 +1,4 @@
-//! The metric set on one set of cells: every number once, nothing about uncertainty.
+//! The set of metrics on one set of cells, without uncertainty.
 
 use super::References;
 use crate::categories::Groups;
@@ -19,7 +19,7 @@ use ndarray::{Array2, ArrayView2, Axis};
 const LISI_NEIGHBORS: usize = 90;
 /// Neighbours of kBET.
 const KBET_NEIGHBORS: usize = 50;
-/// Neighbours of graph connectivity, Leiden and pictures.
+/// Neighbours of graph connectivity, Leiden and UMAPs.
 pub(super) const GRAPH_NEIGHBORS: usize = 15;
 
 /// One number of one set of cells.
@@ -27,11 +27,11 @@ pub(super) const GRAPH_NEIGHBORS: usize = 15;
 pub struct Score {
     /// Machine name, scib-metrics' own where it has one.
     pub name: String,
-    /// The aspect it speaks about.
+    /// The aspect it measures.
     pub group: Group,
     /// The number, or why there is none.
     pub outcome: Outcome,
-    /// What to know about it.
+    /// A note for the reader.
     pub note: Option<String>,
 }
 
@@ -50,7 +50,7 @@ impl Score {
     }
 }
 
-/// The cells to score: the rows of an embedding `[cells, dims]` and what is known of them.
+/// The cells to score: the rows of an embedding `[cells, dims]` and their annotations.
 pub(crate) struct Cells {
     pub(crate) x: Array2<f32>,
     /// The embedding before integration, where there is one.
@@ -95,7 +95,7 @@ pub(crate) fn strict(
 
 /// The metrics whose published definition gives, or may give, another number.
 pub(super) fn compat(cells: &Cells, references: &References<'_>) -> Result<Vec<Score>, EvalError> {
-    // Equal distances by position, as the packages do by accident.
+    // Ties by position, as the packages do by accident.
     let near = knn(cells.x.view(), LISI_NEIGHBORS, Ties::Index)?;
     let mut out = silhouettes(cells, Mode::Compat)?;
     neighbourhoods(cells, &near, Mode::Compat, &mut out);
@@ -143,8 +143,12 @@ fn at_origin(x: ArrayView2<'_, f32>) -> bool {
 fn neighbourhoods(cells: &Cells, near: &Neighbors, mode: Mode, out: &mut Vec<Score>) {
     let (labels, batches) = (&cells.labels, &cells.batches);
     let note = |wanted: usize| {
-        (near.k() < wanted)
-            .then(|| format!("{} neighbours instead of {wanted}: few cells", near.k()))
+        (near.k() < wanted).then(|| {
+            format!(
+                "{} neighbours instead of {wanted}, because there are few cells",
+                near.k()
+            )
+        })
     };
     // Without ties both modes see the same neighbours, and LISI has one definition.
     if mode == Mode::Strict || near.tied {

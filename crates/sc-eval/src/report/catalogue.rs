@@ -1,20 +1,20 @@
-//! Names of metrics as readers know them, and what each says.
+//! Titles and explanations of metrics.
 
 use crate::results::Group;
 
-/// The metric that decides.
+/// The primary metric, which decides the verdict.
 pub(super) const PRIMARY: &str = "probe_lr_macro_f1";
 /// scIB's weighted mean of bio conservation and batch correction.
 pub(super) const TOTAL: &str = "total";
 /// The geometry metric.
 pub(super) const GEOMETRY: &str = "scgraph_corr_weighted";
 
-/// Machine name, name in tables, what it says in one sentence.
+/// Machine name, title in tables, explanation in one sentence.
 const KNOWN: &[(&str, &str, &str)] = &[
     (
         crate::protocol::SHUFFLED,
         "Shuffled labels − chance",
-        "Balanced accuracy of the linear probe on shuffled labels, above one over the number of labels.",
+        "Balanced accuracy of the linear probe on shuffled labels, minus one over the number of labels.",
     ),
     (
         "isolated_labels",
@@ -44,97 +44,97 @@ const KNOWN: &[(&str, &str, &str)] = &[
     (
         "silhouette_label",
         "Silhouette label",
-        "Distance to the nearest other label against distance inside the own label.",
+        "Mean distance to the nearest other label, compared with that within the label.",
     ),
     (
         "clisi_knn",
         "cLISI",
-        "How few labels a cell's neighbourhood holds.",
+        "Purity of labels in a cell's neighbourhood.",
     ),
     (
         "bras",
         "BRAS",
-        "Batch removal silhouette, against all other batches instead of the nearest.",
+        "Batch removal adapted silhouette: against the mean of all other batches, not the nearest.",
     ),
     (
         "bras_furthest",
         "BRAS furthest",
-        "The same against the furthest batch.",
+        "BRAS against the furthest batch.",
     ),
     (
         "silhouette_batch",
         "Silhouette batch",
-        "How little batches separate inside a label; superseded by BRAS.",
+        "How little batches separate within a label; superseded by BRAS.",
     ),
     (
         "ilisi_knn",
         "iLISI",
-        "How many batches a cell's neighbourhood holds.",
+        "Mixing of batches in a cell's neighbourhood.",
     ),
     (
         "kbet_per_label",
         "kBET",
-        "Share of neighbourhoods whose batches are distributed as in their label.",
+        "Share of neighbourhoods with the same batch composition as their label.",
     ),
     (
         "graph_connectivity",
         "Graph connectivity",
-        "Share of a label's cells in one connected piece of the neighbour graph.",
+        "Share of a label's cells in its largest connected component of the neighbour graph.",
     ),
     (
         "pcr_comparison",
         "PCR comparison",
-        "Share of the variance owed to batch in PCA that the embedding removed.",
+        "Share of the batch variance in PCA that the embedding removed.",
     ),
     (
         "pcr",
         "PCR",
-        "Share of the embedding's variance that is owed to batch.",
+        "Share of the embedding's variance explained by batch.",
     ),
     (
         "scgraph_corr_weighted",
         "scGraph",
-        "Do labels keep the distances they have inside single batches? Near labels count more.",
+        "Do labels keep the distances they have within single batches? Close labels count more.",
     ),
     (
         "scgraph_corr",
         "scGraph corr",
-        "The same by plain correlation of distances.",
+        "scGraph by unweighted correlation of distances.",
     ),
     (
         "scgraph_rank",
         "scGraph rank",
-        "The same by ranks of distances.",
+        "scGraph by rank correlation of distances.",
     ),
     (
         "probe_lr_macro_f1",
         "LR macro-F1",
-        "Mean over labels of the F1 of the linear probe on held-out cells. Decides the verdict.",
+        "Mean F1 over labels of the linear probe on held-out cells. Decides the verdict.",
     ),
     (
         "probe_lr_macro_f1_true_classes",
         "LR macro-F1, true classes",
-        "The same over the labels that occur among the held-out cells only.",
+        "The same, only over labels among the held-out cells.",
     ),
     (
         "probe_lr_accuracy",
         "LR accuracy",
-        "Held-out cells that the linear probe labels rightly.",
+        "Share of held-out cells that the linear probe labels correctly.",
     ),
     (
         "probe_lr_balanced_accuracy",
         "LR balanced accuracy",
-        "Mean over labels of the share labelled rightly by the linear probe.",
+        "Mean recall over labels of the linear probe.",
     ),
     (
         "probe_lr_mcc",
         "LR MCC",
-        "Matthews correlation of the linear probe.",
+        "Matthews correlation coefficient of the linear probe.",
     ),
     (
         "probe_lr_auroc_macro_ovr",
         "LR AUROC",
-        "Area under the ROC curve of the linear probe, mean of one label against the rest.",
+        "Area under the ROC curve of the linear probe, one label against the rest, mean over labels.",
     ),
     (
         "probe_lr_ece15",
@@ -149,42 +149,42 @@ const KNOWN: &[(&str, &str, &str)] = &[
     (
         "probe_knn_macro_f1",
         "kNN macro-F1",
-        "Mean over labels of the F1 of nearest training cells.",
+        "Mean F1 over labels of the kNN probe.",
     ),
     (
         "probe_knn_macro_f1_true_classes",
         "kNN macro-F1, true classes",
-        "The same over the labels that occur among the held-out cells only.",
+        "The same, only over labels among the held-out cells.",
     ),
     (
         "probe_knn_accuracy",
         "kNN accuracy",
-        "Held-out cells that their nearest training cells label rightly.",
+        "Share of held-out cells that the kNN probe labels correctly.",
     ),
     (
         "probe_knn_balanced_accuracy",
         "kNN balanced accuracy",
-        "Mean over labels of the share labelled rightly by nearest training cells.",
+        "Mean recall over labels of the kNN probe.",
     ),
     (
         "probe_knn_mcc",
         "kNN MCC",
-        "Matthews correlation of nearest training cells.",
+        "Matthews correlation coefficient of the kNN probe.",
     ),
     (
         "probe_knn_auroc_macro_ovr",
         "kNN AUROC",
-        "Area under the ROC curve of nearest training cells, mean of one label against the rest.",
+        "Area under the ROC curve of the kNN probe, one label against the rest, mean over labels.",
     ),
     (
         "probe_knn_ece15",
         "kNN calibration error",
-        "Gap between confidence and accuracy of nearest training cells, in 15 bins.",
+        "Gap between confidence and accuracy of the kNN probe, in 15 bins.",
     ),
     (
         "probe_knn_log_loss",
         "kNN log loss",
-        "Log loss of nearest training cells.",
+        "Log loss of the kNN probe.",
     ),
     (
         "bio_conservation",
@@ -203,14 +203,14 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Whether more of it is better.
+/// Whether higher is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
     Up,
     Down,
 }
 
-/// Whether more of a metric is better.
+/// Whether higher values of a metric are better.
 pub(super) fn direction(name: &str) -> Direction {
     if name == "pcr" || name.ends_with("_ece15") || name.ends_with("_log_loss") {
         Direction::Down
@@ -219,7 +219,7 @@ pub(super) fn direction(name: &str) -> Direction {
     }
 }
 
-/// Name of a metric in tables.
+/// Title of a metric in tables.
 pub(super) fn title(name: &str) -> String {
     match KNOWN.iter().find(|k| k.0 == name) {
         Some(known) => known.1.to_owned(),
@@ -233,12 +233,12 @@ pub(super) fn title(name: &str) -> String {
     }
 }
 
-/// What a metric says; empty for names this program does not know.
+/// Explanation of a metric; empty for unknown names.
 pub(super) fn meaning(name: &str) -> &'static str {
     KNOWN.iter().find(|k| k.0 == name).map_or("", |k| k.2)
 }
 
-/// Place of a metric in tables: known ones first, in the order above.
+/// Position of a metric in tables: known ones first, in the order above.
 pub(super) fn rank(name: &str) -> usize {
     KNOWN
         .iter()
@@ -249,44 +249,44 @@ pub(super) fn rank(name: &str) -> usize {
 /// Heading of a group and the question it answers.
 pub(super) fn group_title(group: Group) -> (&'static str, &'static str) {
     match group {
-        Group::Bio => ("Bio conservation", "Are cell types kept apart?"),
-        Group::Batch => ("Batch correction", "Are batches mixed inside cell types?"),
+        Group::Bio => ("Bio conservation", "Are cell types separated?"),
+        Group::Batch => ("Batch correction", "Are batches mixed within cell types?"),
         Group::Geometry => (
             "Geometry",
             "Do cell types keep their distances from each other?",
         ),
         Group::Probe => (
             "Linear probe",
-            "Can a simple classifier read the label of held-out cells?",
+            "Can a simple classifier predict the labels of held-out cells?",
         ),
         Group::Aggregate => ("Aggregates", "Means over the metrics above."),
         Group::Control => (
             "Control in every row",
-            "The linear probe on shuffled labels: 0 unless something leaks.",
+            "The linear probe on shuffled labels: 0 unless information leaks.",
         ),
     }
 }
 
-/// What the known baselines and controls are for; empty for other names.
+/// Purpose of the known baselines and controls; empty for other names.
 pub(super) fn purpose(method: &str) -> &'static str {
     match method {
         "hvg" => {
-            "The values of highly variable genes themselves. An embedding that loses to its own input has not helped."
+            "The values of highly variable genes. An embedding that does worse than its input has not helped."
         }
-        "pca" => "The linear summary everybody has for free.",
+        "pca" => "The standard linear embedding.",
         "lr-counts" => {
-            "Logistic regression on log-normalised genes, without any embedding: the hardest simple opponent on labels."
+            "Logistic regression on log-normalised genes, without an embedding: the strongest simple baseline for labels."
         }
         "knn" => "Nearest training cells in gene space.",
         "shuffled-labels" => {
-            "The probe learns labels in random order. Anything above chance means that information leaks."
+            "The probe is trained on permuted labels. A score above chance means that information leaks."
         }
         "one-hot" => {
-            "The label itself as embedding. scIB must rate it high, since scIB looks at labels; a geometry metric must not."
+            "The label itself as embedding. scIB scores it high, since scIB uses labels; a geometry metric must not."
         }
-        "random-embedding" => "Noise. Shows what each metric pays for nothing.",
+        "random-embedding" => "Noise: the score of each metric without any information.",
         name if name.ends_with("-random") => {
-            "The same architecture with untrained weights. What it scores is not owed to training."
+            "The same architecture with untrained weights. Its score is not due to training."
         }
         _ => "",
     }

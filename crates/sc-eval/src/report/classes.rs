@@ -1,10 +1,10 @@
-//! What the linear probe of each row got right and wrong, class by class.
+//! Per-class results of each row's linear probe.
 
 use super::format::{count, score};
 use super::summary::Method;
 use crate::results::{Family, ProbeDetail};
 
-/// More classes than this make a confusion matrix nobody can read.
+/// Above this many classes a confusion matrix is unreadable.
 const MOST_CLASSES: usize = 60;
 
 /// The classes of one method.
@@ -15,7 +15,7 @@ pub(super) struct Detail {
     pub(super) rows: Vec<(String, Vec<String>)>,
     /// Names of the columns of the confusion matrix.
     pub(super) names: Vec<String>,
-    /// Per true class: its name, and per class the cells taken for it with their share.
+    /// Per true class: its name, and per predicted class the cells with their share.
     pub(super) matrix: Vec<(String, Vec<(String, String)>)>,
 }
 

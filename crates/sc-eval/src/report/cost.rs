@@ -1,4 +1,4 @@
-//! What each method cost: mean over its seeds.
+//! Cost of each method: mean over its seeds.
 
 use super::format::{bytes, count, seconds};
 use super::summary::Method;
@@ -26,7 +26,7 @@ pub(super) fn cost(methods: &[Method<'_>]) -> Table {
     let cells = methods.iter().map(row).collect();
     Table {
         title: "Cost",
-        question: "Mean over seeds; work that methods share is counted in each. Memory is the peak of the whole process; a dash is not known.",
+        question: "Mean over seeds; work shared by methods is counted in each. Memory is the peak of the whole process; a dash means unknown.",
         columns: columns.into(),
         families: by_family(methods, cells),
         footnotes: Vec::new(),
@@ -34,7 +34,7 @@ pub(super) fn cost(methods: &[Method<'_>]) -> Table {
 }
 
 fn row(method: &Method<'_>) -> Vec<Entry> {
-    // Unknown in one run is unknown in the mean.
+    // Unknown in one run makes the mean unknown.
     let mean = |of: fn(&Cost) -> Option<f64>| {
         let all: Option<Vec<f64>> = method.runs.iter().map(|r| of(&r.cost)).collect();
         let all = all.filter(|v| !v.is_empty())?;

@@ -72,7 +72,7 @@ fn mode(mode: Mode) -> &'static str {
     }
 }
 
-/// A field as RFC 4180 wants it.
+/// A field quoted as in RFC 4180.
 fn quote(field: &str) -> String {
     if field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))

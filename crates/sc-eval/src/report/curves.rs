@@ -91,7 +91,7 @@ fn panel(runs: &[&RunResult], term: &str) -> Option<String> {
         let mut path = String::new();
         let mut pen = 'M';
         for point in &run.curve {
-            // A gap stays a gap: the loss was not finite there.
+            // A non-finite loss leaves a gap.
             let Some(v) = value(point, term) else {
                 pen = 'M';
                 continue;

@@ -1,4 +1,4 @@
-//! Forest plot: one line per method, value and interval, every seed as a small tick.
+//! Forest plot: one line per method with value and interval, every seed as a small tick.
 
 use super::format::{interval, score};
 use super::summary::{Found, Method, Score};
@@ -6,7 +6,7 @@ use super::svg::{Axis, escape};
 use crate::results::{Family, Mode};
 use std::fmt::Write as _;
 
-/// Places of a plot, in its own units.
+/// Positions in a plot, in SVG units.
 struct Layout {
     class: &'static str,
     row: f64,
@@ -18,7 +18,7 @@ struct Layout {
     stacked: bool,
 }
 
-/// On a screen or paper.
+/// For a screen or paper.
 const WIDE: Layout = Layout {
     class: "plot wide",
     row: 26.0,
@@ -28,7 +28,7 @@ const WIDE: Layout = Layout {
     ticks: 6,
     stacked: false,
 };
-/// On a telephone, where the wide one could not be read.
+/// For a phone, where the wide plot would be unreadable.
 const NARROW: Layout = Layout {
     class: "plot narrow",
     row: 46.0,
@@ -77,7 +77,7 @@ fn plot(methods: &[Method<'_>], metric: &str, title: &str, layout: &Layout) -> O
     )?;
     let best = rows
         .iter()
-        .filter(|r| r.0.is_opponent())
+        .filter(|r| r.0.is_comparable())
         .map(|r| value(&r.1))
         .fold(f64::NEG_INFINITY, f64::max);
     Some(draw(&rows, &axis, best, (title, layout)))

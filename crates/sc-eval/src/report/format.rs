@@ -1,11 +1,11 @@
-//! Numbers as text: aligned decimals, a true minus sign, units that fit.
+//! Numbers as text: aligned decimals, a true minus sign, readable units.
 
 /// Three decimals.
 pub(super) fn score(v: f64) -> String {
     minus(format!("{v:.3}"))
 }
 
-/// Three decimals with a sign, for differences. A zero keeps its sign: it says on which side of
+/// Three decimals with a sign, for differences. A zero keeps its sign: it shows on which side of
 /// zero the end of an interval lies.
 pub(super) fn signed(v: f64) -> String {
     format!("{v:+.3}").replace('-', "\u{2212}")
@@ -30,7 +30,7 @@ fn minus(text: String) -> String {
     }
 }
 
-/// Whole numbers with thin spaces between thousands.
+/// Integers with thin spaces between thousands.
 pub(super) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() * 2);
@@ -49,7 +49,7 @@ pub(super) fn plural(n: usize, what: &str) -> String {
     format!("{} {what}{ending}", count(n as u64))
 }
 
-/// Seconds in the unit a person would use.
+/// Seconds in a readable unit.
 pub(super) fn seconds(s: f64) -> String {
     if s < 10.0 {
         format!("{s:.2} s")
@@ -62,7 +62,7 @@ pub(super) fn seconds(s: f64) -> String {
     }
 }
 
-/// Bytes in binary-free units, as tools print them.
+/// Bytes in decimal units.
 pub(super) fn bytes(b: f64) -> String {
     if b <= 0.0 {
         "–".to_owned()
@@ -73,7 +73,7 @@ pub(super) fn bytes(b: f64) -> String {
     }
 }
 
-/// An axis label without needless decimals.
+/// An axis label without trailing zeros.
 pub(super) fn tick(v: f64, step: f64) -> String {
     let decimals = (-step.abs().log10().floor()).clamp(0.0, 6.0) as usize;
     minus(format!("{v:.decimals$}"))

@@ -1,4 +1,4 @@
-//! Two-dimensional pictures of the scored cells, coloured by type and by batch.
+//! UMAPs of the scored cells, coloured by cell type and by batch.
 
 use super::summary::Method;
 use super::svg::{PALETTE, colour};
@@ -6,21 +6,21 @@ use crate::results::Map2d;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// More cells than this make the page heavy and the picture no clearer.
+/// More cells make the page large and the plot no clearer.
 const MAX_CELLS: usize = 2000;
-/// Side of a picture in its own units; whole numbers keep the page small.
+/// Side of a plot in SVG units; integers keep the page small.
 const SIDE: f32 = 1000.0;
 
-/// The two pictures of one method.
+/// The two plots of one method.
 pub(super) struct Maps {
     pub(super) label: String,
     pub(super) by_label: String,
     pub(super) by_batch: String,
-    /// Cells drawn and cells there are.
+    /// Number of cells drawn and in total.
     pub(super) drawn: (usize, usize),
 }
 
-/// Names with one colour each, the same in all pictures of a data set.
+/// Names with one colour each, the same in all plots of a data set.
 pub(super) struct Legend {
     names: Vec<String>,
 }
@@ -53,14 +53,14 @@ impl Legend {
     }
 }
 
-/// Pictures of every method that has one, and the legends of types and batches.
+/// Plots of every method with a UMAP, and the legends of cell types and batches.
 pub(super) fn maps(methods: &[Method<'_>]) -> (Vec<Maps>, Legend, Legend) {
     let held: Vec<(&Method<'_>, &Map2d)> = methods
         .iter()
         .filter_map(|m| Some((m, m.runs.iter().find_map(|r| r.map.as_ref())?)))
         .filter(|(_, map)| is_whole(map))
         .collect();
-    // Only what is drawn: names of other cells would be looked for in vain.
+    // Only what is drawn: other categories would be missing from the plot.
     let drawn = |codes: fn(&Map2d) -> &[u32], names: fn(&Map2d) -> &[String]| {
         Legend::new(held.iter().flat_map(move |(_, map)| {
             let of = move |i: usize| &names(map)[codes(map)[i] as usize];
@@ -99,7 +99,7 @@ pub(super) fn maps(methods: &[Method<'_>]) -> (Vec<Maps>, Legend, Legend) {
     (drawn.collect(), labels, batches)
 }
 
-/// All codes have a name and all cells a place.
+/// Whether all codes have a name and all cells coordinates.
 fn is_whole(map: &Map2d) -> bool {
     let n = map.xy.len();
     let known = |codes: &[u32], names: &[String]| {
@@ -117,15 +117,15 @@ fn subsample(cells: usize) -> Vec<usize> {
     (0..kept).map(|i| i * cells / kept).collect()
 }
 
-/// Whether groups carry their number.
+/// Whether groups are numbered in the plot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Marks {
     Numbers,
-    /// Mixed groups have no middle worth a number.
+    /// Mixed groups have no meaningful centre.
     None,
 }
 
-/// What colours the cells.
+/// Grouping by which cells are coloured.
 struct Colouring<'a> {
     codes: &'a [u32],
     names: &'a [String],
@@ -133,7 +133,7 @@ struct Colouring<'a> {
     marks: Marks,
 }
 
-/// Groups are drawn in so many turns, so that the last one does not hide the others.
+/// Groups are drawn in this many interleaved rounds, so that the last does not hide the others.
 const TURNS: usize = 6;
 
 fn draw(map: &Map2d, kept: &[usize], by: &Colouring<'_>) -> String {
@@ -182,7 +182,7 @@ fn draw(map: &Map2d, kept: &[usize], by: &Colouring<'_>) -> String {
     svg
 }
 
-/// What a cell is drawn as; colours come round after sixteen categories, then with another shape.
+/// Mark of a cell; after sixteen categories colours repeat with another shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     Dot,
@@ -204,7 +204,7 @@ impl Shape {
     /// One path with a mark at every point, its colour left as `STROKE`.
     fn path(self, points: &[(f32, f32)], size: f32) -> String {
         let mut d = String::new();
-        // A line of no length with a cap is a mark in a third of a circle's bytes.
+        // A line of zero length with a cap is a mark in a third of a circle's bytes.
         let (cap, width) = match self {
             Self::Dot => ("round", 16.0),
             Self::Square => ("square", 12.0),
@@ -232,7 +232,7 @@ impl Shape {
     }
 }
 
-/// The point nearest to the coordinate-wise median, so that the mark sits on a cell.
+/// The point nearest to the coordinate-wise median, so that the number sits on a cell.
 fn middle(points: &[(f32, f32)]) -> (f32, f32) {
     let median = |axis: fn(&(f32, f32)) -> f32| {
         let mut values: Vec<f32> = points.iter().map(axis).collect();

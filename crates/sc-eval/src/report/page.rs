@@ -1,4 +1,4 @@
-//! The page: templates filled with what the other modules computed.
+//! The page: templates filled with the results of the other modules.
 
 use super::section::{Section, by_data, section};
 use super::{Context, ReportError};

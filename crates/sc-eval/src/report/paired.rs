@@ -3,16 +3,16 @@
 use super::summary::Score;
 use crate::halves::{Interval, LEVEL, NoInterval, holm};
 
-/// What a comparison found.
+/// Result of a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Outcome {
     /// Better than what it was compared with.
     Better,
     /// Worse than what it was compared with.
     Worse,
-    /// The interval of the difference holds zero.
+    /// The interval of the difference contains zero.
     Undetected,
-    /// No such statement can be made; the reason.
+    /// Not testable, with the reason.
     Untestable(String),
 }
 
@@ -30,7 +30,7 @@ impl Difference {
             Err("the two are means of different metrics".to_owned())
         } else {
             match a.estimate.minus(&b.estimate) {
-                Ok(d) if d.value.abs() < 1e-12 => Err("the two are equal".to_owned()),
+                Ok(d) if d.value.abs() < 1e-12 => Err("the two scores are equal".to_owned()),
                 Ok(d) => d.interval().map_err(|why: NoInterval| why.to_string()),
                 Err(_) => Err("the two were not scored on the same donors".to_owned()),
             }
@@ -55,17 +55,17 @@ impl Difference {
     }
 }
 
-/// One method against several opponents: better when it beats each of them, worse when any beats
-/// it after Holm's correction; and the p that goes with it.
+/// One method against several baselines: better when it beats each of them, worse when any beats it
+/// after Holm's correction; and the p-value.
 ///
 /// "Better than all" needs no correction, since every single test must reject; choosing the best
-/// opponent first and testing against that one alone would call "worse" far too often.
+/// baseline first and testing against it alone would call "worse" far too often.
 pub(super) fn against_all(differences: &[Difference]) -> (Outcome, f64) {
     let mut known = Vec::new();
     for d in differences {
         match &d.interval {
             Ok(i) => known.push((d.value, i.p)),
-            // One that cannot be tested leaves "better than all" open, and "worse" to the others.
+            // A comparison that cannot be tested rules out "better than all", but not "worse".
             Err(_) if d.value > 0.0 => {}
             Err(_) => known.push((0.0, 1.0)),
         }
@@ -76,7 +76,9 @@ pub(super) fn against_all(differences: &[Difference]) -> (Outcome, f64) {
             .iter()
             .find_map(|d| d.interval.as_ref().err().cloned());
         return (
-            Outcome::Untestable(why.unwrap_or_else(|| "there is no opponent".to_owned())),
+            Outcome::Untestable(
+                why.unwrap_or_else(|| "there is no baseline to compare with".to_owned()),
+            ),
             1.0,
         );
     }
@@ -144,7 +146,7 @@ mod tests {
         assert_eq!(Difference::between(&a, &b).outcome(), Outcome::Better);
         assert_eq!(Difference::between(&b, &a).outcome(), Outcome::Worse);
         let same = Difference::between(&a, &a).outcome();
-        assert_eq!(same, Outcome::Untestable("the two are equal".into()));
+        assert_eq!(same, Outcome::Untestable("the two scores are equal".into()));
         let two = Difference::between(&score(&[0.1, 0.2]), &score(&[0.4, 0.5])).outcome();
         assert!(matches!(two, Outcome::Untestable(why) if why == "fewer than 5 donors are scored"));
     }

@@ -1,4 +1,4 @@
-//! Everything a report says about one data set.
+//! The section of a report on one data set.
 
 use super::catalogue::{self, GEOMETRY, PRIMARY, TOTAL};
 use super::classes::{Detail, details};
@@ -12,7 +12,7 @@ use super::tables::{Entry, Table, by_group, defined, differences, table};
 use super::verdict::{self, Verdict};
 use crate::results::{DataCard, Family, Mode, RunResult};
 
-/// A method and what it is for.
+/// A method and its purpose.
 pub(super) struct Described {
     pub(super) label: String,
     pub(super) family: &'static str,
@@ -24,7 +24,7 @@ pub(super) struct Described {
 pub(super) struct Section {
     pub(super) file: String,
     pub(super) verdict: Verdict,
-    /// What intervals speak about.
+    /// Unit of the intervals: donors or cells.
     pub(super) over: &'static str,
     pub(super) summary: Table,
     pub(super) differences: Option<Table>,
@@ -42,8 +42,8 @@ pub(super) struct Section {
     pub(super) methods: Vec<Described>,
 }
 
-/// Results of every data file and split, in the order they appear, by the name of the file: scores on
-/// other cells are not seeds of one score.
+/// Results per data file and split, in order of appearance, by the name of the file: scores on
+/// other cells are not seeds of the same score.
 pub(super) fn by_data(results: &[RunResult]) -> Vec<(String, Vec<&RunResult>)> {
     let scored = |r: &RunResult| {
         let d = &r.data;
@@ -88,7 +88,7 @@ pub(super) fn section(file: &str, runs: &[&RunResult]) -> Section {
         file: file.to_owned(),
         verdict: verdict::verdict(&methods),
         over: if card.is_some_and(|c| c.test_donors.is_empty()) {
-            "cells, donors not known"
+            "cells, donors unknown"
         } else {
             "donors"
         },
@@ -109,7 +109,7 @@ pub(super) fn section(file: &str, runs: &[&RunResult]) -> Section {
     }
 }
 
-/// The few numbers a reader looks for first.
+/// The key numbers.
 fn summary(methods: &[Method<'_>]) -> Table {
     let names = [
         PRIMARY,
@@ -122,7 +122,7 @@ fn summary(methods: &[Method<'_>]) -> Table {
     let mut out = table(methods, &names, Mode::Strict, "Overview", question);
     out.columns.push(super::tables::Column {
         title: "Metrics defined".to_owned(),
-        meaning: "Strict metrics with a value, of those computed for the method.",
+        meaning: "Strict metrics that are defined, of those computed for the method.",
         behind: String::new(),
     });
     let mut counts = methods.iter().map(defined);
@@ -133,7 +133,7 @@ fn summary(methods: &[Method<'_>]) -> Table {
             ..Entry::default()
         });
     }
-    // The tables of single groups say why; here it would say it twice.
+    // The tables of single groups give the reasons; repeating them here would be redundant.
     out.footnotes.clear();
     out
 }
@@ -169,7 +169,7 @@ fn data_card(card: &DataCard) -> Vec<(String, String)> {
         let mut names = names.to_vec();
         names.sort();
         match names.len() {
-            0 => "not known, cells at random".to_owned(),
+            0 => "unknown; cells were held out at random".to_owned(),
             n => format!("{n}: {}", names.join(", ")),
         }
     };

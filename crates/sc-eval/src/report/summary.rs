@@ -1,4 +1,4 @@
-//! Runs of one method gathered over seeds.
+//! Runs of one method, summarised over seeds.
 
 use crate::halves::Estimate;
 use crate::results::{Exposure, Family, Mode, RunResult, range};
@@ -10,13 +10,13 @@ pub(super) struct Method<'a> {
     /// Name of the method.
     pub(super) name: &'a str,
     pub(super) family: Family,
-    /// One run per seed, in the order of seeds.
+    /// One run per seed, ordered by seed.
     pub(super) runs: Vec<&'a RunResult>,
 }
 
 /// A score averaged over seeds.
 pub(super) struct Score {
-    /// Mean over the seeds in which it is defined, with the same of halves of the donors.
+    /// Mean over the seeds in which it is defined, with its halves of the donors.
     pub(super) estimate: Estimate,
     /// Value of every seed in which it is defined.
     pub(super) by_seed: Vec<f64>,
@@ -26,14 +26,14 @@ pub(super) struct Score {
     pub(super) range: (f64, f64),
     pub(super) cells: usize,
     pub(super) donors: usize,
-    /// What to know about it.
+    /// A note for the reader.
     pub(super) note: Option<String>,
 }
 
-/// What a method has of a metric.
+/// State of a metric for a method.
 pub(super) enum Found {
     Score(Score),
-    /// Computed and without value; the reason.
+    /// Computed but undefined; the reason.
     Undefined(String),
     /// Not computed.
     Absent,
@@ -90,7 +90,7 @@ impl Method<'_> {
             .collect();
         let by_seed: Vec<f64> = defined.iter().filter_map(|m| m.value).collect();
         if by_seed.is_empty() {
-            let reason = first.note.as_deref().unwrap_or("no reason was given");
+            let reason = first.note.as_deref().unwrap_or("unknown reason");
             let reason = reason.strip_prefix("undefined: ").unwrap_or(reason);
             return Found::Undefined(reason.to_owned());
         }
@@ -119,7 +119,7 @@ impl Method<'_> {
         })
     }
 
-    /// What the fitting of any of its runs saw of the scored cells: the worst of them.
+    /// The worst exposure of any of its runs to the scored cells.
     pub(super) fn exposure(&self) -> &Exposure {
         let rank = |e: &&Exposure| match e {
             Exposure::Nothing => 0,
@@ -131,25 +131,25 @@ impl Method<'_> {
         all.max_by_key(rank).unwrap_or(&Exposure::Unknown)
     }
 
-    /// Whether it saw the labels of scored cells, so that its score is worth nothing.
+    /// Whether it was trained on labels of scored cells, so that its score is meaningless.
     pub(super) fn saw_labels(&self) -> bool {
         matches!(self.exposure(), Exposure::Labels { .. })
     }
 
-    /// Whether it is a baseline that models are measured by: not one that saw the answers, nor one of
-    /// which nobody knows what it saw.
-    pub(super) fn is_opponent(&self) -> bool {
+    /// Whether it is a baseline that models are compared with: not one trained on labels of scored
+    /// cells, nor one of unknown training cells.
+    pub(super) fn is_comparable(&self) -> bool {
         matches!(self.family, Family::Neural | Family::Baseline)
             && !matches!(self.exposure(), Exposure::Labels { .. } | Exposure::Unknown)
     }
 
-    /// One sentence: what the method is.
+    /// Description in one sentence.
     pub(super) fn description(&self) -> &str {
         self.runs.first().map_or("", |r| r.description.as_str())
     }
 }
 
-/// Methods of `results`, models before baselines before controls, each in the order given.
+/// Methods of `results`, models before baselines before controls, each in order of appearance.
 pub(super) fn methods<'a>(results: &[&'a RunResult]) -> Vec<Method<'a>> {
     let mut out: Vec<Method<'a>> = Vec::new();
     for &run in results {

@@ -2,7 +2,7 @@
 
 use super::format;
 
-/// Text made safe for SVG and HTML.
+/// Text escaped for SVG and HTML.
 pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -29,7 +29,7 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// An axis over `values` with round ends; `None` when no value is finite.
+    /// An axis over `values` with rounded ends; `None` when no value is finite.
     pub(super) fn over(
         values: impl Iterator<Item = f64>,
         from: f64,
@@ -58,12 +58,12 @@ impl Axis {
         })
     }
 
-    /// Place of a value.
+    /// Pixel position of a value.
     pub(super) fn at(&self, v: f64) -> f64 {
         self.from + (v - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
-    /// Places and labels of the ticks.
+    /// Positions and labels of the ticks.
     pub(super) fn ticks(&self) -> Vec<(f64, String)> {
         let n = ((self.high - self.low) / self.step).round() as usize;
         (0..=n)
@@ -84,7 +84,7 @@ fn round_step(raw: f64) -> f64 {
     step.unwrap_or(10.0) * power
 }
 
-/// Colours that stay apart for colour-blind readers: Okabe and Ito's eight, then Tol's muted set.
+/// Colours that colour-blind readers can distinguish: Okabe and Ito's eight, then Tol's muted set.
 /// Plots number their categories as well, since no fourteen colours are safe.
 pub(super) const PALETTE: [&str; 16] = [
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8ab1f", "#7f7f7f",

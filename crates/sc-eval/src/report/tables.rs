@@ -1,4 +1,4 @@
-//! Tables of scores, ready to print.
+//! Tables of scores, ready to render.
 
 use super::catalogue::{self, Direction};
 use super::format::{interval, plural, score, signed, signed_interval};
@@ -16,7 +16,7 @@ pub(super) struct Entry {
     pub(super) interval: String,
     /// Third line: range over seeds, or cells and donors where they differ from the column's.
     pub(super) detail: String,
-    /// What to know about it; shown on hover and as a footnote.
+    /// A note, shown on hover and as a footnote.
     pub(super) note: String,
     /// Shade between 0 and 1, among models and baselines; empty for none.
     pub(super) shade: String,
@@ -27,7 +27,7 @@ pub(super) struct Entry {
 /// One row.
 pub(super) struct Row {
     pub(super) label: String,
-    /// What its fitting saw of the scored cells; empty for nothing.
+    /// Its exposure to the scored cells; empty for none.
     pub(super) mark: &'static str,
     pub(super) entries: Vec<Entry>,
 }
@@ -41,7 +41,7 @@ pub(super) struct FamilyRows {
 /// A column.
 pub(super) struct Column {
     pub(super) title: String,
-    /// What the metric says.
+    /// Explanation of the metric.
     pub(super) meaning: &'static str,
     /// Cells and donors behind it, where all rows agree.
     pub(super) behind: String,
@@ -88,7 +88,7 @@ pub(super) fn by_group(methods: &[Method<'_>], mode: Mode) -> Vec<Table> {
                 Part::Whole => catalogue::group_title(group),
                 Part::NearestNeighbours => (
                     "Nearest neighbours",
-                    "The same by the votes of training cells.",
+                    "The same scores for a kNN classifier.",
                 ),
             };
             table(methods, &names, mode, title, question)
@@ -96,7 +96,7 @@ pub(super) fn by_group(methods: &[Method<'_>], mode: Mode) -> Vec<Table> {
         .collect()
 }
 
-/// The two probes have a table each, since one would be too wide to read.
+/// The two probes have separate tables, since one would be too wide.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     Whole,
@@ -164,10 +164,10 @@ pub(super) fn table(
     }
 }
 
-/// A metric and the methods that a text concerns.
+/// Where a note applies: a metric and its methods.
 type Concern = (String, Vec<String>);
 
-/// A metric, what to know about it, and the methods it concerns.
+/// A metric, its note, and the methods it applies to.
 type Note = (String, String, Vec<String>);
 
 fn note(notes: &mut Vec<Note>, metric: &str, why: &str, who: &str) {
@@ -177,7 +177,7 @@ fn note(notes: &mut Vec<Note>, metric: &str, why: &str, who: &str) {
     }
 }
 
-/// Every text once, with the metrics and methods it concerns.
+/// Every note once, with the metrics and methods it applies to.
 fn once(notes: Vec<Note>, columns: usize) -> Vec<String> {
     let mut texts: Vec<(String, Vec<Concern>)> = Vec::new();
     for (metric, why, who) in notes {
@@ -206,7 +206,7 @@ fn once(notes: Vec<Note>, columns: usize) -> Vec<String> {
     texts.into_iter().map(print).collect()
 }
 
-/// "mean of 5 of 5 metrics" says nothing that a reader has to know.
+/// "mean of 5 of 5 metrics" is not worth a note.
 fn is_whole(note: &str) -> bool {
     let words: Vec<&str> = note.split_whitespace().collect();
     matches!(words.as_slice(), ["mean", "of", a, "of", b, "metrics"] if a == b)
@@ -282,10 +282,10 @@ fn number(s: &Score) -> Entry {
     entry
 }
 
-/// The number of donors, where they are known.
+/// The number of donors, where known.
 fn of_donors(donors: usize) -> String {
     if donors == 0 {
-        ", donors not known".to_owned()
+        ", donors unknown".to_owned()
     } else {
         format!(", {}", plural(donors, "donor"))
     }
@@ -371,12 +371,12 @@ pub(super) fn differences(methods: &[Method<'_>], metric: &str) -> Option<Table>
     })
 }
 
-/// Where one of the two saw the answers.
+/// For a row trained on labels of scored cells.
 fn leaked() -> Entry {
     Entry {
         value: "–".to_owned(),
         detail: "not compared".to_owned(),
-        note: "labels of scored cells were seen".to_owned(),
+        note: "it saw labels of scored cells".to_owned(),
         ..Entry::default()
     }
 }
@@ -396,7 +396,7 @@ fn difference(a: &Score, b: &Score) -> Entry {
     }
 }
 
-/// Strict metrics with a value, and all strict metrics of a method, over its seeds.
+/// Number of defined strict metrics, and of all strict metrics of a method, over its seeds.
 pub(super) fn defined(method: &Method<'_>) -> (usize, usize) {
     let strict = method.runs.iter().flat_map(|r| &r.metrics).filter(|m| {
         m.mode == Mode::Strict && !matches!(m.group, Group::Aggregate | Group::Control)

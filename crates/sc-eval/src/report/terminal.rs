@@ -1,4 +1,4 @@
-//! The report in a few lines of text, for a terminal.
+//! A short text report for a terminal.
 
 use super::primary_scores;
 use super::section::by_data;
@@ -6,7 +6,7 @@ use super::summary::methods;
 use super::verdict::verdict;
 use crate::results::RunResult;
 
-/// The table of the metric that decides and the verdict of every data set.
+/// The table of the primary metric and the verdict of every data set.
 pub fn summary(results: &[RunResult]) -> String {
     let (metric, lines) = primary_scores(results);
     let known = results
@@ -15,7 +15,7 @@ pub fn summary(results: &[RunResult]) -> String {
     let over = if known {
         "donors"
     } else {
-        "cells, donors not known"
+        "cells, donors unknown"
     };
     let mut out = format!("\n{metric} on held-out cells, 95 % interval over {over}\n");
     let width = lines

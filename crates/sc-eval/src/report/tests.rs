@@ -249,8 +249,8 @@ fn what_noise_reaches_as_well_is_no_better_total() {
     };
     let said = "cellplm on scIB total: not testable, ";
     for (noise, why) in [
-        (Some(0.62), "a random embedding reaches as much"),
-        (None, "what a random embedding reaches is not known"),
+        (Some(0.62), "a random embedding scores as high"),
+        (None, "the score of a random embedding is missing"),
     ] {
         assert!(total(noise).contains(&format!("{said}{why}")), "{noise:?}");
     }
@@ -267,15 +267,15 @@ fn a_page_says_what_the_numbers_say() {
     let text = html.replace('\u{2212}', "-");
     for expected in [
         "None of 2 foundation models detectably beat the best baseline on LR macro-F1 of 7 held-out donors; one was detectably worse.",
-        "cellplm on LR macro-F1: worse than baselines, of which lr-counts is the best.",
+        "cellplm on LR macro-F1: worse than at least one baseline; the best is lr-counts.",
         "scgpt on LR macro-F1: no detectable difference from the best baseline, lr-counts.",
-        "cellplm on scIB total: better than every baseline, also the best, pca.",
+        "cellplm on scIB total: better than every baseline, including the best, pca.",
         "cellplm on LR macro-F1: training helped, better than the same architecture untrained.",
-        "scgpt against its untrained twin: not tested.",
-        "Shuffled labels sit at chance in every row.",
+        "scgpt against its untrained control: not tested.",
+        "Shuffled labels are at chance level in every row.",
         "cellplm: 1\u{202f}234\u{202f}567 parameters, 300 training steps, 788 training cells.",
-        "what holds here says nothing about them",
-        "the control is unmasked",
+        "these results say nothing about them",
+        "as expected of this control",
         "out of memory &#60;while&#62; embedding",
         "4 of 5",
     ] {
@@ -293,7 +293,7 @@ fn a_page_is_offline_and_names_are_escaped() {
     }
     assert!(html.contains("A made-up experiment &#38; its &#60;report&#62;"));
     let maps = html.matches("class=\"map\"").count();
-    assert_eq!(maps, 2 * 7, "two pictures for every method that has a map");
+    assert_eq!(maps, 2 * 7, "two plots for every method that has a UMAP");
 }
 
 #[test]
@@ -412,9 +412,7 @@ fn a_leak_in_a_single_row_is_seen() {
             m.value = m.value.map(|v| v + 0.3);
         }
     }
-    assert!(
-        page(&results).contains("Shuffled labels score above chance in scgpt: something leaks")
-    );
+    assert!(page(&results).contains("Shuffled labels score above chance in scgpt: information leaks"));
 }
 
 #[test]

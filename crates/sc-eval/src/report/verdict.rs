@@ -1,4 +1,4 @@
-//! The verdict in plain words. Every sentence is computed; what was not run is "not tested".
+//! The verdict in words. Every sentence is computed; what was not run is "not tested".
 
 mod controls;
 mod exposure;
@@ -14,7 +14,7 @@ use crate::results::Family;
 pub(super) use exposure::mark;
 use models::Compared;
 
-/// How a sentence is to be read at a glance.
+/// How a sentence is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
     Good,
@@ -24,7 +24,7 @@ pub(super) enum Tone {
 }
 
 impl Tone {
-    /// Class of the style sheet.
+    /// CSS class.
     pub(super) fn class(self) -> &'static str {
         match self {
             Self::Good => "good",
@@ -34,7 +34,7 @@ impl Tone {
         }
     }
 
-    /// A sign that does not need colour.
+    /// A sign, so that colour is not needed.
     pub(super) fn sign(self) -> &'static str {
         match self {
             Self::Good => "✓",
@@ -65,9 +65,9 @@ impl Sentence {
 
 /// Headline and findings about one data set.
 pub(super) struct Verdict {
-    /// The first line: what may not be compared, then what the comparison found.
+    /// The headline: leaks first, then the comparison.
     pub(super) headline: String,
-    /// What the models were.
+    /// Size of the models.
     pub(super) about: Vec<String>,
     pub(super) sentences: Vec<Sentence>,
     /// What to do next.
@@ -94,7 +94,7 @@ pub(super) fn verdict(methods: &[Method<'_>]) -> Verdict {
         sentences.push(Sentence::new(
             Tone::Missing,
             lead,
-            "No model is among the results.",
+            "There is no model among the results.",
         ));
     }
     for other in methods.iter().filter(|m| m.family == Family::Neural) {
@@ -110,9 +110,10 @@ pub(super) fn verdict(methods: &[Method<'_>]) -> Verdict {
     }
 }
 
-/// Sentences that say the same of several rows, said once of all.
+/// Merges sentences that are the same for several rows.
 fn once(sentences: Vec<Sentence>, methods: &[Method<'_>]) -> Vec<Sentence> {
-    // The row that a sentence begins with: the longest label, since one may begin another.
+    // The row a sentence begins with: the longest matching label, since one may be a prefix of
+    // another.
     let labels = |lead: &str| {
         let begins = methods.iter().map(|m| m.label.as_str());
         begins
@@ -143,7 +144,7 @@ fn once(sentences: Vec<Sentence>, methods: &[Method<'_>]) -> Vec<Sentence> {
     out.into_iter().map(whole).collect()
 }
 
-/// Every model against all its opponents, Holm's correction over the models applied.
+/// Every model against all its baselines, with Holm's correction over the models.
 fn corrected<'m, 'a>(
     models: &[&Method<'a>],
     methods: &'m [Method<'a>],
@@ -163,7 +164,7 @@ fn corrected<'m, 'a>(
     all
 }
 
-/// How the scored cells are called, and how many donors they are from; 0 where not known.
+/// Description of the scored cells, and their number of donors; 0 where unknown.
 fn scored(methods: &[Method<'_>]) -> (String, usize) {
     let records = methods
         .iter()
@@ -171,7 +172,7 @@ fn scored(methods: &[Method<'_>]) -> (String, usize) {
         .flat_map(|r| &r.metrics);
     let donors = records.map(|m| m.donors).max().unwrap_or(0);
     if donors == 0 {
-        ("of held-out cells, donors not known".to_owned(), 0)
+        ("of held-out cells, donors unknown".to_owned(), 0)
     } else {
         (format!("of {}", plural(donors, "held-out donor")), donors)
     }
@@ -224,12 +225,12 @@ fn headline(
     out
 }
 
-/// Why nothing can be said, and what it would take.
+/// Why nothing can be concluded, and what it would take.
 fn untestable(compared: &[Compared<'_, '_>], donors: usize) -> String {
     if (1..MIN_DONORS).contains(&donors) {
         let are = if donors == 1 { "is" } else { "are" };
         return format!(
-            "Not testable: {} {are} held out, and a comparison needs {MIN_DONORS}. Name another donor \
+            "Not testable: {} {are} held out, and a comparison needs {MIN_DONORS}. Choose another donor \
              column, hold out more donors (--test-fraction), or hold out cells at random (--donor none).",
             plural(donors, "donor")
         );
@@ -269,7 +270,7 @@ fn numbers(a: &Score, b_name: &str, b: &Score, d: &Difference) -> String {
         let (low, high) = (score(low), score(high));
         let n = a.by_seed.len();
         text.push_str(&if low == high {
-            format!("; {n} seeds alike")
+            format!("; all {n} seeds equal")
         } else {
             format!("; {n} seeds from {low} to {high}")
         });

@@ -1,4 +1,4 @@
-//! The per-batch coordinates a consensus is built from.
+//! The per-batch coordinates of a consensus.
 
 use super::MIN_BATCH;
 use crate::categories::Groups;
@@ -36,7 +36,7 @@ pub fn reference_batches(
     EvalError::check("batches", values.matrix().rows(), batches.len())?;
     if let Some(row) = rows.iter().find(|&&r| r >= batches.len()) {
         return Err(EvalError::invalid(format!(
-            "row {row} lies outside the {} cells",
+            "row {row} is out of range for {} cells",
             batches.len()
         ))
         .into());

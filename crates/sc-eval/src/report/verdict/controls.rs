@@ -9,7 +9,7 @@ use crate::report::paired::Difference;
 use crate::report::summary::{Found, Method, Score};
 use crate::results::Mode;
 
-/// Chance is passed when the whole interval lies this far above it: less is rounding.
+/// Above chance means that the whole interval is this far above it: less is rounding.
 const TOLERANCE: f64 = 0.01;
 
 /// The linear probe on shuffled labels, in every row that has one.
@@ -43,7 +43,7 @@ pub(super) fn shuffled(methods: &[Method<'_>]) -> Sentence {
         return Sentence::new(
             Tone::Bad,
             format!(
-                "Shuffled labels score above chance in {}: something leaks, distrust the probes.",
+                "Shuffled labels score above chance in {}: information leaks, do not trust the probes.",
                 labels.join(", ")
             ),
             format!("Balanced accuracy above chance: {}.", names(&above)),
@@ -57,21 +57,21 @@ pub(super) fn shuffled(methods: &[Method<'_>]) -> Sentence {
     if rows.iter().all(|(_, s)| s.interval().is_none()) {
         return Sentence::new(
             Tone::Missing,
-            "Shuffled labels: no interval, so chance cannot be judged.",
+            "Shuffled labels: no interval, so they cannot be compared with chance.",
             evidence,
         );
     }
     Sentence::new(
         Tone::Good,
-        "Shuffled labels sit at chance in every row.",
+        "Shuffled labels are at chance level in every row.",
         evidence,
     )
 }
 
-/// The labels themselves as an embedding: scIB must love them, scGraph must not.
+/// The labels themselves as an embedding: scIB must score them high, scGraph must not.
 pub(super) fn one_hot(methods: &[Method<'_>]) -> Sentence {
     let Some(method) = methods.iter().find(|m| m.name == "one-hot") else {
-        let why = "The control one-hot is not among the results.";
+        let why = "The results have no control one-hot.";
         return Sentence::new(Tone::Missing, "One-hot labels: not tested.", why);
     };
     let own_total = method.score(TOTAL, Mode::Strict).score();
@@ -90,7 +90,7 @@ pub(super) fn one_hot(methods: &[Method<'_>]) -> Sentence {
         Found::Undefined(why) => {
             evidence.push_str(&format!(" scGraph gives no score: {why}."));
             match best(methods, GEOMETRY) {
-                Some(_) => (Some(true), "scGraph gives them none"),
+                Some(_) => (Some(true), "scGraph is undefined for them"),
                 None => (None, "scGraph is undefined for every row"),
             }
         }
@@ -102,17 +102,17 @@ pub(super) fn one_hot(methods: &[Method<'_>]) -> Sentence {
                 let text = numbers(&own, &other.label, &theirs, &d);
                 evidence.push_str(&format!(" scGraph: {text}"));
                 if d.value < 0.0 {
-                    (Some(true), "scGraph puts them below")
+                    (Some(true), "scGraph ranks them below")
                 } else {
-                    (Some(false), "scGraph does not put them below")
+                    (Some(false), "scGraph does not rank them below")
                 }
             }
         },
     };
     let scib = if high {
-        "scIB rates the bare labels above the best baseline"
+        "scIB scores the labels alone above the best baseline"
     } else {
-        "scIB does not rate the bare labels above the best baseline"
+        "scIB does not score the labels alone above the best baseline"
     };
     let tone = match (high, low) {
         (true, Some(true)) => Tone::Good,
@@ -120,7 +120,7 @@ pub(super) fn one_hot(methods: &[Method<'_>]) -> Sentence {
         (_, None) => Tone::Missing,
     };
     let end = match (high, low) {
-        (true, Some(true)) => ": the control is unmasked",
+        (true, Some(true)) => ": as expected of this control",
         _ => "",
     };
     Sentence::new(

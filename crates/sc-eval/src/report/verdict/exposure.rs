@@ -1,4 +1,4 @@
-//! What the fitting of a method saw of the cells it is scored on, in words.
+//! Statements on whether a method was trained on the scored cells.
 
 use super::{Sentence, Tone};
 use crate::report::format::count;
@@ -12,7 +12,7 @@ pub(super) fn fitted<'m>(methods: &'m [Method<'_>], wanted: fn(&Exposure) -> boo
     found.map(|m| m.label.as_str()).collect()
 }
 
-/// What must be said before any comparison.
+/// What must be stated before any comparison.
 pub(super) fn headline(methods: &[Method<'_>]) -> String {
     let named = |wanted| fitted(methods, wanted);
     let mut out = String::new();
@@ -45,7 +45,7 @@ pub(super) fn headline(methods: &[Method<'_>]) -> String {
     out
 }
 
-/// The finding about one method; nothing where it saw none of the scored cells.
+/// The finding on one method; none where it saw no scored cell.
 pub(super) fn sentence(method: &Method<'_>) -> Option<Sentence> {
     let recognised = |by: &Recognised| match by {
         Recognised::Counts => "recognised by their counts",
@@ -61,9 +61,9 @@ pub(super) fn sentence(method: &Method<'_>) -> Option<Sentence> {
             columns,
         } => Sentence::new(
             Tone::Bad,
-            format!("{label}: leak, it was given the labels of scored cells as their batches."),
+            format!("{label}: leak, its batches reveal the labels of the scored cells."),
             format!(
-                "obs {}, the batches it was embedded with, tells the label of each of {} scored cells. \
+                "obs {}, the batches it was conditioned on, reveals the label of {} scored cells. \
                  Embed again with another column (scfm embed --batch).",
                 columns.join(", "),
                 count(*cells as u64)
@@ -93,7 +93,7 @@ pub(super) fn sentence(method: &Method<'_>) -> Option<Sentence> {
             Tone::Missing,
             format!("{label}: what it was trained on is not recorded."),
             "Whether it saw the scored cells or their labels cannot be checked; its numbers are an \
-             upper bound of what it does on new cells.",
+             upper bound for new cells.",
         ),
     })
 }

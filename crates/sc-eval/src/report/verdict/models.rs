@@ -1,4 +1,4 @@
-//! Foundation models against their opponents, their untrained twins and baselines of their size.
+//! Foundation models against baselines, their untrained controls and baselines of equal size.
 
 use super::{Sentence, Tone, numbers, tone};
 use crate::report::catalogue::{self, TOTAL};
@@ -10,34 +10,34 @@ use crate::results::{Cost, Family, Mode};
 /// Fewer parameters, or fewer training cells, than any published foundation model has.
 const SMALL: (f64, f64) = (1e6, 1e5);
 
-/// The control that totals are measured by.
+/// The control that totals are compared with.
 const RANDOM_EMBEDDING: &str = "random-embedding";
 
 /// One model against all baselines on one metric.
 pub(super) struct Compared<'m, 'a> {
     pub(super) outcome: Outcome,
-    /// p of the outcome; 1 where nothing was found.
+    /// p of the outcome; 1 if nothing was detected.
     pub(super) p: f64,
     pub(super) found: Found,
     /// The best baseline and the difference from it.
     pub(super) best: Option<(&'m Method<'a>, Score, Difference)>,
 }
 
-/// Baselines of both kinds that may be compared with.
+/// Baselines of both kinds that are eligible for comparison.
 fn opponents<'m, 'a>(methods: &'m [Method<'a>], metric: &str) -> Vec<(&'m Method<'a>, Score)> {
     methods
         .iter()
-        .filter(|m| m.is_opponent())
+        .filter(|m| m.is_comparable())
         .filter_map(|m| Some((m, m.score(metric, Mode::Strict).score()?)))
         .collect()
 }
 
-/// The best of the opponents.
+/// The best of the baselines.
 pub(super) fn best<'m, 'a>(
     methods: &'m [Method<'a>],
     metric: &str,
 ) -> Option<(&'m Method<'a>, Score)> {
-    let all = opponents(methods, metric).into_iter();
+    let all = comparable(methods, metric).into_iter();
     all.max_by(|a, b| a.1.value().total_cmp(&b.1.value()))
 }
 
@@ -59,7 +59,7 @@ pub(super) fn compare<'m, 'a>(
             best: None,
         };
     };
-    let all = opponents(methods, metric);
+    let all = comparable(methods, metric);
     let differences: Vec<Difference> = all.iter().map(|o| Difference::between(own, &o.1)).collect();
     let (mut outcome, mut p) = against_all(&differences);
     if model.saw_labels() {
@@ -69,13 +69,13 @@ pub(super) fn compare<'m, 'a>(
         );
     }
     if metric == TOTAL && outcome == Outcome::Better {
-        // Noise mixes batches perfectly, and totals count that.
+        // Noise mixes batches perfectly, and totals reward that.
         let noise = methods.iter().find(|m| m.name == RANDOM_EMBEDDING);
         let noise = noise.and_then(|m| m.score(metric, Mode::Strict).score());
         let why = match noise.map(|theirs| Difference::between(own, &theirs).outcome()) {
             Some(Outcome::Better) => None,
-            Some(_) => Some("a random embedding reaches as much"),
-            None => Some("what a random embedding reaches is not known (random-embedding)"),
+            Some(_) => Some("a random embedding scores as high"),
+            None => Some("the score of a random embedding is missing (random-embedding)"),
         };
         if let Some(why) = why {
             (outcome, p) = (Outcome::Untestable(why.to_owned()), 1.0);
@@ -94,7 +94,7 @@ pub(super) fn compare<'m, 'a>(
     }
 }
 
-/// What the comparison found, in words.
+/// The comparison in words.
 pub(super) fn sentence(model: &Method<'_>, compared: &Compared<'_, '_>, metric: &str) -> Sentence {
     let (label, title) = (&model.label, catalogue::title(metric));
     let own = match &compared.found {
@@ -114,12 +114,12 @@ pub(super) fn sentence(model: &Method<'_>, compared: &Compared<'_, '_>, metric: 
     };
     let name = &best.label;
     let said = match &compared.outcome {
-        Outcome::Better => format!("better than every baseline, also the best, {name}"),
-        Outcome::Worse => format!("worse than baselines, of which {name} is the best"),
+        Outcome::Better => format!("better than every baseline, including the best, {name}"),
+        Outcome::Worse => format!("worse than at least one baseline; the best is {name}"),
         Outcome::Undetected => {
             // The interval of this difference alone may leave out zero.
             let corrected = match difference.outcome() {
-                Outcome::Better => "; better than that one alone, not than every baseline",
+                Outcome::Better => "; better than that one alone, but not than every baseline",
                 Outcome::Worse => ", after correction for several comparisons",
                 Outcome::Undetected | Outcome::Untestable(_) => "",
             };
@@ -152,8 +152,10 @@ pub(super) fn against_random(model: &Method<'_>, methods: &[Method<'_>], metric:
         Some((control, own, theirs))
     });
     let Some((control, own, theirs)) = pair else {
-        let lead = format!("{} against its untrained twin: not tested.", model.label);
-        let why = format!("It needs {title} of the row and of one named like it with -random.");
+        let lead = format!("{} against its untrained control: not tested.", model.label);
+        let why = format!(
+            "It needs {title} of the row and of the control with the same name and -random."
+        );
         return Sentence::new(Tone::Missing, lead, why);
     };
     let d = Difference::between(&own, &theirs);
@@ -175,7 +177,7 @@ pub(super) fn against_random(model: &Method<'_>, methods: &[Method<'_>], metric:
     )
 }
 
-/// Every baseline that was made as large as this model.
+/// Every baseline that was sized to match this model.
 pub(super) fn against_size_matched(
     model: &Method<'_>,
     methods: &[Method<'_>],
@@ -204,7 +206,7 @@ pub(super) fn against_size_matched(
             Outcome::Untestable(why) => format!("not testable ({why}) against"),
         };
         let lead = format!(
-            "{} on {title}: {said} {} of its size.",
+            "{} on {title}: {said} {} of equal size.",
             model.label, other.label
         );
         out.push(Sentence::new(
@@ -216,7 +218,7 @@ pub(super) fn against_size_matched(
     out
 }
 
-/// What the models were, and whether that says anything about published ones.
+/// Size of the models, and whether it is comparable to published ones.
 pub(super) fn about(models: &[&Method<'_>]) -> Vec<String> {
     let (mut out, mut unknown, mut small) = (Vec::new(), Vec::new(), Vec::new());
     for model in models {
@@ -253,7 +255,7 @@ pub(super) fn about(models: &[&Method<'_>]) -> Vec<String> {
             false => format!("{}: ", small.join(", ")),
         };
         out.push(format!(
-            "{which}Published models are larger and saw far more cells; what holds here says nothing about \
+            "{which}Published models are larger and saw far more cells; these results say nothing about \
              them."
         ));
     }

@@ -1,4 +1,4 @@
-//! What to do next, from what was found.
+//! Advice on what to do next, from the findings.
 
 use super::exposure;
 use super::models::Compared;
@@ -9,11 +9,11 @@ use crate::report::paired::Outcome;
 use crate::report::summary::Method;
 use crate::results::{ClassDetail, Exposure, Recognised};
 
-/// Labels of fewer scored cells than this are hardly judged.
+/// Labels with fewer scored cells are hardly evaluated.
 const FEW_CELLS: usize = 10;
-/// Most labels that are named in a line.
+/// Maximum number of labels named in a line.
 const NAMED: usize = 5;
-/// Steps of training below which more of them are worth a try.
+/// Below this many training steps, more are worth a try.
 const FEW_STEPS: u64 = 1000;
 
 /// Advice, the most urgent first.
@@ -27,14 +27,12 @@ pub(super) fn next(
     exposures(methods, &mut out);
     if (1..MIN_DONORS).contains(&donors) {
         out.push(format!(
-            "Hold out at least {MIN_DONORS} donors: with {} nothing can be called better or worse.",
+            "Hold out at least {MIN_DONORS} donors: with {} no model can be called better or worse.",
             plural(donors, "donor")
         ));
     }
     if donors == 0 {
-        out.push(
-            "Name the column of donors (--donor): without it intervals are too narrow.".into(),
-        );
+        out.push("Give the donor column (--donor): without it intervals are too narrow.".into());
     }
     for (model, compared) in models.iter().zip(primary) {
         out.extend(about_model(model, compared, donors));
@@ -42,7 +40,7 @@ pub(super) fn next(
     out.extend(rare_labels(methods));
     if models.is_empty() {
         out.push(
-            "Put a foundation model beside the baselines: embed the file with one (scfm embed) and \
+            "Compare a foundation model with the baselines: embed the file with one (scfm embed) and \
              evaluate again."
                 .into(),
         );
@@ -50,7 +48,7 @@ pub(super) fn next(
     out
 }
 
-/// Models whose scores say nothing, or too much.
+/// Models whose scores are invalid or uncertain.
 fn exposures(methods: &[Method<'_>], out: &mut Vec<String>) {
     let named = |wanted| exposure::fitted(methods, wanted);
     let given = named(|e| {
@@ -64,7 +62,7 @@ fn exposures(methods: &[Method<'_>], out: &mut Vec<String>) {
     });
     if !given.is_empty() {
         out.push(format!(
-            "Embed with {} again, and with a column of batches that does not tell the label.",
+            "Embed with {} again, with a batch column that does not reveal the label.",
             given.join(", ")
         ));
     }
@@ -78,7 +76,7 @@ fn exposures(methods: &[Method<'_>], out: &mut Vec<String>) {
     let unknown = named(|e| matches!(e, Exposure::Unknown));
     if !unknown.is_empty() {
         out.push(format!(
-            "Find out which cells {} learned from; if these cells are among them, score other data.",
+            "Find out which cells {} was trained on; if these cells are among them, evaluate on other data.",
             unknown.join(", ")
         ));
     }
@@ -91,7 +89,7 @@ fn about_model(model: &Method<'_>, compared: &Compared<'_, '_>, donors: usize) -
     let steps = model.runs.iter().filter_map(|r| r.cost.steps).max();
     match &compared.outcome {
         Outcome::Better => Some(format!(
-            "Use {label} for cells like these, and repeat the comparison on data of another study."
+            "Use {label} for cells like these, and repeat the comparison on another data set."
         )),
         Outcome::Worse => Some(match steps {
             Some(steps) if steps < FEW_STEPS => format!(
@@ -102,27 +100,27 @@ fn about_model(model: &Method<'_>, compared: &Compared<'_, '_>, donors: usize) -
             _ => format!("Use {other} instead of {label} on cells like these."),
         }),
         Outcome::Undetected => {
-            // The error of a mean shrinks with the root of the donors.
+            // The standard error of a mean shrinks with the square root of the donors.
             let interval = difference.interval.as_ref().ok()?;
             let needed = (interval.high - interval.low) / 2.0 / difference.value.abs().max(1e-9);
             let needed = (donors as f64 * needed * needed).ceil();
             let more = if donors > 0 && needed > donors as f64 && needed < 1000.0 {
                 format!(
-                    " To tell a difference of {:.3} apart about {needed} scored donors are needed.",
+                    " To detect a difference of {:.3}, about {needed} scored donors are needed.",
                     difference.value.abs()
                 )
             } else {
                 String::new()
             };
             Some(format!(
-                "{label} and {other} do not differ detectably on {metric}: take the cheaper one.{more}"
+                "{label} and {other} do not differ detectably on {metric}: use the cheaper one.{more}"
             ))
         }
         Outcome::Untestable(_) => None,
     }
 }
 
-/// Labels that hardly any scored cell has, or no training cell.
+/// Labels with few scored cells, or no training cell.
 fn rare_labels(methods: &[Method<'_>]) -> Option<String> {
     let details = methods.iter().flat_map(|m| &m.runs);
     let detail = details.filter_map(|r| r.probe.as_ref()).next()?;
@@ -148,6 +146,6 @@ fn rare_labels(methods: &[Method<'_>]) -> Option<String> {
     };
     Some(format!(
         "Merge rare labels or add cells of them: {shown}{others} have fewer than {FEW_CELLS} scored cells, \
-         or none to learn from, and weigh as much as the others in macro-F1."
+         or no training cells, and count as much as the others in macro-F1."
     ))
 }
