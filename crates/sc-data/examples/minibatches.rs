@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let minibatch = minibatch?;
         let first = &labels.names()[minibatch.codes[0][0] as usize];
         println!(
-            "{} cells, {} counts that are not zero; the first is a {first} cell",
+            "{} cells, {} non-zero counts; the first is a {first} cell",
             minibatch.rows.len(),
             minibatch.counts.nnz()
         );

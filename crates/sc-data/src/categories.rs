@@ -3,7 +3,7 @@
 use crate::error::{DataError, Result};
 use std::collections::BTreeMap;
 
-/// The code of a cell that has no value.
+/// The code of a cell without a value.
 pub const MISSING: u32 = u32::MAX;
 
 /// One category per cell, or none.
@@ -83,7 +83,7 @@ impl Categories {
         self.codes.iter().map(name)
     }
 
-    /// The categories of the cells at `rows`, under the same codes and names.
+    /// The categories of the cells at `rows`, with the same codes and names.
     pub fn select(&self, rows: &[usize]) -> Self {
         let codes = rows.iter().map(|&r| self.codes[r]).collect();
         Self {
@@ -92,12 +92,12 @@ impl Categories {
         }
     }
 
-    /// How many codes occur, [`MISSING`] not counted.
+    /// Number of distinct codes, [`MISSING`] not counted.
     pub fn distinct(&self) -> usize {
         self.occurring(0..self.len()).len()
     }
 
-    /// Names that cells at `rows` have, in the order of their codes.
+    /// Names of the categories of the cells at `rows`, in the order of their codes.
     pub fn occurring(&self, rows: impl IntoIterator<Item = usize>) -> Vec<String> {
         let mut seen = vec![false; self.names.len()];
         for r in rows {
@@ -109,7 +109,7 @@ impl Categories {
         kept.map(|(n, _)| n.clone()).collect()
     }
 
-    /// How many cells every name has, names without a cell left out.
+    /// Number of cells per name; names without cells are left out.
     pub fn counts(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for name in self.values().flatten() {
@@ -123,7 +123,7 @@ impl Categories {
         counts
     }
 
-    /// The same with the names sorted, so that nothing depends on the order in which a file lists
+    /// The same with sorted names, so that nothing depends on the order in which a file lists
     /// its categories.
     pub fn sorted(&self) -> Self {
         let mut names = self.names.clone();
@@ -131,7 +131,7 @@ impl Categories {
         self.recoded(&names)
     }
 
-    /// The same under the codes of `names`; a cell whose category is not among them has none.
+    /// The same with the codes of `names`; a cell whose category is not among them has none.
     pub fn recoded(&self, names: &[String]) -> Self {
         let place = |n: &String| names.iter().position(|k| k == n);
         let new: Vec<u32> = self

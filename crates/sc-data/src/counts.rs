@@ -1,4 +1,4 @@
-//! Types that carry what was done to the values.
+//! Types that record which transformations were applied to the values.
 
 use crate::error::{DataError, Result};
 use crate::preprocess::normalize::{divide, library_sizes};
@@ -12,7 +12,7 @@ impl RawCounts {
     /// Checks that `matrix` holds counts.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] names the first cell, gene and value that is none.
+    /// [`DataError::Invalid`] names the first cell, gene and value that is not a count.
     pub fn new(matrix: CsrMatrix) -> Result<Self> {
         for row in 0..matrix.rows() {
             let (indices, values) = matrix.row(row);
@@ -26,7 +26,7 @@ impl RawCounts {
         Ok(Self(matrix))
     }
 
-    /// Takes values that were checked where they were read.
+    /// Wraps values that were checked when they were read.
     pub(crate) fn checked_before(matrix: CsrMatrix) -> Self {
         Self(matrix)
     }
@@ -36,7 +36,7 @@ impl RawCounts {
         &self.0
     }
 
-    /// Takes the matrix out.
+    /// The matrix, by value.
     pub fn into_matrix(self) -> CsrMatrix {
         self.0
     }
@@ -57,7 +57,7 @@ pub fn is_count(value: f32) -> bool {
     value.is_finite() && value >= 0.0 && value.fract() == 0.0
 }
 
-/// `ln(1 + target · x / Σ x)` of every cell; a cell without counts stays as it is.
+/// `ln(1 + target · x / Σ x)` of every cell; a cell without counts is unchanged.
 pub fn log_normalize(mut matrix: CsrMatrix, target: f64) -> CsrMatrix {
     let sizes = library_sizes(&matrix).into_iter();
     let factors: Vec<f64> = sizes.map(|t| f64::from(t) / target).collect();
@@ -74,7 +74,7 @@ pub fn log_normalize(mut matrix: CsrMatrix, target: f64) -> CsrMatrix {
 pub struct LogNormalized(CsrMatrix);
 
 impl LogNormalized {
-    /// Scales every cell to `target` counts (1e4 is the field's default) and takes `ln(1 + x)`.
+    /// Scales every cell to `target` counts (usually 1e4) and takes `ln(1 + x)`.
     ///
     /// A cell without counts stays empty. The arithmetic is scanpy's: `normalize_total(target_sum)`
     /// then `log1p`.
@@ -82,10 +82,10 @@ impl LogNormalized {
         Self(log_normalize(counts.matrix().clone(), target))
     }
 
-    /// Declares values that the user says are log-normalised already.
+    /// Wraps values that the user declares as log-normalised.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] names the first value that cannot be: NaN, infinite or negative.
+    /// [`DataError::Invalid`] names the first invalid value: NaN, infinite or negative.
     pub fn assume(matrix: CsrMatrix) -> Result<Self> {
         for row in 0..matrix.rows() {
             let (indices, values) = matrix.row(row);
@@ -104,7 +104,7 @@ impl LogNormalized {
         &self.0
     }
 
-    /// Takes the matrix out.
+    /// The matrix, by value.
     pub fn into_matrix(self) -> CsrMatrix {
         self.0
     }

@@ -1,7 +1,7 @@
-//! What a user names as their cells, opened: one file or several, of any format, read as one.
+//! A data set: one file or several, of any format, read as one.
 //!
-//! A [`Dataset`] knows where the counts are, the names of the genes, the columns of `obs` as
-//! [`Categories`], what tells the cells apart ([`CellKeys`]) and the hash of its files.
+//! A [`Dataset`] holds the location of the counts, the gene names, the columns of `obs` as
+//! [`Categories`], the identity of the cells ([`CellKeys`]) and the hash of its files.
 //!
 //! ```
 //! use sc_data::dataset::Dataset;
@@ -49,16 +49,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-/// The name of a batch or donor column that says there is none.
+/// The value of a batch or donor column option that means there is none.
 pub const NO_COLUMN: &str = "none";
 
-/// The value of a cell that has none; cells of this value count as without one.
+/// The value of a cell without a category; cells with this value count as missing.
 const UNKNOWN: &str = "unknown";
 
-/// Counts a cell is scaled to before the logarithm.
+/// Counts per cell before the logarithm.
 const TARGET: f64 = 1e4;
 
-/// One file of a data set, and the matrix of it that is used.
+/// One file of a data set, and the matrix that is used.
 pub struct Part {
     file: H5ad,
     slot: MatrixSlot,
@@ -99,7 +99,7 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Opens a file of any format that [`crate::io::formats::open`] knows.
+    /// Opens a file of any format supported by [`crate::io::formats::open`].
     ///
     /// # Errors
     /// [`DataError`] when it cannot be read or holds no matrix that `policy` allows.
@@ -107,7 +107,7 @@ impl Dataset {
         Self::open_all(&[path.to_path_buf()], policy)
     }
 
-    /// Opens the files of one experiment: cells one after the other, genes joined by name.
+    /// Opens the files of one experiment: cells concatenated, genes joined by name.
     ///
     /// # Errors
     /// As [`Dataset::open`]; [`DataError::File`] for a file that is given twice, and for values of
@@ -121,7 +121,7 @@ impl Dataset {
             if paths[..k].iter().any(|other| place(other) == place(path)) {
                 return Err(DataError::file(
                     path,
-                    "is given twice; its cells would count twice",
+                    "is given twice; its cells would be counted twice",
                 ));
             }
             let file = H5ad::open(path)?;
@@ -148,7 +148,7 @@ impl Dataset {
             return Err(DataError::file(
                 parts[other].file.path(),
                 format!(
-                    "its values are of another kind than those of {}; give files of counts, or of \
+                    "its values are of another kind than those of {}; give files with counts or with \
                      log-normalised values, but not both",
                     parts[0].file.path().display()
                 ),
@@ -211,17 +211,17 @@ impl Dataset {
         self.counts.cells()
     }
 
-    /// Whether values are counts as they are in the files.
+    /// Whether values are the counts stored in the files.
     pub fn holds_counts(&self) -> bool {
         self.kind == ValueKind::Counts
     }
 
-    /// What was assumed of the values, where they are no counts.
+    /// What was assumed about the values, where they are not counts.
     pub fn assumption(&self) -> Option<&str> {
         self.assumption.as_deref()
     }
 
-    /// blake3 of every file; read once.
+    /// blake3 of every file; computed once.
     ///
     /// # Errors
     /// [`DataError::Io`] when a file cannot be read.
@@ -245,7 +245,7 @@ impl Dataset {
         })
     }
 
-    /// Log-normalised values of rows that [`Self::counts`] gave.
+    /// Log-normalised values of rows from [`Self::counts`].
     ///
     /// # Errors
     /// [`DataError::Invalid`] for values that are neither counts nor log-normalised.
@@ -255,7 +255,7 @@ impl Dataset {
                 let counts = RawCounts::new(matrix)?;
                 Ok(LogNormalized::from_counts(&counts, TARGET))
             }
-            // Taken back with exp(x) - 1 by the reader; here are the user's own values again.
+            // The reader inverted them with exp(x) - 1; this restores the user's values.
             _ => LogNormalized::assume(matrix.map_values(f32::ln_1p)),
         }
     }
@@ -286,8 +286,8 @@ impl Dataset {
         self.parts.iter().all(in_part)
     }
 
-    /// A column of `obs`; every cell must have a value. A value that several files have is told apart
-    /// by the file, as batches are.
+    /// A column of `obs`; every cell must have a value. The same value in several files is made
+    /// distinct by the file name, as for batches.
     ///
     /// # Errors
     /// [`DataError::File`] when there is no such column or a value is missing.
@@ -310,8 +310,8 @@ impl Dataset {
         Categories::new(codes, names)
     }
 
-    /// A column of `obs` whose values mean the same in all files, sorted; a cell of value "unknown" or
-    /// without one has no category.
+    /// A column of `obs` whose values mean the same in all files, sorted; a cell with value
+    /// "unknown" or without one has no category.
     ///
     /// # Errors
     /// [`DataError::File`] when there is no such column.
@@ -346,18 +346,19 @@ impl Dataset {
     /// A column of `obs` as the labels of an evaluation, see [`Self::categories`].
     ///
     /// # Errors
-    /// As there; [`DataError::Column`] for numbers with fractions and for a value of nearly every cell.
+    /// As there; [`DataError::Column`] for non-integer numbers and for a value of nearly every
+    /// cell.
     pub fn labels(&self, column: &str) -> Result<Categories> {
         for part in &self.parts {
             check_labels(&part.file.obs_column(column)?).map_err(|e| {
-                let what = format!("{e}; name another column");
+                let what = format!("{e}; choose another column");
                 self.wrong_column(column, ColumnUse::Label, what)
             })?;
         }
         self.categories(column)
     }
 
-    /// An error about a column that is not what it is used as.
+    /// An error about a column that cannot be used as intended.
     pub fn wrong_column(
         &self,
         column: &str,
@@ -372,7 +373,7 @@ impl Dataset {
         }
     }
 
-    /// Sequencing batches: those of `column`, or where none is named one batch a file.
+    /// Sequencing batches: those of `column`, or one batch per file where none is given.
     ///
     /// # Errors
     /// As [`Self::categories`].
@@ -389,13 +390,14 @@ impl Dataset {
         }
     }
 
-    /// What every file is called: its stem, with as many folders before it as tell all apart.
+    /// Name of every file: its stem, with as many parent folders as are needed to make them
+    /// distinct.
     fn file_names(&self) -> Vec<String> {
         let paths: Vec<&Path> = self.parts.iter().map(|p| p.file.path()).collect();
         file_names(&paths)
     }
 
-    /// Names of the batches of [`Self::batches`] as a model calls them whose batches are `known`: it
+    /// Names of the batches of [`Self::batches`], as a model with batches `known` names them: it
     /// may have been trained on several files, of which this is one.
     pub fn batch_names_as(
         &self,
@@ -419,27 +421,27 @@ impl Dataset {
         batches.names().iter().map(called).collect()
     }
 
-    /// Reads from `readers`, one a file, instead of the files themselves.
+    /// Reads from `readers`, one per file, instead of the files themselves.
     fn read_from(&mut self, readers: Vec<Arc<dyn Counts>>) -> Result<()> {
         (self.counts, self.genes) = join(&self.parts, readers)?;
         Ok(())
     }
 }
 
-/// What is assumed of values that are no counts.
+/// What is assumed about values that are not counts.
 fn assumed(found: &FoundCounts) -> Option<String> {
     let slot = &found.slot;
     let better = match found.counts_in.first() {
-        Some(counts) => format!("; {counts} holds integers, which could be taken instead"),
+        Some(counts) => format!("; {counts} holds integers, which could be used instead"),
         None => String::new(),
     };
     let shown = match found.shown {
         true => "",
-        false => ", which neither sums nor multiples of its values show",
+        false => ", although its values show no evidence of it",
     };
     (found.kind != ValueKind::Counts).then(|| {
         format!(
-            "{slot} holds no counts and was assumed to be ln(1 + scaled counts){shown}; values were \
+            "{slot} does not hold counts and was assumed to be ln(1 + scaled counts){shown}; values were \
              turned back with exp(x) - 1{better}"
         )
     })

@@ -1,4 +1,4 @@
-//! What an `.h5ad` holds, and what would go wrong with it later.
+//! Checks of an `.h5ad`: its contents, and what would go wrong later.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -23,7 +23,7 @@ pub use columns::{LevelsReport, MANY_LABELS, check_labels, is_no_label};
 pub use coverage::{Coverage, coverage};
 pub use values::ValuesReport;
 
-/// The state of one file.
+/// The report on one file.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The file.
@@ -32,19 +32,19 @@ pub struct Report {
     pub bytes: u64,
     /// Number of cells.
     pub cells: usize,
-    /// Number of genes of the counts, or of `X` where there are none.
+    /// Number of genes of the counts, or of `X` without counts.
     pub genes: usize,
     /// Every matrix of the file.
     pub matrices: Vec<MatrixReport>,
     /// Where the raw counts are, if anywhere.
     pub counts_slot: Option<MatrixSlot>,
-    /// Sums over the counts, or over the first matrix where there are none.
+    /// Sums over the counts, or over the first matrix without counts.
     pub values: Option<ValuesReport>,
-    /// What the genes are called.
+    /// Kind of the gene names.
     pub gene_ids: IdKind,
-    /// Whose genes they seem to be.
+    /// Organism of the genes, as far as it can be inferred.
     pub organism: Organism,
-    /// Gene names that come more than once (at most 20).
+    /// Duplicate gene names (at most 20).
     pub duplicate_genes: Vec<String>,
     /// Columns of `obs` that could be batches.
     pub batch_columns: Vec<LevelsReport>,
@@ -52,15 +52,15 @@ pub struct Report {
     pub donor_columns: Vec<LevelsReport>,
     /// Columns of `obs` that could be cell types.
     pub label_columns: Vec<LevelsReport>,
-    /// Columns of `obs` that are named as labels but hold something else, and what.
+    /// Columns of `obs` named as labels that hold something else, and what.
     pub odd_columns: Vec<String>,
-    /// Names of the embeddings: `X_…` of more than two dimensions.
+    /// Names of the embeddings: `X_…` with more than two dimensions.
     pub embeddings: Vec<String>,
-    /// Names of what else is in `obsm`: pictures, coordinates, scores.
+    /// Names of the rest of `obsm`: two-dimensional layouts, coordinates, scores.
     pub other_obsm: Vec<String>,
-    /// How many features of which types are no genes and left out.
+    /// Number of features by type that are not genes and are left out.
     pub left_out: BTreeMap<String, usize>,
-    /// Where no matrix that is looked at holds counts: others that hold integers.
+    /// Where none of the standard matrices holds counts: others that hold integers.
     pub counts_in: Vec<MatrixSlot>,
     /// Where no matrix holds counts: those that hold log-normalised values.
     pub logged_in: Vec<MatrixSlot>,
@@ -68,18 +68,18 @@ pub struct Report {
     pub memory_bytes: u64,
     /// Bytes a row-packed store of the counts would take, roughly.
     pub store_bytes: u64,
-    /// Things to know, worst first; each says what to do.
+    /// Warnings, most severe first; each says what to do.
     pub warnings: Vec<String>,
-    /// What an evaluation lacks; training needs none of it.
+    /// What is missing for an evaluation, but not for training.
     pub lacks: Vec<String>,
-    /// Things that stop training and evaluation.
+    /// Problems that prevent training and evaluation.
     pub problems: Vec<String>,
 }
 
 /// One matrix.
 #[derive(Clone, Debug, Serialize)]
 pub struct MatrixReport {
-    /// Which.
+    /// Which matrix.
     pub slot: MatrixSlot,
     /// How it is stored.
     pub layout: Layout,
@@ -91,11 +91,11 @@ pub struct MatrixReport {
     pub kind: ValueKind,
     /// Largest value.
     pub largest: f32,
-    /// What was done to the counts, where the cells' sums give it away.
+    /// Transformation of the counts, where the cells' sums reveal it.
     pub transformation: Option<String>,
 }
 
-/// Reads a file through once, in bounded memory (a CSC matrix excepted), and reports.
+/// Reads a file once from end to end, in bounded memory (a CSC matrix excepted), and reports on it.
 ///
 /// # Errors
 /// As [`H5ad::open`]; a matrix that cannot be read is reported as a problem instead.
@@ -128,14 +128,14 @@ pub fn examine(path: &Path) -> Result<Report> {
                 matrices.push(report);
                 values = values.or(sums);
             }
-            // That of the counts is reported already.
+            // The counts are reported already.
             Err(e) if problems.contains(&e.to_string()) => {}
             Err(e) => problems.push(e.to_string()),
         }
     }
     let cells = file.n_obs();
     let (memory_bytes, store_bytes) = values.as_ref().map_or((0, 0), |v| {
-        // As CSR; and a byte for the gene, half a one or more for the count, and the table.
+        // As CSR; plus a byte for the gene, half a byte or more for the count, and the table.
         let (stored, cells) = (v.stored, cells as u64);
         (8 * stored + 8 * cells, stored * 7 / 4 + 21 * cells)
     });
@@ -180,7 +180,7 @@ pub fn examine(path: &Path) -> Result<Report> {
     Ok(report)
 }
 
-/// Looks at a sample of a matrix and reads it through; with its sums where it `is_main`.
+/// Samples a matrix and reads it from end to end; with its sums where it `is_main`.
 fn matrix_report(
     file: &H5ad,
     slot: &MatrixSlot,

@@ -1,16 +1,16 @@
-//! The one error type of this crate: what was wrong, where, and the way out.
+//! The error type of this crate: what is wrong, where, and what to do.
 
 use std::path::PathBuf;
 
 use crate::slot::MatrixSlot;
 
-/// Anything that can be wrong with the user's data or files.
+/// Any problem with the user's data or files.
 ///
 /// Messages are lower case, name the file, the place and the value, and say what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// The operating system refused.
+    /// An error of the operating system.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
@@ -18,7 +18,7 @@ pub enum DataError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The file cannot be read as what it should be.
+    /// The file cannot be read as expected.
     #[error("{}: {message}", path.display())]
     File {
         /// The file.
@@ -26,38 +26,38 @@ pub enum DataError {
         /// What is wrong, where, and what to do.
         message: String,
     },
-    /// No matrix of the file holds the values that were asked for.
+    /// No matrix of the file holds the requested values.
     #[error("{}: {message}", path.display())]
     NoCounts {
         /// The file.
         path: PathBuf,
         /// What its matrices hold instead, and what to do.
         message: String,
-        /// Matrices that were not looked for and hold integers.
+        /// Other matrices that hold integers.
         counts_in: Vec<MatrixSlot>,
         /// Matrices that hold log-normalised values.
         logged_in: Vec<MatrixSlot>,
     },
-    /// A column of `obs` is not what it is used as.
+    /// A column of `obs` cannot be used as intended.
     #[error("{}: obs['{column}'] {message}", path.display())]
     Column {
         /// The file.
         path: PathBuf,
         /// The column.
         column: String,
-        /// What it is used as, for a program to say which of its settings names it.
+        /// Its use, so that a program can name the setting.
         used_as: ColumnUse,
         /// What is wrong with it, and what to do.
         message: String,
     },
-    /// The genes of a file are not those of a model.
+    /// The genes of a file do not match those of a model.
     #[error("{}{message}", in_front(path.as_ref()))]
     Genes {
         /// The file, if there is one.
         path: Option<PathBuf>,
-        /// What both have, and what to do.
+        /// The genes on both sides, and what to do.
         message: String,
-        /// Which setting would help, for a program to say what it calls it.
+        /// The setting that would help, so that a program can name it.
         way_out: GenesWayOut,
     },
     /// The values are not what the operation needs.
@@ -65,10 +65,10 @@ pub enum DataError {
     Invalid(String),
 }
 
-/// What a column of `obs` is used as.
+/// The use of a column of `obs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnUse {
-    /// Cell types, or whatever else is to be told apart.
+    /// Cell types, or other labels.
     Label,
     /// Sequencing batches.
     Batch,
@@ -76,14 +76,14 @@ pub enum ColumnUse {
     Donor,
 }
 
-/// What helps where the genes of a file are not those of a model.
+/// What helps where the genes of a file do not match those of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GenesWayOut {
-    /// Taking orthologues for genes of another organism.
+    /// Matching orthologues of another organism.
     Orthologs,
-    /// A lower share of genes that must match.
+    /// A lower share of matching genes.
     LowerOverlap,
-    /// Nothing but other names, another file or another model.
+    /// Other names, another file or another model.
     OtherNames,
 }
 
@@ -92,7 +92,7 @@ fn in_front(path: Option<&PathBuf>) -> String {
 }
 
 impl DataError {
-    /// The same, about the file at `path` where none is named yet.
+    /// The same, about the file at `path` where none is given yet.
     #[must_use]
     pub fn in_file(self, path: impl Into<PathBuf>) -> Self {
         match self {

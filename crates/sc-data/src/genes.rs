@@ -1,4 +1,4 @@
-//! Gene names: what kind they are, whose they are, and how a file's genes meet a model's.
+//! Gene names: their kind, their organism, and how a file's genes match a model's.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ pub use matching::{Across, GeneMatch, MatchCounts, match_genes};
 pub use matching::{match_file, symbols};
 pub use table::{Gene, NameKind, lookup};
 
-/// A gene name as given, with the form it is compared by.
+/// A gene name as given, with its normal form for comparison.
 ///
 /// Ensembl ids lose their version and the symbol before them (`TP53_ENSG00000141510.12` →
 /// `ENSG00000141510`); everything else is kept.
@@ -27,7 +27,7 @@ pub struct GeneId {
 }
 
 impl GeneId {
-    /// Takes a name as given.
+    /// Parses a name.
     pub fn new(given: impl Into<String>) -> Self {
         Self {
             given: given.into(),
@@ -39,7 +39,7 @@ impl GeneId {
         &self.given
     }
 
-    /// The form it is compared by.
+    /// The normal form.
     pub fn normal(&self) -> &str {
         normal_form(&self.given)
     }
@@ -70,7 +70,7 @@ fn is_ensembl(name: &str) -> bool {
     infix.ends_with('G') && digits.len() == 11 && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// An ordered list of distinct gene names, such as a model was trained with.
+/// An ordered list of distinct gene names, such as the vocabulary of a model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Vocabulary {
     names: Vec<String>,
@@ -81,7 +81,8 @@ impl Vocabulary {
     /// A vocabulary of these names.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] when a name comes twice (after the version of an Ensembl id is dropped).
+    /// [`DataError::Invalid`] when a name is duplicated (after the version of an Ensembl id is
+    /// dropped).
     pub fn new(names: Vec<String>) -> Result<Self> {
         let mut position = HashMap::with_capacity(names.len());
         for (k, name) in names.iter().enumerate() {
@@ -90,7 +91,7 @@ impl Vocabulary {
                 .is_some()
             {
                 return Err(DataError::invalid(format!(
-                    "gene '{name}' comes twice in the vocabulary"
+                    "gene '{name}' is in the vocabulary twice"
                 )));
             }
         }

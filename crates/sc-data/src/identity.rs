@@ -1,12 +1,12 @@
-//! Which cell is which, whatever the file, row, gene order or reader it comes from.
+//! Identity of cells, independent of file, row, gene order or reader.
 //!
 //! A cell has two keys. Its **content key** is a hash of its counts by gene name: the same cell in
-//! another file, row or gene order has the same one, and so has an exact copy of it under another
+//! another file, row or gene order has the same key, and so has an exact copy under another
 //! name. Its **barcode key** is a hash of the barcode in its name in `obs`, which survives filtering
-//! of genes but says little where names are `0`, `1`, `2` or the barcodes of another 10x run.
+//! of genes but is unreliable where names are `0`, `1`, `2` or the barcodes of another 10x run.
 //!
-//! What a model was trained on is recorded by these keys ([`TrainingRecord`]), travels with every
-//! embedding ([`Provenance`]), and is compared with the cells that are evaluated
+//! The training cells of a model are recorded by these keys ([`TrainingRecord`]), stored with every
+//! embedding ([`Provenance`]), and compared with the cells that are evaluated
 //! ([`TrainedOn::seen`]).
 
 mod keys;
@@ -28,33 +28,33 @@ use std::collections::HashSet;
 /// Cells read at a time.
 const CELLS: usize = 4096;
 
-/// Nucleotides of the shortest barcode of a cell, that of Drop-seq.
+/// Length of the shortest cell barcode in nucleotides, that of Drop-seq.
 const SHORTEST_BARCODE: usize = 12;
 
-/// Barcodes of the smallest list in use, that of 10x 3' v2: two runs share some by chance.
+/// Barcodes in the smallest whitelist in use, that of 10x 3' v2: two runs share some by chance.
 pub const BARCODES: f64 = 737_280.0;
 
-/// The content key of every cell without counts: such cells cannot be told apart, so none of them
-/// counts as seen by its content.
+/// The content key of every cell without counts: such cells are indistinguishable, so none of them
+/// counts as a training cell by its content.
 pub const EMPTY: u64 = 0;
 
 /// The keys of the cells of a data set, row by row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CellKeys {
-    /// blake3 over the non-zero pairs of gene and value, in the order of the genes' ids where they are
-    /// known, else of their names; [`EMPTY`] for a cell without counts.
+    /// blake3 over the non-zero pairs of gene and value, ordered by the genes' ids where they are
+    /// known, else by their names; [`EMPTY`] for a cell without counts.
     pub content: Vec<u64>,
     /// blake3 of the barcode in the name in `obs`, see [`barcode_key`].
     pub barcode: Vec<u64>,
 }
 
 impl CellKeys {
-    /// The keys of all cells of `counts`, whose columns are `genes` and whose rows are named `names`;
+    /// The keys of all cells of `counts`, whose columns are `genes` and whose rows are `names`;
     /// counts are read once, a few thousand cells at a time.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] when names and counts differ in number, and whatever is wrong with the
-    /// file or its values.
+    /// [`DataError::Invalid`] when names and counts differ in number, and any error of the file or
+    /// its values.
     pub fn new(counts: &dyn Counts, genes: &[String], names: &[String]) -> Result<Self> {
         let cells = counts.cells();
         if names.len() != cells || genes.len() != counts.genes() {
@@ -95,8 +95,8 @@ impl CellKeys {
         }
     }
 
-    /// One key a cell by which cells are put in order and draws that concern a cell are named: the
-    /// barcode where no two cells share one, the content where some do.
+    /// One key per cell that defines the order of cells and names per-cell random streams: the
+    /// barcode where no two cells share one, the content otherwise.
     pub fn draw_keys(&self) -> &[u64] {
         let mut seen = HashSet::with_capacity(self.barcode.len());
         match self.barcode.iter().all(|b| seen.insert(b)) {
@@ -106,8 +106,8 @@ impl CellKeys {
     }
 }
 
-/// The barcode key of a cell of this name: of the nucleotides in it, since names get a sample, a
-/// library or the number of a file before or behind them; of the whole name where there are none.
+/// The barcode key of a cell name: of the nucleotides in it, since names get a sample, library or
+/// file number as prefix or suffix; of the whole name where there are none.
 pub fn barcode_key(name: &str) -> u64 {
     let name = &name.to_uppercase();
     let runs = name.split(|c| !"ACGT".contains(c));
@@ -116,10 +116,10 @@ pub fn barcode_key(name: &str) -> u64 {
     key(barcode.unwrap_or(name).as_bytes())
 }
 
-/// A key of what a model sees of a cell: places in its vocabulary, ascending, and values.
+/// A key of a cell's input to a model: positions in its vocabulary, ascending, and values.
 ///
-/// Tokens are drawn by it, so that they are a function of the cell alone: not of its row, its name,
-/// the other cells of the file, or genes that the model does not know.
+/// Tokens are drawn with it, so that they are a function of the cell alone: not of its row, its
+/// name, the other cells of the file, or genes outside the model's vocabulary.
 pub fn seen_key(genes: &[u32], values: &[f32]) -> u64 {
     let pairs = genes.iter().zip(values).filter(|(_, v)| **v != 0.0);
     let bytes: Vec<u8> = pairs
@@ -134,8 +134,9 @@ fn key(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(*first.expect("invariant: a blake3 hash has 32 bytes"))
 }
 
-/// One name a gene, whichever a file uses. Where most genes are in the built-in tables, they go by their
-/// Ensembl id, and the others are left out: another file may have another name for them.
+/// One name per gene, whatever names a file uses. Where most genes are in the built-in tables,
+/// they are named by Ensembl id, and the others are left out: another file may name them
+/// differently.
 fn canonical(genes: &[String]) -> Vec<Option<Cow<'_, str>>> {
     let (_, organism) = guess(genes);
     let found: Vec<Option<Cow<'_, str>>> = genes
@@ -154,13 +155,13 @@ fn canonical(genes: &[String]) -> Vec<Option<Cow<'_, str>>> {
 
 /// Genes in the order of their names.
 struct Order {
-    /// Place of every column; nothing for one that says nothing of a cell.
+    /// Position of every column; none for one that does not identify a cell.
     rank: Vec<Option<u32>>,
-    /// Hash of every name, in order; columns of one name share a place.
+    /// Hash of every name, in order; columns with the same name share a position.
     names: Vec<u64>,
 }
 
-/// Values of one cell by place, and which places hold one.
+/// Values of one cell by position, and which positions hold one.
 struct Scratch {
     values: Vec<f32>,
     filled: Vec<u64>,
@@ -191,7 +192,7 @@ impl Order {
         }
     }
 
-    /// The content key of a row. A bit for every place puts the pairs in order without a sort.
+    /// The content key of a row. A bit per position orders the pairs without sorting.
     fn key(&self, (columns, values): (&[u32], &[f32]), scratch: &mut Scratch) -> u64 {
         for (&column, &value) in columns.iter().zip(values).filter(|(_, v)| **v != 0.0) {
             let Some(place) = self.rank[column as usize] else {
@@ -243,11 +244,11 @@ mod tests {
         assert_eq!(first.content[0], other.content[1]);
         assert_eq!(first.content[1], other.content[0]);
         assert_ne!(first.content[0], first.content[1]);
-        // Genes without counts, versions of Ensembl ids and names that come twice change nothing.
+        // Genes without counts, versions of Ensembl ids and duplicate names change nothing.
         let ensembl = keys(&["ENSG00000000001.4", "D"], &["x"], &[5., 0.]);
         let split = keys(&["ENSG00000000001", "ENSG00000000001"], &["x"], &[2., 3.]);
         assert_eq!(ensembl, split);
-        // Two files together are the cells of both.
+        // Two files together hold the cells of both.
         let part = |dense: &[f32], genes: &[&str]| -> (String, Vec<String>, Arc<dyn Counts>) {
             let counts = RawCounts::new(CsrMatrix::from_dense(genes.len(), dense)).unwrap();
             ("file".into(), names(genes), Arc::new(counts))

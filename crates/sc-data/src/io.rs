@@ -1,5 +1,4 @@
-//! Files: of cells in every format, of embeddings, of JSON, and how they are written whole or not at
-//! all.
+//! Input and output: files of cells in every format, embeddings, JSON, and atomic writes.
 
 pub mod atomic;
 #[cfg(feature = "files")]

@@ -1,18 +1,18 @@
 //! Single-cell data for models: AnnData files, genes, counts, normalisation, tokenisers, splits.
 //!
 //! Everything here is a plain function over plain data: rows of counts are CSR ([`CsrMatrix`]),
-//! what was done to them is in their type ([`RawCounts`], [`LogNormalized`]), and every random
+//! transformations are recorded in the type ([`RawCounts`], [`LogNormalized`]), and every random
 //! draw is a pure function of `(seed, purpose, cell, epoch)` ([`rng::stream`]), so results do not
 //! depend on minibatch size, thread count or chunking.
 //!
-//! | module | what it holds |
+//! | module | content |
 //! |---|---|
-//! | [`dataset`](self), `doctor` | what a user names, opened and examined |
+//! | [`dataset`](self), `doctor` | the user's data, opened and checked |
 //! | `io` | AnnData, HDF5 and the other formats, in and out; row-packed stores; atomic writes |
 //! | [`genes`] | names, vocabularies, features, ontologies |
 //! | [`preprocess`] | normalisation, variable genes, PCA, quality control |
-//! | [`sampling`] | which cells, in which order, on which side of a split |
-//! | [`tokens`] | a cell as what a model reads |
+//! | [`sampling`] | selection and order of cells, splits |
+//! | [`tokens`] | a cell as the input of a model |
 //! | [`simulate`] | counts with known types, donors and batches |
 
 pub mod categories;

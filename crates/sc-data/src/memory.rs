@@ -1,11 +1,11 @@
-//! Memory of this process and of the machine, where the system tells.
+//! Memory of this process and of the machine, where the system reports it.
 
-/// Peak resident memory of this process in bytes; 0 where the system does not tell.
+/// Peak resident memory of this process in bytes; 0 where the system does not report it.
 pub fn peak() -> u64 {
     kibibytes("/proc/self/status", "VmHWM:").map_or(0, |kib| kib * 1024)
 }
 
-/// Bytes of memory that are free.
+/// Bytes of free memory.
 pub fn free() -> Option<u64> {
     kibibytes("/proc/meminfo", "MemAvailable:")?.checked_mul(1024)
 }

@@ -6,10 +6,10 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// A stream of random numbers that depends on its four names and nothing else.
+/// A stream of random numbers that depends only on its four names.
 ///
-/// `purpose` separates uses ("mask", "bins", "split", …); `cell` is a key of what is known of the
-/// cell ([`crate::identity`]), never its row, or 0 for draws that concern no single cell; `epoch`
+/// `purpose` separates uses ("mask", "bins", "split", …); `cell` is a key of the cell's identity
+/// ([`crate::identity`]), never its row, or 0 for draws that are not per cell; `epoch`
 /// counts passes over the data, or steps where a step is what repeats.
 ///
 /// ```

@@ -1,4 +1,4 @@
-//! Which cells are read, in which order, and on which side of a split.
+//! Selection and order of cells, and splits.
 
 pub mod collection;
 pub mod loader;

@@ -10,14 +10,14 @@ use toml::{Table, Value};
 /// Reads a TOML file.
 ///
 /// # Errors
-/// [`DataError::File`] with the line, when it is none.
+/// [`DataError::File`] with the line, when it is not TOML.
 pub fn read(path: &Path) -> Result<Table> {
     let text = std::fs::read_to_string(path).map_err(|e| DataError::io(path, e))?;
     text.parse()
         .map_err(|e: toml::de::Error| DataError::file(path, e.to_string().trim_end()))
 }
 
-/// Applies assignments such as `train.steps=500`, one after the other.
+/// Applies assignments such as `train.steps=500`, in order.
 ///
 /// # Errors
 /// [`DataError::Invalid`] naming the assignment.
@@ -29,21 +29,21 @@ pub fn change(mut table: Table, assignments: &[String]) -> Result<Table> {
     Ok(table)
 }
 
-/// Turns a table into settings; unknown keys are errors that name the known ones, and a value that
-/// does not fit is reported with its key.
+/// Converts a table into settings; unknown keys are errors that list the known ones, and a value
+/// of the wrong type is reported with its key.
 ///
 /// # Errors
-/// [`DataError::Invalid`], naming `from`, the key and the value.
+/// [`DataError::Invalid`] with `from`, the key and the value.
 pub fn parse<T: DeserializeOwned>(table: Table, from: &str) -> Result<T> {
     let fail = |e: String| DataError::Invalid(format!("{from}: {e}"));
     let table = Value::Table(table);
-    // JSON, on the way to which they would become null, has no such numbers.
+    // Non-finite numbers would become null in JSON.
     if let Some((key, value)) = not_finite(&table, "") {
         return Err(fail(format!(
             "{key} = {value}; settings are finite numbers"
         )));
     }
-    // Through JSON, since part of a model's settings are read by the architecture later.
+    // Through JSON, since the architecture parses part of a model's settings later.
     let value = serde_json::to_value(table).map_err(|e| fail(e.to_string()))?;
     keys::parse(value).map_err(fail)
 }
@@ -64,10 +64,10 @@ fn not_finite(value: &Value, key: &str) -> Option<(String, f64)> {
 /// `a.b=value`: one value of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assignment {
-    /// The key, part by part. In an array of tables a part is a number or the `name` of an entry:
+    /// The key, part by part. In an array of tables a part is an index or the `name` of an entry:
     /// `methods.pca.options.components`, `data.0.path`.
     pub key: Vec<String>,
-    /// A TOML value, or the text itself where it is none: paths need no quotes.
+    /// A TOML value, or the text itself where it is not TOML: paths need no quotes.
     pub value: Value,
     text: String,
 }
@@ -93,7 +93,7 @@ impl Assignment {
         })
     }
 
-    /// Puts the value into `table`, in tables that are made where there are none.
+    /// Sets the value in `table`; missing tables are created.
     ///
     /// # Errors
     /// [`DataError::Invalid`] when the key leads through a value, or to no entry of an array.
@@ -124,7 +124,7 @@ fn set(table: &mut Table, key: &[String], value: Value) -> std::result::Result<(
         Value::Table(inner) => set(inner, rest, value),
         Value::Array(items) => set_in_array(items, first, rest, value),
         _ => Err(format!(
-            "'{first}' is a value, not a table, and has no keys below it"
+            "'{first}' is a value, not a table, so it has no keys"
         )),
     }
 }

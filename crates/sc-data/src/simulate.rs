@@ -12,7 +12,7 @@
 //! `base` is log-normal over genes; `fold` is `marker_fold` for a random `marker_fraction` of the
 //! genes of each type and 1 elsewhere; batch and donor effects are normal with the given standard
 //! deviations. Every cell is drawn from its own stream, so a file does not depend on the chunk size
-//! or the number of threads, and a longer file begins with the shorter one when only `cells` differs.
+//! or the number of threads, and with more `cells` the first ones stay the same.
 
 use std::path::Path;
 
@@ -40,17 +40,17 @@ pub struct SimConfig {
     pub cells: usize,
     /// Number of genes.
     pub genes: usize,
-    /// Open peaks behind the genes, drawn as they are.
+    /// Number of open peaks, simulated like genes and appended to them.
     pub peaks: usize,
     /// Number of cell types.
     pub cell_types: usize,
-    /// Number of batches; donors are dealt to batches in turn.
+    /// Number of batches; donors are assigned to batches in turn.
     pub batches: usize,
     /// Number of donors.
     pub donors: usize,
-    /// How uneven types are: the k-th type has weight `(k + 1)^-type_skew`. 0 makes them equal.
+    /// Imbalance of types: the k-th type has weight `(k + 1)^-type_skew`. 0 makes them equal.
     pub type_skew: f64,
-    /// Median library size (counts a cell) before drop-out.
+    /// Median library size (counts per cell) before drop-out.
     pub depth: f64,
     /// Standard deviation of the natural logarithm of the library size.
     pub depth_sd: f64,
@@ -68,9 +68,9 @@ pub struct SimConfig {
     pub donor_effect: f64,
     /// Log mean at which half of the values drop out.
     pub dropout_midpoint: f64,
-    /// Steepness of drop-out in the log mean; 0 switches it off.
+    /// Steepness of drop-out in the log mean; 0 disables it.
     pub dropout_slope: f64,
-    /// Share of non-zero values to aim at: `depth` is then found from it, not taken as given.
+    /// Target share of non-zero values: `depth` is then computed from it.
     pub density: Option<f64>,
     /// How genes are named.
     pub gene_names: GeneNaming,
@@ -142,7 +142,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Draws what cells share: gene means, markers, batch and donor effects.
+    /// Draws the shared parameters: gene means, markers, batch and donor effects.
     ///
     /// # Errors
     /// [`DataError::Invalid`] names the parameter that is out of range.
@@ -156,7 +156,7 @@ impl Simulator {
         Ok(Self { config, profiles })
     }
 
-    /// The parameters, `depth` as found where a density was asked for.
+    /// The parameters, with the `depth` that was computed where a density was given.
     pub fn config(&self) -> &SimConfig {
         &self.config
     }
@@ -173,7 +173,7 @@ impl Simulator {
         obs
     }
 
-    /// Counts of a run of cells, drawn in parallel.
+    /// Counts of a range of cells, drawn in parallel.
     pub fn cells(&self, cells: std::ops::Range<usize>) -> CsrMatrix {
         let rows: Vec<(Vec<u32>, Vec<f32>)> = cells
             .into_par_iter()
@@ -276,7 +276,7 @@ fn check(config: &SimConfig) -> Result<()> {
     for (name, value) in positive {
         if value.is_nan() || value <= 0.0 {
             return Err(DataError::invalid(format!(
-                "simulation: {name} is {value}, must be above 0"
+                "simulation: {name} is {value}, but must be above 0"
             )));
         }
     }
@@ -292,7 +292,7 @@ fn check(config: &SimConfig) -> Result<()> {
     for (name, value) in not_negative {
         if !(value >= 0.0 && value.is_finite()) {
             return Err(DataError::invalid(format!(
-                "simulation: {name} is {value}, must be 0 or above"
+                "simulation: {name} is {value}, but must be 0 or above"
             )));
         }
     }
@@ -303,7 +303,7 @@ fn check(config: &SimConfig) -> Result<()> {
     }
     if config.donors < config.batches {
         return Err(DataError::invalid(format!(
-            "simulation: {} donors cannot fill {} batches; every batch needs one",
+            "simulation: {} donors are too few for {} batches; every batch needs one",
             config.donors, config.batches
         )));
     }

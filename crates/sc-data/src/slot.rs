@@ -3,13 +3,13 @@
 use crate::error::{DataError, Result};
 use std::fmt;
 
-/// Which matrix of an AnnData file.
+/// A matrix of an AnnData file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MatrixSlot {
     /// `X`.
     X,
-    /// `raw/X`, which has its own genes.
+    /// `raw/X`, with its own genes.
     Raw,
     /// `layers/<name>`.
     Layer(String),
@@ -35,7 +35,7 @@ impl std::str::FromStr for MatrixSlot {
             other => match other.strip_prefix("layers/") {
                 Some(name) if !name.is_empty() => Ok(Self::Layer(name.to_owned())),
                 _ => Err(DataError::invalid(format!(
-                    "'{other}' names no matrix; use X, raw/X or layers/NAME"
+                    "'{other}' is not a matrix; use X, raw/X or layers/NAME"
                 ))),
             },
         }

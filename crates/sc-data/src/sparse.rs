@@ -1,4 +1,4 @@
-//! Compressed sparse rows: the shape in which cells travel through scfm.
+//! Compressed sparse rows: the format of cells in scfm.
 
 use rayon::prelude::*;
 
@@ -16,10 +16,10 @@ pub struct CsrMatrix {
 impl CsrMatrix {
     /// Builds a matrix from its three arrays.
     ///
-    /// Rows whose indices are out of order are sorted; a column named twice in a row is an error.
+    /// Rows with unsorted indices are sorted; a duplicate column in a row is an error.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] when the arrays do not fit together or an index is out of range.
+    /// [`DataError::Invalid`] when the arrays are inconsistent or an index is out of range.
     pub fn new(
         cols: usize,
         indptr: Vec<usize>,
@@ -56,7 +56,7 @@ impl CsrMatrix {
         Ok(matrix)
     }
 
-    /// A matrix of arrays that were checked: as [`Self::new`] would accept without sorting.
+    /// A matrix of validated arrays: as [`Self::new`] would accept without sorting.
     pub(crate) fn from_clean(
         cols: usize,
         indptr: Vec<usize>,
@@ -94,7 +94,7 @@ impl CsrMatrix {
             }
             if let Some(w) = indices.windows(2).find(|w| w[0] == w[1]) {
                 return Err(DataError::invalid(format!(
-                    "sparse matrix: row {row} names column {} twice; sum the duplicates first \
+                    "sparse matrix: row {row} has column {} twice; sum the duplicates first \
                      (scipy: X.sum_duplicates())",
                     w[0]
                 )));
@@ -102,7 +102,7 @@ impl CsrMatrix {
         }
         match indices.last() {
             Some(&last) if last as usize >= self.cols => Err(DataError::invalid(format!(
-                "sparse matrix: row {row} names column {last}, but there are {} columns",
+                "sparse matrix: row {row} refers to column {last}, but there are {} columns",
                 self.cols
             ))),
             _ => Ok(()),
@@ -178,7 +178,7 @@ impl CsrMatrix {
         (0..self.rows()).map(|i| self.row(i))
     }
 
-    /// Appends a row; `indices` must ascend and lie below [`Self::cols`].
+    /// Appends a row; `indices` must be ascending and below [`Self::cols`].
     pub fn push_row(&mut self, indices: &[u32], values: &[f32]) {
         debug_assert!(indices.windows(2).all(|w| w[0] < w[1]) && indices.len() == values.len());
         debug_assert!(indices.last().is_none_or(|&j| (j as usize) < self.cols));
@@ -190,8 +190,8 @@ impl CsrMatrix {
         self.indptr.push(self.indices.len());
     }
 
-    /// Makes room for rows of these numbers of entries, keeping the memory there is; the entries are
-    /// whatever was there before, and the caller fills them in.
+    /// Resizes to rows with these numbers of entries, reusing the memory; the entries are
+    /// unspecified, and the caller fills them in.
     pub(crate) fn reshape(
         &mut self,
         cols: usize,
@@ -220,7 +220,7 @@ impl CsrMatrix {
         out
     }
 
-    /// The same into a matrix whose memory is used again, on all threads of the current pool.
+    /// The same into a matrix whose memory is reused, on all threads of the current pool.
     pub(crate) fn gather(&self, rows: &[usize], out: &mut Self) {
         let counts = rows.iter().map(|&r| self.indptr[r + 1] - self.indptr[r]);
         let (mut indices, mut values) = out.reshape(self.cols, counts);
@@ -256,7 +256,8 @@ impl CsrMatrix {
         self.remap_cols(&map, cols.len())
     }
 
-    /// Moves column `j` to `map[j]`, dropping it where that is `None`; `cols` columns result.
+    /// Moves column `j` to `map[j]`, dropping it where that is `None`; the result has `cols`
+    /// columns.
     pub fn remap_cols(&self, map: &[Option<u32>], cols: usize) -> Self {
         let mut out = Self::empty(0, cols);
         let mut pairs: Vec<(u32, f32)> = Vec::new();
@@ -276,15 +277,15 @@ impl CsrMatrix {
         out
     }
 
-    /// Moves column `j` to `map[j]` of `cols` columns, dropping it where that is `None`; values that
-    /// meet in one are summed.
+    /// Moves column `j` to `map[j]` of `cols` columns, dropping it where that is `None`; values
+    /// mapped to the same column are summed.
     ///
     /// # Errors
     /// [`DataError::Invalid`] when the map has another number of columns.
     pub(crate) fn sum_cols(&self, map: &[Option<u32>], cols: usize) -> Result<Self> {
         if self.cols != map.len() {
             return Err(DataError::invalid(format!(
-                "{} genes given, {} matched before",
+                "found {} genes, expected {}",
                 self.cols,
                 map.len()
             )));

@@ -1,9 +1,10 @@
-//! Tokenisers: how a cell becomes the input of a model.
+//! Tokenisers: from a cell to the input of a model.
 //!
-//! Each is a pure function of one cell's row (gene positions ascending, and their values), its own
+//! Each is a pure function of one cell's row (gene indices ascending, and their values), its own
 //! parameters, and where the original draws at random, a stream named by `(seed, purpose, cell,
-//! epoch)`. Tokens therefore never depend on which other cells are in the minibatch. What is drawn can
-//! also be given, which is how the cases of the original implementations are compared.
+//! epoch)`. Tokens therefore never depend on the other cells in the minibatch. Random draws can
+//! also be passed in, which is how the reference cases of the original implementations are
+//! compared.
 
 pub mod bins;
 mod config;

@@ -336,10 +336,13 @@ fn values_that_were_never_logged_are_not_taken_back() {
         let error = error.unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     };
-    refuse(&|c| c * 0.93, "scaled or corrected counts, never logged");
+    refuse(
+        &|c| c * 0.93,
+        "scaled or corrected counts, never log-transformed",
+    );
     refuse(
         &|c| c * 25_000.5,
-        "scaled or corrected counts, never logged",
+        "scaled or corrected counts, never log-transformed",
     );
     refuse(&|c| c + 1e-4, "round them to integers");
     // The first cells were logged, a later one was not.

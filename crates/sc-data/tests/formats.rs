@@ -211,19 +211,22 @@ fn triplets_are_read_and_their_faults_named() {
             &MTX.replace("3 1 2", "3 1"),
             "line 5: expected a value: '3 1'",
         ),
-        (&MTX.replace("3 1 2", "4 1 2"), "line 5: lies outside 3 x 2"),
+        (
+            &MTX.replace("3 1 2", "4 1 2"),
+            "line 5: is out of range for 3 x 2",
+        ),
         (
             &MTX.replace("3 1 2", "3 1 two"),
             "line 5: expected a number",
         ),
-        (&MTX.replace("3 1 2", "0 1 2"), "line 5: lies outside"),
+        (&MTX.replace("3 1 2", "0 1 2"), "line 5: is out of range"),
         (
             &MTX.replace("3 2 4", "3 2 5"),
-            "states 5 entries and holds 4",
+            "declares 5 entries but holds 4",
         ),
         (
             &MTX.replace("3 2 4", "9 2 4"),
-            "does not fit 3 features and 2 barcodes",
+            "does not match 3 features and 2 barcodes",
         ),
     ] {
         let error = H5ad::open(&triplet(folder.path(), matrix))
@@ -237,7 +240,7 @@ fn triplets_are_read_and_their_faults_named() {
     std::fs::remove_file(folder.path().join("genes.tsv")).unwrap();
     let error = H5ad::open(folder.path()).unwrap_err().to_string();
     assert!(
-        error.contains("has no features.tsv or genes.tsv (or .gz) beside it"),
+        error.contains("has no features.tsv or genes.tsv (or .gz) next to it"),
         "{error}"
     );
 }
@@ -252,19 +255,19 @@ fn other_files_are_told_apart() {
         assert!(error.contains(part) && error.contains(name), "{error}");
     };
     fails("a.rds", b"\x1f\x8b\x08 packed", "zellkonverter");
-    fails("a.csv", b"gene,c1\nA,1\n", "table of text");
+    fails("a.csv", b"gene,c1\nA,1\n", "text table");
     fails("a.parquet", b"PAR1....", "Parquet table");
     fails("a.tar.gz", b"\x1f\x8b\x08 packed", "tar -xzf");
     fails("a.ckpt", b"not a zip", "PyTorch");
     fails(
         "a.zip",
         b"PK\x03\x04 and no more",
-        "no readable zip archive",
+        "not a readable zip archive",
     );
     fails("a.h5ad", b"", "is empty");
     let error = H5ad::open(folder.path()).unwrap_err().to_string();
     assert!(
-        error.contains("neither a Zarr group nor one matrix.mtx"),
+        error.contains("neither a Zarr group nor a single matrix.mtx"),
         "{error}"
     );
 }

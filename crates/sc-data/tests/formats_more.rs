@@ -98,7 +98,7 @@ fn triplets_are_found_as_geo_names_them() {
     );
     put("GSM2_s_matrix.mtx", "");
     let error = H5ad::open(folder.path()).unwrap_err().to_string();
-    assert!(error.contains("nor one matrix.mtx"), "{error}");
+    assert!(error.contains("nor a single matrix.mtx"), "{error}");
 }
 
 #[test]

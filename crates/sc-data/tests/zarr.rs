@@ -255,22 +255,28 @@ fn metadata_that_cannot_be_are_refused_without_allocating_for_them() {
     let folder = tempfile::tempdir().unwrap();
     let data = floats(&[1.0, 2.0, 3.0, 4.0]);
     for (changes, part) in [
-        (json!({"shape": [3, 1_000_000_000_000u64]}), "does not fit"),
+        (
+            json!({"shape": [3, 1_000_000_000_000u64]}),
+            "does not match",
+        ),
         (
             json!({"chunks": [4_000_000_000u64, 4_000_000_000u64]}),
-            "cannot be in this store",
+            "more than the store can hold",
         ),
         (json!({"chunks": [0, 2]}), "chunks of [0, 2]"),
         (json!({"chunks": [2]}), "chunks of [2]"),
         (json!({"chunks": [2, 3]}), "has 16 bytes instead of 24"),
-        (json!({"compressor": {"id": "lzma"}}), "packed with lzma"),
+        (
+            json!({"compressor": {"id": "lzma"}}),
+            "compressed with lzma",
+        ),
         (json!({"compressor": {"id": "zlib"}}), "chunk [0, 0]"),
         (json!({"compressor": {"id": "blosc"}}), "chunk [0, 0]"),
         (json!({"fill_value": "what"}), "fill value"),
         (json!({"filters": [{"id": "delta"}]}), "filter delta"),
         (json!({"dtype": "<c8"}), "<c8"),
         (json!({"dtype": [["a", "<f4"]]}), "records"),
-        (json!({"shape": "none"}), "states no shape"),
+        (json!({"shape": "none"}), "has no shape"),
     ] {
         let path = version2(folder.path(), &array2(&changes), &[("0.0", &data)]);
         refused(&path, part);

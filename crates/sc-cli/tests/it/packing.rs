@@ -133,7 +133,7 @@ fn embeddings_of_any_format_go_where_they_are_asked_to() {
             text(&model),
             "--in-place",
         ],
-        &["triplets", "is no .h5ad"],
+        &["triplets", "is not an .h5ad"],
     );
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().collect();
     assert!(

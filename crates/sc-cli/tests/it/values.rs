@@ -31,8 +31,8 @@ fn only_logarithms_are_taken_back() {
     let folder = tempfile::tempdir().unwrap();
     let of = |f: &dyn Fn(f32) -> f32| -> Vec<f32> { counts().iter().map(|c| f(*c)).collect() };
     for (values, words) in [
-        (of(&|c| c * 0.93), "never logged"),
-        (of(&|c| c * 31_000.5), "never logged"),
+        (of(&|c| c * 0.93), "never log-transformed"),
+        (of(&|c| c * 31_000.5), "never log-transformed"),
         (of(&|c| c - 0.4), "negative"),
         (of(&|c| c + 1e-4), "round them"),
         (of(&|c| (c * 1.7 + 1.0).log2()), "base 2 or 10"),

@@ -202,7 +202,10 @@ fn one_donor_is_refused_with_ways_out() {
     let file = simulated(folder.path(), cells(1, 60));
     let out = folder.path().join("judged");
     let words = ["eval", text(&file), "-o", text(&out), "--batch", "none"];
-    fail(&words, &["donor_id", "one donor", "another column", "none"]);
+    fail(
+        &words,
+        &["donor_id", "single donor", "another column", "none"],
+    );
     let model = folder.path().join("model");
     let words = [
         "pretrain",
@@ -213,7 +216,10 @@ fn one_donor_is_refused_with_ways_out() {
         text(&model),
         "--hold-out",
     ];
-    fail(&words, &["one donor", "--donor none", "train on all cells"]);
+    fail(
+        &words,
+        &["single donor", "--donor none", "train on all cells"],
+    );
     assert!(!out.exists());
 }
 

@@ -1,4 +1,4 @@
-//! Values a user vouches for as log-normalised.
+//! Values declared log-normalised by the user.
 
 use crate::counts::LogNormalized;
 use crate::error::Result;
@@ -6,9 +6,9 @@ use crate::io::store::CountsReader;
 use crate::sampling::loader::Counts;
 use crate::sparse::CsrMatrix;
 
-/// Log-normalised values, taken back to pseudo-counts with `exp(x) − 1`.
+/// Log-normalised values, inverted to pseudo-counts with `exp(x) − 1`.
 ///
-/// Models take counts and apply their own logarithm; taking the user's back first is what keeps
+/// Models take counts and apply their own logarithm; inverting the user's first prevents
 /// log-normalised input from being logged twice.
 pub(super) struct AssumedNormalized(pub(super) CountsReader);
 

@@ -1,4 +1,4 @@
-//! Cells that are kept out of training, so that a model can be evaluated on them.
+//! Cells held out from training, so that a model can be evaluated on them.
 
 use super::{Dataset, NO_COLUMN};
 use crate::categories::Categories;
@@ -13,17 +13,17 @@ use crate::sampling::split::{
 pub struct HoldOut {
     /// Column of `obs` with the donors; [`NO_COLUMN`] holds out cells at random.
     pub donor: String,
-    /// Column with the cell type, so that no type is held out as a whole.
+    /// Column with the cell type, so that no type is held out completely.
     pub label: Option<String>,
     /// Column with the sequencing batch, within which donors are drawn.
     pub batch: Option<String>,
     /// Share of the donors held out.
     pub test_fraction: f64,
-    /// Seed of the draw.
+    /// Seed of the split.
     pub seed: u64,
 }
 
-/// What tells the cells of a data set apart in a split.
+/// Identity of the cells of a data set in a split.
 enum Apart {
     Donors(Categories),
     Barcodes(Vec<u64>),
@@ -52,10 +52,10 @@ impl Apart {
 }
 
 impl Dataset {
-    /// The rows on either side of a saved split.
+    /// The rows on each side of a saved split.
     ///
     /// # Errors
-    /// [`DataError`] when the data set lacks its column, or holds none of what it holds out.
+    /// [`DataError`] when the data set lacks its column, or none of what it holds out.
     pub fn split(&self, saved: &SavedSplit) -> Result<Split> {
         saved.apply(Apart::of(self, &saved.donor)?.cells())
     }
@@ -63,7 +63,7 @@ impl Dataset {
     /// Draws a split.
     ///
     /// # Errors
-    /// [`DataError::Column`] for a column that is not there or holds one donor; those of
+    /// [`DataError::Column`] for a column that does not exist or holds a single donor; those of
     /// [`split_by_donor`].
     pub fn draw_split(&self, how: &HoldOut) -> Result<SavedSplit> {
         let apart = Apart::of(self, &how.donor)?;
@@ -75,7 +75,7 @@ impl Dataset {
                 &how.donor,
                 ColumnUse::Donor,
                 format!(
-                    "holds one donor ('{only}'), so none can be held out; name another column, or \
+                    "holds a single donor ('{only}'), so none can be held out; choose another column, or \
                      '{NO_COLUMN}' to hold out cells at random, or train on all cells"
                 ),
             ));
@@ -89,7 +89,7 @@ impl Dataset {
         let each: Vec<u32> = (0..self.cells() as u32).collect();
         let (donors, keys, method) = match &apart {
             Apart::Donors(donors) => (donors.codes(), &[][..], SplitMethod::Donors),
-            // Whole labels must not go missing when every cell is drawn by itself.
+            // Every label stays on both sides when cells are drawn at random.
             Apart::Barcodes(keys) => (&each[..], &keys[..], SplitMethod::StratifiedRandom),
         };
         let config = SplitConfig {
@@ -114,23 +114,23 @@ impl Dataset {
     }
 }
 
-/// A column of `obs` that every cell must have a value in, its names sorted.
+/// A column of `obs` in which every cell must have a value, its names sorted.
 fn column(dataset: &Dataset, name: &str, used_as: ColumnUse) -> Result<Categories> {
     let wrong = |what: String| dataset.wrong_column(name, used_as, what);
     if !dataset.has_column(name) {
         return Err(wrong(format!(
-            "is not there to hold cells out by; name another column, or '{NO_COLUMN}'"
+            "does not exist, so cells cannot be held out by it; choose another column, or '{NO_COLUMN}'"
         )));
     }
-    // As an evaluation reads it, so that both draw the same.
+    // Read as in an evaluation, so that both draw the same split.
     if dataset.parts().len() == 1 {
         return Ok(dataset.categories(name)?.sorted());
     }
     let values = dataset.shared_categories(name)?;
     if let Some(row) = values.first_missing() {
         return Err(wrong(format!(
-            "has no value for cell {row} of all files together, so it cannot be said on which side of the \
-             split it is; name another column, or '{NO_COLUMN}'"
+            "has no value for cell {row} (over all files), so it cannot be assigned to a side of the \
+             split; choose another column, or '{NO_COLUMN}'"
         )));
     }
     Ok(values.sorted())

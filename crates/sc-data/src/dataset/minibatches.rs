@@ -1,4 +1,4 @@
-//! Minibatches of a data set, one after the other.
+//! Minibatches of a data set, in order.
 
 use super::Dataset;
 use crate::categories::Categories;
@@ -6,24 +6,24 @@ use crate::error::Result;
 use crate::sampling::loader::Loader;
 use crate::sparse::CsrMatrix;
 
-/// Minibatches read before they are taken.
+/// Minibatches prefetched.
 const AHEAD: usize = 2;
 
-/// Some cells of a data set.
+/// A minibatch of cells.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Minibatch {
     /// Rows of the data set.
     pub rows: Vec<usize>,
     /// Their counts, `[cells, genes]`.
     pub counts: CsrMatrix,
-    /// Their codes in every column that was asked for; [`crate::categories::MISSING`] where a cell has
-    /// no value.
+    /// Their codes in every requested column; [`crate::categories::MISSING`] where a cell has no
+    /// value.
     pub codes: Vec<Vec<u32>>,
 }
 
 impl Dataset {
-    /// Reads `minibatches` of rows, on a thread of its own ahead of whoever takes them, with their
-    /// codes in `columns`. Which cells come when is up to the caller, see [`crate::sampling::sampler`].
+    /// Reads `minibatches` of rows, prefetched on a separate thread, with their codes in
+    /// `columns`. The caller decides the order of cells, see [`crate::sampling::sampler`].
     ///
     /// ```
     /// use sc_data::{Dataset, sampling::sampler::shuffled, io::store::CountsPolicy};

@@ -1,9 +1,9 @@
-//! What the files of a data set are called.
+//! Names of the files of a data set.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What a file can be called: its stem, then that with the folder before it, and so on.
+/// Candidate names of a file: its stem, then that with the parent folder, and so on.
 pub(super) fn names_of(path: &Path) -> Vec<String> {
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let stem = whole.file_stem().unwrap_or_default();
@@ -16,7 +16,7 @@ pub(super) fn names_of(path: &Path) -> Vec<String> {
     names
 }
 
-/// One name for every path: the stem, with as many folders before it as tell all apart.
+/// One name per path: the stem, with as many parent folders as are needed to make them distinct.
 pub(super) fn file_names(paths: &[&Path]) -> Vec<String> {
     let all: Vec<Vec<String>> = paths.iter().map(|p| names_of(p)).collect();
     let longest = all.iter().map(Vec::len).max().unwrap_or(0);
@@ -28,7 +28,7 @@ pub(super) fn file_names(paths: &[&Path]) -> Vec<String> {
     let found = (0..longest)
         .map(named)
         .find(|names| distinct(names) == names.len());
-    // Files that differ in their ending only, or parts of one file.
+    // Files that differ only in their extension, or parts of one file.
     found.unwrap_or_else(|| {
         let numbered = named(0).into_iter().zip(1..);
         numbered.map(|(name, k)| format!("{name} ({k})")).collect()

@@ -1,4 +1,4 @@
-//! A fast copy of the counts: in memory when they are few, else row-packed on disk.
+//! A fast copy of the counts: in memory when they are small, else row-packed on disk.
 
 use super::{Dataset, Part};
 use crate::error::{DataError, Result};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Bytes of counts that are simply kept in memory.
+/// Bytes of counts that are kept in memory.
 const IN_MEMORY: u64 = 64 << 20;
 
 /// Where a row-packed copy of the counts is kept.
@@ -49,12 +49,13 @@ impl std::fmt::Display for Keep {
 
 impl Dataset {
     /// Makes `reads` random reads of cells fast: counts are kept in memory or row-packed, see [`Keep`].
-    /// What is read does not depend on it. `progress` is called with the cells packed so far, of how many.
+    /// The values read are the same. `progress` is called with the cells packed so far and their
+    /// total.
     ///
-    /// Returns what kept an automatic copy from being made: reading the files goes on.
+    /// Returns why an automatic copy was not made; the files are then read directly.
     ///
     /// # Errors
-    /// [`DataError`] when the counts cannot be read, or a copy in a named folder not be written.
+    /// [`DataError`] when the counts cannot be read, or a copy in a given folder not be written.
     pub fn prepare(
         &mut self,
         keep: &Keep,
@@ -115,14 +116,14 @@ fn fast(
     Ok((Arc::new(reader.with_packed(packed)?), None))
 }
 
-/// An earlier copy, if it is one of this file.
+/// An existing copy, if it is one of this file.
 fn open(path: &Path, hash: &str, slot: &str) -> Option<RowStore> {
     let packed = RowStore::open(path).ok()?;
     (packed.from().hash == hash && packed.from().slot == slot).then_some(packed)
 }
 
-/// Packs the counts of `reader`, of a file of this blake3 `hash`, into `path`. `progress` is called with the
-/// cells packed so far, of how many. Returns the bytes written.
+/// Packs the counts of `reader`, of a file with this blake3 `hash`, into `path`. `progress` is
+/// called with the cells packed so far and their total. Returns the bytes written.
 ///
 /// # Errors
 /// [`DataError`] when the counts cannot be read or the copy not be written.

@@ -1,14 +1,14 @@
-//! Which columns of `obs` could be batches, donors and cell types: by name and by what they hold.
+//! Which columns of `obs` could be batches, donors and cell types: by name and by content.
 
 use serde::Serialize;
 
 use crate::error::{DataError, Result};
 use crate::io::h5ad::{Column, H5ad, Missing};
 
-/// More groups than this are no cell types of one data set as a rule.
+/// More groups than this are rarely cell types of one data set.
 pub const MANY_LABELS: usize = 500;
 
-/// A column of `obs` that names groups.
+/// A column of `obs` with groups.
 #[derive(Clone, Debug, Serialize)]
 pub struct LevelsReport {
     /// Its name.
@@ -19,19 +19,19 @@ pub struct LevelsReport {
     pub smallest: usize,
     /// Cells without a value.
     pub missing: usize,
-    /// Values that mean that nothing is known, and their cells.
+    /// Values that mean unknown, and their cells.
     pub unknown: Vec<(String, usize)>,
-    /// Whether its values, not its name, say what it holds.
+    /// Whether it was recognised by its values, not its name.
     pub by_values: bool,
 }
 
-/// Columns of `obs` by what they could be.
+/// Columns of `obs` by possible use.
 #[derive(Default)]
 pub(super) struct Groups {
     pub(super) batches: Vec<LevelsReport>,
     pub(super) donors: Vec<LevelsReport>,
     pub(super) labels: Vec<LevelsReport>,
-    /// Columns that are named as labels and hold something else, and what.
+    /// Columns named as labels that hold something else, and what.
     pub(super) odd: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ const DONORS: [&str; 7] = [
     "mouse",
     "animal",
 ];
-/// What may stand beside such a word in the name of a column of donors; `donor_type` names none.
+/// Other words allowed in the name of a donor column; `donor_type` is not one.
 const OF_ID: [&str; 12] = [
     "id", "ids", "name", "key", "code", "number", "num", "no", "uuid", "orig", "original", "author",
 ];
@@ -152,7 +152,7 @@ fn names_a_donor(value: &str) -> bool {
         || DONORS.iter().any(|d| word.starts_with(&format!("{d}_")))
 }
 
-/// Whether a value means that the cell's type is not known: `unknown`, `Unlabeled`, `NA`.
+/// Whether a value means that the cell type is unknown: `unknown`, `Unlabeled`, `NA`.
 pub fn is_no_label(value: &str) -> bool {
     let plain: String = value
         .chars()
@@ -180,7 +180,7 @@ pub fn is_no_label(value: &str) -> bool {
     .contains(&plain.as_str())
 }
 
-/// Refuses a column whose values cannot be labels of cells: fractions, or a value per cell.
+/// Refuses a column that cannot hold labels of cells: fractions, or a value per cell.
 ///
 /// # Errors
 /// [`DataError::Invalid`] says what it holds instead.
@@ -190,7 +190,7 @@ pub fn check_labels(column: &Column) -> Result<()> {
         && let Some(value) = values.iter().find(|v| v.fract() != 0.0 && !v.is_nan())
     {
         return refuse(format!(
-            "holds numbers with fractions such as {value}, and labels are names or integers"
+            "holds non-integer numbers such as {value}, but labels are names or integers"
         ));
     }
     let names = column
@@ -199,7 +199,7 @@ pub fn check_labels(column: &Column) -> Result<()> {
         .len();
     if column.len() > 20 && names * 2 > column.len() {
         return refuse(format!(
-            "holds {names} values for {} cells, and labels name groups of cells",
+            "holds {names} values for {} cells, but labels are groups of cells",
             column.len()
         ));
     }

@@ -1,4 +1,4 @@
-//! Which genes a model would find in a file, and what part of the counts they hold.
+//! Which genes of a model are in a file, and their share of the counts.
 
 use serde::Serialize;
 
@@ -12,22 +12,22 @@ use crate::io::h5ad::{H5ad, MatrixSlot};
 pub struct Coverage {
     /// Which model.
     pub model: String,
-    /// Genes it knows.
+    /// Number of genes of the model.
     pub vocabulary: usize,
-    /// Genes of these that the file has.
+    /// Of these, the genes in the file.
     pub matched: usize,
-    /// How they were found.
+    /// How they were matched.
     pub found: MatchCounts,
-    /// Share of the file's counts that these genes hold.
+    /// Share of the file's counts in these genes.
     pub counts: f64,
     /// Why it could not be used, if so.
     pub problem: Option<String>,
 }
 
-/// Matches the genes of a file that was examined with a model's.
+/// Matches the genes of an examined file with a model's.
 ///
 /// # Errors
-/// As [`H5ad::open`]; genes that do not match are reported, no error.
+/// As [`H5ad::open`]; genes that do not match are reported, not an error.
 pub fn coverage(report: &Report, model: &str, vocabulary: &Vocabulary) -> Result<Coverage> {
     let file = H5ad::open(std::path::Path::new(&report.path))?;
     let slot = report.counts_slot.clone().unwrap_or(MatrixSlot::X);

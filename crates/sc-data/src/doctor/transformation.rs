@@ -1,19 +1,19 @@
-//! What was done to counts that are none any more.
+//! The transformation behind values that are no longer counts.
 
 use crate::io::store::ValueKind;
 use crate::sparse::CsrMatrix;
 
-/// Largest relative deviation of the cells' sums that still counts as one sum.
+/// Largest relative deviation of the cells' sums from a common sum.
 const SPREAD: f64 = 2e-3;
 
-/// Names the transformation of a sample of cells, where their sums give it away.
+/// Names the transformation of a sample of cells, where their sums reveal it.
 ///
-/// Scaling makes all cells sum to one number; a logarithm hides it until it is undone. Files are often
-/// cut to some genes afterwards, so no common sum is no proof of anything.
+/// Scaling gives all cells the same sum; a logarithm hides it until it is inverted. Files are often
+/// subset to some genes afterwards, so the absence of a common sum proves nothing.
 pub(super) fn guess(sample: &CsrMatrix, kind: ValueKind) -> Option<String> {
     match kind {
         ValueKind::Scaled => {
-            common_sum(sample, |v| v).map(|s| format!("scaled to {s} a cell, no logarithm"))
+            common_sum(sample, |v| v).map(|s| format!("scaled to {s} per cell, no logarithm"))
         }
         ValueKind::Log1p | ValueKind::OtherLog => {
             type Back = fn(f64) -> f64;
@@ -24,14 +24,14 @@ pub(super) fn guess(sample: &CsrMatrix, kind: ValueKind) -> Option<String> {
             ];
             bases.iter().find_map(|(name, back)| {
                 common_sum(sample, |v| back(v) - 1.0)
-                    .map(|s| format!("{name}(1 + x) of counts scaled to {s} a cell"))
+                    .map(|s| format!("{name}(1 + x) of counts scaled to {s} per cell"))
             })
         }
         _ => None,
     }
 }
 
-/// The sum that the cells with values share, rounded.
+/// The common sum of the cells with values, rounded.
 fn common_sum(sample: &CsrMatrix, back: impl Fn(f64) -> f64) -> Option<f64> {
     let sums: Vec<f64> = sample
         .iter_rows()
@@ -69,11 +69,11 @@ mod tests {
     #[test]
     fn sums_give_the_transformation_away() {
         let ln = guess(&matrix(f64::ln_1p), ValueKind::Log1p).unwrap();
-        assert_eq!(ln, "ln(1 + x) of counts scaled to 10000 a cell");
+        assert_eq!(ln, "ln(1 + x) of counts scaled to 10000 per cell");
         let log2 = guess(&matrix(|v| (v + 1.0).log2()), ValueKind::Log1p).unwrap();
-        assert_eq!(log2, "log2(1 + x) of counts scaled to 10000 a cell");
+        assert_eq!(log2, "log2(1 + x) of counts scaled to 10000 per cell");
         let plain = guess(&matrix(|v| v), ValueKind::Scaled).unwrap();
-        assert_eq!(plain, "scaled to 10000 a cell, no logarithm");
+        assert_eq!(plain, "scaled to 10000 per cell, no logarithm");
         assert_eq!(guess(&matrix(f64::sqrt), ValueKind::Log1p), None);
     }
 }

@@ -8,7 +8,7 @@ use crate::io::store::CellStore;
 use crate::preprocess::qc::{mitochondrial, percent_marked};
 use crate::preprocess::quantile::median;
 
-/// Bytes of values held while a file is read through.
+/// Bytes of values in memory while a file is read.
 const CHUNK_BYTES: usize = 32 << 20;
 
 /// Sums over one matrix, read once from end to end.
@@ -16,24 +16,24 @@ const CHUNK_BYTES: usize = 32 << 20;
 pub struct ValuesReport {
     /// Share of non-zero values.
     pub density: f64,
-    /// Median sum of a cell.
+    /// Median sum per cell.
     pub median_counts: f64,
-    /// Median number of genes of a cell.
+    /// Median number of genes per cell.
     pub median_genes: f64,
     /// Mitochondrial genes (`MT-…`, `mt-…`), and the median percent of a cell's counts in them; `None`
     /// where no gene is named like one.
     pub mitochondrial: Option<(usize, f64)>,
     /// Largest value.
     pub largest: f32,
-    /// Cells without any value.
+    /// Cells without counts.
     pub empty_cells: usize,
-    /// Genes without any value.
+    /// Genes without counts.
     pub empty_genes: usize,
     /// Values that are NaN or infinite.
     pub not_finite: u64,
     /// Values below 0.
     pub negative: u64,
-    /// Values that are no counts.
+    /// Values that are not counts.
     pub not_counts: u64,
     /// Number of non-zero values.
     #[serde(skip)]
@@ -92,7 +92,7 @@ pub(super) fn largest(store: &CellStore) -> Result<f32> {
         stored += matrix.nnz();
         largest = matrix.values().iter().copied().fold(largest, f32::max);
     }
-    // What is not stored is 0.
+    // Unstored values are 0.
     let has_zeros = stored < store.rows() * store.cols() || stored == 0;
     Ok(if has_zeros { largest.max(0.0) } else { largest })
 }

@@ -1,16 +1,16 @@
-//! What would go wrong with a file, worst first, and what it lacks for which use.
+//! What would go wrong with a file, most severe first, and what it lacks for which use.
 
 use super::Report;
 use super::columns::MANY_LABELS;
 use crate::genes::{IdKind, Organism};
 
-/// Integers above it are rounded in single precision.
+/// Larger integers are rounded in single precision.
 const EXACT: f32 = 16_777_216.0;
 
-/// Scored donors that a verdict needs.
+/// Number of scored donors that a verdict needs.
 const VERDICT_DONORS: usize = 5;
 
-/// Adds what is to be known and what stops the use of a file.
+/// Adds warnings, and problems that prevent the use of a file.
 pub(super) fn judge(report: &mut Report) {
     let mut problems = std::mem::take(&mut report.problems);
     let mut warnings = std::mem::take(&mut report.warnings);
@@ -39,18 +39,18 @@ fn matrices(report: &Report, warnings: &mut Vec<String>, problems: &mut Vec<Stri
     }
     if counted && values.not_counts > 0 {
         problems.push(format!(
-            "{} values are no counts although a sample was ({} negative): the matrix is mixed",
+            "{} values are not counts although a sample was ({} negative): the matrix is mixed",
             values.not_counts, values.negative
         ));
     }
     if counted && values.largest > EXACT {
         warnings.push(format!(
-            "the largest count is {}: above {EXACT} models take counts to seven digits only",
+            "the largest count is {}: above {EXACT} counts keep only seven digits in a model",
             values.largest
         ));
     }
     if report.cells > 0 && values.empty_cells == report.cells {
-        problems.push("no cell has any counts: there is nothing to learn from".into());
+        problems.push("no cell has any counts: there is nothing to train on".into());
     } else if values.empty_cells > 0 {
         warnings.push(format!(
             "{} cells have no counts: filter them (scanpy.pp.filter_cells)",
@@ -58,7 +58,10 @@ fn matrices(report: &Report, warnings: &mut Vec<String>, problems: &mut Vec<Stri
         ));
     }
     if values.empty_genes * 2 > report.genes {
-        warnings.push(format!("{} genes are seen in no cell", values.empty_genes));
+        warnings.push(format!(
+            "{} genes have no counts in any cell",
+            values.empty_genes
+        ));
     }
 }
 
@@ -75,7 +78,7 @@ fn genes(report: &Report, warnings: &mut Vec<String>, problems: &mut Vec<String>
             .map(String::as_str)
             .collect();
         warnings.push(format!(
-            "gene names come more than once ({}): their counts will be summed",
+            "gene names are not unique ({}): their counts will be summed",
             first.join(", ")
         ));
     }
@@ -87,17 +90,17 @@ fn genes(report: &Report, warnings: &mut Vec<String>, problems: &mut Vec<String>
         _ => {}
     }
     if report.organism == Organism::HumanAndMouse {
-        warnings.push("human and mouse genes side by side: split the file by organism".into());
+        warnings.push("human and mouse genes in one file: split it by organism".into());
     }
     if report.genes < 1000 {
         warnings.push(format!(
-            "{} genes only: models trained on whole transcriptomes will see little",
+            "only {} genes: models trained on whole transcriptomes will miss most of their genes",
             report.genes
         ));
     }
     for (types, count) in &report.left_out {
         warnings.push(format!(
-            "{count} features of type '{types}' are no genes and are left out"
+            "{count} features of type '{types}' are not genes and are left out"
         ));
     }
 }
@@ -110,7 +113,7 @@ fn columns(report: &Report, warnings: &mut Vec<String>) {
     {
         if column.missing > 0 {
             warnings.push(format!(
-                "obs['{}'] misses {} values: those cells need a level of their own",
+                "obs['{}'] has {} missing values: give those cells a category of their own",
                 column.column, column.missing
             ));
         }
@@ -118,7 +121,7 @@ fn columns(report: &Report, warnings: &mut Vec<String>) {
     for column in &report.label_columns {
         for (value, cells) in &column.unknown {
             warnings.push(format!(
-                "obs['{}'] calls {cells} cells '{value}', which would count as a cell type: drop these \
+                "obs['{}'] labels {cells} cells '{value}', which would count as a cell type: drop these \
                  cells before an evaluation",
                 column.column
             ));
@@ -133,14 +136,14 @@ fn columns(report: &Report, warnings: &mut Vec<String>) {
     let few = |levels: usize| (2..=VERDICT_DONORS).contains(&levels);
     for column in report.donor_columns.iter().filter(|c| few(c.levels)) {
         warnings.push(format!(
-            "obs['{}'] holds {} donors: the words better and worse need {VERDICT_DONORS} that are scored, \
-             beside those that are trained on",
+            "obs['{}'] holds {} donors: the verdicts better and worse need {VERDICT_DONORS} scored donors, \
+             besides those for training",
             column.column, column.levels
         ));
     }
     for column in report.donor_columns.iter().filter(|c| c.by_values) {
         warnings.push(format!(
-            "obs['{}'] seems to hold donors, by its values: name it as the donor column if so",
+            "obs['{}'] seems to hold donors, by its values: if so, give it as the donor column",
             column.column
         ));
     }
@@ -148,11 +151,11 @@ fn columns(report: &Report, warnings: &mut Vec<String>) {
         report
             .odd_columns
             .iter()
-            .map(|c| format!("{c}: not taken as labels")),
+            .map(|c| format!("{c}: not used as labels")),
     );
 }
 
-/// What an evaluation would lack.
+/// What is missing for an evaluation.
 fn lacks(report: &Report) -> Vec<String> {
     let mut lacks = Vec::new();
     let several = |columns: &[super::LevelsReport]| columns.iter().any(|c| c.levels > 1);
@@ -165,7 +168,7 @@ fn lacks(report: &Report) -> Vec<String> {
     if !several(&report.donor_columns) {
         lacks.push(match report.donor_columns.first() {
             Some(only) => format!(
-                "a second donor (obs['{}'] holds one), so cells can only be held out at random",
+                "a second donor (obs['{}'] holds one); cells can only be held out at random",
                 only.column
             ),
             None => {
@@ -176,15 +179,13 @@ fn lacks(report: &Report) -> Vec<String> {
                         c.column
                     )
                 });
-                format!(
-                    "a column of obs with donors{like}, so cells can only be held out at random"
-                )
+                format!("a column of obs with donors{like}; cells can only be held out at random")
             }
         });
     }
     if !several(&report.batch_columns) {
         lacks.push(
-            "a column of obs with two or more batches, so their mixing cannot be judged".into(),
+            "a column of obs with two or more batches; batch mixing cannot be evaluated".into(),
         );
     }
     let columns = [

@@ -1,26 +1,26 @@
-//! Genes, peaks and other features in one table: which is which, and which are taken.
+//! Genes, peaks and other features in one table: their types, and which are kept.
 
 use std::collections::BTreeMap;
 
-/// What 10x calls transcripts of genes.
+/// Feature type of genes in 10x files.
 pub(crate) const GENES: &str = "Gene Expression";
-/// What 10x calls stretches of open chromatin.
+/// Feature type of ATAC peaks in 10x files.
 pub(crate) const PEAKS: &str = "Peaks";
 
-/// The features of a table that are taken, because others are of another type.
+/// The features of a table that are kept, where others have another type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// Their places in the table, ascending.
+    /// Their positions in the table, ascending.
     pub places: Vec<usize>,
     /// Number of features in the table.
     pub of: usize,
-    /// How many features of which types are left out.
+    /// Number of features by type that are left out.
     pub left_out: BTreeMap<String, usize>,
 }
 
 impl Kept {
-    /// Chooses by the type of every feature: those of the type `wanted`; else genes and peaks, where
-    /// there are genes. `None` when that is all of them.
+    /// Selects features by type: those of type `wanted`; else genes and peaks, where there are
+    /// genes. `None` when that is all of them.
     pub(crate) fn by_type(types: &[String], wanted: Option<&str>) -> Option<Self> {
         let has_genes = types.iter().any(|t| t == GENES);
         let takes = |t: &str| match wanted {
@@ -40,16 +40,16 @@ impl Kept {
     }
 }
 
-/// What a feature counts.
+/// Type of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// Transcripts of a gene.
+    /// A gene (RNA).
     Gene,
-    /// Fragments in a stretch of a chromosome.
+    /// A peak (ATAC).
     Peak,
 }
 
-/// Told by the name: `chr1:100-200`, `chr1-100-200` and `chr1_100_200` are peaks.
+/// Inferred from the name: `chr1:100-200`, `chr1-100-200` and `chr1_100_200` are peaks.
 pub fn kind(name: &str) -> Kind {
     let parts = match name.split_once(':') {
         Some((_, range)) => range.split_once('-'),

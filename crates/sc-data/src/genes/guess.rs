@@ -1,10 +1,10 @@
-//! What kind of names genes have, and whose genes they are.
+//! Infers the kind and organism of gene names.
 
 use serde::{Deserialize, Serialize};
 
 use super::{is_ensembl, normal_form};
 
-/// What kind of names a list of genes holds.
+/// Kind of gene names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IdKind {
@@ -14,11 +14,11 @@ pub enum IdKind {
     Symbol,
     /// Genomic intervals (`chr1:100-200`), as of ATAC peaks.
     Peak,
-    /// Bare numbers: the names were lost.
+    /// Plain numbers: the names were lost.
     Number,
 }
 
-/// Whose genes they are.
+/// Organism of genes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Organism {
@@ -26,9 +26,9 @@ pub enum Organism {
     Human,
     /// *Mus musculus*.
     Mouse,
-    /// Human and mouse genes side by side.
+    /// Human and mouse genes in one file.
     HumanAndMouse,
-    /// Something else, or no telling.
+    /// Another organism, or unknown.
     Unknown,
 }
 
@@ -54,7 +54,7 @@ impl std::fmt::Display for IdKind {
     }
 }
 
-/// Guesses kind and organism from the names: by prefix for Ensembl ids, by case for symbols
+/// Infers kind and organism from the names: by prefix for Ensembl ids, by case for symbols
 /// (`TP53` is human, `Trp53` mouse).
 pub fn guess(names: &[String]) -> (IdKind, Organism) {
     let share = |f: &dyn Fn(&str) -> bool| -> f64 {

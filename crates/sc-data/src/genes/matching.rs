@@ -1,4 +1,4 @@
-//! How a file's genes meet a model's.
+//! Matching a file's genes to a model's.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::error::{DataError, GenesWayOut, Result};
 use crate::io::h5ad::{H5ad, MatrixSlot};
 use crate::sparse::CsrMatrix;
 
-/// Whether genes of one organism may stand for those of another.
+/// Whether genes of one organism may be matched to those of another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Across {
     /// No: the organisms must be the same.
@@ -24,7 +24,7 @@ pub enum Across {
     Orthologs,
 }
 
-/// Genes of the vocabulary that were found, by how.
+/// Genes of the vocabulary that were matched, by how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MatchCounts {
     /// By the same name.
@@ -37,7 +37,7 @@ pub struct MatchCounts {
     pub ortholog: usize,
 }
 
-/// How a file's genes meet a vocabulary.
+/// How a file's genes match a vocabulary.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GeneMatch {
     /// For each gene of the file, its position in the vocabulary.
@@ -46,18 +46,18 @@ pub struct GeneMatch {
     pub matched: usize,
     /// Size of the vocabulary.
     pub vocabulary: usize,
-    /// Names that several genes of the file share, and that the vocabulary has; their counts are
+    /// Names of the vocabulary shared by several genes of the file; their counts are
     /// summed.
     pub duplicates: Vec<String>,
     /// Where the names came from: `index` or a column of `var`.
     pub source: String,
-    /// How the genes were found.
+    /// How the genes were matched.
     pub found: MatchCounts,
 }
 
 impl GeneMatch {
-    /// Counts with the genes of the vocabulary `[cells, vocabulary]`: genes the model does not know
-    /// are dropped, counts of genes of the same name are summed.
+    /// Counts of the genes of the vocabulary `[cells, vocabulary]`: genes outside the vocabulary
+    /// are dropped, counts of genes with the same name are summed.
     ///
     /// # Errors
     /// [`DataError::Invalid`] when the number of genes differs from the file's.
@@ -65,7 +65,8 @@ impl GeneMatch {
         RawCounts::new(self.apply_matrix(counts.matrix())?)
     }
 
-    /// The same for any values; those of genes of the same name are summed, which suits counts only.
+    /// The same for any values; those of genes with the same name are summed, which suits counts
+    /// only.
     ///
     /// # Errors
     /// As [`GeneMatch::apply`].
@@ -79,12 +80,12 @@ impl GeneMatch {
 /// Equal names match first, Ensembl ids compared without their version. What is left is looked up in
 /// the built-in tables: symbols and ids of the same gene, former symbols, aliases, and with
 /// [`Across::Orthologs`] the one-to-one orthologues of the other organism. For each gene of the
-/// vocabulary only the surest of these counts; several genes of the file that meet it equally surely
-/// are all mapped to it, so their counts are summed.
+/// vocabulary only the most reliable of these is used; several genes of the file that match equally
+/// well are all mapped to it, so their counts are summed.
 ///
 /// # Errors
-/// [`DataError::Genes`] when nothing matches; the message shows names of both sides and what they
-/// look like.
+/// [`DataError::Genes`] when nothing matches; the message shows names from both sides and their
+/// kinds.
 pub fn match_genes(names: &[String], vocabulary: &Vocabulary, across: Across) -> Result<GeneMatch> {
     let found = matching("index", names, vocabulary, across);
     if found.matched == 0 {
@@ -93,7 +94,7 @@ pub fn match_genes(names: &[String], vocabulary: &Vocabulary, across: Across) ->
     Ok(found)
 }
 
-/// Columns of `var` that hold the other kind of name in files from common sources.
+/// Columns of `var` with alternative gene names in files from common sources.
 const NAME_COLUMNS: [&str; 8] = [
     "feature_name",
     "gene_symbols",
@@ -106,7 +107,7 @@ const NAME_COLUMNS: [&str; 8] = [
 ];
 
 /// Matches the genes of one matrix of a file, trying the index first, then the columns of `var` that
-/// usually hold names; the one that matches most genes is taken.
+/// usually hold names; the one that matches most genes is used.
 ///
 /// # Errors
 /// [`DataError::File`] when nothing matches or names cannot be read.
@@ -120,7 +121,7 @@ pub fn match_file(
     let index = file.gene_names(slot)?;
     let mut best = matching("index", &index, vocabulary, across);
     let frame = file.gene_frame(slot)?;
-    // A column beats an index that matches well only by chance.
+    // A column is better than an index that matches well only by chance.
     if best.matched * 2 < vocabulary.len().min(index.len()) {
         for column in NAME_COLUMNS.iter().filter(|c| frame.has(c)) {
             let values = file.gene_column(slot, column)?;
@@ -164,7 +165,7 @@ pub fn symbols(file: &H5ad, slot: &MatrixSlot) -> Result<Vec<String>> {
 }
 
 impl GeneMatch {
-    /// Genes found, of those that could be: of the smaller side.
+    /// Genes matched, as a share of the smaller side.
     pub fn overlap(&self) -> f64 {
         let possible = self.vocabulary.min(self.map.len()).max(1);
         self.matched as f64 / possible as f64
@@ -179,8 +180,8 @@ impl GeneMatch {
             return Ok(());
         }
         let message = format!(
-            "only {} of the model's {} genes are among the {} of the file ({:.0} % of what could be, \
-             {:.0} % are asked for): check names and organism, or ask for fewer",
+            "only {} of the model's {} genes are among the {} of the file ({:.0} % of those possible, \
+             {:.0} % are required): check names and organism, or require fewer",
             self.matched,
             self.vocabulary,
             self.map.len(),
@@ -195,7 +196,7 @@ impl GeneMatch {
     }
 }
 
-/// How a gene of the vocabulary was found, the surest first.
+/// How a gene of the vocabulary was matched, the most reliable first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum How {
     Name,
@@ -212,7 +213,8 @@ fn matching(source: &str, names: &[String], vocabulary: &Vocabulary, across: Acr
     }
     if how.iter().any(Option::is_none) {
         let found = by_table(names, vocabulary, across, &map);
-        // The surest way to each gene of the vocabulary, then every gene of the file that takes it.
+        // The most reliable match of each gene of the vocabulary, then every gene of the file with
+        // it.
         for &(_, to, way) in &found {
             let slot = &mut how[to as usize];
             *slot = Some(slot.map_or(way, |before| before.min(way)));
@@ -249,7 +251,8 @@ fn matching(source: &str, names: &[String], vocabulary: &Vocabulary, across: Acr
     }
 }
 
-/// Genes of the file without a match (`map`), their places in the vocabulary by the built-in tables.
+/// Genes of the file without a match (`map`), their positions in the vocabulary by the built-in
+/// tables.
 fn by_table(
     names: &[String],
     vocabulary: &Vocabulary,
@@ -309,7 +312,7 @@ fn no_match(names: &[String], vocabulary: &Vocabulary) -> DataError {
         untidy
     } else if known(organism) && known(wanted) && organism != wanted {
         way_out = GenesWayOut::Orthologs;
-        "take one-to-one orthologues".into()
+        "use one-to-one orthologues".into()
     } else if kind != wanted_kind {
         "rename the genes, or put the other names into var['feature_name']".into()
     } else if organism != wanted {
@@ -318,7 +321,7 @@ fn no_match(names: &[String], vocabulary: &Vocabulary) -> DataError {
         "check that the file belongs to this model".into()
     };
     let message = format!(
-        "no gene of the file is known to the model: the file has {organism} {kind} ({}), the model \
+        "no gene of the file is in the model's vocabulary: the file has {organism} {kind} ({}), the model \
          {wanted} {wanted_kind} ({}); {reason}",
         first(names),
         first(vocabulary.names())
@@ -330,20 +333,20 @@ fn no_match(names: &[String], vocabulary: &Vocabulary) -> DataError {
     }
 }
 
-/// What to do with names that have something around them, if so.
+/// What to do with names with a prefix or other text around them, if so.
 fn untidy(names: &[String]) -> Option<String> {
     let most =
         |is: &dyn Fn(&String) -> bool| names.iter().filter(|n| is(n)).count() * 2 > names.len();
     if most(&|n| n.contains('\t')) {
         return Some(
-            "each name holds tabs, as a whole line of a table: keep one field of it \
+            "names contain tabs, like whole lines of a table: keep one field \
              (adata.var_names.str.split('\\t').str[0])"
                 .into(),
         );
     }
     if most(&|n| n.trim() != n) {
         return Some(
-            "names have spaces around them: take these away (adata.var_names.str.strip())".into(),
+            "names have spaces around them: strip them (adata.var_names.str.strip())".into(),
         );
     }
     let first = names.first()?;
@@ -351,7 +354,7 @@ fn untidy(names: &[String]) -> Option<String> {
     let prefix = format!("{genome}_");
     most(&|n| n.starts_with(&prefix)).then(|| {
         format!(
-            "names begin with '{prefix}': take it away \
+            "names begin with '{prefix}': remove it \
              (adata.var_names.str.removeprefix('{prefix}'))"
         )
     })
@@ -373,7 +376,7 @@ mod tests {
             "ENSG00000254647",
         ]))
         .unwrap();
-        // p53 is an alias, TP53 the symbol: the alias gives way.
+        // p53 is an alias, TP53 the symbol: the symbol is preferred.
         let names = strings(&["TP53", "p53", "SEPT9", "NO-SUCH-GENE", "GAPDH"]);
         let found = match_genes(&names, &vocabulary, Across::Same).unwrap();
         assert_eq!(found.map, [Some(0), None, Some(1), None, None]);
@@ -386,7 +389,7 @@ mod tests {
         assert!(found.require(0.5).is_ok());
         let error = found.require(0.9).unwrap_err().to_string();
         assert!(
-            error.contains("2 of the model's 3 genes") && error.contains("ask for fewer"),
+            error.contains("2 of the model's 3 genes") && error.contains("require fewer"),
             "{error}"
         );
     }
@@ -429,10 +432,10 @@ mod tests {
             error.to_string()
         };
         assert!(cure(&["Xkr4", "Rp1", "Sox17"]).contains("one-to-one orthologues"));
-        assert!(cure(&["ENSG1\tTP53\tGene", "ENSG2\tINS\tGene"]).contains("holds tabs"));
+        assert!(cure(&["ENSG1\tTP53\tGene", "ENSG2\tINS\tGene"]).contains("contain tabs"));
         assert!(cure(&[" AAAS2", "ABCB99 "]).contains("spaces around"));
         assert!(cure(&["GRCh38_AAAS2", "GRCh38_AB9"]).contains("begin with 'GRCh38_'"));
-        // A symbol and an id in one name: the id is taken.
+        // A symbol and an id in one name: the id is used.
         let joined = strings(&["TP53_ENSG00000141510", "INS_ENSG00000254647.11"]);
         assert_eq!(match_genes(&joined, &ids, Across::Same).unwrap().matched, 2);
     }

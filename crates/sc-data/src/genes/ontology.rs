@@ -1,7 +1,7 @@
-//! Ontologies in the OBO format: which term is a kind of which.
+//! Ontologies in the OBO format: which term is a subtype of which.
 //!
-//! Of a term only what a hierarchy of labels needs is kept: its id, name, other ids and parents
-//! (`is_a`). Everything else in the file is passed over.
+//! Only what a hierarchy of labels needs is kept of a term: its id, name, alternative ids and
+//! parents (`is_a`). Everything else in the file is skipped.
 
 use crate::error::{DataError, Result};
 use crate::io::gzip;
@@ -13,7 +13,7 @@ const LIMIT: u64 = 1 << 30;
 /// Most terms.
 const TERMS: usize = 4_000_000;
 
-/// A term's place in its ontology.
+/// Position of a term in its ontology.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Term(u32);
 
@@ -26,7 +26,7 @@ pub struct Ontology {
     by_key: HashMap<String, Term>,
 }
 
-/// A term while its lines are read.
+/// A term being read.
 #[derive(Default)]
 struct Draft {
     line: usize,
@@ -40,7 +40,7 @@ struct Draft {
 /// Reads an `.obo` file, gzipped or not.
 ///
 /// # Errors
-/// A file that cannot be read, or is no ontology; names the line.
+/// For a file that cannot be read or is not an ontology; names the line.
 pub fn read(path: &Path) -> Result<Ontology> {
     let bytes = gzip::read(path, LIMIT)?;
     let text = String::from_utf8_lossy(&bytes);
@@ -50,8 +50,8 @@ pub fn read(path: &Path) -> Result<Ontology> {
 /// Reads the text of an `.obo` file.
 ///
 /// # Errors
-/// [`DataError::Invalid`] with the line that is wrong: a term without an id, one defined twice, a
-/// parent that is not there, or no term at all.
+/// [`DataError::Invalid`] with the offending line: a term without an id, one defined twice, an
+/// unknown parent, or no term at all.
 pub fn parse(text: &str) -> Result<Ontology> {
     let mut drafts: Vec<Draft> = Vec::new();
     let mut in_term = false;
@@ -77,7 +77,7 @@ pub fn parse(text: &str) -> Result<Ontology> {
             if line.is_empty() || line.starts_with('!') {
                 continue;
             }
-            return Err(wrong(number, format!("'{line}' is no 'tag: value'")));
+            return Err(wrong(number, format!("'{line}' is not 'tag: value'")));
         };
         let value = value.trim();
         match tag.trim() {
@@ -99,12 +99,12 @@ fn wrong(line: usize, what: String) -> DataError {
     DataError::invalid(format!("line {line}: {what}"))
 }
 
-/// What stands before the comment.
+/// The text before the comment.
 fn without_comment(value: &str) -> &str {
     value.split(" !").next().unwrap_or_default().trim()
 }
 
-/// The id that begins `value`; comments and qualifiers may follow.
+/// The id at the start of `value`; comments and qualifiers may follow.
 fn identifier(value: &str, line: usize) -> Result<String> {
     match value.split_whitespace().next() {
         Some(id) if !id.starts_with('!') => Ok(id.to_string()),
@@ -130,22 +130,17 @@ fn assemble(drafts: Vec<Draft>) -> Result<Ontology> {
     }
     if out.ids.is_empty() {
         return Err(DataError::invalid(
-            "holds no [Term]; an ontology in the OBO format is wanted",
+            "holds no [Term]; expected an ontology in the OBO format",
         ));
     }
     for (i, (above, other)) in parents.into_iter().enumerate() {
         let mut found = Vec::with_capacity(above.len());
         for (id, line) in above {
             let parent = out.by_key.get(&id);
-            found.push(*parent.ok_or_else(|| {
-                wrong(
-                    line,
-                    format!("is_a {id}: there is no such term in the file"),
-                )
-            })?);
+            found.push(*parent.ok_or_else(|| wrong(line, format!("is_a {id}: unknown term")))?);
         }
         out.parents.push(found);
-        // Names and other ids never hide an id.
+        // Names and alternative ids never hide an id.
         for key in other.into_iter().chain([out.names[i].to_lowercase()]) {
             if !key.is_empty() {
                 out.by_key.entry(key).or_insert(Term(i as u32));
@@ -161,12 +156,12 @@ impl Ontology {
         self.ids.len()
     }
 
-    /// Whether there are none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
-    /// The term with this id, other id, or name in any case.
+    /// The term with this id, alternative id, or name in any case.
     pub fn find(&self, key: &str) -> Option<Term> {
         let found = self.by_key.get(key);
         found
@@ -184,7 +179,7 @@ impl Ontology {
         self.names.get(term.0 as usize).map_or("", String::as_str)
     }
 
-    /// Every term that `term` is a kind of, itself left out. Circles in the file do no harm.
+    /// Every ancestor of `term`, itself excluded. Cycles in the file are harmless.
     pub fn ancestors(&self, term: Term) -> BTreeSet<Term> {
         let mut found = BTreeSet::new();
         let mut open = vec![term];
@@ -198,9 +193,10 @@ impl Ontology {
         found
     }
 
-    /// How `labels` lie above each other.
+    /// The hierarchy of `labels`.
     ///
-    /// A label no other label is a kind of is a leaf, and so is one that the ontology does not know.
+    /// A label without subtypes among the labels is a leaf, and so is one missing from the
+    /// ontology.
     pub fn hierarchy(&self, labels: &[String]) -> LabelHierarchy {
         let terms: Vec<Option<Term>> = labels.iter().map(|l| self.find(l)).collect();
         let above: Vec<BTreeSet<Term>> = terms
@@ -242,18 +238,18 @@ fn unknown(labels: &[String], terms: &[Option<Term>]) -> Vec<String> {
 /// Labels in an order in which leaves come first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LabelHierarchy {
-    /// Labels with no other below them.
+    /// Labels without subtypes among the labels.
     pub leaves: usize,
-    /// Codes of the leaves below every label that is none.
+    /// Codes of the leaves below every inner label.
     pub inner: Vec<Vec<usize>>,
     /// Code of every label: below `leaves` for a leaf, `leaves + i` for `inner[i]`.
     pub code: Vec<usize>,
-    /// Labels that the ontology does not know; they count as leaves.
+    /// Labels missing from the ontology; they count as leaves.
     pub unknown: Vec<String>,
 }
 
 impl LabelHierarchy {
-    /// `n` labels with nothing above them.
+    /// `n` labels without a hierarchy.
     pub fn flat(n: usize) -> Self {
         Self {
             leaves: n,

@@ -1,6 +1,6 @@
 //! The built-in tables of human and mouse genes: ids, symbols, former names, orthologues.
 //!
-//! `data/README.md` names their sources and dates.
+//! Sources and dates are in `data/README.md`.
 
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -30,7 +30,7 @@ impl Gene {
         }
     }
 
-    /// Whose gene it is.
+    /// Its organism.
     pub fn organism(&self) -> Organism {
         match self.organism {
             Species::Human => Organism::Human,
@@ -43,8 +43,8 @@ impl Gene {
         table(self.organism).symbols.get(&self.number).map(|s| &**s)
     }
 
-    /// The one gene of the other organism that descends from the same ancestor, where there is
-    /// exactly one on both sides.
+    /// The one-to-one orthologue of the other organism, if there is
+    /// one.
     pub fn ortholog(&self) -> Option<Gene> {
         let (to, organism) = match self.organism {
             Species::Human => (&orthologs().0, Species::Mouse),
@@ -55,21 +55,20 @@ impl Gene {
     }
 }
 
-/// What a name was found as, the surest first.
+/// The kind of name that was found, the most reliable first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NameKind {
     /// Ensembl id.
     Id,
     /// Current symbol.
     Symbol,
-    /// Earlier symbol of this gene, and current of no other.
+    /// Previous symbol of this gene, and current symbol of no other.
     Previous,
     /// Alias of this gene, and a symbol of no other.
     Alias,
 }
 
-/// Finds a name among the genes of an organism; `None` when it is unknown, or belongs to several
-/// genes alike.
+/// Finds a name among the genes of an organism; `None` when it is unknown or ambiguous.
 ///
 /// ```
 /// use sc_data::genes::{Organism, lookup, NameKind};
@@ -90,7 +89,7 @@ pub fn lookup(name: &str, organism: Organism) -> Option<(Gene, NameKind)> {
             Species::Mouse => "ENSMUSG",
         };
         let number = id.strip_prefix(prefix)?.parse().ok()?;
-        // Ids without a symbol are in no table, and still name a gene.
+        // Ids without a symbol are in no table, and still identify a gene.
         let organism = species;
         return Some((Gene { organism, number }, NameKind::Id));
     }
@@ -101,7 +100,7 @@ pub fn lookup(name: &str, organism: Organism) -> Option<(Gene, NameKind)> {
 
 struct Table {
     symbols: HashMap<u64, Box<str>>,
-    /// What a name stands for; `None` where several genes claim it alike.
+    /// The gene of a name; `None` where it is ambiguous.
     names: HashMap<Box<str>, (Option<u64>, NameKind)>,
 }
 
@@ -135,7 +134,7 @@ fn parse(packed: &[u8]) -> Table {
                     .names
                     .entry(name.into())
                     .and_modify(|(known, as_kind)| {
-                        // A surer name keeps its gene; two that are equally sure have none.
+                        // A more reliable name keeps its gene; two equally reliable ones have none.
                         if *as_kind == kind && *known != Some(number) {
                             *known = None;
                         }

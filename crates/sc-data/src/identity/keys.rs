@@ -1,4 +1,4 @@
-//! Sets of keys, as text in JSON and as an array of numpy.
+//! Sets of keys, as text in JSON and as a numpy array.
 
 use crate::error::{DataError, Result};
 use crate::io::atomic::write_bytes_atomic;
@@ -18,7 +18,7 @@ impl KeySet {
         Self(keys)
     }
 
-    /// Whether `key` is one of them.
+    /// Whether `key` is in the set.
     pub fn contains(&self, key: u64) -> bool {
         self.0.binary_search(&key).is_ok()
     }
@@ -28,7 +28,7 @@ impl KeySet {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -46,7 +46,7 @@ impl<'de> Deserialize<'de> for KeySet {
         let text = String::deserialize(deserializer)?;
         let bytes = decode(&text).filter(|b| b.len() % 8 == 0);
         let bytes = bytes.ok_or_else(|| {
-            serde::de::Error::custom("keys of cells are no base64 of 64-bit integers")
+            serde::de::Error::custom("cell keys are not base64 of 64-bit integers")
         })?;
         Ok(Self::new(
             bytes
@@ -74,7 +74,7 @@ fn encode(bytes: &[u8]) -> String {
     out
 }
 
-/// Bytes of base64 with padding; nothing for any other text.
+/// Decodes base64 with padding; `None` for any other text.
 fn decode(text: &str) -> Option<Vec<u8>> {
     let text = text.as_bytes();
     if !text.len().is_multiple_of(4) {
@@ -103,11 +103,11 @@ fn decode(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Writes pairs of keys as an array of numpy, uint64 `[pairs, 2]`, and returns the bytes written.
+/// Writes pairs of keys as a numpy array, uint64 `[pairs, 2]`, and returns the bytes written.
 pub(super) fn write_pairs(path: &Path, pairs: &[[u64; 2]]) -> Result<Vec<u8>> {
     let shape = format!("({}, 2)", pairs.len());
     let mut header = format!("{{'descr': '<u8', 'fortran_order': False, 'shape': {shape}, }}");
-    // numpy wants the data to begin at a multiple of 64 bytes.
+    // numpy requires the data to begin at a multiple of 64 bytes.
     let before = 10 + header.len() + 1;
     header.push_str(&" ".repeat(before.next_multiple_of(64) - before));
     header.push('\n');
@@ -119,12 +119,12 @@ pub(super) fn write_pairs(path: &Path, pairs: &[[u64; 2]]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads what [`write_pairs`] wrote.
+/// Reads the output of [`write_pairs`].
 pub(super) fn read_pairs(path: &Path, bytes: &[u8]) -> Result<Vec<[u64; 2]>> {
     let damaged = || {
         DataError::file(
             path,
-            "is no array of cell keys (uint64, two columns); take the file that training wrote",
+            "is not an array of cell keys (uint64, two columns); use the file that training wrote",
         )
     };
     let rest = bytes

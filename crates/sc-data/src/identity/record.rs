@@ -1,4 +1,4 @@
-//! What a model was trained on, in its folder and beside every embedding.
+//! Training cells of a model, in its folder and with every embedding.
 
 use super::keys::{read_pairs, write_pairs};
 use super::{CellKeys, EMPTY, KeySet, key};
@@ -11,29 +11,29 @@ use serde_json::Value;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// How a model came to its weights: the part of `training.json` that evaluations look at.
+/// Training of a model: the part of `training.json` that evaluations read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingRecord {
     /// Cells it was trained on.
     pub cells: usize,
-    /// Columns of `obs` it took labels of cells or of their neighbours from.
+    /// Columns of `obs` with the labels of cells or of their neighbours that it used.
     pub labels: Vec<String>,
     /// blake3 of the file with the keys of these cells, see [`write_keys`].
     pub keys_blake3: String,
     /// What was held out, if anything.
     pub split: Option<SavedSplit>,
-    /// Numbers in all tensors.
+    /// Number of parameters.
     pub parameters: u64,
     /// Optimiser steps.
     pub steps: u64,
 }
 
-/// Writes the keys of training cells as an array of numpy, uint64 `[cells, 2]`: content and barcode.
+/// Writes the keys of training cells as a numpy array, uint64 `[cells, 2]`: content and barcode.
 /// Returns the blake3 of the file.
 ///
 /// # Errors
-/// [`DataError::Io`] when the system refuses.
+/// [`DataError::Io`] for system errors.
 pub fn write_keys(path: &Path, keys: &CellKeys) -> Result<String> {
     let pairs = keys.content.iter().zip(&keys.barcode);
     let pairs: Vec<[u64; 2]> = pairs.map(|(c, b)| [*c, *b]).collect();
@@ -41,16 +41,16 @@ pub fn write_keys(path: &Path, keys: &CellKeys) -> Result<String> {
     Ok(blake3::hash(&bytes).to_hex().to_string())
 }
 
-/// Reads what [`write_keys`] wrote for `record`.
+/// Reads the output of [`write_keys`] for `record`.
 ///
 /// # Errors
-/// [`DataError::Io`] when the file cannot be read, [`DataError::File`] when it is damaged or another
-/// than that of the record.
+/// [`DataError::Io`] when the file cannot be read, [`DataError::File`] when it is damaged or does
+/// not match the record.
 pub fn read_keys(path: &Path, record: &TrainingRecord) -> Result<CellKeys> {
     let bytes = std::fs::read(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => DataError::file(
             path,
-            "is missing, so nobody knows which cells the model was trained on; restore the file, or \
+            "is missing, so the training cells of the model are unknown; restore the file, or \
              train again",
         ),
         _ => DataError::io(path, e),
@@ -62,7 +62,7 @@ pub fn read_keys(path: &Path, record: &TrainingRecord) -> Result<CellKeys> {
             path,
             format!(
                 "holds the keys of {} cells with hash {hash}, but training.json was written for {} cells \
-                 with hash {}; the folder is a mixture of two, train again or restore it",
+                 with hash {}; the folder mixes two models; train again or restore it",
                 pairs.len(),
                 record.cells,
                 record.keys_blake3
@@ -75,21 +75,21 @@ pub fn read_keys(path: &Path, record: &TrainingRecord) -> Result<CellKeys> {
     })
 }
 
-/// What an embedding says of the model it came from: `trained_on` of `uns["scfm"][KEY]`.
+/// The origin of an embedding: `trained_on` of `uns["scfm"][KEY]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// What the model was trained on.
+    /// Training cells of the model.
     #[serde(default)]
     pub trained_on: Known,
-    /// The sequencing batches that the model was given with every cell, if any.
+    /// The sequencing batches the model was conditioned on, if any.
     #[serde(default)]
     pub batch: Option<GivenBatches>,
-    /// Keys of the vectors that were written, see [`vector_key`]; `None` where none were noted.
+    /// Keys of the written vectors, see [`vector_key`]; `None` where none were recorded.
     #[serde(default)]
     pub vectors: Option<KeySet>,
 }
 
-/// The sequencing batches that a model was given with the cells of a file.
+/// The sequencing batches a model was conditioned on for the cells of a file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GivenBatches {
     /// The column of `obs`.
@@ -99,7 +99,7 @@ pub struct GivenBatches {
 }
 
 impl GivenBatches {
-    /// Notes the batch `values[row]` of every cell of `keys`.
+    /// Records the batch `values[row]` of every cell of `keys`.
     pub fn new(column: &str, keys: &CellKeys, values: &[&str]) -> Self {
         let pairs = keys.content.iter().chain(&keys.barcode);
         let pairs = pairs.zip(values.iter().chain(values));
@@ -109,7 +109,7 @@ impl GivenBatches {
         }
     }
 
-    /// Whether the cells at `rows` of `keys` still have the batches that were given, in `values`.
+    /// Whether the cells at `rows` of `keys` still have the batches in `values` that were recorded.
     pub fn hold(&self, keys: &CellKeys, values: &[&str], rows: &[usize]) -> bool {
         let noted = |key: u64, row: usize| self.cells.contains(batch_key(key, values[row]));
         let mut rows = rows.iter();
@@ -121,18 +121,18 @@ fn batch_key(cell: u64, batch: &str) -> u64 {
     key(&[&cell.to_le_bytes(), batch.as_bytes()].concat())
 }
 
-/// The key of a cell's vector, by which an embedding is known for the one that was written.
+/// The key of a cell's vector, which shows whether an embedding is the one that was written.
 pub fn vector_key(vector: &[f32]) -> u64 {
     let bytes: Vec<u8> = vector.iter().flat_map(|v| v.to_le_bytes()).collect();
     key(&bytes)
 }
 
 impl Provenance {
-    /// What `uns["scfm"][key]` of a file says of the embedding `obsm[key]`; nothing is known of an
-    /// embedding that says nothing.
+    /// The entry `uns["scfm"][key]` on the embedding `obsm[key]` of a file; an embedding without
+    /// one is unknown.
     ///
     /// # Errors
-    /// [`DataError::File`] when what is said there cannot be read.
+    /// [`DataError::File`] when the entry cannot be read.
     #[cfg(feature = "files")]
     pub fn of(file: &H5ad, key: &str) -> Result<Self> {
         let node = format!("uns/scfm/{key}");
@@ -140,17 +140,17 @@ impl Provenance {
         if source.kind(&node)?.is_none() {
             return Ok(Self::default());
         }
-        let told = |e: String| DataError::file(file.path(), format!("uns['scfm']['{key}']: {e}"));
+        let wrong = |e: String| DataError::file(file.path(), format!("uns['scfm']['{key}']: {e}"));
         let text = source.strings(&node)?.concat();
-        let json = serde_json::from_str(&text).map_err(|e| told(format!("{e}; embed again")))?;
-        Self::read(&json).map_err(|e| told(e.to_string()))
+        let json = serde_json::from_str(&text).map_err(|e| wrong(format!("{e}; embed again")))?;
+        Self::read(&json).map_err(|e| wrong(e.to_string()))
     }
 
-    /// Reads the JSON that was written beside an embedding. Files of before, and those of other
-    /// programs, say nothing: their training cells are unknown.
+    /// Reads the JSON written with an embedding. Older files, and those of other programs, have
+    /// none: their training cells are unknown.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] when it has a part on training cells that cannot be read.
+    /// [`DataError::Invalid`] when the entry on training cells cannot be read.
     pub fn read(json: &Value) -> Result<Self> {
         let trained_on = match json.get("trained_on") {
             None | Some(Value::Null) => Known::Unknown,
@@ -176,18 +176,18 @@ impl Provenance {
     }
 }
 
-/// What is known of the training cells of a model; in JSON the word `unknown`, or [`TrainedOn`].
+/// The training cells of a model; in JSON the word `unknown`, or [`TrainedOn`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Known {
-    /// Nothing: published weights, or an embedding of another program.
+    /// Unknown: published weights, or an embedding of another program.
     #[default]
     Unknown,
-    /// Which cells.
+    /// Known cells.
     On(TrainedOn),
 }
 
 impl Known {
-    /// What is known, if anything is.
+    /// The known cells, if any.
     pub fn get(&self) -> Option<&TrainedOn> {
         match self {
             Self::Unknown => None,
@@ -219,46 +219,47 @@ impl<'de> Deserialize<'de> for Known {
     }
 }
 
-/// Training cells of a model, as an embedding of a file tells them.
+/// Training cells of a model, as recorded with an embedding in a file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrainedOn {
     /// The model's architecture.
     pub architecture: String,
-    /// Numbers in all tensors.
+    /// Number of parameters.
     pub parameters: u64,
     /// Optimiser steps; 0 for initial weights.
     pub steps: u64,
     /// Cells it was trained on, in this file or another.
     pub cells: usize,
-    /// Columns of `obs` it took labels from.
+    /// Columns of `obs` with the labels it used.
     pub labels: Vec<String>,
     /// What was held out of training, if anything.
     pub split: Option<SavedSplit>,
     /// Content keys of the cells of this file that it was trained on.
     pub seen_content: KeySet,
-    /// Barcode keys of the cells of this file whose content or name is that of a training cell.
+    /// Barcode keys of the cells of this file whose content or name matches a training cell.
     pub seen_barcode: KeySet,
 }
 
 /// How many of some cells a model was trained on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// The cells that were asked about.
+    /// The number of cells queried.
     pub cells: usize,
-    /// Of them, those whose counts are exactly those of a training cell: certain, but blind to cells
-    /// whose genes or counts were changed since.
+    /// Of them, those with exactly the counts of a training cell: certain, but it misses cells
+    /// whose genes or counts were changed.
     pub by_content: usize,
-    /// Those whose name is that of a training cell: names such as `0` or the barcodes of another run
-    /// may coincide.
+    /// Those with the name of a training cell: names such as `0` or the barcodes of another run may
+    /// coincide.
     pub by_barcode: usize,
-    /// Those of one or the other.
+    /// Those matched by either.
     pub either: usize,
-    /// Columns whose labels it saw with its training cells.
+    /// Columns of labels used in training.
     pub labels: Vec<String>,
 }
 
 impl TrainedOn {
-    /// What the model of `record`, trained on the cells of `training`, saw of a file's cells `keys`.
+    /// Which of a file's cells `keys` the model of `record`, trained on the cells of `training`,
+    /// saw.
     pub fn new(
         architecture: &str,
         record: &TrainingRecord,
@@ -282,8 +283,8 @@ impl TrainedOn {
         }
     }
 
-    /// How many of the cells at `rows` it was trained on; `keys` are those of the file they are in,
-    /// which may be a part of the embedded one, in any order.
+    /// How many of the cells at `rows` it was trained on; `keys` are those of their file, which
+    /// may be a subset of the embedded one, in any order.
     pub fn seen(&self, keys: &CellKeys, rows: &[usize]) -> Seen {
         let mut seen = Seen {
             cells: rows.len(),
@@ -326,8 +327,8 @@ mod tests {
     #[test]
     fn a_later_part_of_the_file_still_knows_what_was_seen() {
         let training = keys(&[1, 2, EMPTY], &[11, 12, 13]);
-        // Row 0 was trained on, row 1 under another name, row 2 has the name only, row 3 is new, and an
-        // empty cell of another name was not.
+        // Row 0 was trained on, row 1 under another name, row 2 matches by name only, row 3 is
+        // new, and an empty cell with another name does not match.
         let file = keys(&[1, 2, 9, 5, EMPTY], &[11, 99, 12, 15, 16]);
         let on = TrainedOn::new("vae", &record(3), &training, &file);
         let text = serde_json::to_value(Provenance {
@@ -339,7 +340,7 @@ mod tests {
         let seen = on.seen(&file, &[0, 1, 2, 3, 4]);
         assert_eq!((seen.by_content, seen.by_barcode, seen.either), (2, 3, 3));
         assert_eq!(seen.labels, ["cell_type"]);
-        // Genes were filtered and rows turned round since: names tell.
+        // Genes were filtered and rows reordered since: only names match.
         let later = keys(&[21, 20, 19], &[15, 99, 11]);
         let seen = on.seen(&later, &[0, 1, 2]);
         assert_eq!((seen.by_content, seen.by_barcode, seen.either), (0, 2, 2));

@@ -14,14 +14,15 @@ mod unfinished;
 pub use lock::{Lock, lock_file, lock_folder};
 pub use unfinished::{Unfinished, remove_unfinished};
 
-/// Writes `path` so that it is never seen half-written.
+/// Writes `path` atomically.
 ///
 /// `write` fills a temporary file in the same folder; only when it succeeds is the file flushed to
-/// the disk and renamed onto `path`; where that is a link, onto what it leads to. On any failure, and when the process dies, `path` keeps what it
-/// held before (a killed process may leave a file named `.scfm-…` behind).
+/// disk and renamed to `path`, or to the target of `path` where it is a link. On any failure, and
+/// when the process dies, `path` keeps its previous content (a killed process may leave a file
+/// named `.scfm-…` behind).
 ///
 /// # Errors
-/// What `write` returns, and [`DataError::Io`] naming `path` or its folder when the system refuses
+/// What `write` returns, and [`DataError::Io`] naming `path` or its folder for system errors
 /// (folder missing or read-only, no space).
 pub fn write_atomic<T>(path: &Path, write: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
     let mut temp = Temporary::beside(path)?;
@@ -45,16 +46,16 @@ pub fn hash_names<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
     let mut hasher = blake3::Hasher::new();
     for name in names {
         hasher.update(name.as_ref().as_bytes());
-        // No name holds a line's end, so equal hashes are equal lists.
+        // No name contains a line break, so equal hashes mean equal lists.
         hasher.update(b"\n");
     }
     hasher.finalize().to_hex().to_string()
 }
 
-/// The blake3 hash of a file as 64 hexadecimal digits, read in pieces; of a folder (Zarr, triplets),
-/// over the names and contents of all files below it, links to other folders left out (they may lead
-/// back). A path to a part of a file (`pbmc.h5mu/rna`) has
-/// the hash of the file, one to two files (`rna.h5ad+atac.h5ad`) that of both.
+/// The blake3 hash of a file as 64 hexadecimal digits, read in blocks; of a folder (Zarr,
+/// triplets), over the names and contents of all files below it, without links to other folders
+/// (which may be cyclic). A path to a part of a file (`pbmc.h5mu/rna`) has the hash of the file,
+/// one to two files (`rna.h5ad+atac.h5ad`) that of both.
 ///
 /// # Errors
 /// [`DataError::Io`] when a file cannot be read.
@@ -104,7 +105,8 @@ fn hash_bytes(path: &Path, hasher: &mut blake3::Hasher) -> Result<()> {
     }
 }
 
-/// A temporary file beside its final place; dropped without [`Temporary::publish`] it is removed.
+/// A temporary file next to its final path; removed on drop unless [`Temporary::publish`] was
+/// called.
 pub(crate) struct Temporary {
     file: NamedTempFile,
     listed: Unfinished,
@@ -115,7 +117,7 @@ impl Temporary {
     /// An empty file in the folder of `target`.
     pub(crate) fn beside(target: &Path) -> Result<Self> {
         if target.is_dir() {
-            return Err(DataError::file(target, "is a folder; name a file to write"));
+            return Err(DataError::file(target, "is a folder; give a file to write"));
         }
         let target = follow(target);
         let folder = match target.parent() {
@@ -130,7 +132,7 @@ impl Temporary {
         builder.permissions(mode);
         let file = builder.tempfile_in(folder).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {
-                DataError::file(folder, "there is no such folder; make it first")
+                DataError::file(folder, "no such folder; create it first")
             }
             _ => DataError::io(folder, plain(e)),
         })?;
@@ -149,7 +151,7 @@ impl Temporary {
         self.file.as_file_mut()
     }
 
-    /// Flushes the file and its folder to the disk and moves it to its final place.
+    /// Flushes the file and its folder to disk and moves it to its final path.
     pub(crate) fn publish(self) -> Result<()> {
         let Self {
             file,
@@ -189,13 +191,13 @@ impl std::io::Seek for Temporary {
     }
 }
 
-/// Where a link leads, else the path itself: replacing a file must not replace the link to it.
+/// The target of a link, else the path itself: replacing a file must not replace the link to it.
 fn follow(path: &Path) -> PathBuf {
     if !path.is_symlink() {
         return path.to_path_buf();
     }
     path.canonicalize().unwrap_or_else(|_| {
-        // To a file that is not there yet.
+        // To a file that does not exist yet.
         let link = std::fs::read_link(path).unwrap_or_default();
         path.parent().unwrap_or(Path::new("")).join(link)
     })
@@ -285,7 +287,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.starts_with(&folder.display().to_string()), "{error}");
-        // In the system's words, without the name that was drawn.
+        // In the system's words, without the random name.
         assert!(
             !error.contains(".scfm-") && !error.contains("entity not found"),
             "{error}"

@@ -1,4 +1,4 @@
-//! Embeddings in files of their own: `.npy` for numpy, `.parquet` for tables.
+//! Embeddings in separate files: `.npy` for numpy, `.parquet` for tables.
 
 use std::path::Path;
 
@@ -12,16 +12,16 @@ pub use npy::NpyWriter;
 pub use output::{ENDINGS, EmbeddingOutput};
 pub use parquet::ParquetWriter;
 
-/// Vectors of cells being written, in the order of the cells, wherever they go.
+/// A writer of embedding vectors, in the order of the cells.
 pub trait VectorWriter {
-    /// Appends whole rows, row-major.
+    /// Appends complete rows, row-major.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] when the values make no whole rows, there are more rows than cells, or a
-    /// value is NaN or infinite; [`DataError::Io`] when they cannot be written.
+    /// [`DataError::Invalid`] when the values are not complete rows, there are more rows than
+    /// cells, or a value is NaN or infinite; [`DataError::Io`] when they cannot be written.
     fn push(&mut self, values: &[f32]) -> Result<()>;
 
-    /// Completes the file and moves it to its name; before that nothing is seen there.
+    /// Completes the file and moves it to its path, where nothing exists before.
     ///
     /// # Errors
     /// [`DataError::Invalid`] when rows are missing; [`DataError::Io`] when it cannot be written.
@@ -39,7 +39,7 @@ impl VectorWriter for crate::io::h5ad::ObsmWriter {
 }
 
 /// The error for the first of `values`, rows of `dims` that begin with cell `first`, that is NaN or
-/// infinite. A vector that is not finite is no result, and nothing that reads it later would say so.
+/// infinite. A non-finite vector is not a result, and later readers might not notice.
 pub(crate) fn require_finite(
     what: &str,
     values: &[f32],
@@ -54,14 +54,14 @@ pub(crate) fn require_finite(
     let cell = first + at / dims;
     let name = cell_name(cell).map_or(String::new(), |n| format!(" ('{n}')"));
     Err(DataError::invalid(format!(
-        "{what}: cell {cell}{name}, dimension {}: {} is not finite, so nothing was written; look for \
+        "{what}: cell {cell}{name}, dimension {}: {} is not finite, so nothing was written; check for \
          extreme values of this cell, and for weights that are not finite",
         at % dims,
         values[at]
     )))
 }
 
-/// Counts rows and refuses what does not fit.
+/// Counts rows and refuses those that do not match.
 #[derive(Debug)]
 struct Rows {
     dims: usize,
@@ -78,7 +78,7 @@ impl Rows {
     ) -> Result<usize> {
         if self.dims == 0 || !values.len().is_multiple_of(self.dims) {
             return Err(DataError::invalid(format!(
-                "{}: {} values make no whole rows of {}",
+                "{}: {} values are not complete rows of {}",
                 path.display(),
                 values.len(),
                 self.dims

@@ -1,8 +1,8 @@
-//! Files of other formats, seen as AnnData.
+//! Files of other formats, read as AnnData.
 //!
 //! Each module turns a format into an [`H5Source`] that presents the tree of an
-//! AnnData file, so that everything above reads it without knowing. Which format a file is shows in
-//! its content; its name only helps to say what it might have been.
+//! AnnData file, so that all other code is independent of the format. The format is detected from
+//! the content; the name only helps error messages.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,8 +28,8 @@ mod zarr;
 /// cells as one: `rna.h5ad+atac.h5ad`, `both.h5mu/rna+atac`, `multiome.h5/gex+peaks`.
 ///
 /// # Errors
-/// [`DataError::Io`] when the system refuses; [`DataError::File`] when the format is unknown, or the file
-/// cut off or damaged.
+/// [`DataError::Io`] for system errors; [`DataError::File`] when the format is unknown, or the file
+/// truncated or damaged.
 pub fn open(path: &Path) -> Result<Arc<dyn H5Source>> {
     if let Some((first, second)) = pair::split(path) {
         return pair::open(&first, &second);
@@ -72,7 +72,7 @@ pub fn open(path: &Path) -> Result<Arc<dyn H5Source>> {
     anndata(source, part.as_deref())
 }
 
-/// A tree of AnnData, or a modality or other part of one.
+/// An AnnData tree, or a modality or other part of one.
 fn anndata(source: Arc<dyn H5Source>, part: Option<&str>) -> Result<Arc<dyn H5Source>> {
     if source.kind("mod")? == Some(NodeKind::Group) {
         return mudata::open(source, part);
@@ -84,10 +84,10 @@ fn anndata(source: Arc<dyn H5Source>, part: Option<&str>) -> Result<Arc<dyn H5So
 }
 
 fn no_part(file: &Path, part: &str) -> DataError {
-    DataError::file(file, format!("has no parts, so there is no '{part}' in it"))
+    DataError::file(file, format!("has no parts, so '{part}' does not exist"))
 }
 
-/// What to say of a folder that is none of ours.
+/// The error for a folder of no known format.
 fn unknown_folder(folder: &Path) -> &'static str {
     match folder.join("__tiledb_group.tdb").exists() {
         true => {
@@ -95,13 +95,13 @@ fn unknown_folder(folder: &Path) -> &'static str {
              adata.write_h5ad(path))"
         }
         false => {
-            "is a folder with neither a Zarr group nor one matrix.mtx; name the file or folder with \
+            "is a folder with neither a Zarr group nor a single matrix.mtx; give the file or folder with \
              the counts"
         }
     }
 }
 
-/// The files on disk of a path that may name a part of one, as in `pbmc.h5mu/rna`, or two files.
+/// The files on disk of a path that may lead to a part of one, as in `pbmc.h5mu/rna`, or two files.
 pub fn files_of(path: &Path) -> Vec<PathBuf> {
     match pair::split(path) {
         Some((first, second)) => {
@@ -113,13 +113,13 @@ pub fn files_of(path: &Path) -> Vec<PathBuf> {
     }
 }
 
-/// The file on disk of a path that may name a part of it, as in `pbmc.h5mu/rna`; of two files, the
-/// first.
+/// The file on disk of a path that may lead to a part of it, as in `pbmc.h5mu/rna`; of two files,
+/// the first.
 pub fn file_of(path: &Path) -> PathBuf {
     files_of(path).swap_remove(0)
 }
 
-/// Splits a path at the file that is on disk; what follows names a part of it.
+/// Splits a path at the file that is on disk; the rest is a part of it.
 fn split_part(path: &Path) -> (PathBuf, Option<String>) {
     if path.exists() {
         return (path.to_path_buf(), None);

@@ -1,4 +1,4 @@
-//! Text files that may be packed with gzip.
+//! Text files, optionally compressed with gzip.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _};
@@ -11,10 +11,10 @@ use crate::error::{DataError, Result};
 /// Bytes read from the disk at a time.
 const BLOCK: usize = 1 << 20;
 
-/// Reads a file, unpacking it when it is gzip by its first bytes.
+/// Opens a file, decompressing it when its first bytes are those of gzip.
 ///
 /// # Errors
-/// [`DataError::Io`] when the system refuses.
+/// [`DataError::Io`] for system errors.
 pub(crate) fn reader(path: &Path) -> Result<Box<dyn BufRead>> {
     let io = |e| DataError::io(path, e);
     let mut file = BufReader::with_capacity(BLOCK, File::open(path).map_err(io)?);
@@ -25,14 +25,15 @@ pub(crate) fn reader(path: &Path) -> Result<Box<dyn BufRead>> {
     })
 }
 
-/// The whole of a file, unpacked, of at most `limit` bytes.
+/// The whole of a file, decompressed, of at most `limit` bytes.
 ///
 /// # Errors
-/// [`DataError::Io`] when the system refuses; [`DataError::File`] when it is cut off, damaged or longer.
+/// [`DataError::Io`] for system errors; [`DataError::File`] when it is truncated, damaged or
+/// longer.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = reader(path)?.take(limit + 1).read_to_end(&mut bytes);
-    read.map_err(|e| DataError::file(path, format!("{e}; the file is cut off or damaged")))?;
+    read.map_err(|e| DataError::file(path, format!("{e}; the file is truncated or damaged")))?;
     if bytes.len() as u64 > limit {
         return Err(DataError::file(
             path,
@@ -70,7 +71,7 @@ mod tests {
             read(&path, 4)
                 .unwrap_err()
                 .to_string()
-                .contains("cut off or damaged")
+                .contains("truncated or damaged")
         );
         std::fs::write(&path, "").unwrap();
         assert_eq!(read(&path, 4).unwrap(), b"");

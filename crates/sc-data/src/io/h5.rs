@@ -1,8 +1,8 @@
-//! The one joint between HDF5 and the rest of the crate: [`H5Source`].
+//! The only interface between HDF5 and the rest of the crate: [`H5Source`].
 //!
-//! Everything above this module sees groups, datasets, attributes and typed arrays. The default
-//! backend is the pure-Rust `hdf5-reader` ([`open`]); another can be put in by implementing the
-//! trait, and nothing else changes.
+//! All other modules see groups, datasets, attributes and typed arrays. The default
+//! backend is the pure-Rust `hdf5-reader` ([`open`]); another can be used by implementing the
+//! trait, without other changes.
 
 use std::ops::Range;
 use std::path::Path;
@@ -14,7 +14,7 @@ pub(crate) mod filters;
 mod reader;
 pub(crate) mod writer;
 
-/// What a path in the file names.
+/// Kind of a path in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeKind {
     /// A group.
@@ -40,7 +40,7 @@ pub enum ElementType {
     },
     /// A boolean (HDF5 enumeration of FALSE and TRUE over one byte).
     Bool,
-    /// Text of fixed or variable length.
+    /// A string of fixed or variable length.
     String,
     /// A record with these named fields, as in files of anndata 0.6.
     Compound(Vec<String>),
@@ -60,7 +60,7 @@ pub struct DatasetInfo {
 /// The value of an attribute.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Attribute {
-    /// One or more texts.
+    /// One or more strings.
     Strings(Vec<String>),
     /// One or more integers or booleans.
     Ints(Vec<i64>),
@@ -70,7 +70,7 @@ pub enum Attribute {
     Other,
 }
 
-/// Elements of a dataset in the type they are stored in (float16 is widened).
+/// Elements of a dataset in their stored type (float16 is widened).
 #[derive(Clone, Debug, PartialEq)]
 #[allow(
     missing_docs,
@@ -138,7 +138,7 @@ impl Numbers {
         each_number!(self, v => v.len(), b => b.len())
     }
 
-    /// Whether there is no element.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -161,12 +161,12 @@ impl Numbers {
         }
     }
 
-    /// The elements at `range`, or `None` when there are not so many.
+    /// The elements at `range`, or `None` when it is out of range.
     pub(crate) fn slice(&self, range: Range<usize>) -> Option<Self> {
         Some(same_type!(self, v => v.get(range)?.to_vec()))
     }
 
-    /// A matrix `[rows, cols]`, row by row, as `[cols, rows]`.
+    /// A matrix `[rows, cols]`, row-major, as `[cols, rows]`.
     pub(crate) fn transposed(&self, rows: usize, cols: usize) -> Self {
         debug_assert_eq!(self.len(), rows * cols);
         same_type!(self, v => {
@@ -203,7 +203,7 @@ impl Numbers {
         }
     }
 
-    /// Converts to `u32`, or gives the position of the first value that is none.
+    /// Converts to `u32`, or gives the position of the first value that is not a `u32`.
     ///
     /// # Errors
     /// The position of the first value that is negative, fractional or too large.
@@ -226,7 +226,7 @@ impl Numbers {
     }
 }
 
-/// Where the bytes of a one-dimensional dataset of little-endian numbers lie in the file.
+/// Where the bytes of a one-dimensional dataset of little-endian numbers are in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extents {
     /// Type of the elements.
@@ -235,31 +235,31 @@ pub struct Extents {
     pub width: usize,
     /// Number of elements.
     pub len: u64,
-    /// Elements of one piece; the last may be filled up.
+    /// Elements of one chunk; the last may be padded.
     pub chunk: u64,
-    /// What was done to every piece when it was written, in that order.
+    /// The filters that were applied to every chunk, in that order.
     pub filters: Vec<Filter>,
-    /// The pieces, in order.
+    /// The chunks, in order.
     pub pieces: Vec<Piece>,
 }
 
-/// A filter of a chunk that can be undone without the HDF5 library.
+/// A filter that can be inverted without the HDF5 library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
-    /// Bytes of equal significance moved together.
+    /// Byte shuffle.
     Shuffle,
     /// zlib.
     Deflate,
 }
 
-/// A run of bytes in the file.
+/// A range of bytes in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// Where it begins.
+    /// Offset.
     pub offset: u64,
-    /// Its length as stored.
+    /// Stored length.
     pub bytes: u64,
-    /// Bit `k` is set when filter `k` was left out.
+    /// Bit `k` is set when filter `k` was skipped.
     pub skipped: u32,
 }
 
@@ -271,29 +271,29 @@ pub trait H5Source: Send + Sync {
     /// The file on disk, for messages.
     fn path(&self) -> &Path;
 
-    /// Bytes on disk: what [`allocation_limit`] is measured by.
+    /// Size on disk in bytes: the basis of [`allocation_limit`].
     fn size(&self) -> u64 {
         std::fs::metadata(self.path()).map_or(0, |m| m.len())
     }
 
-    /// What kind of file it is; only `HDF5` can be copied and added to as it is.
+    /// The file format; only `HDF5` can be copied and edited directly.
     fn format(&self) -> &'static str {
         "HDF5"
     }
 
-    /// The only type of features (`var['feature_types']`) that is wanted of the file, where it says so;
-    /// else genes and peaks are, and other types only in a file without genes.
+    /// The only feature type (`var['feature_types']`) to read, where one was given;
+    /// else genes and peaks are read, and other types only in a file without genes.
     fn feature_type(&self) -> Option<&str> {
         None
     }
 
-    /// What `node` names, or `None` when there is nothing.
+    /// The kind of `node`, or `None` when it does not exist.
     ///
     /// # Errors
     /// [`DataError::File`] when the file is damaged.
     fn kind(&self, node: &str) -> Result<Option<NodeKind>>;
 
-    /// Other files that links met so far lead to, which are not followed.
+    /// Other files that links point to, as far as found; they are not followed.
     fn unfollowed(&self) -> Vec<String> {
         Vec::new()
     }
@@ -301,10 +301,10 @@ pub trait H5Source: Send + Sync {
     /// Names of the members of a group, in the file's order.
     ///
     /// # Errors
-    /// [`DataError::File`] when `group` is none or the file is damaged.
+    /// [`DataError::File`] when `group` is not a group or the file is damaged.
     fn children(&self, group: &str) -> Result<Vec<String>>;
 
-    /// An attribute of a group or dataset, or `None` when it has none of that name.
+    /// An attribute of a group or dataset, or `None` when it does not exist.
     ///
     /// # Errors
     /// [`DataError::File`] when the file is damaged.
@@ -313,33 +313,33 @@ pub trait H5Source: Send + Sync {
     /// Shape and type of a dataset.
     ///
     /// # Errors
-    /// [`DataError::File`] when `dataset` is none or the file is damaged.
+    /// [`DataError::File`] when `dataset` is not a dataset or the file is damaged.
     fn info(&self, dataset: &str) -> Result<DatasetInfo>;
 
-    /// The elements in the box `ranges` (one range a dimension; empty for a scalar), row-major.
+    /// The elements in the box `ranges` (one range per dimension; empty for a scalar), row-major.
     ///
     /// # Errors
-    /// [`DataError::File`] when the type is not numeric, the box lies outside, a filter is unknown
-    /// or the file is damaged.
+    /// [`DataError::File`] when the type is not numeric, the box is out of range, a filter is
+    /// unknown or the file is damaged.
     fn numbers(&self, dataset: &str, ranges: &[Range<u64>]) -> Result<Numbers>;
 
-    /// Every text of a string dataset, row-major.
+    /// Every string of a string dataset, row-major.
     ///
     /// # Errors
-    /// [`DataError::File`] when it holds no text or the file is damaged.
+    /// [`DataError::File`] when it does not hold strings or the file is damaged.
     fn strings(&self, dataset: &str) -> Result<Vec<String>>;
 
     /// One field of a one-dimensional dataset of records.
     ///
     /// # Errors
-    /// [`DataError::File`] when there is no such field or the file is damaged.
+    /// [`DataError::File`] when the field does not exist or the file is damaged.
     fn field(&self, dataset: &str, field: &str) -> Result<FieldValues>;
 
-    /// Where the bytes of a dataset lie in [`H5Source::path`], or `None` when they cannot be read
-    /// without this source. What is given lies inside the file.
+    /// Where the bytes of a dataset are in [`H5Source::path`], or `None` when they cannot be read
+    /// without this source. The ranges returned are inside the file.
     ///
     /// # Errors
-    /// [`DataError::File`] when `dataset` is none or the file is damaged.
+    /// [`DataError::File`] when `dataset` is not a dataset or the file is damaged.
     fn extents(&self, _dataset: &str) -> Result<Option<Extents>> {
         Ok(None)
     }
@@ -354,9 +354,9 @@ pub enum FieldValues {
     Strings(Vec<String>),
 }
 
-/// Most bytes one read of a file of `file_len` bytes may allocate.
+/// Maximum number of bytes one read of a file of `file_len` bytes may allocate.
 ///
-/// Deflate expands at most 1032-fold, so a longer array than this is a damaged length field.
+/// Deflate expands at most 1032-fold, so a longer array means a damaged length field.
 pub fn allocation_limit(file_len: u64) -> u64 {
     file_len.saturating_mul(1100).saturating_add(1 << 20)
 }
@@ -364,13 +364,13 @@ pub fn allocation_limit(file_len: u64) -> u64 {
 /// Opens a file with the default backend.
 ///
 /// # Errors
-/// [`DataError::Io`] when the system refuses; [`DataError::File`] when it is no HDF5 file, cut off or
-/// damaged.
+/// [`DataError::Io`] for system errors; [`DataError::File`] when it is not an HDF5 file, truncated
+/// or damaged.
 pub fn open(path: &Path) -> Result<Arc<dyn H5Source>> {
     Ok(Arc::new(reader::Reader::open(path)?))
 }
 
-/// What to add to the message that something is not there: it may be in another file.
+/// A hint for missing nodes: they may be in another file.
 pub(crate) fn in_other_files(source: &dyn H5Source) -> String {
     let files = source.unfollowed();
     if files.is_empty() {
@@ -398,7 +398,7 @@ pub(crate) fn vector(source: &dyn H5Source, dataset: &str) -> Result<Numbers> {
     }
 }
 
-/// The first text of a string attribute.
+/// The first string of a string attribute.
 pub(crate) fn text_attribute(
     source: &dyn H5Source,
     node: &str,

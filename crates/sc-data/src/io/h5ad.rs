@@ -39,7 +39,7 @@ pub struct H5ad {
     source: Arc<dyn H5Source>,
     obs: FrameInfo,
     var: FrameInfo,
-    /// The features that are taken, where some are not.
+    /// The features that are read, where some are not.
     kept: Option<Arc<Kept>>,
     raw_var: Option<FrameInfo>,
     raw_kept: Option<Arc<Kept>>,
@@ -62,16 +62,17 @@ impl fmt::Debug for H5ad {
 }
 
 impl H5ad {
-    /// Opens a file of any format that [`crate::io::formats::open`] knows, reading names and shapes only.
+    /// Opens a file of any format supported by [`crate::io::formats::open`], reading names and
+    /// shapes only.
     ///
     /// # Errors
-    /// [`DataError::Io`] when the system refuses; [`DataError::File`] when it is no AnnData file, cut
-    /// off or damaged.
+    /// [`DataError::Io`] for system errors; [`DataError::File`] when it is not an AnnData file,
+    /// truncated or damaged.
     pub fn open(path: &Path) -> Result<Self> {
         Self::from_source(formats::open(path)?)
     }
 
-    /// Opens what another [`H5Source`] reads.
+    /// Opens a file through another [`H5Source`].
     ///
     /// # Errors
     /// As [`H5ad::open`].
@@ -141,10 +142,10 @@ impl H5ad {
             .map_or(self.var.len(), |kept| kept.places.len())
     }
 
-    /// Which features of a matrix are taken as genes; `None` when all are.
+    /// Which features of a matrix are used as genes; `None` when all are.
     ///
-    /// A table of several types of features (`var['feature_types']`), as that of a 10x file with
-    /// antibodies, is read as if it held its genes only, and peaks where the file is no 10x one.
+    /// A table with several feature types (`var['feature_types']`), such as that of a 10x file with
+    /// antibodies, is read as if it held only its genes, and peaks where it is not a 10x file.
     pub fn kept(&self, slot: &MatrixSlot) -> Option<&Kept> {
         match slot {
             MatrixSlot::Raw => self.raw_kept.as_deref(),
@@ -170,7 +171,7 @@ impl H5ad {
     /// One column of `obs`, `n_obs` values.
     ///
     /// # Errors
-    /// [`DataError::File`] when there is none of that name (the message lists what there is and the
+    /// [`DataError::File`] when there is none of that name (the message lists the columns and the
     /// closest name) or it cannot be read.
     pub fn obs_column(&self, name: &str) -> Result<Column> {
         frame::column(&*self.source, &self.obs, name)
@@ -255,7 +256,7 @@ impl H5ad {
         &self.obsm
     }
 
-    /// Every matrix the file has: `X`, `raw/X`, then the layers.
+    /// Every matrix of the file: `X`, `raw/X`, then the layers.
     pub fn slots(&self) -> Vec<MatrixSlot> {
         let mut slots = Vec::new();
         if self.has_x {
@@ -272,7 +273,7 @@ impl H5ad {
     ///
     /// # Errors
     /// [`DataError::File`] when there is no such matrix, its layout is unknown, or its shape does not
-    /// fit `obs` and `var`.
+    /// match `obs` and `var`.
     pub fn matrix(&self, slot: &MatrixSlot) -> Result<MatrixInfo> {
         let node = match slot {
             MatrixSlot::Raw => self.raw_x.clone().unwrap_or_else(|| "raw/X".into()),
@@ -299,7 +300,7 @@ impl H5ad {
             return Err(DataError::file(
                 self.path(),
                 format!(
-                    "{slot}: shape {} x {} does not fit {} cells and {genes} genes; the file is damaged",
+                    "{slot}: shape {} x {} does not match {} cells and {genes} genes; the file is damaged",
                     info.rows,
                     info.cols,
                     self.n_obs()
@@ -313,7 +314,7 @@ impl H5ad {
     }
 }
 
-/// The features of a frame that are taken.
+/// The features of a frame that are used.
 fn kept(source: &dyn H5Source, frame: &FrameInfo) -> Result<Option<Arc<Kept>>> {
     const TYPES: &str = "feature_types";
     if !frame.has(TYPES) {
@@ -329,13 +330,13 @@ fn kept(source: &dyn H5Source, frame: &FrameInfo) -> Result<Option<Arc<Kept>>> {
 fn members(source: &dyn H5Source, group: &str) -> Result<Vec<String>> {
     match source.kind(group)? {
         Some(NodeKind::Group) => names_below(source, group),
-        // anndata 0.6 stored obsm as one table; its fields cannot be addressed as arrays here.
+        // anndata 0.6 stored obsm as one table; its fields cannot be read as arrays here.
         _ => Ok(Vec::new()),
     }
 }
 
-/// Names of the members of a group. A slash in a name makes HDF5 nest groups, which are nothing by
-/// themselves: `obs/lineage/fine` is the column `lineage/fine`.
+/// Names of the members of a group. A slash in a name makes HDF5 nest groups, which have no
+/// meaning by themselves: `obs/lineage/fine` is the column `lineage/fine`.
 fn names_below(source: &dyn H5Source, group: &str) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for child in source.children(group)? {
@@ -351,7 +352,7 @@ fn names_below(source: &dyn H5Source, group: &str) -> Result<Vec<String>> {
 }
 
 fn is_part_of_a_name(source: &dyn H5Source, node: &str) -> Result<bool> {
-    // Legal names hold few slashes; a cycle of links holds endlessly many.
+    // Valid names hold few slashes; a cycle of links holds endlessly many.
     let deep = node.matches('/').count() > 8;
     if deep || node.ends_with("/__categories") || source.kind(node)? != Some(NodeKind::Group) {
         return Ok(false);
@@ -361,7 +362,7 @@ fn is_part_of_a_name(source: &dyn H5Source, node: &str) -> Result<bool> {
             return Ok(false);
         }
     }
-    // Groups of other formats, which say nothing of themselves.
+    // Groups of other formats, without encoding attributes.
     let own = ["codes", "values", "indptr"];
     let children = source.children(node)?;
     Ok(!children.is_empty() && !children.iter().any(|c| own.contains(&c.as_str())))
@@ -371,7 +372,7 @@ fn not_anndata(source: &dyn H5Source, needed: &str) -> DataError {
     DataError::file(
         source.path(),
         format!(
-            "has no '{needed}': it is {}, but holds no AnnData{}",
+            "has no '{needed}': it is {}, but not an AnnData file{}",
             source.format(),
             in_other_files(source)
         ),
@@ -386,7 +387,7 @@ pub(crate) fn sparse_format(source: &dyn H5Source, node: &str) -> Result<Option<
     text_attribute(source, node, "h5sparse_format")
 }
 
-/// The two integers of the attribute `shape`, under either of its names.
+/// The two integers of the attribute `shape`, under either name.
 pub(crate) fn shape_attribute(source: &dyn H5Source, node: &str) -> Result<Option<[u64; 2]>> {
     for name in ["shape", "h5sparse_shape"] {
         if let Some(Attribute::Ints(shape)) = source.attribute(node, name)?

@@ -1,18 +1,18 @@
-//! JSON files whose errors say which key holds what.
+//! JSON files with errors that name the key.
 
 use crate::error::{DataError, Result};
 use std::path::Path;
 
-/// Reads the JSON `text` of the file at `path`; an error shows the key and the value that are wrong.
+/// Reads the JSON `text` of the file at `path`; an error names the key and value that are wrong.
 ///
 /// # Errors
-/// [`DataError::File`] saying so.
+/// [`DataError::File`] with the message.
 pub fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
     let error = match serde_json::from_str::<T>(text) {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
-    // Written one key a line, the line that an error names says which it is.
+    // Formatted with one key per line, so that the line of an error identifies the key.
     let pretty = serde_json::from_str::<serde_json::Value>(text)
         .and_then(|value| serde_json::to_string_pretty(&value))
         .unwrap_or_default();

@@ -1,18 +1,18 @@
-//! What an output was made from.
+//! Provenance of an output.
 
 use crate::identity::TrainingRecord;
 use crate::memory;
 use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Everything needed to make an output again.
+/// Everything needed to reproduce an output.
 #[derive(Debug, Serialize)]
 pub struct Manifest {
     /// Version of scfm.
     pub version: &'static str,
-    /// Revision of its code.
+    /// Git revision.
     pub revision: &'static str,
-    /// Verb and arguments.
+    /// Subcommand and arguments.
     pub command: Vec<String>,
     /// blake3 of the data file.
     pub data_hash: String,
@@ -30,18 +30,18 @@ pub struct Manifest {
     pub started: u64,
     /// End, seconds since 1970.
     pub finished: u64,
-    /// Peak memory, bytes; 0 where the system does not tell.
+    /// Peak memory, bytes; 0 where the system does not report it.
     pub peak_memory_bytes: u64,
-    /// What was taken for granted about the counts, where they had to be taken back.
+    /// Assumption on the values, where counts were recovered from log-normalised ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assumed: Option<String>,
-    /// What a model was trained on, where one was.
+    /// Training cells of the model, where one was used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub training: Option<TrainingRecord>,
 }
 
 impl Manifest {
-    /// A manifest of what begins now, made by a program of this `revision` of the code.
+    /// A manifest that starts now, of a program of this `revision`.
     pub fn new(
         revision: &'static str,
         data_hash: &str,
@@ -66,10 +66,10 @@ impl Manifest {
         }
     }
 
-    /// The manifest as JSON, closed now.
+    /// The manifest as JSON, ending now.
     ///
     /// # Errors
-    /// What serde_json says of a configuration it cannot write.
+    /// Any error of serde_json on the configuration.
     pub fn close(mut self) -> serde_json::Result<Vec<u8>> {
         self.finished = now();
         self.peak_memory_bytes = memory::peak();

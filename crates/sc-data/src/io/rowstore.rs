@@ -1,8 +1,8 @@
-//! The row-packed store: counts laid out for training, a cell after the other.
+//! The row-packed store: counts laid out for training, one cell after another.
 //!
-//! A minibatch of random cells needs a few kilobytes a cell from anywhere in the data. Compressed
-//! HDF5 unpacks a whole chunk for each; here a cell is a run of bytes that memory-maps, a third to a
-//! fifth of the size of its CSR entries ([`codec`](self)), under a checksum of its own.
+//! A minibatch of random cells needs a few kilobytes per cell from anywhere in the data. Compressed
+//! HDF5 decompresses a whole chunk for each; here a cell is a memory-mapped range of bytes, a
+//! third to a fifth of the size of its CSR entries ([`codec`](self)), with its own checksum.
 //!
 //! ```text
 //! "scfmrows" · version u32 · reserved u32 · rows u64 · cols u64 · entries u64
@@ -32,13 +32,13 @@ use codec::Packed;
 use layout::Header;
 pub use write::{RowStoreWriter, pack};
 
-/// Bytes of the file that may stay mapped to the process; the system keeps what it has room for.
+/// Bytes of the file that may stay mapped to the process; the system keeps what fits in memory.
 const RESIDENT_BYTES: u64 = 512 << 20;
 
 /// Bytes around a row that the system maps with it.
 const FAULT_BYTES: u64 = 64 << 10;
 
-/// What a store was packed from.
+/// Source of a store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PackedFrom {
@@ -58,22 +58,22 @@ pub struct RowStore {
     header: Header,
     offsets: Vec<u64>,
     checksums: Vec<u32>,
-    /// One bit a row: its checksum has been compared.
+    /// One bit per row: its checksum has been verified.
     checked: Vec<AtomicU64>,
-    /// Upper bound of the bytes mapped since they were last let go.
+    /// Upper bound of the bytes mapped since they were last released.
     touched: AtomicU64,
     from: PackedFrom,
 }
 
 impl RowStore {
-    /// Opens a store; header, table and description are compared with their hash.
+    /// Opens a store and verifies the hash of header, table and description.
     ///
-    /// The file is mapped, not read. It must not be changed while it is open: scfm itself only ever
-    /// replaces stores by renaming whole files over them.
+    /// The file is mapped, not read. It must not change while it is open: scfm itself only ever
+    /// replaces stores by renaming complete files over them.
     ///
     /// # Errors
-    /// [`DataError::Io`] when the system refuses; [`DataError::File`] when it is no store, of another
-    /// version, cut off or damaged.
+    /// [`DataError::Io`] for system errors; [`DataError::File`] when it is not a store, has another
+    /// version, or is truncated or damaged.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|e| DataError::io(path, e))?;
         // SAFETY: the map is read-only, and the file is not written to while it is open (see above).
@@ -120,7 +120,7 @@ impl RowStore {
         self.map.len() as u64
     }
 
-    /// What it was packed from.
+    /// The source it was packed from.
     pub fn from(&self) -> &PackedFrom {
         &self.from
     }
@@ -135,7 +135,7 @@ impl RowStore {
         Ok(out)
     }
 
-    /// The same into a matrix whose memory is used again, on all threads of the current pool.
+    /// The same into a matrix whose memory is reused, on all threads of the current pool.
     ///
     /// # Errors
     /// [`DataError::Invalid`] when a row does not exist; [`DataError::File`] when a row does not match
@@ -145,7 +145,7 @@ impl RowStore {
         let packed: Vec<Packed<'_>> = rows.iter().map(|&r| self.row(r)).collect::<Result<_>>()?;
         let counts = packed.iter().map(Packed::entries);
         let (mut indices, mut values) = out.reshape(self.cols(), counts);
-        // A piece of work is some rows: enough to outweigh handing it to a thread.
+        // A task is several rows: enough to outweigh its overhead.
         let step = packed
             .len()
             .div_ceil(4 * rayon::current_num_threads())
@@ -172,19 +172,19 @@ impl RowStore {
             })
     }
 
-    /// Tells the system that these rows are wanted soon.
+    /// Tells the system that these rows are needed soon.
     pub fn will_need(&self, rows: std::ops::Range<usize>) {
         let end = rows.end.min(self.rows());
         if rows.start < end {
             let from = self.offsets[rows.start] as usize;
             let len = self.offsets[end] as usize - from;
-            // Advice only: where it is refused, reading waits instead.
+            // Advice only: where it is refused, reading blocks instead.
             #[cfg(unix)]
             let _ = self.map.advise_range(memmap2::Advice::WillNeed, from, len);
         }
     }
 
-    /// Lets go of mapped pages before they count for more than [`RESIDENT_BYTES`] of this process.
+    /// Releases mapped pages before they count for more than [`RESIDENT_BYTES`] of this process.
     fn bound_memory(&self, rows: u64) {
         let touched = self
             .touched
@@ -193,7 +193,8 @@ impl RowStore {
             return;
         }
         self.touched.store(0, Ordering::Relaxed);
-        // SAFETY: the map is read-only and of a file, so pages let go are read again when needed.
+        // SAFETY: the map is read-only and file-backed, so released pages are read again when
+        // needed.
         #[cfg(target_os = "linux")]
         let _ = unsafe {
             self.map
@@ -201,7 +202,7 @@ impl RowStore {
         };
     }
 
-    /// Compares every row with its checksum.
+    /// Verifies the checksum of every row.
     ///
     /// # Errors
     /// [`DataError::File`] names the first row that is damaged.
@@ -232,7 +233,7 @@ impl RowStore {
     fn damaged(&self, row: usize) -> DataError {
         DataError::file(
             &self.path,
-            format!("cell {row} does not match its checksum; delete the store, it is made again"),
+            format!("cell {row} does not match its checksum; delete the store, and it is rebuilt"),
         )
     }
 }

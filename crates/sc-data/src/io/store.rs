@@ -1,8 +1,8 @@
-//! Rows of one matrix of one file, read as they are asked for.
+//! Rows of one matrix of one file, read lazily.
 //!
-//! CSR and dense matrices stay on disk: memory is what a read returns plus one row pointer a cell.
-//! A CSC matrix has no rows to read, so the first read turns it in memory, in two passes over the
-//! file (count the entries of each row, then place them): 8 bytes an entry.
+//! CSR and dense matrices stay on disk: memory is what a read returns plus one row pointer per
+//! cell. A CSC matrix has no rows to read, so the first read transposes it in memory, in two
+//! passes over the file (count the entries of each row, then place them): 8 bytes per entry.
 
 use std::ops::Range;
 use std::path::Path;
@@ -30,10 +30,10 @@ pub use values::ValueKind;
 /// Elements of a dense matrix read at a time (16 MiB of float32).
 const DENSE_BLOCK: usize = 4 << 20;
 
-/// Bytes of cells worth reading at once when chunks must be unpacked.
+/// Bytes of cells worth reading at once when chunks must be decompressed.
 const WINDOW_BYTES: usize = 128 << 20;
 
-/// Entries between two wanted rows that are cheaper to read over than to skip.
+/// Entries between two requested rows that are cheaper to read than to skip.
 const GAP_ENTRIES: u64 = 8192;
 
 /// The rows (cells) of one matrix of an AnnData file.
@@ -46,9 +46,9 @@ pub struct CellStore {
     indptr: Vec<u64>,
     /// The entries of a CSR matrix, where they can be read without the HDF5 library.
     direct: Option<Direct>,
-    /// A CSC matrix once turned.
+    /// A transposed CSC matrix.
     turned: OnceLock<CsrMatrix>,
-    /// For each column as stored, the gene it is, where some are of other features.
+    /// Gene of every stored column, where some are other features.
     genes: Option<Vec<Option<u32>>>,
 }
 
@@ -61,7 +61,7 @@ impl CellStore {
         Self::of(&H5ad::open(path)?, slot)
     }
 
-    /// Opens a matrix of a file that is open already.
+    /// Opens a matrix of an open file.
     ///
     /// # Errors
     /// As [`CellStore::open`].
@@ -127,7 +127,7 @@ impl CellStore {
 
     /// The rows at `rows`, in that order; repeats are allowed. Stored zeros are dropped.
     ///
-    /// Neighbouring rows are read together, so sorted or block-wise orders are fast.
+    /// Adjacent rows are read together, so sorted or block-wise orders are fast.
     ///
     /// # Errors
     /// [`DataError::Invalid`] when a row does not exist; [`DataError::File`] when the file is damaged.
@@ -137,7 +137,7 @@ impl CellStore {
         Ok(out)
     }
 
-    /// The same into a matrix whose memory is used again; after an error it holds nothing of use.
+    /// The same into a matrix whose memory is reused; after an error its content is unspecified.
     ///
     /// # Errors
     /// As [`CellStore::read_rows`].
@@ -152,7 +152,7 @@ impl CellStore {
         Ok(seen)
     }
 
-    /// Drops features of other types from columns as stored.
+    /// Drops features of other types from stored columns.
     fn keep_genes(&self, rows: &mut CsrMatrix) {
         let Some(genes) = &self.genes else { return };
         let mut kept = CsrMatrix::empty(0, self.info.cols);
@@ -167,7 +167,7 @@ impl CellStore {
         *rows = kept;
     }
 
-    /// The rows at `rows` in columns as stored.
+    /// The rows at `rows` in stored columns.
     fn read_columns(&self, rows: &[usize], out: &mut CsrMatrix) -> Result<Seen> {
         if let Some(&bad) = rows.iter().find(|&&r| r >= self.rows()) {
             return Err(DataError::invalid(format!(
@@ -270,7 +270,7 @@ impl CellStore {
         Ok(out)
     }
 
-    /// A run of rows in columns as stored.
+    /// A range of rows in stored columns.
     fn columns(&self, rows: Range<usize>) -> Result<CsrMatrix> {
         match self.info.layout {
             Layout::Csr => match &self.direct {
@@ -289,7 +289,7 @@ impl CellStore {
         }
     }
 
-    /// Every row in turn, `rows_per_chunk` at a time, with the number of the first row of each chunk.
+    /// All rows, `rows_per_chunk` at a time, with the first row number of each chunk.
     pub fn chunks(
         &self,
         rows_per_chunk: usize,
@@ -307,7 +307,7 @@ impl CellStore {
         (bytes / per_row).clamp(1, 1 << 16)
     }
 
-    /// Cells worth reading at once: many where a chunk must be unpacked for one cell.
+    /// Cells worth reading at once: many where a chunk must be decompressed for one cell.
     pub(crate) fn window(&self) -> usize {
         let alone = match self.info.layout {
             Layout::Csr => self.direct.as_ref().is_some_and(Direct::is_plain),
@@ -390,15 +390,15 @@ fn read_indices(
         DataError::file(
             source.path(),
             format!(
-                "{node}: entry {} is no position; the file is damaged",
+                "{node}: entry {} is not a valid index; the file is damaged",
                 base + at as u64
             ),
         )
     })
 }
 
-/// Reads and checks the pointers of a compressed matrix: they start at 0, do not fall, and end at the
-/// number of entries.
+/// Reads and checks the pointers of a compressed matrix: they start at 0, never decrease, and end
+/// at the number of entries.
 fn row_pointers(file: &H5ad, info: &MatrixInfo) -> Result<Vec<u64>> {
     let node = format!("{}/indptr", info.node);
     let numbers = crate::io::h5::vector(&**file.source(), &node)?;
@@ -408,9 +408,9 @@ fn row_pointers(file: &H5ad, info: &MatrixInfo) -> Result<Vec<u64>> {
         return Err(DataError::file(
             file.path(),
             format!(
-                "{node}: row pointers must rise from 0 to {}{}; the file is damaged",
+                "{node}: row pointers must increase from 0 to {}{}; the file is damaged",
                 info.stored,
-                falls.map_or(String::new(), |r| format!(", but fall after row {r}"))
+                falls.map_or(String::new(), |r| format!(", but decrease after row {r}"))
             ),
         ));
     }

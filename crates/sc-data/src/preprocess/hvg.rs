@@ -30,7 +30,7 @@ pub enum Flavor {
     SeuratV3,
 }
 
-/// What decides the selection.
+/// Settings of the selection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HvgConfig {
@@ -55,7 +55,7 @@ impl Default for HvgConfig {
     }
 }
 
-/// The values variability is measured on.
+/// The values on which variability is computed.
 #[derive(Clone, Copy, Debug)]
 pub enum HvgInput<'a> {
     /// Raw counts, for [`Flavor::SeuratV3`].
@@ -64,7 +64,7 @@ pub enum HvgInput<'a> {
     LogNormalized(&'a LogNormalized),
 }
 
-/// One value a gene in every column; names as in scanpy's table.
+/// One value per gene in every column; names as in scanpy's table.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HvgTable {
     /// Mean (of `ln(1 + mean)` type for [`Flavor::Seurat`]).
@@ -97,8 +97,8 @@ impl HvgTable {
 /// Finds highly variable genes. `batches` holds a code for every cell, or is `None`.
 ///
 /// # Errors
-/// [`DataError::Invalid`] when the input does not suit the flavour, codes do not match the cells, a
-/// batch has fewer than two cells, or there are no genes to fit.
+/// [`DataError::Invalid`] when the input does not match the flavour, codes do not match the cells,
+/// a batch has fewer than two cells, or there are too few genes to fit.
 pub fn highly_variable_genes(
     input: HvgInput<'_>,
     batches: Option<&[u32]>,
@@ -119,7 +119,7 @@ pub fn highly_variable_genes(
     }
     if matrix.rows() < 2 || config.n_top == 0 {
         return Err(DataError::invalid(format!(
-            "highly variable genes: {} genes of {} cells; at least 1 gene and 2 cells are needed",
+            "highly variable genes: {} genes and {} cells; at least 1 gene and 2 cells are needed",
             config.n_top,
             matrix.rows()
         )));
@@ -179,7 +179,7 @@ fn batch_rows(batches: &[u32]) -> Result<Vec<Vec<usize>>> {
     }
     match codes.iter().zip(&rows).find(|(_, r)| r.len() < 2) {
         Some((code, r)) => Err(DataError::invalid(format!(
-            "highly variable genes: batch {code} has {} cell, at least 2 are needed; merge or drop it",
+            "highly variable genes: batch {code} has {} cell, but at least 2 are needed; merge or drop it",
             r.len()
         ))),
         None => Ok(rows),

@@ -7,13 +7,13 @@ use crate::error::{DataError, Result};
 use crate::preprocess::quantile::median;
 use crate::sparse::CsrMatrix;
 
-/// How cells are brought to one library size, as `scanpy.pp.normalize_total`.
+/// Library-size normalisation, as `scanpy.pp.normalize_total`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NormalizeConfig {
     /// Counts every cell is scaled to; `None` takes the median of the data.
     pub target: Option<f64>,
-    /// Leave genes out of a cell's total that hold more than this share of it in any cell.
+    /// Exclude genes from a cell's total that hold more than this share of it in any cell.
     pub exclude_above: Option<f64>,
 }
 
@@ -26,7 +26,7 @@ impl Default for NormalizeConfig {
     }
 }
 
-/// What normalisation divides by.
+/// The divisors of a normalisation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SizeFactors {
     /// Divisor of every cell, `[cells]`: its total over `target`; 0 for an empty cell.
@@ -49,7 +49,7 @@ pub fn size_factors(counts: &RawCounts, config: &NormalizeConfig) -> Result<Size
     if let Some(share) = config.exclude_above {
         if !(share > 0.0 && share <= 1.0) {
             return Err(DataError::invalid(format!(
-                "exclude_above is {share}, it must be in (0, 1]"
+                "exclude_above = {share}, but it must be in (0, 1]"
             )));
         }
         let mut kept = vec![true; matrix.cols()];
@@ -75,13 +75,13 @@ pub fn size_factors(counts: &RawCounts, config: &NormalizeConfig) -> Result<Size
     }
     let target = match config.target {
         Some(target) => target,
-        // Over all cells, empty ones included, as scanpy takes it for sparse counts.
+        // Over all cells, including empty ones, as in scanpy for sparse counts.
         None => median(totals.iter().map(|&t| f64::from(t)).collect())
             .map_or(f64::NAN, |m| f64::from(m as f32)),
     };
     if !(target > 0.0 && target.is_finite()) {
         return Err(DataError::invalid(format!(
-            "normalisation target is {target}, it must be above 0; are all cells empty?"
+            "normalisation target = {target}, but it must be above 0; are all cells empty?"
         )));
     }
     let factors = totals.iter().map(|&t| f64::from(t) / target).collect();

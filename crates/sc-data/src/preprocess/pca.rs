@@ -14,10 +14,10 @@ use crate::error::{DataError, Result};
 use crate::rng;
 use crate::sparse::CsrMatrix;
 
-/// Genes up to which the covariance matrix is formed (128 MiB).
+/// Maximum number of genes for which the covariance matrix is formed (128 MiB).
 const DENSE_LIMIT: usize = 4096;
 
-/// Rows whose products one task sums; fixed, so that sums have one order.
+/// Rows per task; fixed, so that sums have one order.
 const ROWS_PER_TASK: usize = 4096;
 
 /// Principal components of a matrix `[cells, genes]`.
@@ -27,7 +27,7 @@ pub struct Pca {
     pub components: Array2<f64>,
     /// Mean of every gene.
     pub mean: Vec<f64>,
-    /// Variance along each component (ddof 1), falling.
+    /// Variance of each component (ddof 1), descending.
     pub variance: Vec<f64>,
     /// The same as shares of the total variance.
     pub variance_ratio: Vec<f64>,
@@ -43,7 +43,7 @@ pub fn pca(matrix: &CsrMatrix, n_components: usize) -> Result<Pca> {
     let most = n.saturating_sub(1).min(m);
     if n_components == 0 || n_components > most {
         return Err(DataError::invalid(format!(
-            "pca: {n_components} components of {n} cells and {m} genes; between 1 and {most} are possible"
+            "pca: {n_components} components for {n} cells and {m} genes; choose between 1 and {most}"
         )));
     }
     if matrix.values().iter().any(|v| !v.is_finite()) {
@@ -116,12 +116,12 @@ impl Pca {
         let k = self.len();
         if matrix.cols() != self.mean.len() {
             return Err(DataError::invalid(format!(
-                "pca: {} genes given, {} expected",
+                "pca: found {} genes, expected {}",
                 matrix.cols(),
                 self.mean.len()
             )));
         }
-        // Gene by gene, so that the loadings of one gene lie together.
+        // Gene by gene, so that the loadings of one gene are contiguous.
         let loadings = self.components.t().as_standard_layout().into_owned();
         let offset: Vec<f64> = self
             .components
@@ -154,7 +154,7 @@ impl Pca {
 fn by_covariance(matrix: &CsrMatrix, mean: &[f64], k: usize) -> Result<(Array2<f64>, Vec<f64>)> {
     let m = matrix.cols();
     let mut gram = vec![0f64; m * m];
-    // One strip of genes a task: every entry is summed by one thread in the order of the cells.
+    // One block of genes per task: every entry is summed by one thread in the order of the cells.
     let columns = matrix.transpose();
     gram.par_chunks_mut(m).enumerate().for_each(|(j, strip)| {
         let (cells, values) = columns.row(j);
@@ -207,7 +207,7 @@ fn by_lanczos(matrix: &CsrMatrix, mean: &[f64], k: usize) -> Result<(Array2<f64>
         let mut w = apply(&basis[at]);
         let alpha = dot(&w, &basis[at]);
         diagonal.push(alpha);
-        // Twice, against every vector: rounding would otherwise bring converged ones back.
+        // Twice, against every vector: otherwise rounding would bring back converged ones.
         for _ in 0..2 {
             orthogonalise(&mut w, &basis);
         }
@@ -225,7 +225,8 @@ fn by_lanczos(matrix: &CsrMatrix, mean: &[f64], k: usize) -> Result<(Array2<f64>
             check = (check + check / 4 + 10).min(limit);
         }
         if beta <= 1e-13 * scale {
-            // The space is exhausted (fewer distinct values than steps): go on in a new direction.
+            // The Krylov space is exhausted (fewer distinct values than steps): continue in a new
+            // direction.
             w = start(m, basis.len() as u64);
             orthogonalise(&mut w, &basis);
             orthogonalise(&mut w, &basis);
@@ -267,7 +268,7 @@ fn orthogonalise(w: &mut [f64], basis: &[Vec<f64>]) {
         });
 }
 
-/// `X v` less an offset, row by row in parallel.
+/// `X v` minus an offset, row by row in parallel.
 fn sparse_product(matrix: &CsrMatrix, v: &[f64], offset: impl Fn(usize) -> f64 + Sync) -> Vec<f64> {
     (0..matrix.rows())
         .into_par_iter()

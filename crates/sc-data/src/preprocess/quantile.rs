@@ -1,6 +1,6 @@
-//! Medians and quantiles, as numpy takes them.
+//! Medians and quantiles, as in numpy.
 
-/// The median; of an even number of values, the mean of the two in the middle; `None` of none.
+/// The median; for an even number of values, the mean of the two in the middle; `None` if empty.
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
     let n = values.len();
@@ -8,8 +8,8 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
     (n > 0).then(|| middle(&values))
 }
 
-/// The value at `position`, counted from 0, of ascending values: between two of them on the line that
-/// joins them, with numpy's rounding.
+/// The value at `position`, counted from 0, of ascending values: linear interpolation with numpy's
+/// rounding.
 ///
 /// # Panics
 /// Without values.

@@ -1,39 +1,39 @@
-//! What surrounds a cell in its tissue: counts of every cell type among its neighbours.
+//! Spatial neighbourhoods of cells: counts of every cell type among the neighbours.
 //!
-//! Source: reference/saturn-uce-scprint-nicheformer.md D5 (`X_niche`). A grid finds neighbours, so
-//! nothing is ever cells × cells.
+//! Source: reference/saturn-uce-scprint-nicheformer.md D5 (`X_niche`). Neighbours are found with a
+//! grid, so no matrix is cells × cells.
 
 use crate::error::{DataError, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// Who is a neighbour.
+/// Definition of neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Within {
-    /// Everyone at most this far away, in the unit of the coordinates.
+    /// All cells within this distance, in the unit of the coordinates.
     Radius(f64),
-    /// So many nearest; ties go to the cell that comes first in the file.
+    /// This many nearest cells; ties go to the cell that comes first in the file.
     Nearest(usize),
 }
 
-/// Where cells lie, in up to three dimensions.
+/// Spatial coordinates of cells, in up to three dimensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Places<'a> {
     /// Coordinates, `[cells, dims]` row-major.
     pub coordinates: &'a [f32],
     /// Dimensions, 2 or 3.
     pub dims: usize,
-    /// Section of every cell; cells of two sections are no neighbours.
+    /// Section of every cell; cells of different sections are not neighbours.
     pub section: &'a [u32],
 }
 
-/// Counts of every type among the neighbours of every cell, itself left out, `[cells, types]`
-/// row-major; a cell whose type lies outside `types` counts for nothing.
+/// Counts of every type among the neighbours of every cell, itself excluded, `[cells, types]`
+/// row-major; a cell whose type is not in `types` is not counted.
 ///
 /// # Errors
-/// [`DataError::Invalid`] for a coordinate that is no number, lengths that do not agree, or a radius or
-/// number of neighbours that is not positive.
+/// [`DataError::Invalid`] for a coordinate that is NaN or infinite, lengths that differ, or a
+/// radius or number of neighbours that is not positive.
 pub fn composition(
     places: &Places<'_>,
     types: (&[u32], usize),
@@ -67,7 +67,7 @@ fn check(places: &Places<'_>, cells: usize, within: Within) -> Result<()> {
     let fail = |what: String| Err(DataError::invalid(what));
     if !(1..=3).contains(&places.dims) {
         return fail(format!(
-            "cells have {} coordinates; 2 or 3 are wanted",
+            "cells have {} coordinates; expected 2 or 3",
             places.dims
         ));
     }
@@ -80,7 +80,7 @@ fn check(places: &Places<'_>, cells: usize, within: Within) -> Result<()> {
     }
     if let Some(at) = places.coordinates.iter().position(|v| !v.is_finite()) {
         return fail(format!(
-            "cell {} has the coordinate {}; leave cells without a place out",
+            "cell {} has the coordinate {}; remove cells without coordinates",
             at / places.dims,
             places.coordinates[at]
         ));
@@ -94,13 +94,13 @@ fn check(places: &Places<'_>, cells: usize, within: Within) -> Result<()> {
     }
 }
 
-/// Cells by the square (or cube) they lie in.
+/// Cells by the grid square (or cube) they are in.
 struct Grid<'a> {
     places: &'a Places<'a>,
     origin: [f64; 3],
     side: f64,
     squares: HashMap<[i64; 3], Vec<usize>>,
-    /// Squares across the section, at most.
+    /// Maximum number of squares along a section.
     across: i64,
 }
 
@@ -117,13 +117,13 @@ impl<'a> Grid<'a> {
         let widest = (0..3).fold(0f64, |m, d| m.max(high[d] - low[d]));
         let side = match within {
             Within::Radius(r) => r.max(widest / 1e6),
-            // About two cells a square, were they spread evenly over a plane.
+            // About two cells per square, if they were spread evenly over a plane.
             Within::Nearest(_) => {
                 let squares = (members.len() as f64 / 2.0).sqrt().max(1.0);
                 widest / squares
             }
         };
-        // All on one spot.
+        // All at one point.
         let side = if side > 0.0 { side } else { 1.0 };
         let mut squares: HashMap<[i64; 3], Vec<usize>> = HashMap::new();
         for &cell in members {
@@ -167,7 +167,7 @@ impl<'a> Grid<'a> {
                             found.push((distance(other), other));
                         }
                     });
-                    // Whoever lies in a ring further out is at least so far away.
+                    // Cells in rings further out are at least this far away.
                     let safe = ring as f64 * self.side;
                     found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
                     if found.len() >= k && found[k - 1].0 <= safe * safe {
@@ -179,7 +179,7 @@ impl<'a> Grid<'a> {
         }
     }
 
-    /// Everyone in the squares at exactly this many steps from `home`.
+    /// All cells in the squares at exactly this many steps from `home`.
     fn ring(&self, home: [i64; 3], ring: i64, mut each: impl FnMut(usize)) {
         let depth = if self.places.dims == 3 { ring } else { 0 };
         for dz in -depth..=depth {

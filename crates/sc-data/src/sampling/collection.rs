@@ -1,4 +1,4 @@
-//! Many files as one: the cells one after the other, the genes their union.
+//! Several files as one: cells concatenated, genes as their union.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use crate::sparse::CsrMatrix;
 
 /// Counts of several files of one experiment, `[cells of all, genes of any]`.
 ///
-/// Genes are the same when their names are (Ensembl ids without their version); a gene that a file
-/// lacks is zero there, and counts of a name that a file has twice are summed.
+/// Genes are the same when their names are (Ensembl ids without their version); a gene missing in a
+/// file is zero there, and counts of a duplicate name in a file are summed.
 pub struct Collection {
     parts: Vec<Part>,
     genes: Vec<String>,
@@ -19,21 +19,21 @@ pub struct Collection {
 
 struct Part {
     counts: Arc<dyn Counts>,
-    /// Cells in the parts before.
+    /// Number of cells in the parts before.
     first: usize,
-    /// For each gene of the file, its place in the union.
+    /// For each gene of the file, its position in the union.
     columns: Vec<Option<u32>>,
 }
 
 impl Collection {
-    /// Puts files together, each with the names of its genes.
+    /// Concatenates files, each with its gene names.
     ///
     /// # Errors
     /// [`DataError::Invalid`] when there is no file, or the files share too few genes: fewer than half
     /// of those of the smaller one with the genes of the files before it.
     pub fn new(files: Vec<(String, Vec<String>, Arc<dyn Counts>)>) -> Result<Self> {
         if files.is_empty() {
-            return Err(DataError::invalid("no file to read"));
+            return Err(DataError::invalid("no files to read"));
         }
         let mut position: HashMap<String, u32> = HashMap::new();
         let mut genes: Vec<String> = Vec::new();
@@ -47,7 +47,7 @@ impl Collection {
             let shared = known.count();
             if before > 0 && shared * 2 < names.len().min(before) {
                 return Err(DataError::invalid(format!(
-                    "{name}: {shared} of its {} genes are in the files before it, too few for one \
+                    "{name}: {shared} of its {} genes are in the files before it, which is too few for one \
                      experiment; check that all use the same names (symbols or Ensembl ids) and \
                      organism",
                     names.len()
@@ -74,7 +74,7 @@ impl Collection {
         Ok(Self { parts, genes })
     }
 
-    /// Names of the union of the genes, in order of first sight.
+    /// Names of the union of the genes, in order of first occurrence.
     pub fn gene_names(&self) -> &[String] {
         &self.genes
     }
@@ -101,7 +101,7 @@ impl Counts for Collection {
                 self.parts.len()
             )));
         }
-        // Each file is asked once; then the rows are put into the order asked for.
+        // Each file is read once; then the rows are put into the requested order.
         let mut wanted: Vec<Vec<usize>> = vec![Vec::new(); self.parts.len()];
         for &row in rows {
             let part = self.part_of(row);

@@ -1,4 +1,4 @@
-//! Reading minibatches: many at a time where that is faster, and ahead of whoever computes.
+//! Reading minibatches: many at a time where that is faster, and ahead of the computation.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::counts::RawCounts;
 use crate::error::Result;
 use crate::sparse::CsrMatrix;
 
-/// Something that hands out rows of counts.
+/// A source of rows of counts.
 pub trait Counts: Send + Sync {
     /// Number of cells.
     fn cells(&self) -> usize;
@@ -20,10 +20,10 @@ pub trait Counts: Send + Sync {
     /// The counts of the cells at `rows`, in that order, `[rows, genes]`.
     ///
     /// # Errors
-    /// Whatever is wrong with the file or its values.
+    /// Any error of the file or its values.
     fn read(&self, rows: &[usize]) -> Result<CsrMatrix>;
 
-    /// The same into a matrix whose memory is used again; after an error it holds nothing of use.
+    /// The same into a matrix whose memory is reused; after an error its content is unspecified.
     ///
     /// # Errors
     /// As [`Counts::read`].
@@ -32,7 +32,7 @@ pub trait Counts: Send + Sync {
         Ok(())
     }
 
-    /// Cells worth reading at once; 1 where cells can be read alone.
+    /// Cells worth reading at once; 1 where cells can be read one by one.
     fn window(&self) -> usize {
         1
     }
@@ -52,9 +52,9 @@ impl Counts for RawCounts {
     }
 }
 
-/// Minibatches one after the other, read in groups of many cells where that is faster.
+/// Minibatches in order, read in groups of many cells where that is faster.
 ///
-/// What comes out does not depend on the size of the groups.
+/// The result does not depend on the size of the groups.
 pub struct Windows<'a> {
     counts: &'a dyn Counts,
     /// Cells of a group.
@@ -63,15 +63,15 @@ pub struct Windows<'a> {
     /// Distinct cells of the window, ascending, and their counts.
     cells: Vec<usize>,
     window: CsrMatrix,
-    /// Minibatches of the window that have not been given out.
+    /// Minibatches of the window that have not been returned yet.
     ready: usize,
 }
 
 impl<'a> Windows<'a> {
     /// Reads `minibatches` of `counts` in order.
     ///
-    /// `mixed` is how many cells of successive minibatches come from the same places: the window of a
-    /// block-wise shuffle, some thousand for cells in file order; `None` is all of them.
+    /// `mixed` is the number of cells over which minibatches are mixed: the window of a
+    /// block-wise shuffle, some thousand for cells in file order; `None` means all of them.
     pub fn new(
         counts: &'a dyn Counts,
         minibatches: &'a [Vec<usize>],
@@ -91,10 +91,10 @@ impl<'a> Windows<'a> {
         }
     }
 
-    /// The next minibatch into `out`; `None` when all have been read.
+    /// Reads the next minibatch into `out`; `None` at the end.
     ///
     /// # Errors
-    /// Whatever is wrong with the file or its values.
+    /// Any error of the file or its values.
     pub fn next_into(&mut self, out: &mut CsrMatrix) -> Option<Result<()>> {
         let (rows, rest) = self.minibatches.split_first()?;
         if self.size <= rows.len() {
@@ -137,7 +137,7 @@ impl<'a> Windows<'a> {
     }
 }
 
-/// Minibatches read on a thread of their own, ahead of whoever takes them.
+/// Minibatches prefetched on a separate thread.
 pub struct Loader {
     ready: Option<Receiver<Result<CsrMatrix>>>,
     used: Sender<CsrMatrix>,
@@ -145,7 +145,7 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Starts reading `minibatches` of `counts`, at most `ahead` of them before they are taken;
+    /// Starts reading `minibatches` of `counts`, at most `ahead` of them in advance;
     /// `mixed` as in [`Windows::new`].
     pub fn start(
         counts: Arc<dyn Counts>,
@@ -169,15 +169,15 @@ impl Loader {
         }
     }
 
-    /// The next minibatch into `out`, whose memory goes back to be used again; `None` at the end.
+    /// The next minibatch into `out`, whose memory is reused; `None` at the end.
     ///
     /// # Errors
-    /// Whatever is wrong with the file or its values; nothing follows an error.
+    /// Any error of the file or its values; nothing follows an error.
     pub fn next_into(&mut self, out: &mut CsrMatrix) -> Option<Result<()>> {
         let next = self.ready.as_ref()?.recv().ok()?;
         Some(next.map(|matrix| {
             let before = std::mem::replace(out, matrix);
-            // Nobody takes it when the last minibatch has been read.
+            // The receiver is dropped when the last minibatch has been read.
             let _ = self.used.send(before);
         }))
     }
@@ -196,7 +196,7 @@ fn read_all(
             return;
         };
         let failed = read.is_err();
-        // The receiver is gone when nobody wants more.
+        // The receiver is dropped when no more minibatches are needed.
         if send.send(read.map(|()| out)).is_err() || failed {
             return;
         }
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
     use crate::sampling::sampler::{Blocks, block_shuffled};
 
-    /// Counts that like to be read in windows of this many cells.
+    /// Counts that are best read in windows of this many cells.
     struct Windowed(RawCounts, usize);
 
     impl Counts for Windowed {
@@ -288,7 +288,7 @@ mod tests {
             .unwrap()
             .unwrap();
         drop(loader);
-        // The thread has ended: it holds the counts no longer, and read no more than was asked ahead.
+        // The thread has ended: it has dropped the counts, and prefetched no more than requested.
         assert_eq!(Arc::strong_count(&source), 1);
         assert!((1..10).contains(&read.load(Ordering::SeqCst)));
     }

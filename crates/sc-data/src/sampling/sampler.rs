@@ -1,4 +1,4 @@
-//! Which cells make a minibatch, as a pure function of the seed and the epoch.
+//! Composition of minibatches, as a pure function of the seed and the epoch.
 //!
 //! Every function gives the minibatches of one epoch as rows of the file; how they are read
 //! ([`crate::sampling::loader`]) does not change them.
@@ -20,13 +20,13 @@ pub fn shuffled(rows: &[usize], size: usize, seed: u64, epoch: u64) -> Vec<Vec<u
     cut(&order, size)
 }
 
-/// How far a block-wise shuffle mixes.
+/// Parameters of a block-wise shuffle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Blocks {
-    /// Neighbouring cells that stay together on disk.
+    /// Adjacent cells that stay together.
     pub block: usize,
-    /// Cells of random blocks that are mixed with each other.
+    /// Number of cells, from random blocks, that are shuffled together.
     pub window: usize,
 }
 
@@ -39,10 +39,10 @@ impl Default for Blocks {
     }
 }
 
-/// Minibatches for data that is slow to read at random: blocks of neighbours in random order, cells
+/// Minibatches for data that is slow to read at random: blocks of adjacent cells in random order,
 /// shuffled within windows of many blocks.
 ///
-/// A minibatch mixes cells of `window / block` places of the file. With `block` 1 it is
+/// A minibatch mixes cells from `window / block` positions of the file. With `block` 1 it is
 /// [`shuffled`] over windows of random cells.
 pub fn block_shuffled(
     rows: &[usize],
@@ -65,7 +65,7 @@ pub fn block_shuffled(
 
 /// Shuffled minibatches of at most `size` cells of one group each, the groups interleaved.
 ///
-/// Cells of a group are spread evenly, so no minibatch is a small rest.
+/// Cells of a group are spread evenly, so that there is no small remainder.
 pub fn grouped(
     rows: &[usize],
     group: impl Fn(usize) -> u32,
@@ -91,7 +91,7 @@ pub fn sequential(rows: &[usize], group: impl Fn(usize) -> u32, size: usize) -> 
 }
 
 /// Minibatches of cells drawn with replacement, `weights[k]` that of `rows[k]`; an epoch draws as
-/// many cells as there are.
+/// many cells as there are rows.
 ///
 /// # Errors
 /// [`DataError::Invalid`] when the lengths differ, or a weight is negative or not finite, or all are 0.
@@ -124,10 +124,10 @@ pub fn weighted(
     Ok(cut(&order, size))
 }
 
-/// Weights under which rare classes come more often: a class of `c` cells is drawn with weight
-/// `scaler · c / (c + scaler)`, its cells equally (scPRINT, reference C1).
+/// Weights that oversample rare classes: a class of `c` cells is drawn with weight
+/// `scaler · c / (c + scaler)`, divided equally among its cells (scPRINT, reference C1).
 ///
-/// With `scaler` far below the classes' sizes every class is drawn alike; far above, every cell.
+/// With `scaler` far below the class sizes all classes are drawn equally; far above, all cells.
 pub fn balanced_weights(classes: &[u32], scaler: f64) -> Vec<f64> {
     let mut sizes: BTreeMap<u32, f64> = BTreeMap::new();
     for &class in classes {
@@ -137,8 +137,8 @@ pub fn balanced_weights(classes: &[u32], scaler: f64) -> Vec<f64> {
     classes.iter().map(weight).collect()
 }
 
-/// The minibatches of worker `worker` of `workers`: every worker gets the same number, so that none
-/// waits for another; fewer than `workers` minibatches at the end are left out.
+/// The minibatches of worker `worker` of `workers`: every worker gets the same number, so that no
+/// worker waits for another; fewer than `workers` minibatches at the end are dropped.
 pub fn shard(minibatches: Vec<Vec<usize>>, worker: usize, workers: usize) -> Vec<Vec<usize>> {
     let workers = workers.max(1);
     let each = minibatches.len() / workers;
@@ -150,7 +150,7 @@ fn cut(order: &[usize], size: usize) -> Vec<Vec<usize>> {
     order.chunks(size.max(1)).map(<[usize]>::to_vec).collect()
 }
 
-/// Parts of at most `size` cells, spread evenly, so that none is a small rest.
+/// Parts of at most `size` cells, spread evenly, so that there is no small remainder.
 pub(crate) fn even(order: &[usize], size: usize) -> Vec<Vec<usize>> {
     let parts = order.len().div_ceil(size.max(1)).max(1);
     cut(order, order.len().div_ceil(parts))

@@ -1,8 +1,9 @@
-//! Splits into training and test cells that keep donors apart.
+//! Splits into training and test cells that keep donors separate.
 //!
 //! Cells of one donor resemble each other beyond their type; a test set that shares donors with the
-//! training set measures memory, not generalisation. Donor codes are taken as given: a donor is the
-//! pair of its code and, where batches are given, its batch, since studies reuse names such as "1".
+//! training set measures memorisation, not generalisation. Donor codes are used as given: a donor
+//! is the pair of its code and, where batches are given, its batch, since studies reuse names such
+//! as "1".
 
 mod saved;
 
@@ -21,18 +22,18 @@ use crate::rng;
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum SplitMethod {
     /// Whole donors, about `test_fraction` of the cells of every batch with at least two donors; such
-    /// a batch keeps at least one donor on either side.
+    /// a batch keeps at least one donor on each side.
     Donors,
     /// These donors, by code.
     TestDonors(Vec<u32>),
     /// Every cell of this batch, by code.
     LeaveOneBatchOut(u32),
-    /// Cells at random within every label, whatever their donor. Overstates what a model can do;
+    /// Cells at random within every label, whatever their donor. Overestimates generalisation;
     /// for comparison with published splits.
     StratifiedRandom,
 }
 
-/// What decides a split.
+/// Settings of a split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SplitConfig {
@@ -40,7 +41,7 @@ pub struct SplitConfig {
     pub method: SplitMethod,
     /// Share of the cells to hold out, above 0 and below 1.
     pub test_fraction: f64,
-    /// Seed of the draw.
+    /// Seed of the split.
     pub seed: u64,
 }
 
@@ -59,21 +60,21 @@ impl Default for SplitConfig {
 pub struct SplitCodes<'a> {
     /// Donor of every cell.
     pub donors: &'a [u32],
-    /// Batch (study) of every cell; empty where there is one.
+    /// Batch (study) of every cell; empty where there is only one.
     pub batches: &'a [u32],
     /// Label of every cell; empty where there is none.
     pub labels: &'a [u32],
-    /// What tells cells apart wherever they stand in a file; the order in which single cells are
-    /// drawn. Empty where it is that of the rows.
+    /// Identity of the cells wherever they are in a file; the order in which single cells are
+    /// drawn. Empty means the order of the rows.
     pub keys: &'a [u64],
 }
 
-/// Rows of the two sides, ascending, and the donor codes on each.
+/// Rows of both sides, ascending, and the donor codes on each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Split {
-    /// Rows to learn from.
+    /// Training rows.
     pub train: Vec<usize>,
-    /// Rows held out.
+    /// Held-out rows.
     pub test: Vec<usize>,
     /// Donor codes in `train`, ascending.
     pub train_donors: Vec<u32>,
@@ -83,13 +84,13 @@ pub struct Split {
 
 /// Splits cells, by donor unless the method says otherwise.
 ///
-/// With [`SplitMethod::Donors`] labels steer the draw: of 64 seeded candidates the one is taken that
-/// leaves fewest labels without test or without training cells, then the one nearest to
+/// With [`SplitMethod::Donors`] labels steer the draw: of 64 seeded candidates the one is chosen
+/// that leaves the fewest labels without test or without training cells, then the one closest to
 /// `test_fraction`.
 ///
 /// # Errors
 /// [`DataError::Invalid`] when codes differ in length, the fraction is not between 0 and 1, there is
-/// one donor only, or a side would be empty.
+/// only one donor, or a side would be empty.
 pub fn split_by_donor(codes: SplitCodes<'_>, config: &SplitConfig) -> Result<Split> {
     let n = codes.donors.len();
     for (name, length) in [
@@ -105,7 +106,7 @@ pub fn split_by_donor(codes: SplitCodes<'_>, config: &SplitConfig) -> Result<Spl
     }
     if !(config.test_fraction > 0.0 && config.test_fraction < 1.0) {
         return Err(DataError::invalid(format!(
-            "split: test_fraction is {}, it must lie between 0 and 1",
+            "split: test_fraction = {}, but it must be between 0 and 1",
             config.test_fraction
         )));
     }
@@ -172,8 +173,8 @@ fn donors(codes: SplitCodes<'_>, config: &SplitConfig) -> Result<Vec<bool>> {
     }
     if counts.len() < 2 {
         return Err(DataError::invalid(format!(
-            "split: there is {} donor, and held-out donors need at least two; name another donor \
-             column, or split at random within labels (stratified-random), which overstates the \
+            "split: there is {} donor, but a split needs at least two; choose another donor \
+             column, or split at random within labels (stratified-random), which overestimates the \
              result",
             counts.len()
         )));
@@ -181,7 +182,7 @@ fn donors(codes: SplitCodes<'_>, config: &SplitConfig) -> Result<Vec<bool>> {
     let mut batches: BTreeMap<u32, Vec<Donor>> = BTreeMap::new();
     for (code, per_batch) in counts {
         let cells = per_batch.values().sum();
-        // A donor seen in several batches goes with the one that holds most of its cells.
+        // A donor in several batches is assigned to the one with most of its cells.
         let most = per_batch
             .iter()
             .max_by_key(|(b, n)| (**n, std::cmp::Reverse(**b)));
@@ -222,7 +223,7 @@ fn donors(codes: SplitCodes<'_>, config: &SplitConfig) -> Result<Vec<bool>> {
     Ok(best.map(|b| b.1).unwrap_or_default())
 }
 
-/// Donors of one batch whose cells come nearest to the wanted share; at least one, never all.
+/// Donors of one batch whose cells come closest to the requested share; at least one, never all.
 fn draw(group: &[Donor], config: &SplitConfig, attempt: u64) -> Vec<u32> {
     let batch = group.first().map_or(0, |d| u64::from(d.batch));
     let mut order: Vec<&Donor> = group.iter().collect();
@@ -242,7 +243,7 @@ fn draw(group: &[Donor], config: &SplitConfig, attempt: u64) -> Vec<u32> {
     taken
 }
 
-/// Labels with at least two cells that miss one of the sides.
+/// Labels with at least two cells that are missing on one of the sides.
 fn unbalanced_labels(labels: &[u32], is_test: &[bool]) -> usize {
     let mut sides: BTreeMap<u32, [usize; 2]> = BTreeMap::new();
     for (&label, &test) in labels.iter().zip(is_test) {
@@ -254,7 +255,7 @@ fn unbalanced_labels(labels: &[u32], is_test: &[bool]) -> usize {
         .count()
 }
 
-/// How far the held-out share is from the wanted one, in millionths.
+/// Difference of the held-out share from the requested one, in millionths.
 fn distance(is_test: &[bool], config: &SplitConfig) -> u64 {
     let share = is_test.iter().filter(|t| **t).count() as f64 / is_test.len().max(1) as f64;
     ((share - config.test_fraction).abs() * 1e6).round() as u64
@@ -275,7 +276,7 @@ fn random(codes: SplitCodes<'_>, config: &SplitConfig) -> Vec<bool> {
         }
         rows.shuffle(&mut rng::stream(config.seed, "split", u64::from(label), 0));
         let held = (rows.len() as f64 * config.test_fraction).round() as usize;
-        // A label of one cell can only be learnt from.
+        // A label of one cell can only be on the training side.
         let held = if rows.len() >= 2 {
             held.clamp(1, rows.len() - 1)
         } else {

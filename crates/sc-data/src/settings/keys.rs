@@ -1,7 +1,7 @@
 //! Settings read from JSON, with errors that name the key.
 //!
-//! serde says what is wrong with a value but not where it stands. The key is found afterwards: it is
-//! the one without which the complaint is another.
+//! serde reports what is wrong with a value but not where. The key is found afterwards: it is
+//! the one whose removal changes the error.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use serde_json::Value;
 /// Reads settings; an error begins with the key, as in `train.steps: invalid type: …`.
 ///
 /// # Errors
-/// What serde says of the value, and where it stands.
+/// The error of serde, with its key.
 pub fn parse<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     serde_json::from_value(value.clone()).map_err(|e: serde_json::Error| {
         let message = e.to_string();
@@ -26,7 +26,7 @@ pub fn parse<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     })
 }
 
-/// Numbers as a user calls them.
+/// Number types in plain words.
 fn plain(message: &str) -> String {
     let mut message = message.to_string();
     for (types, word) in [
@@ -47,7 +47,7 @@ fn plain(message: &str) -> String {
     message
 }
 
-/// Adds the keys that lead to what `message` complains of.
+/// Adds the keys that lead to the value in `message`.
 fn find<T: DeserializeOwned>(root: &Value, message: &str, path: &mut Vec<String>) {
     let Some(Value::Object(here)) = at(root, path) else {
         return;
@@ -60,7 +60,7 @@ fn find<T: DeserializeOwned>(root: &Value, message: &str, path: &mut Vec<String>
         removed.is_some() && again.map_or_else(|e| e.to_string() != message, |_| true)
     };
     let found: Vec<&String> = here.keys().filter(matters).collect();
-    // Without its kind every other setting of a choice is unknown.
+    // Without its kind every other setting of a variant is unknown.
     let best = found.iter().find(|k| **k != "kind").or(found.first());
     let names_kind = here.len() > 1 && best.is_some_and(|k| *k == "kind");
     if let Some(key) = best.filter(|_| !names_kind || message.contains("variant")) {

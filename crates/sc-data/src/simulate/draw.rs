@@ -1,4 +1,4 @@
-//! Drawing one cell at the cost of its library size, not of the number of genes.
+//! Drawing one cell in time proportional to its library size, not to the number of genes.
 //!
 //! A negative binomial of mean μ and size r is a Poisson number, of mean `r·ln(1 + μ/r)`, of clusters
 //! whose sizes follow the logarithmic distribution with parameter `μ/(μ + r)`. Candidates for
@@ -14,7 +14,7 @@ use super::SimConfig;
 use super::profile::{Profiles, dropout};
 use crate::rng;
 
-/// Counts of one cell being summed.
+/// Counts of one cell being accumulated.
 pub(super) struct Scratch {
     counts: Vec<u32>,
     touched: Vec<u32>,

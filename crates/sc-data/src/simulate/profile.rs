@@ -1,4 +1,4 @@
-//! What simulated cells share: gene means by type, donor and batch.
+//! Shared parameters of simulated cells: gene means by type, donor and batch.
 
 use std::sync::OnceLock;
 
@@ -9,22 +9,22 @@ use super::SimConfig;
 use crate::error::{DataError, Result};
 use crate::rng;
 
-/// Expression profiles, with a table to draw genes from for every pair of type and donor.
+/// Expression profiles, with a sampling table for every pair of type and donor.
 #[derive(Debug)]
 pub(super) struct Profiles {
     /// `ln base` of every gene.
     base: Vec<f32>,
     /// `ln fold` of every type and gene.
     fold: Vec<Vec<f32>>,
-    /// Effect of every donor, its batch's included.
+    /// Effect of every donor, including its batch.
     donor: Vec<Vec<f32>>,
     /// Cumulative weights of the types.
     types: Vec<f64>,
-    /// Made when first needed: a small file of many types and donors needs few of them.
+    /// Built on first use: a small file with many types and donors needs few of them.
     tables: Vec<OnceLock<Table>>,
 }
 
-/// Probabilities of the genes, and Walker's alias table to draw from them.
+/// Probabilities of the genes, and Walker's alias table to sample from them.
 #[derive(Debug)]
 pub(super) struct Table {
     /// Share of every gene; sums to 1.
@@ -127,7 +127,7 @@ impl Profiles {
         w
     }
 
-    /// The depth at which the expected share of non-zero values is `density`, by bisection over the
+    /// The depth at which the expected share of non-zero values is `density`, by bisection on the
     /// profile of the first type and donor and seven library sizes.
     pub(super) fn depth_for(&self, config: &SimConfig, density: f64) -> Result<f64> {
         let p = self.shares(0, 0);
@@ -152,7 +152,7 @@ impl Profiles {
         let (mut low, mut high) = (1.0f64, 1e8f64);
         if expected(high) < density {
             return Err(DataError::invalid(format!(
-                "simulation: density {density} is out of reach; drop-out and dispersion allow {:.3}",
+                "simulation: density {density} cannot be reached; drop-out and dispersion allow {:.3}",
                 expected(high)
             )));
         }

@@ -1,7 +1,7 @@
 //! Value binning, as scGPT and scFormer tokenise expression.
 //!
 //! A cell's non-zero values are cut at `n_bins − 1` of their own quantiles. Ties make several edges
-//! equal; a value that lies on such a run may go to any of the bins it separates. scGPT draws one of
+//! equal; a value on such a run may go to any of the bins it separates. scGPT draws one of
 //! them ([`bin_row`]), scFormer takes the highest ([`bin_row_highest`]). Zeros stay bin 0.
 
 use rand::RngExt as _;
@@ -9,7 +9,8 @@ use rand::RngExt as _;
 use crate::error::{DataError, Result};
 use crate::rng;
 
-/// The most bins: scGPT uses 51, and bins must fit the embedding tables of published weights.
+/// Maximum number of bins: scGPT uses 51, and bins must fit the embedding tables of published
+/// weights.
 pub const MAX_BINS: usize = 65_535;
 
 /// Quantile edges of a row, and the bins each of its values may take.
@@ -40,7 +41,7 @@ impl Admissible {
     }
 }
 
-/// Edges and admissible bins of the values of one cell, zeros allowed among them.
+/// Edges and admissible bins of the values of one cell; zeros are allowed.
 ///
 /// The edges are numpy's: linear interpolation between order statistics of float32 values, the
 /// difference of neighbours rounded to float32 before it is scaled in float64.
@@ -51,12 +52,12 @@ impl Admissible {
 pub fn admissible(values: &[f32], n_bins: usize) -> Result<Admissible> {
     if !(2..=MAX_BINS).contains(&n_bins) {
         return Err(DataError::invalid(format!(
-            "{n_bins} bins: between 2 and {MAX_BINS} are possible"
+            "bins = {n_bins}; must lie between 2 and {MAX_BINS}"
         )));
     }
     if let Some(k) = values.iter().position(|v| !(v.is_finite() && *v >= 0.0)) {
         return Err(DataError::invalid(format!(
-            "value {} at position {k} cannot be binned; expression is finite and not negative",
+            "value {} at position {k} cannot be binned; expression must be finite and not negative",
             values[k]
         )));
     }
@@ -195,7 +196,8 @@ mod tests {
                 let lo = if values[k] == 0.0 { 0 } else { sets.lo()[k].min(sets.below[k]) };
                 prop_assert!((lo..=sets.hi()[k]).contains(bin));
             }
-            // Zeros between the values take no draw: tokens do not depend on which genes are kept.
+            // Zeros between the values consume no draw: tokens do not depend on which genes are
+            // kept.
             let kept: Vec<f32> = values.iter().copied().filter(|v| *v > 0.0).collect();
             let expected: Vec<u32> =
                 bins.iter().zip(&values).filter(|(_, v)| **v > 0.0).map(|(b, _)| *b).collect();

@@ -1,4 +1,4 @@
-//! `tokenizer.json`: which tokeniser a model was trained with, and its parameters.
+//! `tokenizer.json`: the tokeniser a model was trained with, and its parameters.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,23 +25,23 @@ pub enum PatchValue {
 
 /// A tokeniser with its parameters.
 ///
-/// Tables that a tokeniser reads (technology means, chromosome tables, centroids) are files of their
-/// own; `table` is their blake3 hash, so that a model is never used with another table.
+/// Tables of a tokeniser (technology means, chromosome tables, centroids) are separate files;
+/// `table` is their blake3 hash, so that a model is never used with another table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Tokenizer {
     /// scGPT's and scFormer's value bins.
     Bins {
-        /// Bins, 0 included.
+        /// Bins, including 0.
         bins: usize,
         /// Whether ties go to the highest bin (scFormer) or are drawn (scGPT).
         ties: Ties,
-        /// Most genes of a cell.
+        /// Maximum number of genes per cell.
         length: usize,
     },
     /// `ln(1 + x)` of counts scaled to `target`, or of the counts themselves without.
     Log1p {
-        /// Counts a cell is scaled to.
+        /// Counts per cell after scaling.
         target: Option<f64>,
     },
     /// UCE's sentences along the chromosomes.
@@ -56,21 +56,21 @@ pub enum Tokenizer {
     Macrogenes {
         /// Number of macrogenes.
         macrogenes: usize,
-        /// How ranks become scores.
+        /// How ranks are converted to scores.
         score: Score,
         /// Hash of the centroids.
         table: Option<String>,
     },
     /// scPRINT's sampled genes.
     Sampled {
-        /// Genes of a cell.
+        /// Genes per cell.
         length: usize,
-        /// What the network is given of a count.
+        /// Transformation of the counts that are the network's input.
         normalization: Normalization,
     },
     /// Nicheformer's ranks.
     Ranks {
-        /// Sizes, and how the technology's mean is used.
+        /// Sizes, and use of the technology mean.
         #[serde(flatten)]
         config: RankConfig,
         /// Hash of the means.
@@ -78,7 +78,7 @@ pub enum Tokenizer {
     },
     /// scHyena's whole profile.
     Profile {
-        /// How it is made and masked.
+        /// Transformation and masking.
         #[serde(flatten)]
         config: ProfileConfig,
     },
@@ -86,26 +86,26 @@ pub enum Tokenizer {
     Patches {
         /// Number of patches.
         patches: usize,
-        /// What a patch holds.
+        /// Transformation of values in a patch.
         value: PatchValue,
         /// Hash of the features in their order.
         table: Option<String>,
     },
     /// Cells as tokens.
     Sentences {
-        /// Most cells of a sentence.
+        /// Maximum number of cells per sentence.
         cells: usize,
     },
 }
 
-/// Where a value goes that may fall into several bins.
+/// Bin of a value on an edge shared by several bins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ties {
-    /// Into one of them at random.
+    /// One of them at random.
     #[default]
     Random,
-    /// Into the highest.
+    /// The highest.
     Highest,
 }
 
@@ -113,7 +113,7 @@ impl Tokenizer {
     /// Reads and checks a description.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] names what is wrong and where.
+    /// [`DataError::Invalid`] with the reason and position.
     pub fn from_json(text: &str) -> Result<Self> {
         let parsed: Self = serde_json::from_str(text)
             .map_err(|e| DataError::invalid(format!("tokenizer.json: {e}")))?;
@@ -133,7 +133,7 @@ impl Tokenizer {
     /// Checks the parameters.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] names the parameter, its value and what is possible.
+    /// [`DataError::Invalid`] with the parameter, its value and the allowed range.
     pub fn check(&self) -> Result<()> {
         let positive = |name: &str, value: usize| range(name, value, 1, 1 << 24);
         let share = |name: &str, value: f64| real(name, value, 0.0, 1.0);
@@ -178,7 +178,7 @@ fn range(name: &str, value: usize, low: usize, high: usize) -> Result<()> {
         return Ok(());
     }
     Err(DataError::invalid(format!(
-        "tokenizer: {name} is {value}, it must lie between {low} and {high}"
+        "tokenizer: {name} is {value}, but must lie between {low} and {high}"
     )))
 }
 
@@ -187,7 +187,7 @@ fn real(name: &str, value: f64, low: f64, high: f64) -> Result<()> {
         return Ok(());
     }
     Err(DataError::invalid(format!(
-        "tokenizer: {name} is {value}, it must lie between {low} and {high}"
+        "tokenizer: {name} is {value}, but must lie between {low} and {high}"
     )))
 }
 
@@ -195,7 +195,7 @@ fn hash(table: &Option<String>) -> Result<()> {
     match table {
         Some(h) if h.len() != 64 || !h.bytes().all(|b| b.is_ascii_hexdigit()) => {
             Err(DataError::invalid(format!(
-                "tokenizer: table is '{h}', it must be a blake3 hash of 64 hexadecimal digits"
+                "tokenizer: table is '{h}', but must be a blake3 hash of 64 hexadecimal digits"
             )))
         }
         _ => Ok(()),

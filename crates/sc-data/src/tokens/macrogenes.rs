@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 use crate::error::{DataError, Result};
 use crate::rng::stream;
 
-/// How the rank of a macrogene becomes the score of a gene.
+/// Score of a gene from the rank of a macrogene.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Score {
     /// `2 · ln(1 + 1/rank)²`.
     #[default]
     Default,
-    /// 1 for the nearest, 0 for the rest; two that are equally near are both 0.
+    /// 1 for the nearest, 0 for the rest; two at the same distance are both 0.
     OneHot,
     /// `1/rank`.
     Smoothed,
@@ -37,14 +37,14 @@ impl Score {
 /// `[macrogenes, dims]`.
 ///
 /// # Errors
-/// [`DataError::Invalid`] when the embeddings have other dimensions than the centroids.
+/// [`DataError::Invalid`] when embeddings and centroids differ in dimension.
 pub fn distances(
     embeddings: ArrayView2<'_, f32>,
     centroids: ArrayView2<'_, f32>,
 ) -> Result<Array2<f64>> {
     if embeddings.ncols() != centroids.ncols() {
         return Err(DataError::invalid(format!(
-            "protein embeddings have {} dimensions, the centroids {}; the centroids belong to other \
+            "protein embeddings have {} dimensions, but the centroids {}; the centroids belong to other \
              embeddings",
             embeddings.ncols(),
             centroids.ncols()
@@ -62,7 +62,7 @@ pub fn distances(
     Ok(out)
 }
 
-/// Rank of every macrogene for a gene, 1 the nearest; equal distances share their mean rank.
+/// Rank of every macrogene for a gene, 1 for the nearest; ties share their mean rank.
 pub fn ranks(distances: ArrayView2<'_, f64>) -> Array2<f64> {
     let mut out = Array2::zeros(distances.raw_dim());
     for (mut ranks, row) in out.rows_mut().into_iter().zip(distances.rows()) {
@@ -87,16 +87,16 @@ pub fn scores(ranks: ArrayView2<'_, f64>, score: Score) -> Array2<f64> {
     ranks.mapv(|r| score.of(r))
 }
 
-/// What the macrogene weights start from, `[macrogenes, genes]`: the logarithm of the scores, −∞ for 0.
+/// Initial macrogene weights, `[macrogenes, genes]`: the logarithm of the scores, −∞ for 0.
 pub fn initial_weights(scores: ArrayView2<'_, f64>) -> Array2<f32> {
     scores.t().mapv(|s| s.ln() as f32)
 }
 
-/// What the weights of `n` macrogenes start from, `[n, genes]` row-major, for protein embeddings
+/// Initial weights of `n` macrogenes, `[n, genes]` row-major, for protein embeddings
 /// `[genes, dims]` row-major: centroids, distances, ranks, scores, logarithms.
 ///
 /// # Errors
-/// As [`centroids`], and [`DataError::Invalid`] when the table does not end with a whole row.
+/// As [`centroids`], and [`DataError::Invalid`] when the table does not end with a complete row.
 pub fn start(table: &[f32], dims: usize, n: usize, score: Score, seed: u64) -> Result<Vec<f32>> {
     let genes = table.len() / dims.max(1);
     let embeddings = ArrayView2::from_shape((genes, dims), table)
@@ -116,12 +116,12 @@ pub fn centroids(embeddings: ArrayView2<'_, f32>, n: usize, seed: u64) -> Result
     let genes = embeddings.nrows();
     if n == 0 || genes < n {
         return Err(DataError::invalid(format!(
-            "{n} macrogenes of {genes} genes: between 1 and the number of genes are possible"
+            "macrogenes = {n} for {genes} genes; must lie between 1 and the number of genes"
         )));
     }
     if let Some(at) = embeddings.iter().position(|v| !v.is_finite()) {
         return Err(DataError::invalid(format!(
-            "the protein embedding of gene {} holds NaN or infinity",
+            "the protein embedding of gene {} has NaN or infinite values",
             at / embeddings.ncols().max(1)
         )));
     }
@@ -148,7 +148,7 @@ pub fn centroids(embeddings: ArrayView2<'_, f32>, n: usize, seed: u64) -> Result
                 .zip_mut_with(&gene, |s, v| *s += f64::from(*v));
             sizes[k] += 1;
         }
-        // A centroid without genes stays where it is.
+        // A centroid without genes is not moved.
         for (k, &size) in sizes.iter().enumerate().filter(|(_, s)| **s > 0) {
             let mean = sums.row(k).mapv(|s| (s / size as f64) as f32);
             means.row_mut(k).assign(&mean);

@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 use crate::error::{DataError, Result};
 use crate::rng::stream;
 
-/// How a profile is made and masked.
+/// Transformation and masking of a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProfileConfig {
-    /// Counts a cell is scaled to before `ln(1 + x)`.
+    /// Counts per cell before `ln(1 + x)`.
     pub target: f64,
     /// Share of the expressed genes that is masked in training.
     pub mask: f64,
-    /// Seed of a random order of the genes, as a control of what the order is worth.
+    /// Seed of a random gene order, as a control for the effect of the order.
     pub permute: Option<u64>,
 }
 
@@ -31,14 +31,15 @@ impl Default for ProfileConfig {
 /// The values of one cell `[genes]`: `ln(1 + target · count / total)`, 0 for genes without counts.
 ///
 /// # Errors
-/// [`DataError::Invalid`] when a gene lies outside `order` or a count is negative or not finite.
+/// [`DataError::Invalid`] when a gene is out of range of `order` or a count is negative or not
+/// finite.
 pub fn profile(genes: &[u32], counts: &[f32], target: f64, order: &[u32]) -> Result<Vec<f32>> {
     let mut values = vec![0.0; order.len()];
     let total: f64 = counts.iter().map(|&c| f64::from(c)).sum();
     for (&gene, &count) in genes.iter().zip(counts) {
         if !(count.is_finite() && count >= 0.0) {
             return Err(DataError::invalid(format!(
-                "gene {gene}: {count} is no expression; it is finite and not negative"
+                "gene {gene}: {count} is not a valid expression value; it must be finite and not negative"
             )));
         }
         let slot = order
@@ -46,7 +47,7 @@ pub fn profile(genes: &[u32], counts: &[f32], target: f64, order: &[u32]) -> Res
             .and_then(|&at| values.get_mut(at as usize))
             .ok_or_else(|| {
                 DataError::invalid(format!(
-                    "gene {gene} is outside the {} genes of the model",
+                    "gene {gene} is out of range for the {} genes of the model",
                     order.len()
                 ))
             })?;
@@ -57,7 +58,7 @@ pub fn profile(genes: &[u32], counts: &[f32], target: f64, order: &[u32]) -> Res
     Ok(values)
 }
 
-/// The place of every gene: its own position, or with a seed a random one, the same for all cells.
+/// Position of every gene: its own, or with a seed a random one, the same for all cells.
 pub fn order(genes: usize, permute: Option<u64>) -> Vec<u32> {
     let mut order: Vec<u32> = (0..genes as u32).collect();
     if let Some(seed) = permute {
@@ -66,7 +67,7 @@ pub fn order(genes: usize, permute: Option<u64>) -> Vec<u32> {
     order
 }
 
-/// Places that are masked in `epoch`: the given share (rounded down) of those with a value, ascending.
+/// Positions masked in `epoch`: the given share (rounded down) of the expressed ones, ascending.
 pub fn masked(values: &[f32], share: f64, [seed, cell, epoch]: [u64; 3]) -> Vec<u32> {
     let shown: Vec<u32> = (0u32..)
         .zip(values)

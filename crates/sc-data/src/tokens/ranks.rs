@@ -5,20 +5,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, Result};
 
-/// Token of the first gene; what is below is for context, masks and padding.
+/// Token of the first gene; lower ones are for context, masks and padding.
 pub const FIRST_GENE: u32 = 30;
-/// Padding as the network takes it.
+/// Padding token.
 pub const PAD: u32 = 1;
 
-/// How the mean of a technology is used.
+/// Use of the technology mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MeanMode {
-    /// As when the corpus was made: unmeasured genes 0, rounded half up, 0 becomes 1. What the
-    /// published weights were trained with.
+    /// As when the corpus was built: unmeasured genes 0, rounded half up, 0 becomes 1. The
+    /// published weights were trained with it.
     #[default]
     Corpus,
-    /// As the released loader does: the mean as it is. A gene that the technology never measured has
+    /// As in the released loader: the unmodified mean. A gene never measured by the technology has
     /// mean NaN, and *every* such gene is appended to the sequence, expressed or not.
     Released,
     /// No mean: ranked by counts.
@@ -29,11 +29,11 @@ pub enum MeanMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RankConfig {
-    /// Gene tokens kept.
+    /// Maximum number of gene tokens.
     pub length: usize,
-    /// Tokens the network takes, context included.
+    /// Tokens of the network's input, context included.
     pub context_length: usize,
-    /// How the mean is used.
+    /// Use of the technology mean.
     pub mean: MeanMode,
 }
 
@@ -47,7 +47,7 @@ impl Default for RankConfig {
     }
 }
 
-/// The means `[genes]` as `mode` uses them; `mean` is NaN where a gene was never measured.
+/// The means `[genes]` in `mode`; `mean` is NaN where a gene was never measured.
 pub fn means(mean: &[f32], mode: MeanMode) -> Vec<f32> {
     let clean = |m: f32| {
         let m = if m.is_nan() { 0.0 } else { m };
@@ -66,27 +66,28 @@ pub fn means(mean: &[f32], mode: MeanMode) -> Vec<f32> {
     }
 }
 
-/// Gene tokens of one cell, the highest ratio of count to mean first, at most `length`; `means` is what
-/// [`means`] gives.
+/// Gene tokens of one cell, by descending ratio of count to mean, at most `length`; `means` is the
+/// result of [`means`].
 ///
 /// Scaling a cell does not change its ranks, so none is done: the ratio of two stored numbers is
-/// exact enough to tell every tie. Ties come in the order of the genes. NaN counts are 0.
+/// exact enough to detect all ties. Ties keep the order of the genes. NaN counts are 0.
 ///
 /// # Errors
-/// [`DataError::Invalid`] when a gene lies outside `means`, or a count is negative or infinite.
+/// [`DataError::Invalid`] when a gene is out of range of `means`, or a count is negative or
+/// infinite.
 pub fn rank(genes: &[u32], counts: &[f32], means: &[f32], length: usize) -> Result<Vec<u32>> {
     let mut ratios: Vec<(u32, f64)> = Vec::with_capacity(genes.len());
     for (&gene, &count) in genes.iter().zip(counts) {
         let Some(&mean) = means.get(gene as usize) else {
             return Err(DataError::invalid(format!(
-                "gene {gene} is outside the {} technology means; the means belong to another \
+                "gene {gene} is out of range for the {} technology means; the means belong to another \
                  vocabulary",
                 means.len()
             )));
         };
         if count < 0.0 || count.is_infinite() {
             return Err(DataError::invalid(format!(
-                "gene {gene}: {count} cannot be ranked; expression is finite and not negative"
+                "gene {gene}: {count} cannot be ranked; expression must be finite and not negative"
             )));
         }
         if count > 0.0 && !mean.is_nan() {
@@ -109,21 +110,21 @@ pub fn input_ids(context: [u32; 3], genes: &[u32], context_length: usize) -> (Ve
     (ids, padding)
 }
 
-/// Stands where a token is hidden.
+/// Mask token.
 pub const MASK: u32 = 0;
-/// "Dissociated": never hidden, because the published code takes it for its `CLS`.
+/// "Dissociated": never masked, because the published code takes it for its `CLS`.
 const DISSOCIATED: u32 = 3;
 
-/// The draws that hide tokens, one of each a position.
+/// The draws of the masking, one of each per position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MaskDraws {
-    /// Whether the position is asked for.
+    /// Whether the position is a target.
     pub select: Vec<bool>,
-    /// Whether another token takes its place.
+    /// Whether it is replaced by a random token.
     pub random: Vec<bool>,
-    /// Which one.
+    /// The random token.
     pub token: Vec<u32>,
-    /// Whether it stays as it is, if no other token took its place.
+    /// Whether it is kept, if it was not replaced.
     pub same: Vec<bool>,
 }
 
@@ -147,7 +148,7 @@ impl MaskDraws {
     }
 }
 
-/// Hides tokens: what the network is given, and which positions are asked for (reference D3).
+/// Masks tokens: returns the input of the network, and which positions are targets (reference D3).
 pub fn mask(ids: &[u32], draws: &MaskDraws) -> (Vec<u32>, Vec<bool>) {
     let asked: Vec<bool> = ids
         .iter()

@@ -1,4 +1,5 @@
-//! scPRINT: a fixed number of genes a cell, expressed ones first, and where they lie (reference C1).
+//! scPRINT: a fixed number of genes per cell, expressed ones first, and their genomic positions
+//! (reference C1).
 
 use rand::seq::index;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use crate::rng::stream;
 /// Genes closer together than this share a position, in bases.
 pub const POSITION_TOLERANCE: u64 = 10_000;
 
-/// What the network is given of a count.
+/// Transformation of counts for the network's input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Normalization {
@@ -20,14 +21,14 @@ pub enum Normalization {
     Log,
 }
 
-/// The genes shown of one cell.
+/// The sampled genes of one cell.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SampledGenes {
     /// Positions in the vocabulary, ascending.
     pub genes: Vec<u32>,
-    /// Their counts, 0 where a gene without counts fills up.
+    /// Their counts, 0 for genes without counts that fill up the sample.
     pub counts: Vec<f32>,
-    /// Sum of the counts of all genes, which the network takes as depth.
+    /// Sum of the counts of all genes: the sequencing depth, an input of the network.
     pub depth: f64,
 }
 
@@ -36,7 +37,8 @@ pub struct SampledGenes {
 /// and random genes without counts.
 ///
 /// # Errors
-/// [`DataError::Invalid`] when the vocabulary has fewer than `length` genes, or a gene lies outside it.
+/// [`DataError::Invalid`] when the vocabulary has fewer than `length` genes, or a gene is out of
+/// range.
 pub fn sample(
     genes: &[u32],
     counts: &[f32],
@@ -46,12 +48,12 @@ pub fn sample(
 ) -> Result<SampledGenes> {
     if length > vocabulary {
         return Err(DataError::invalid(format!(
-            "{length} genes cannot be sampled of a vocabulary of {vocabulary}; lower `length`"
+            "{length} genes cannot be sampled from a vocabulary of {vocabulary}; lower `length`"
         )));
     }
     if let Some(bad) = genes.iter().find(|j| **j as usize >= vocabulary) {
         return Err(DataError::invalid(format!(
-            "gene {bad} is outside the vocabulary of {vocabulary}"
+            "gene {bad} is out of range for a vocabulary of {vocabulary}"
         )));
     }
     let depth = counts.iter().map(|&c| f64::from(c)).sum();
@@ -77,7 +79,7 @@ pub fn sample(
 
 /// The `k`-th gene that is not among the ascending `genes`.
 fn silent_gene(genes: &[u32], k: u32) -> u32 {
-    // Gene g has g − (expressed below g) silent ones before it, which rises with g.
+    // Gene g has g − (expressed below g) unexpressed ones before it, which increases with g.
     let (mut low, mut high) = (0, genes.len());
     while low < high {
         let middle = (low + high) / 2;
@@ -90,7 +92,7 @@ fn silent_gene(genes: &[u32], k: u32) -> u32 {
     k + low as u32
 }
 
-/// The values of a cell as the network takes them; all 0 for a cell without counts.
+/// The input values of a cell; all 0 for a cell without counts.
 pub fn normalize(counts: &[f32], by: Normalization) -> Vec<f32> {
     match by {
         Normalization::Log => counts.iter().map(|c| (1.0 + c).log2()).collect(),
@@ -109,7 +111,7 @@ pub fn normalize(counts: &[f32], by: Normalization) -> Vec<f32> {
 }
 
 /// Position ids of genes given as (chromosome, start): counted along the genome, a new one where the
-/// chromosome changes or the gap to the gene before exceeds [`POSITION_TOLERANCE`].
+/// chromosome changes or the gap to the previous gene exceeds [`POSITION_TOLERANCE`].
 pub fn positions(places: &[(String, u64)]) -> Vec<u32> {
     let mut order: Vec<usize> = (0..places.len()).collect();
     order.sort_by(|&a, &b| places[a].cmp(&places[b]));

@@ -1,8 +1,8 @@
-//! UCE: genes drawn by expression, laid out along the chromosomes (reference B1).
+//! UCE: genes sampled by expression and ordered along the chromosomes (reference B1).
 //!
-//! A sentence is `CLS`, then for every chromosome its token, the genes drawn from it by ascending
-//! start, and a closing token; the chromosomes come in random order. A gene that is drawn twice is in
-//! the sentence twice: expression shows in how often, and nowhere else.
+//! A sentence is `CLS`, then for every chromosome its token, the genes sampled from it by ascending
+//! start, and a closing token; the chromosomes are in random order. A gene that is sampled twice
+//! is in the sentence twice: its frequency is the only measure of expression.
 
 use rand::RngExt as _;
 use rand::distr::Distribution as _;
@@ -19,14 +19,14 @@ mod training;
 pub use table::{ChromosomeRow, SpeciesTable, locate};
 pub use training::{TrainingConfig, TrainingDraw, TrainingSentence, training_sentence};
 
-/// Where a gene of the file is, and its token.
+/// Genomic position of a gene of the file, and its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Located {
     /// Token of the gene.
     pub token: u32,
     /// Code of its chromosome among all chromosomes of all species.
     pub chromosome: u32,
-    /// Position on it where the gene starts.
+    /// Start of the gene on it.
     pub start: u64,
 }
 
@@ -44,7 +44,7 @@ pub struct UceConfig {
     pub pad: u32,
     /// Token after the genes of a chromosome.
     pub close: u32,
-    /// Token before everything.
+    /// First token of a sentence.
     pub cls: u32,
 }
 
@@ -61,7 +61,7 @@ impl Default for UceConfig {
     }
 }
 
-/// A sentence `[length]` and how many of its tokens are no padding.
+/// A sentence `[length]` and its number of tokens without padding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sentence {
     /// Tokens, padded to the length of the configuration.
@@ -70,10 +70,10 @@ pub struct Sentence {
     pub len: usize,
 }
 
-/// Probability of drawing each expressed gene: `ln(1 + count)` over their sum.
+/// Probability of sampling each expressed gene: `ln(1 + count)` over their sum.
 ///
 /// # Errors
-/// [`DataError::Invalid`] for a cell without counts, from which nothing can be drawn.
+/// [`DataError::Invalid`] for a cell without counts, from which nothing can be sampled.
 pub fn weights(counts: &[f32]) -> Result<Vec<f64>> {
     let logs: Vec<f64> = counts.iter().map(|&c| f64::from(c).ln_1p()).collect();
     let total: f64 = logs.iter().sum();
@@ -85,7 +85,7 @@ pub fn weights(counts: &[f32]) -> Result<Vec<f64>> {
     Ok(logs.into_iter().map(|l| l / total).collect())
 }
 
-/// Lays out drawn genes; `chromosomes` gives the order of (at least) the chromosomes they lie on.
+/// Arranges sampled genes; `chromosomes` gives the order of (at least) their chromosomes.
 ///
 /// # Errors
 /// [`DataError::Invalid`] when the sentence does not fit into `length`, which needs
@@ -96,7 +96,7 @@ pub fn arrange(
     chromosomes: &[u32],
 ) -> Result<Sentence> {
     let mut genes: Vec<Located> = drawn.into_iter().collect();
-    // Stable: genes of equal start keep the order in which they were drawn.
+    // Stable: genes with equal start keep the order in which they were sampled.
     genes.sort_by_key(|g| (g.chromosome, g.start));
     let mut tokens = Vec::with_capacity(config.length);
     tokens.push(config.cls);
@@ -114,7 +114,7 @@ pub fn arrange(
     }
     if placed != genes.len() {
         return Err(DataError::invalid(format!(
-            "{} genes lie on chromosomes outside the order of {}",
+            "{} genes are on chromosomes that are not among the {} in the order",
             genes.len() - placed,
             chromosomes.len()
         )));
@@ -122,7 +122,7 @@ pub fn arrange(
     let len = tokens.len();
     if len > config.length {
         return Err(DataError::invalid(format!(
-            "a sentence of {len} tokens ({} genes, two tokens more a chromosome or scaffold) exceeds \
+            "a sentence of {len} tokens ({} genes, plus two tokens per chromosome or scaffold) exceeds \
              the length of {}; lower `sample` or raise `length`",
             genes.len(),
             config.length
@@ -132,8 +132,8 @@ pub fn arrange(
     Ok(Sentence { tokens, len })
 }
 
-/// The sentence of one cell: `genes` and `counts` of its expressed genes, drawn from the stream of
-/// `(seed, "uce", cell, epoch)`. Genes without a place (`None`) are left out.
+/// The sentence of one cell: `genes` and `counts` of its expressed genes, sampled from the stream
+/// of `(seed, "uce", cell, epoch)`. Genes without a genomic position (`None`) are left out.
 ///
 /// # Errors
 /// As [`weights`] and [`arrange`].
@@ -152,7 +152,7 @@ pub fn sentence(
     arrange(config, drawn, &order)
 }
 
-/// Expressed genes that have a place, as (position in the file, place), and their counts.
+/// Expressed genes with a genomic position, as (index in the file, position), and their counts.
 fn placed(
     located: &[Option<Located>],
     genes: &[u32],
@@ -165,10 +165,10 @@ fn placed(
         .unzip()
 }
 
-/// Positions drawn with replacement.
+/// Indices sampled with replacement.
 fn draw(weights: &[f64], n: usize, rng: &mut impl rand::Rng) -> Result<Vec<usize>> {
     let index = WeightedIndex::new(weights)
-        .map_err(|e| DataError::invalid(format!("genes cannot be drawn: {e}")))?;
+        .map_err(|e| DataError::invalid(format!("genes cannot be sampled: {e}")))?;
     Ok((0..n).map(|_| index.sample(rng)).collect())
 }
 
@@ -180,7 +180,7 @@ fn shuffled_chromosomes(drawn: &[Located], rng: &mut impl rand::Rng) -> Vec<u32>
     order
 }
 
-/// A position below `n`.
+/// An index below `n`.
 fn below(n: usize, rng: &mut impl rand::Rng) -> usize {
     rng.random_range(0..n.max(1))
 }
@@ -208,7 +208,7 @@ mod tests {
             ..UceConfig::default()
         };
         assert!(sentence(&config, &genome(9), (&[], &[]), [1, 2, 3]).is_err());
-        // Gene 4 has no place, so the cell is empty for this model.
+        // Gene 4 has no genomic position, so the cell is empty for this model.
         assert!(sentence(&config, &genome(9), (&[4], &[3.0]), [1, 2, 3]).is_err());
         let error = sentence(&config, &genome(9), (&[0, 1, 2], &[3.0; 3]), [1, 2, 3]);
         assert!(

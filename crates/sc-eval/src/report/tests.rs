@@ -412,7 +412,9 @@ fn a_leak_in_a_single_row_is_seen() {
             m.value = m.value.map(|v| v + 0.3);
         }
     }
-    assert!(page(&results).contains("Shuffled labels score above chance in scgpt: information leaks"));
+    assert!(
+        page(&results).contains("Shuffled labels score above chance in scgpt: information leaks")
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! Advisory locks: one writer at a time for a file that is changed in place, and for a model's folder.
+//! Advisory locks: one writer at a time for a file that is edited in place, and for a model's
+//! folder.
 //!
-//! The lock is on a file of its own beside the target: locking the data file itself would keep h5py
-//! from reading it, and the data file is another one after every rename.
+//! The lock is on a separate file next to the target: locking the data file itself would prevent
+//! h5py from reading it, and every rename replaces the data file.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::{Unfinished, follow};
 use crate::error::{DataError, Result};
 
-/// A lock that is held; dropped, it is free again.
+/// A lock; released on drop.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
@@ -21,7 +22,7 @@ pub struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Removed while it is still locked, so that nobody's lock file is taken away.
+        // Removed while still locked, so that no other process's lock file is removed.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -39,7 +40,7 @@ pub fn lock_file(target: &Path) -> Result<Lock> {
     lock(&followed.with_file_name(name), target)
 }
 
-/// Locks a folder that is there and about to be filled.
+/// Locks an existing folder that is about to be filled.
 ///
 /// # Errors
 /// As [`lock_file`].
@@ -60,11 +61,11 @@ fn lock(path: &Path, target: &Path) -> Result<Lock> {
                     "is being written by another process; run this again when that is done",
                 ));
             }
-            // Some network file systems know no locks; they are advice, not protection.
+            // Some network file systems do not support locks; they are advisory.
             Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
             Err(TryLockError::Error(e)) => return Err(DataError::io(target, e)),
         }
-        // Whoever held it before may have removed it between opening and locking.
+        // The previous holder may have removed it between opening and locking.
         if is_at(&file, path) {
             return Ok(Lock {
                 path: path.to_path_buf(),
@@ -87,7 +88,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 #[cfg(not(unix))]
 fn is_at(_file: &File, _path: &Path) -> bool {
-    // A file that is open cannot be removed there.
+    // An open file cannot be removed on this system.
     true
 }
 

@@ -1,4 +1,4 @@
-//! Temporary files that are being written: an interrupted process removes them.
+//! Temporary files being written: an interrupted process removes them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

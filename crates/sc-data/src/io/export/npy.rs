@@ -7,7 +7,7 @@ use super::{Rows, VectorWriter};
 use crate::error::{DataError, Result};
 use crate::io::atomic::{Temporary, write_bytes_atomic};
 
-/// An `.npy` file being written, with its provenance beside it in `….npy.json`.
+/// An `.npy` file being written, with its provenance in `….npy.json`.
 pub struct NpyWriter {
     path: PathBuf,
     file: BufWriter<Temporary>,
@@ -29,7 +29,7 @@ impl NpyWriter {
         let mut file = BufWriter::new(Temporary::beside(path)?);
         let mut header =
             format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({cells}, {dims}), }}");
-        // numpy wants the data to begin at a multiple of 64 bytes.
+        // numpy requires the data to begin at a multiple of 64 bytes.
         let before = 10 + header.len() + 1;
         header.push_str(&" ".repeat(before.next_multiple_of(64) - before));
         header.push('\n');

@@ -1,4 +1,4 @@
-//! Where an embedding is written: into its file, a copy of it, or a file of its own.
+//! Where an embedding is written: into its file, a copy of it, or a separate file.
 
 use super::{NpyWriter, ParquetWriter, VectorWriter};
 use crate::dataset::Dataset;
@@ -15,8 +15,8 @@ const ROWS: usize = 4096;
 
 /// An embedding being written, its rows in any order.
 ///
-/// Minibatches come in a model's order and the output wants the file's, so vectors wait in a temporary
-/// file: memory does not grow with the number of cells.
+/// Minibatches come in a model's order but the output is in the file's, so vectors are buffered in
+/// a temporary file: memory does not grow with the number of cells.
 pub struct EmbeddingOutput {
     writer: Box<dyn VectorWriter>,
     waiting: File,
@@ -25,13 +25,13 @@ pub struct EmbeddingOutput {
     left_out: Vec<String>,
 }
 
-/// Endings of the files that an embedding is written to.
+/// Supported file extensions of embeddings.
 pub const ENDINGS: [&str; 3] = [".h5ad", ".npy", ".parquet"];
 
 impl EmbeddingOutput {
-    /// Opens the output for vectors of `dims` for the cells of `dataset`, one file: a file whose ending
-    /// is one of [`ENDINGS`], or without one the data set's own. In an `.h5ad` they become `obsm[key]`
-    /// with `provenance` in `uns["scfm"]`.
+    /// Opens the output for vectors of `dims` for the cells of `dataset`, a single file: a path
+    /// with one of the [`ENDINGS`], or the data set's own where none is given. In an `.h5ad` they
+    /// become `obsm[key]` with `provenance` in `uns["scfm"]`.
     ///
     /// # Errors
     /// [`DataError`] when it cannot be written; before any work is done.
@@ -60,7 +60,8 @@ impl EmbeddingOutput {
                 _ if file.source().format() == "HDF5" => {
                     into(file.path(), &WriteTarget::Copy(path.to_path_buf()))?
                 }
-                // Another format is written as .h5ad first, out of sight, and the embedding added to it.
+                // Another format is first written as a temporary .h5ad, and the embedding added to
+                // it.
                 _ => {
                     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
                     let plain = tempfile::Builder::new()
@@ -85,12 +86,12 @@ impl EmbeddingOutput {
         })
     }
 
-    /// What of another format could not be written into an `.h5ad`.
+    /// Parts of another format that could not be written into an `.h5ad`.
     pub fn left_out(&self) -> &[String] {
         &self.left_out
     }
 
-    /// Takes vectors, row-major, of the cells at `rows`.
+    /// Adds vectors, row-major, of the cells at `rows`.
     ///
     /// # Errors
     /// [`DataError::Io`] when the temporary file cannot be written.
@@ -105,7 +106,7 @@ impl EmbeddingOutput {
         Ok(())
     }
 
-    /// Completes the output and moves it to its name; before that nothing is seen there.
+    /// Completes the output and moves it to its path, where nothing exists before.
     ///
     /// # Errors
     /// [`DataError`] when rows are missing, a value is not finite, or it cannot be written.
@@ -135,7 +136,7 @@ fn waiting_failed(error: std::io::Error) -> DataError {
     DataError::file(
         std::env::temp_dir(),
         format!(
-            "the temporary file for the embedding: {error}; make room there, or name another folder in \
+            "the temporary file for the embedding: {error}; free space there, or set another folder in \
              TMPDIR"
         ),
     )

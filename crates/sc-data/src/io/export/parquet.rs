@@ -1,4 +1,4 @@
-//! `.parquet`: a column `cell` with the names of the cells, and a float32 column a dimension.
+//! `.parquet`: a column `cell` with the names of the cells, and one float32 column per dimension.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl ParquetWriter {
         let about = KeyValue::new("scfm".to_owned(), provenance.to_string());
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
-            // Distinct floats gain nothing from a dictionary.
+            // Dictionary encoding does not help for distinct floats.
             .set_dictionary_enabled(false)
             .set_key_value_metadata(Some(vec![about]))
             .build();

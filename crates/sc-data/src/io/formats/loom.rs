@@ -1,4 +1,4 @@
-//! loom: a dense matrix `[genes, cells]`, read by blocks of cells and turned.
+//! loom: a dense matrix `[genes, cells]`, read in blocks of cells and transposed.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::error::{DataError, Result};
 use crate::io::h5::{ElementType, H5Source, NodeKind};
 use crate::io::h5ad::is_numeric;
 
-/// Attributes that name cells or genes, the usual one first.
+/// Attributes with names of cells or genes, the most common first.
 const CELL_NAMES: [&str; 5] = ["CellID", "obs_names", "cell_id", "barcode", "Barcode"];
 const GENE_NAMES: [&str; 5] = ["Gene", "var_names", "gene_name", "GeneName", "Accession"];
 
@@ -46,7 +46,7 @@ pub(super) fn open(source: Arc<dyn H5Source>) -> Result<Arc<dyn H5Source>> {
             match info.shape[..] {
                 [n] | [n, 1] if n == length => {
                     view.column(&format!("{frame}/{column}"), &source, &of);
-                    // The name that scanpy gives them.
+                    // The names used by scanpy.
                     if (frame, &column[..]) == ("var", "Accession") {
                         view.column("var/gene_ids", &source, &of);
                     }
@@ -76,7 +76,7 @@ fn index(source: &dyn H5Source, group: &str, length: u64, names: &[&str]) -> Res
     if length > crate::io::h5::allocation_limit(source.size()) {
         return Err(DataError::file(
             source.path(),
-            format!("matrix: {length} cannot be in this file"),
+            format!("matrix: {length} is more than the file can hold"),
         ));
     }
     Ok((0..length).map(|k| k.to_string()).collect())

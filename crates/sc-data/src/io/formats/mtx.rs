@@ -16,13 +16,13 @@ pub(super) fn is_folder(path: &Path) -> bool {
     matrix_in(path).is_some()
 }
 
-/// Whether a file is named as a matrix of triplets.
+/// Whether a file name is that of a triplet matrix.
 pub(super) fn is_file(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.is_file() && (name.ends_with(".mtx") || name.ends_with(".mtx.gz"))
 }
 
-/// The matrix of a folder: `matrix.mtx`, else the only file whose name ends so, as in GEO.
+/// The matrix of a folder: `matrix.mtx`, else the only file with that suffix, as in GEO.
 fn matrix_in(folder: &Path) -> Option<PathBuf> {
     let plain = ["matrix.mtx", "matrix.mtx.gz"].map(|n| folder.join(n));
     if let Some(found) = plain.into_iter().find(|p| p.is_file()) {
@@ -56,7 +56,7 @@ pub(super) fn open(path: &Path) -> Result<Arc<dyn H5Source>> {
             return Err(DataError::file(
                 &matrix,
                 format!(
-                    "is {} x {}, which does not fit {f} features and {c} barcodes beside it",
+                    "is {} x {}, which does not match {f} features and {c} barcodes next to it",
                     shape[0], shape[1]
                 ),
             ));
@@ -86,7 +86,7 @@ pub(super) fn open(path: &Path) -> Result<Arc<dyn H5Source>> {
     Ok(Arc::new(view))
 }
 
-/// A file of one of these names beside the matrix, with the matrix's prefix, plain or gzip.
+/// A file with one of these names next to the matrix, with the matrix's prefix, plain or gzip.
 fn beside(matrix: &Path, names: &[&str]) -> Result<PathBuf> {
     let own = matrix.file_name().unwrap_or_default().to_string_lossy();
     let prefix = own
@@ -101,7 +101,7 @@ fn beside(matrix: &Path, names: &[&str]) -> Result<PathBuf> {
         DataError::file(
             matrix,
             format!(
-                "has no {prefix}{} (or .gz) beside it",
+                "has no {prefix}{} (or .gz) next to it",
                 names.join(&format!(" or {prefix}"))
             ),
         )
@@ -143,7 +143,7 @@ fn parse(path: &Path) -> Result<Triplets> {
         let read = reader.read_line(line).map_err(|e| {
             DataError::file(
                 path,
-                format!("line {number}: {e}; the file is cut off or damaged"),
+                format!("line {number}: {e}; the file is truncated or damaged"),
             )
         })?;
         Ok(read > 0)
@@ -205,7 +205,7 @@ fn parse(path: &Path) -> Result<Triplets> {
             continue;
         };
         if row == 0 || column == 0 || row > rows || column > columns {
-            return Err(bad(&format!("lies outside {rows} x {columns}")));
+            return Err(bad(&format!("is out of range for {rows} x {columns}")));
         }
         let value = match (pattern, fields.next()) {
             (true, _) => 1.0,
@@ -221,7 +221,7 @@ fn parse(path: &Path) -> Result<Triplets> {
         return Err(DataError::file(
             path,
             format!(
-                "states {count} entries and holds {}; it is cut off: copy or download it again",
+                "declares {count} entries but holds {}; it is truncated: copy or download it again",
                 entries.len()
             ),
         ));

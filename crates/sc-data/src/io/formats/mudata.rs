@@ -1,4 +1,4 @@
-//! MuData (`.h5mu`, or a Zarr folder of it): one modality, seen as a file of its own.
+//! MuData (`.h5mu`, or a Zarr folder of it): one modality, read as a file.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub(super) fn open(source: Arc<dyn H5Source>, part: Option<&str>) -> Result<Arc<
                     return Err(DataError::file(
                         source.path(),
                         format!(
-                            "holds the modalities {listed}; name one, as in {}/{}",
+                            "holds the modalities {listed}; choose one, as in {}/{}",
                             source.path().display(),
                             modalities.first().map_or("NAME", String::as_str)
                         ),
@@ -43,7 +43,7 @@ pub(super) fn open(source: Arc<dyn H5Source>, part: Option<&str>) -> Result<Arc<
     };
     let prefix = format!("mod/{found}");
     let part = Part::new(Arc::clone(&source), prefix, "MuData");
-    // The annotation of all modalities together is an extra: what cannot be had leaves the modality.
+    // The annotation shared by all modalities is optional: the modality works without it.
     match shared_columns(&source, found) {
         Ok(Some((names, rows))) => {
             let shown = names.clone();
@@ -81,7 +81,7 @@ fn shared_columns(
         return Ok(None);
     }
     let mut rows: Rows = vec![None; own.n_obs()];
-    // Counted from 1; 0 stands for a cell that the modality does not have.
+    // Counted from 1; 0 means that the modality does not have the cell.
     for (row, at) in vector(&**source, &map)?.into_i64().into_iter().enumerate() {
         let slot = usize::try_from(at - 1).ok().and_then(|at| rows.get_mut(at));
         if let Some(slot) = slot.filter(|_| row < whole.n_obs()) {

@@ -1,7 +1,7 @@
-//! Two modalities of the same cells, seen as one file: `rna.h5ad+atac.h5ad`, `both.h5mu/rna+atac`.
+//! Two modalities of the same cells, read as one file: `rna.h5ad+atac.h5ad`, `both.h5mu/rna+atac`.
 //!
-//! The features of the second file are put behind those of the first; everything said of the cells is
-//! the first one's. Both matrices are read into memory once: write them as one file with
+//! The features of the second file are appended to those of the first; everything else about the
+//! cells is that of the first. Both matrices are read into memory once: write them as one file with
 //! `scfm convert` when they are large or used often.
 
 use std::collections::HashMap;
@@ -20,13 +20,13 @@ use crate::sparse::CsrMatrix;
 
 /// Cells read at a time.
 const ROWS: usize = 4096;
-/// What is replaced by the two matrices side by side, or has no meaning beside them.
+/// Nodes replaced by the concatenated matrices, or meaningless for them.
 const OWN: [&str; 8] = [
     "X", "var", "varm", "varp", "layers", "raw", "raw.X", "raw.var",
 ];
 
 /// The two paths of a pair; `None` for any other path. The second may be a modality of the first
-/// one's file, or a file beside it.
+/// one's file, or a file next to it.
 pub(super) fn split(path: &Path) -> Option<(PathBuf, PathBuf)> {
     if path.exists() {
         return None;
@@ -94,7 +94,7 @@ fn rows(a: &H5ad, b: &H5ad) -> Result<Vec<usize>> {
     if places.len() < others.len() {
         return Err(DataError::file(
             b.path(),
-            "names a cell twice, so it cannot be paired with another file",
+            "has duplicate cell names, so it cannot be paired with another file",
         ));
     }
     let found: Vec<Option<usize>> = names.iter().map(|n| places.get(&n[..]).copied()).collect();
@@ -104,7 +104,7 @@ fn rows(a: &H5ad, b: &H5ad) -> Result<Vec<usize>> {
         _ => Err(DataError::file(
             b.path(),
             format!(
-                "{missing} of the {} cells of {} are not in it; pairs need the same cell names in both \
+                "does not contain {missing} of the {} cells of {}; pairs need the same cell names in both \
                  files, so keep only the cells that both have",
                 names.len(),
                 a.path().display()

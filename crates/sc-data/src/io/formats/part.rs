@@ -1,4 +1,4 @@
-//! A group of a source, seen as a source of its own, with columns of `obs` from elsewhere.
+//! A group of a source, read as a source itself, with columns of `obs` from elsewhere.
 
 use std::ops::Range;
 use std::path::Path;
@@ -11,14 +11,14 @@ use crate::io::h5::{Attribute, DatasetInfo, Extents, FieldValues, H5Source, Node
 /// Reads the columns of `obs` that come from elsewhere.
 pub(super) type Columns = Box<dyn Fn() -> Result<View> + Send + Sync>;
 
-/// A group, taken for the root.
+/// A group, used as the root.
 pub(super) struct Part {
     source: Arc<dyn H5Source>,
     prefix: String,
     format: &'static str,
     /// Names of columns that `obs` of the group lacks.
     names: Vec<String>,
-    /// Reads them all, as `obs/<name>`; done once, when the first is asked for.
+    /// Reads them all, as `obs/<name>`; done once, on first access.
     read: Columns,
     columns: OnceLock<View>,
 }
@@ -51,7 +51,7 @@ impl Part {
         }
     }
 
-    /// The tree with the added columns, when `node` is of one of them.
+    /// The tree with the added columns, when `node` is in one of them.
     fn added(&self, node: &str) -> Result<Option<&View>> {
         let column = node.strip_prefix("obs/").map(|n| n.split('/').next());
         let Some(Some(column)) = column else {

@@ -1,7 +1,8 @@
-//! 10x Genomics `.h5`: Cell Ranger 1/2 (a group a genome), 3 and later, and Space Ranger's probes.
+//! 10x Genomics `.h5`: Cell Ranger 1/2 (one group per genome), 3 and later, and Space Ranger's
+//! probes.
 //!
-//! The matrix is stored by barcode, so its arrays are those of a CSR matrix `[cells, features]` as
-//! they lie. Of features of several types, genes are taken; `FILE.h5/adt` takes antibodies,
+//! The matrix is stored by barcode, so its arrays are directly those of a CSR matrix `[cells,
+//! features]`. Of features of several types, genes are used; `FILE.h5/adt` selects antibodies,
 //! `FILE.h5/gex+peaks` genes and peaks.
 
 use std::collections::BTreeSet;
@@ -12,7 +13,7 @@ use crate::error::{DataError, Result};
 use crate::genes::features::{GENES, PEAKS};
 use crate::io::h5::{H5Source, NodeKind};
 
-/// The file as AnnData, or `None` when it is none of 10x's.
+/// The file as AnnData, or `None` when it is not a 10x file.
 pub(super) fn open(
     source: &Arc<dyn H5Source>,
     part: Option<&str>,
@@ -31,8 +32,8 @@ pub(super) fn open(
         (_, []) => {
             if source.kind("molecule_idx")?.is_some() || source.kind("barcode_idx")?.is_some() {
                 return fail(
-                    "is 10x's molecule_info.h5, which holds reads, not counts; take \
-                     filtered_feature_bc_matrix.h5 beside it"
+                    "is 10x's molecule_info.h5, which holds reads, not counts; use \
+                     filtered_feature_bc_matrix.h5 next to it"
                         .into(),
                 );
             }
@@ -42,7 +43,7 @@ pub(super) fn open(
         (Some(part), all) if all.iter().any(|g| g == part) => part,
         (None, all) => {
             return fail(format!(
-                "holds counts of {} genomes ({}); name one, as in {}/{}",
+                "holds counts of {} genomes ({}); choose one, as in {}/{}",
                 all.len(),
                 all.join(", "),
                 source.path().display(),
@@ -68,7 +69,7 @@ fn is_matrix(source: &dyn H5Source, group: &str) -> Result<bool> {
     Ok(true)
 }
 
-/// Short names of types of features.
+/// Short names of feature types.
 const SHORT: [(&str, &str); 6] = [
     ("gex", GENES),
     ("rna", GENES),
@@ -78,7 +79,7 @@ const SHORT: [(&str, &str); 6] = [
     ("crispr", "CRISPR Guide Capture"),
 ];
 
-/// The type of features to take: the one named, else genes where there are any.
+/// The feature type to use: the given one, else genes where there are any.
 fn wanted(source: &dyn H5Source, part: Option<&str>) -> Result<Option<String>> {
     let node = "matrix/features/feature_type";
     let types: BTreeSet<String> = match source.kind(node)? {
@@ -97,7 +98,7 @@ fn wanted(source: &dyn H5Source, part: Option<&str>) -> Result<Option<String>> {
     Err(DataError::file(
         source.path(),
         match types.is_empty() {
-            true => format!("has no parts, so there is no '{part}' in it"),
+            true => format!("has no parts, so '{part}' does not exist"),
             false => format!(
                 "has no features of type '{part}'; it has {}",
                 types.join(", ")
@@ -113,7 +114,7 @@ fn version3(source: &Arc<dyn H5Source>, part: Option<&str>) -> Result<View> {
     }
     let features = "matrix/features";
     view.frame("var", source.strings(&format!("{features}/name"))?);
-    // Names as scanpy gives them.
+    // The names used by scanpy.
     for (of, column) in [
         ("id", "gene_ids"),
         ("feature_type", "feature_types"),
@@ -155,7 +156,9 @@ fn matrix(source: &Arc<dyn H5Source>, group: &str) -> Result<View> {
     let (Ok(features), Ok(cells)) = (usize::try_from(features), usize::try_from(cells)) else {
         return Err(DataError::file(
             source.path(),
-            format!("{group}/shape: {features} x {cells} is no shape; the file is damaged"),
+            format!(
+                "{group}/shape: {features} x {cells} is not a valid shape; the file is damaged"
+            ),
         ));
     };
     let mut view = View::new(source.path(), source.size());

@@ -1,4 +1,4 @@
-//! A tree of AnnData made of parts of another file and of values in memory.
+//! An AnnData tree made of parts of another file and of values in memory.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use crate::io::h5::{
     Attribute, DatasetInfo, ElementType, Extents, FieldValues, H5Source, NodeKind, Numbers,
 };
 
-/// What a path of the tree is.
+/// The content of a path of the tree.
 enum Node {
     Group,
     /// A dataset of another source.
@@ -21,11 +21,11 @@ enum Node {
     Column(Arc<dyn H5Source>, String),
     /// One-dimensional numbers.
     Numbers(Numbers),
-    /// One-dimensional texts.
+    /// One-dimensional strings.
     Texts(Vec<String>),
 }
 
-/// A tree put together by hand.
+/// A tree built by hand.
 pub(super) struct View {
     path: PathBuf,
     size: u64,
@@ -35,7 +35,7 @@ pub(super) struct View {
 }
 
 impl View {
-    /// A tree of the file at `path`, which takes `size` bytes.
+    /// A tree of the file at `path`, which has `size` bytes.
     pub(super) fn new(path: &Path, size: u64) -> Self {
         Self {
             path: path.to_path_buf(),
@@ -46,7 +46,7 @@ impl View {
         }
     }
 
-    /// Takes only features of this type.
+    /// Keeps only features of this type.
     pub(super) fn want(&mut self, feature_type: &str) {
         self.feature_type = Some(feature_type.to_owned());
     }
@@ -65,7 +65,7 @@ impl View {
             .insert((node.to_owned(), name.to_owned()), value);
     }
 
-    /// A CSR matrix `[rows, cols]`; its arrays are put at `node/indptr`, `indices` and `data`.
+    /// A CSR matrix `[rows, cols]`; its arrays are at `node/indptr`, `indices` and `data`.
     pub(super) fn csr(&mut self, node: &str, rows: usize, cols: usize) {
         self.put(node, Node::Group);
         let kind = Attribute::Strings(vec!["csr_matrix".into()]);
@@ -79,7 +79,7 @@ impl View {
         self.put(node, Node::Alias(Arc::clone(source), of.to_owned()));
     }
 
-    /// A dataset of another source with one value a row, whatever its second axis says.
+    /// A dataset of another source with one value per row, whatever its second axis.
     pub(super) fn column(&mut self, node: &str, source: &Arc<dyn H5Source>, of: &str) {
         self.put(node, Node::Column(Arc::clone(source), of.to_owned()));
     }
@@ -102,7 +102,7 @@ impl View {
         self.put(&format!("{node}/_index"), Node::Texts(index));
     }
 
-    /// A column of texts of a frame.
+    /// A column of strings of a frame.
     pub(super) fn texts(&mut self, node: &str, values: Vec<String>) {
         self.put(node, Node::Texts(values));
     }
@@ -110,7 +110,7 @@ impl View {
     fn find(&self, node: &str) -> Result<&Node> {
         self.nodes
             .get(node)
-            .ok_or_else(|| self.fail(node, "is not there"))
+            .ok_or_else(|| self.fail(node, "does not exist"))
     }
 
     fn fail(&self, node: &str, what: impl std::fmt::Display) -> DataError {
@@ -202,7 +202,7 @@ impl H5Source for View {
             (Node::Numbers(values), [range]) => values
                 .slice(range.start as usize..range.end as usize)
                 .ok_or_else(|| self.fail(node, format!("has no elements {range:?}"))),
-            _ => Err(self.fail(node, "holds no numbers of that shape")),
+            _ => Err(self.fail(node, "does not hold numbers of that shape")),
         }
     }
 
@@ -210,14 +210,14 @@ impl H5Source for View {
         match self.find(node)? {
             Node::Alias(source, of) | Node::Column(source, of) => source.strings(of),
             Node::Texts(values) => Ok(values.clone()),
-            _ => Err(self.fail(node, "holds no texts")),
+            _ => Err(self.fail(node, "does not hold strings")),
         }
     }
 
     fn field(&self, node: &str, field: &str) -> Result<FieldValues> {
         match self.find(node)? {
             Node::Alias(source, of) => source.field(of, field),
-            _ => Err(self.fail(node, "is no table of records")),
+            _ => Err(self.fail(node, "is not a table of records")),
         }
     }
 

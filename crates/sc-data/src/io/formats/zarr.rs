@@ -1,9 +1,9 @@
 //! AnnData-Zarr of versions 2 and 3, in a folder or a zip archive.
 //!
 //! Groups and attributes are small JSON files and are read as such, with or without consolidated
-//! metadata. The reader is our own and not the `zarrs` crate, because that one takes the sizes that
-//! frames of zstd, gzip and Blosc state on trust and unpacks them in C: a damaged file could end the
-//! process. Here nothing unpacks to more than the store can hold.
+//! metadata. The reader is implemented here and not the `zarrs` crate, because that one trusts the
+//! sizes declared by zstd, gzip and Blosc frames and decompresses them in C: a damaged file could
+//! end the process. Here nothing decompresses to more than the store can hold.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -48,7 +48,7 @@ pub(super) fn is_zip(path: &Path) -> Result<bool> {
 pub(super) fn open(path: &Path) -> Result<Arc<dyn H5Source>> {
     let size = size(path);
     let store = Store::open(path, crate::io::h5::allocation_limit(size)).map_err(|e| {
-        let message = format!("is no readable zip archive ({e}): copy or download it again");
+        let message = format!("is not a readable zip archive ({e}): copy or download it again");
         DataError::file(path, message)
     })?;
     let zarr = Zarr {
@@ -61,12 +61,12 @@ pub(super) fn open(path: &Path) -> Result<Arc<dyn H5Source>> {
     if zarr.kind("")? != Some(NodeKind::Group) {
         let holds = |end: &str| zarr.store.has(|name| name.ends_with(end));
         let message = if holds("data.pkl") {
-            "is a PyTorch file: weights, not cells; name the file with the cells"
+            "is a PyTorch file: weights, not cells; give the file with the cells"
         } else if holds(".npy") {
             "is a NumPy archive, without names of cells and genes; put the matrix into an AnnData \
              (adata.write_h5ad(path))"
         } else {
-            "is an archive without a Zarr group at its root; unpack it and name the file inside"
+            "is an archive without a Zarr group at its root; unpack it and give the file inside"
         };
         return Err(DataError::file(path, message));
     }
@@ -79,7 +79,7 @@ fn size(path: &Path) -> u64 {
         return std::fs::metadata(path).map_or(0, |m| m.len());
     };
     let of = |member: std::fs::DirEntry| match member.file_type() {
-        // A link to a folder may lead back to where it lies.
+        // A link to a folder may be cyclic.
         Ok(kind) if kind.is_symlink() && member.path().is_dir() => 0,
         _ => size(&member.path()),
     };
@@ -90,7 +90,7 @@ fn size(path: &Path) -> u64 {
 struct Node {
     kind: NodeKind,
     attributes: Value,
-    /// What is stated of an array, or what is wrong with that.
+    /// The metadata of an array, or what is wrong with it.
     meta: Option<std::result::Result<Meta, String>>,
 }
 
@@ -108,13 +108,13 @@ impl Zarr {
         DataError::file(&self.path, format!("{place}: {what}"))
     }
 
-    /// A JSON file beside a node.
+    /// A JSON file of a node.
     fn json(&self, node: &str, name: &str) -> Result<Option<Value>> {
         let key = match node {
             "" => name.to_owned(),
             node => format!("{node}/{name}"),
         };
-        let again = "the store is cut off or damaged: copy or download it again";
+        let again = "the store is truncated or damaged: copy or download it again";
         match self.store.get(&key) {
             Ok(None) => Ok(None),
             Ok(Some(bytes)) => serde_json::from_slice(&bytes)
@@ -171,7 +171,7 @@ impl Zarr {
         read: impl FnOnce(Array<'_>) -> std::result::Result<T, String>,
     ) -> Result<T> {
         let Some(found) = self.find(node)? else {
-            return Err(self.wrong(node, "is not there"));
+            return Err(self.wrong(node, "does not exist"));
         };
         let meta = match &found.meta {
             None => return Err(self.wrong(node, "is a group, not an array")),
@@ -186,7 +186,7 @@ impl Zarr {
             limit: crate::io::h5::allocation_limit(self.size),
         })
         .map_err(|e| {
-            let again = "the store is cut off or damaged: copy or download it again";
+            let again = "the store is truncated or damaged: copy or download it again";
             self.wrong(node, format!("{e}; {again}"))
         })
     }
@@ -250,7 +250,10 @@ impl H5Source for Zarr {
                 .zip(&info.shape)
                 .all(|(r, n)| r.start <= r.end && r.end <= *n);
         if !inside {
-            let what = format!("elements {ranges:?} lie outside shape {:?}", info.shape);
+            let what = format!(
+                "elements {ranges:?} are out of range for shape {:?}",
+                info.shape
+            );
             return Err(self.wrong(node, what));
         }
         if !crate::io::h5ad::is_numeric(&info.element) {
@@ -264,13 +267,13 @@ impl H5Source for Zarr {
     fn strings(&self, node: &str) -> Result<Vec<String>> {
         let element = self.info(node)?.element;
         if element != ElementType::String {
-            return Err(self.wrong(node, format!("holds {element:?}, not texts")));
+            return Err(self.wrong(node, format!("holds {element:?}, not strings")));
         }
         self.array(node, |array| array.texts())
     }
 
     fn field(&self, node: &str, field: &str) -> Result<FieldValues> {
-        Err(self.wrong(node, format!("is no table of records with '{field}'")))
+        Err(self.wrong(node, format!("is not a table of records with '{field}'")))
     }
 }
 

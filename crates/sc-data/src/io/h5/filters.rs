@@ -8,7 +8,7 @@ const LZF: u16 = 32000;
 const BLOSC: u16 = 32001;
 const ZSTD: u16 = 32015;
 
-/// The built-in filters and these; `limit` bounds what one chunk may unpack to, in bytes.
+/// The built-in filters and these; `limit` bounds the decompressed size of a chunk, in bytes.
 pub(super) fn registry(limit: usize) -> FilterRegistry {
     let mut registry = FilterRegistry::new();
     registry.register(
@@ -32,12 +32,12 @@ pub(super) fn registry(limit: usize) -> FilterRegistry {
     registry
 }
 
-/// Unpacks a Blosc 1 frame of at most `limit` bytes.
+/// Decompresses a Blosc 1 frame of at most `limit` bytes.
 pub(crate) fn blosc(data: &[u8], limit: usize) -> Result<Vec<u8>, String> {
     reverse(BLOSC, Vec::new(), data, limit)
 }
 
-/// Unpacks Zstandard frames of at most `limit` bytes.
+/// Decompresses Zstandard frames of at most `limit` bytes.
 pub(crate) fn zstd(data: &[u8], limit: usize) -> Result<Vec<u8>, String> {
     reverse(ZSTD, Vec::new(), data, limit)
 }
@@ -54,9 +54,9 @@ fn reverse(id: u16, cd_values: Vec<u32>, data: &[u8], limit: usize) -> Result<Ve
     reverse_filters_masked_bounded(&pipeline, data, 0, limit).map_err(|e| e.to_string())
 }
 
-/// Unpacks LibLZF data: literal runs, and copies from up to 8 KiB back.
+/// Decompresses LibLZF data: literal runs, and copies from up to 8 KiB back.
 ///
-/// `None` when the data is cut off, refers to before its start or exceeds `limit` bytes.
+/// `None` when the data is truncated, refers to before its start or exceeds `limit` bytes.
 fn lzf(data: &[u8], capacity: usize, limit: usize) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(capacity.min(data.len().saturating_mul(300)));
     let mut at = 0;

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::error::{DataError, Result};
 
-/// Unpacked chunks kept between reads: enough for the chunks of `indices` and `data` that
-/// neighbouring reads share, and small beside a minibatch.
+/// Decompressed chunks cached between reads: enough for the chunks of `indices` and `data` that
+/// consecutive reads share, and small compared with a minibatch.
 const CHUNK_CACHE_BYTES: usize = 32 << 20;
 
 mod elements;
@@ -36,7 +36,7 @@ pub(super) struct Reader {
     links: Arc<Links>,
 }
 
-/// Names of other files that links lead to; none is followed.
+/// Names of other files that links point to; none is followed.
 #[derive(Default)]
 struct Links(Mutex<BTreeSet<String>>);
 
@@ -95,12 +95,12 @@ impl Reader {
             cause = source;
         }
         let way_out = match cause {
-            // The class of the layout of virtual datasets.
+            // The layout class of virtual datasets.
             E::UnsupportedLayoutClass(3) => {
                 return DataError::file(
                     &self.path,
                     format!(
-                        "{place}: is a virtual dataset, whose values lie in other files, and these are \
+                        "{place}: is a virtual dataset with values in other files, which are \
                          not followed; read it with anndata and write one file (adata.write_h5ad(path))"
                     ),
                 );
@@ -109,7 +109,7 @@ impl Reader {
                 return DataError::file(
                     &self.path,
                     format!(
-                        "{place}: its values lie in another file, which is not followed; read it with \
+                        "{place}: its values are in another file, which is not followed; read it with \
                          anndata and write one file (adata.write_h5ad(path))"
                     ),
                 );
@@ -125,7 +125,7 @@ impl Reader {
                 );
             }
             E::UnsupportedEncoding(_) => "open and save it with a current anndata",
-            _ => "the file is cut off or damaged: copy or download it again",
+            _ => "the file is truncated or damaged: copy or download it again",
         };
         DataError::file(&self.path, format!("{place}: {text}; {way_out}"))
     }
@@ -283,7 +283,10 @@ impl H5Source for Reader {
             if range.end > extent || range.start > range.end {
                 return Err(self.wrong(
                     node,
-                    format!("elements {range:?} lie outside shape {:?}", dataset.shape()),
+                    format!(
+                        "elements {range:?} are out of range for shape {:?}",
+                        dataset.shape()
+                    ),
                 ));
             }
         }
@@ -315,7 +318,7 @@ impl H5Source for Reader {
     fn field(&self, node: &str, name: &str) -> Result<FieldValues> {
         let dataset = self.dataset(node)?;
         let Datatype::Compound { size, fields } = dataset.dtype() else {
-            return Err(self.wrong(node, "is no table of records"));
+            return Err(self.wrong(node, "is not a table of records"));
         };
         let field = fields
             .iter()
@@ -341,28 +344,28 @@ fn not_hdf5(path: &Path, magic: &[u8], error: &str) -> DataError {
     let scanpy = "read it with scanpy and save it (adata.write_h5ad(path))";
     let message = match magic {
         [0x89, b'H', b'D', b'F', ..] => {
-            format!("the file is cut off or damaged ({error}): copy or download it again")
+            format!("the file is truncated or damaged ({error}): copy or download it again")
         }
         _ if ends(&[".rds", ".rda", ".rdata"]) => {
             "is an R object; write it as .h5ad in R first (zellkonverter::writeH5AD)".into()
         }
         _ if ends(&[".pt", ".pth", ".ckpt"]) => {
-            "is a PyTorch file: weights, not cells; name the file with the cells".into()
+            "is a PyTorch file: weights, not cells; give the file with the cells".into()
         }
         [0x1f, 0x8b, ..] if ends(&[".tar.gz", ".tgz"]) => {
-            "is an archive; unpack it and name a file or folder in it (tar -xzf)".into()
+            "is an archive; unpack it and give a file or folder in it (tar -xzf)".into()
         }
         [0x1f, 0x8b, ..] => "is compressed with gzip; unpack it first (gunzip)".into(),
         [b'P', b'A', b'R', b'1', ..] => format!("is a Parquet table, not an .h5ad file; {scanpy}"),
         _ if ends(&[".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz"]) => {
-            format!("is a table of text, not an .h5ad file; {scanpy}")
+            format!("is a text table, not an .h5ad file; {scanpy}")
         }
         [b'%', b'%', b'M', ..] => {
-            "is a Matrix Market file; name it matrix.mtx, with barcodes.tsv and features.tsv beside it"
+            "is a Matrix Market file; name it matrix.mtx, with barcodes.tsv and features.tsv next to it"
                 .into()
         }
         _ => {
-            "is not an HDF5 file, so no .h5ad; check the path, or copy or download it again".into()
+            "is not an HDF5 file, so not an .h5ad; check the path, or copy or download it again".into()
         }
     };
     DataError::file(path, message)
@@ -380,8 +383,8 @@ fn filter_name(text: &str) -> String {
     let id: String = text.chars().filter(char::is_ascii_digit).collect();
     match known.iter().find(|k| k.0 == id) {
         Some((_, name)) => {
-            format!("is compressed with {name} (filter {id}), which is not built in")
+            format!("is compressed with {name} (filter {id}), which is not supported")
         }
-        None => format!("{text} is not built in"),
+        None => format!("{text} is not supported"),
     }
 }

@@ -1,4 +1,4 @@
-//! Writing by `rust-hdf5`: the few shapes AnnData needs, with its encoding attributes.
+//! Writing with `rust-hdf5`: the few shapes AnnData needs, with its encoding attributes.
 
 use std::path::Path;
 
@@ -7,28 +7,28 @@ use rust_hdf5::{DatatypeMessage, H5Dataset, H5File, H5Group, H5Type, HBool, Hdf5
 
 use crate::error::{DataError, Result};
 
-/// Bytes of one chunk of a long array: small enough that a random row unpacks little, large enough
-/// that the index stays short.
+/// Bytes of one chunk of a long array: small enough that a random row decompresses little, large
+/// enough that the index stays short.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// Turns errors of the writer into ours, naming the file the user asked for.
+/// Converts errors of the writer, naming the file the user gave.
 pub(crate) fn wrap<T>(path: &Path, result: std::result::Result<T, Hdf5Error>) -> Result<T> {
     result.map_err(|e| match e {
         Hdf5Error::Io(source) => DataError::io(path, source),
-        // The writer cannot add to a group whose links it does not know.
+        // The writer cannot add to a group with an unknown link storage.
         other if other.to_string().contains("link storage") => DataError::file(path, LINKS),
         other => DataError::file(path, format!("cannot be written: {other}")),
     })
 }
 
-/// Why nothing can be added to a file with links, and the way out.
+/// Why nothing can be added to a file with links, and what to do.
 pub(crate) const LINKS: &str = "cannot be written: the file holds links in its root group, which would \
     be lost; write it anew without links (in Python: anndata.read_h5ad(path).write_h5ad(new))";
 
 type H5Result<T> = std::result::Result<T, Hdf5Error>;
 
 /// A file open for writing. `rust-hdf5` prints a line when a file is dropped and cannot be completed;
-/// here a drop means that an error is on its way already, so the file is closed in silence.
+/// here a drop means that an error is being returned already, so the file is closed silently.
 pub(crate) struct OpenFile(Option<H5File>);
 
 impl OpenFile {
@@ -75,11 +75,11 @@ pub(crate) fn encode_dataset(dataset: &H5Dataset, kind: &str, version: &str) -> 
     Ok(())
 }
 
-/// A group under `parent`, and whether it was made now.
+/// A group under `parent`, and whether it was created now.
 pub(crate) fn ensure_group(parent: &H5Group, name: &str) -> H5Result<(H5Group, Made)> {
     match parent.create_group(name) {
         Ok(group) => Ok((group, Made::New)),
-        // The writer lists no empty groups, so being there already shows only in this refusal.
+        // The writer does not list empty groups, so an existing one shows only in this error.
         Err(_) => Ok((parent.group(name)?, Made::Before)),
     }
 }
@@ -91,16 +91,16 @@ pub(crate) enum Made {
     Before,
 }
 
-/// How a long array is packed.
+/// Compression of a long array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Packing {
     /// Byte shuffle and deflate.
     Gzip,
-    /// As it is.
+    /// None.
     None,
 }
 
-/// An array `[0.., width]` (or `[0..]` when `width` is `None`) that rows are appended to.
+/// An array `[0.., width]` (or `[0..]` when `width` is `None`) to which rows are appended.
 pub(crate) fn growing<T: H5Type>(
     group: &H5Group,
     name: &str,
@@ -123,7 +123,7 @@ pub(crate) fn growing<T: H5Type>(
     }
 }
 
-/// A one-dimensional array written whole.
+/// A one-dimensional array, written at once.
 pub(crate) fn array<T: H5Type>(group: &H5Group, name: &str, values: &[T]) -> H5Result<H5Dataset> {
     let builder = group.new_dataset::<T>().shape([values.len()]);
     let dataset = if size_of_val(values) > CHUNK_BYTES {
@@ -138,7 +138,7 @@ pub(crate) fn array<T: H5Type>(group: &H5Group, name: &str, values: &[T]) -> H5R
     Ok(dataset)
 }
 
-/// Truth values as h5py stores them.
+/// Booleans as stored by h5py.
 pub(crate) fn bools(group: &H5Group, name: &str, values: &[bool]) -> H5Result<H5Dataset> {
     let values: Vec<HBool> = values.iter().map(|&b| HBool::from(b)).collect();
     let dataset = group
@@ -151,7 +151,7 @@ pub(crate) fn bools(group: &H5Group, name: &str, values: &[bool]) -> H5Result<H5
     Ok(dataset)
 }
 
-/// Texts of variable length.
+/// Variable-length strings.
 pub(crate) fn strings<S: AsRef<str>>(
     group: &H5Group,
     name: &str,
@@ -163,10 +163,10 @@ pub(crate) fn strings<S: AsRef<str>>(
     Ok(dataset)
 }
 
-/// One text, as a scalar of fixed length (`rust-hdf5` writes no scalar of variable length; every
-/// AnnData reader takes both).
+/// One string, as a scalar of fixed length (`rust-hdf5` cannot write a scalar of variable length;
+/// every AnnData reader accepts both).
 pub(crate) fn text(group: &H5Group, name: &str, value: &str) -> H5Result<()> {
-    // HDF5 knows no string type of width 0.
+    // HDF5 has no string type of width 0.
     let value = if value.is_empty() { " " } else { value };
     let dataset = group
         .new_dataset::<u8>()

@@ -3,7 +3,7 @@
 use crate::categories::{Categories, MISSING};
 use crate::error::{DataError, Result};
 
-/// A column, one value a cell or gene.
+/// A column, one value per cell or gene.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Column {
     /// A pandas categorical.
@@ -12,12 +12,12 @@ pub enum Column {
         codes: Vec<i32>,
         /// The categories as text, in the file's order.
         categories: Vec<String>,
-        /// Whether that order means something.
+        /// Whether the order is meaningful.
         ordered: bool,
     },
     /// Text; `None` where missing.
     Strings(Vec<Option<String>>),
-    /// Truth values; `None` where missing.
+    /// Booleans; `None` where missing.
     Bools(Vec<Option<bool>>),
     /// Integers; `None` where missing.
     Ints(Vec<Option<i64>>),
@@ -28,11 +28,11 @@ pub enum Column {
 /// What to do with missing values when labels are needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// Refuse.
+    /// Return an error.
     Error,
     /// Leave them without a category, [`crate::categories::MISSING`].
     Keep,
-    /// Make them a level of this name.
+    /// Give them a category of this name.
     Level(String),
 }
 
@@ -53,7 +53,7 @@ impl Column {
         self.len() == 0
     }
 
-    /// The values at `rows`, in that order; a row that is not there is missing.
+    /// The values at `rows`, in that order; a row out of range is missing.
     pub(crate) fn select(&self, rows: &[usize]) -> Self {
         fn at<T: Clone>(values: &[Option<T>], rows: &[usize]) -> Vec<Option<T>> {
             rows.iter()
@@ -98,7 +98,7 @@ impl Column {
         }
     }
 
-    /// One value as text, written as Python writes it; `None` where missing.
+    /// One value as text, formatted as in Python; `None` where missing.
     pub fn text(&self, row: usize) -> Option<String> {
         match self {
             Self::Categorical {
@@ -135,7 +135,7 @@ impl Column {
             }
             Missing::Error | Missing::Keep => {}
         }
-        // UTF-8 sorts bytewise in the order of code points.
+        // UTF-8 sorts bytewise in code point order.
         let mut names: Vec<String> = values.iter().flatten().cloned().collect();
         names.sort_unstable();
         names.dedup();

@@ -1,4 +1,4 @@
-//! A new `.h5ad` of a file of any format.
+//! Converting a file of any format to a new `.h5ad`.
 
 use std::fs::File;
 use std::path::Path;
@@ -19,14 +19,14 @@ const BLOCK_BYTES: usize = 64 << 20;
 /// Integers below it are exact in single precision.
 const EXACT: f32 = 16_777_216.0;
 
-/// Writes everything a file holds as a new `.h5ad`: all matrices in the type they have, `obs`, `var`,
-/// `raw`, `obsm`, `obsp`, `varm`, `varp` and `uns`. An `.h5ad` is copied as it is. `progress` is called with
-/// the parts of the root that are done, of how many.
+/// Writes everything a file holds as a new `.h5ad`: all matrices in their stored type, `obs`,
+/// `var`, `raw`, `obsm`, `obsp`, `varm`, `varp` and `uns`. An `.h5ad` is copied unchanged.
+/// `progress` is called with the finished parts of the root and their number.
 ///
-/// Returns what has no place in the new file, each by its path and why.
+/// Returns what could not be written, each by its path and reason.
 ///
 /// # Errors
-/// Whatever is wrong with the file; [`DataError::Io`] when the new one cannot be written.
+/// Any error of the file; [`DataError::Io`] when the new one cannot be written.
 pub fn to_h5ad(
     file: &H5ad,
     path: &Path,
@@ -99,7 +99,7 @@ pub fn to_h5ad(
     Ok(left_out)
 }
 
-/// Writes a part that has an axis of features, some of which are not taken.
+/// Writes a part with a feature axis, some features of which are not used.
 fn genes_only(
     file: &H5ad,
     kept: &Kept,
@@ -131,7 +131,7 @@ fn genes_only(
     }
 }
 
-/// Writes a matrix as it is read, in CSR of single precision.
+/// Writes a matrix as CSR in single precision.
 fn matrix(file: &H5ad, slot: &MatrixSlot, parent: &H5Group, name: &str) -> Result<()> {
     let store = CellStore::of(file, slot.clone())?;
     let shape = [store.rows() as i64, store.cols() as i64];
@@ -151,8 +151,8 @@ fn matrix(file: &H5ad, slot: &MatrixSlot, parent: &H5Group, name: &str) -> Resul
             return Err(DataError::file(
                 file.path(),
                 format!(
-                    "{slot}: {large} may not be exact in single precision, and features of several \
-                     types are taken apart in it; keep the genes only before (adata[:, \
+                    "{slot}: {large} may not be exact in single precision, and its features of several \
+                     types would be separated; keep only the genes first (adata[:, \
                      adata.var.feature_types == 'Gene Expression'])"
                 ),
             ));
@@ -168,7 +168,7 @@ fn matrix(file: &H5ad, slot: &MatrixSlot, parent: &H5Group, name: &str) -> Resul
     wrap(file.path(), array(&group, "indptr", &indptr)).map(|_| ())
 }
 
-/// The groups every `.h5ad` has, where the source has none.
+/// The groups every `.h5ad` has, where the source lacks them.
 fn without(root: &H5Group, parts: &[String]) -> std::result::Result<(), rust_hdf5::Hdf5Error> {
     for name in ["obsm", "uns", "layers", "obsp", "varm", "varp"] {
         if !parts.iter().any(|p| p == name) {

@@ -1,4 +1,4 @@
-//! Editing an AnnData file: on a copy that replaces it when it is complete and was read back.
+//! Editing an AnnData file: on a copy that replaces it once it is complete and verified.
 
 use std::fs::{File, Permissions};
 use std::path::{Path, PathBuf};
@@ -12,28 +12,28 @@ use crate::io::atomic::{Lock, Temporary, lock_file};
 use crate::io::h5::writer::{LINKS, OpenFile};
 use crate::io::h5::{H5Source, NodeKind};
 
-/// Where the edited file goes.
+/// Where the edited file is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteTarget {
     /// Into the file itself (through a temporary copy that replaces it when complete).
     InPlace,
-    /// Into a copy at this path.
+    /// To a copy at this path.
     Copy(PathBuf),
 }
 
-/// The copy that is edited; dropped before [`Draft::publish`], it leaves nothing behind.
+/// The copy being edited; dropped before [`Draft::publish`], it leaves nothing behind.
 pub(super) struct Draft {
     temp: Temporary,
     destination: PathBuf,
-    /// The file that replaces itself.
+    /// The file, if it is edited in place.
     replaced: Option<Replaced>,
 }
 
-/// A file that its edited copy is to replace.
+/// A file to be replaced by its edited copy.
 struct Replaced {
     lock: Lock,
     permissions: Permissions,
-    /// What it was when it was copied: length and time of the last change.
+    /// Its state when it was copied: length and modification time.
     state: (u64, Option<SystemTime>),
 }
 
@@ -44,17 +44,17 @@ impl Replaced {
     }
 }
 
-/// The lock of a file that is to replace itself; to be taken before the file is read.
+/// The lock of a file that is edited in place; acquired before the file is read.
 pub(super) fn lock(source: &Path, target: &WriteTarget) -> Result<Option<Lock>> {
     match target {
         WriteTarget::InPlace if source.is_file() => lock_file(source).map(Some),
-        // What is no file cannot be edited, and is refused with its reason when it is opened.
+        // What is not a file cannot be edited; the error comes when it is opened.
         _ => Ok(None),
     }
 }
 
 impl Draft {
-    /// Copies `source` beside where it is to go; `lock` is that of a file that replaces itself.
+    /// Copies `source` next to its destination; `lock` is that of a file edited in place.
     pub(super) fn of(source: &Path, target: &WriteTarget, lock: Option<Lock>) -> Result<Self> {
         let mut from = File::open(source).map_err(|e| DataError::io(source, e))?;
         let destination = match target {
@@ -86,20 +86,20 @@ impl Draft {
         self.temp.path()
     }
 
-    /// Where it goes.
+    /// The destination.
     pub(super) fn destination(&self) -> &Path {
         &self.destination
     }
 
     /// Opens the copy for writing.
     pub(super) fn open(&self) -> Result<OpenFile, Hdf5Error> {
-        // Locks would only get in the way: nobody else knows the temporary file, and some network
-        // file systems refuse them.
+        // Locks are unnecessary: no other process knows the temporary file, and some network
+        // file systems do not support them.
         let options = H5File::options().locking(FileLocking::Disabled);
         Ok(OpenFile::new(options.open_rw(self.path())?))
     }
 
-    /// What to say when the copy reads back differently.
+    /// The error when the copy reads back differently.
     pub(super) fn fault(&self, what: &str) -> DataError {
         DataError::file(
             &self.destination,
@@ -107,7 +107,7 @@ impl Draft {
         )
     }
 
-    /// Checks that everything of the file before, but the nodes `ours`, is in the copy.
+    /// Checks that every node of the original, except the nodes `ours`, is in the copy.
     pub(super) fn compare(
         &self,
         before: &H5ad,
@@ -116,7 +116,7 @@ impl Draft {
     ) -> Result<()> {
         let source = &**before.source();
         compare(source, after, "", ours, 0).map_err(|what| self.fault(&what))?;
-        // A link that is kept beside what was written for it names two things.
+        // A kept link to a node that was rewritten refers to both.
         let (old, new) = (source.children("")?, after.children("")?);
         let twice = |name: &String| new.iter().filter(|n| *n == name).count() > 1;
         match old.iter().any(twice) {
@@ -125,12 +125,12 @@ impl Draft {
         }
     }
 
-    /// Flushes the copy to the disk and renames it to its destination.
+    /// Flushes the copy to disk and renames it to its destination.
     pub(super) fn publish(self) -> Result<()> {
         let Some(replaced) = self.replaced else {
             return self.temp.publish();
         };
-        // Not everyone who writes knows of our locks.
+        // Other programs do not use these locks.
         if Replaced::state(&self.destination)? != replaced.state {
             return Err(DataError::file(
                 &self.destination,
@@ -146,7 +146,7 @@ impl Draft {
     }
 }
 
-/// Takes a node out of a file, if it was there.
+/// Removes a node from a file, if it exists.
 pub(super) fn delete(file: &H5File, before: &H5ad, node: &str) -> Result<(), Hdf5Error> {
     match before.source().kind(node).ok().flatten() {
         Some(NodeKind::Dataset) => file.delete_dataset(node),

@@ -1,4 +1,5 @@
-//! Embeddings: dense arrays as a rule; tables of numbers and sparse matrices are filled in.
+//! Reading embeddings: dense arrays in most files; numeric tables and sparse matrices are
+//! converted.
 
 use ndarray::Array2;
 
@@ -11,8 +12,7 @@ impl H5ad {
     /// are all numbers.
     ///
     /// # Errors
-    /// [`DataError::File`] when there is none of that name, it is nothing of that kind, or it cannot be
-    /// read.
+    /// [`DataError::File`] when it does not exist, is of another kind, or cannot be read.
     pub fn obsm(&self, name: &str) -> Result<Array2<f32>> {
         let node = format!("obsm/{name}");
         let source = &**self.source();
@@ -24,7 +24,7 @@ impl H5ad {
             Some(NodeKind::Group) => self.table(&node)?,
             None => {
                 let have = frame::listing(self.obsm_keys());
-                return Err(self.odd(&node, format!("not there; obsm has {have}")));
+                return Err(self.odd(&node, format!("not found; obsm has {have}")));
             }
         };
         if shape.0 != self.n_obs() {
@@ -34,7 +34,8 @@ impl H5ad {
         Array2::from_shape_vec(shape, values).map_err(|e| self.odd(&node, e.to_string()))
     }
 
-    /// Number of columns of a member of `obsm`; `None` where it is none or cannot be read.
+    /// Number of columns of a member of `obsm`; `None` where it is not an embedding or cannot be
+    /// read.
     pub fn obsm_dims(&self, name: &str) -> Option<usize> {
         let node = format!("obsm/{name}");
         let source = &**self.source();
@@ -51,7 +52,7 @@ impl H5ad {
         Some(dims)
     }
 
-    /// A member of `obsm` that is to be judged or compared: the same, and every value is finite.
+    /// A member of `obsm` to be evaluated or compared: as above, with all values finite.
     ///
     /// # Errors
     /// As [`H5ad::obsm`]; [`DataError::File`] names the first cell and dimension that is NaN or
@@ -110,7 +111,7 @@ impl H5ad {
         for (k, name) in info.columns().iter().enumerate() {
             let column = frame::column(source, &info, name)?;
             let Some(numbers) = column.to_f64() else {
-                let text = format!("its column '{name}' holds no numbers, so it is no embedding");
+                let text = format!("its column '{name}' is not numeric, so it is not an embedding");
                 return Err(self.odd(node, text));
             };
             for (row, value) in numbers.into_iter().enumerate() {
@@ -126,12 +127,12 @@ impl H5ad {
         let cells = info.rows.saturating_mul(info.cols);
         if cells as u64 * 4 > h5::allocation_limit(source.size()) {
             let text = format!(
-                "is sparse, and {} x {} values do not fit",
+                "is sparse, and {} x {} values are too many",
                 info.rows, info.cols
             );
             return Err(self.odd(node, text));
         }
-        let damaged = || self.odd(node, "its positions are damaged".into());
+        let damaged = || self.odd(node, "its indices are damaged".into());
         let part = |name: &str| h5::vector(source, &format!("{node}/{name}"));
         let indptr = part("indptr")?.into_i64();
         let indices = part("indices")?.into_u32().map_err(|_| damaged())?;

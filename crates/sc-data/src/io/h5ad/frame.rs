@@ -28,12 +28,12 @@ impl FrameInfo {
         self.len
     }
 
-    /// Whether there are no rows.
+    /// Whether it has no rows.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Name of the column that holds the row names, such as `_index`.
+    /// Name of the column with the row names, such as `_index`.
     pub fn index_name(&self) -> &str {
         &self.index
     }
@@ -72,7 +72,7 @@ pub(super) fn open(source: &dyn H5Source, node: &str) -> Result<FrameInfo> {
     let children = super::names_below(source, node)?;
     if !children.contains(&index) {
         return Err(fail(format!(
-            "has no index '{index}'; the file is damaged or no .h5ad"
+            "has no index '{index}'; the file is damaged or not an .h5ad"
         )));
     }
     let mut columns = match source.attribute(node, "column-order")? {
@@ -104,7 +104,7 @@ fn index_length(source: &dyn H5Source, node: &str) -> Result<usize> {
         _ => node.to_owned(),
     };
     match source.info(&data)?.shape[..] {
-        // One bit a row is less than any index needs: a longer one is a damaged length.
+        // One bit per row is less than any index needs: a longer one means a damaged length.
         [n] if n / 8 <= crate::io::h5::allocation_limit(source.size()) => Ok(n as usize),
         ref other => Err(DataError::file(
             source.path(),
@@ -113,7 +113,7 @@ fn index_length(source: &dyn H5Source, node: &str) -> Result<usize> {
     }
 }
 
-/// The row names as text.
+/// The row names as strings.
 pub(super) fn index(source: &dyn H5Source, frame: &FrameInfo) -> Result<Vec<String>> {
     let column = read(source, frame, &frame.index)?;
     Ok(match column {
@@ -181,7 +181,7 @@ fn group_column(source: &dyn H5Source, frame: &str, name: &str) -> Result<Column
         let mask = vector(source, &format!("{node}/mask"))?.into_i64();
         return masked(source, &node, values, &mask);
     }
-    // anndata 0.7 kept the categories apart, in a group beside the columns.
+    // anndata 0.7 kept the categories in a separate group next to the columns.
     let categories = format!("{frame}/__categories/{name}");
     if source.kind(&format!("{frame}/__categories"))?.is_some()
         && source.kind(&categories)?.is_some()
@@ -215,7 +215,7 @@ fn record_column(source: &dyn H5Source, frame: &str, name: &str) -> Result<Colum
 }
 
 fn dataset_column(source: &dyn H5Source, node: &str) -> Result<Column> {
-    // A nullable array may stand where a plain one usually does, as categories of a categorical.
+    // A nullable array may be used where a plain one usually is, as categories of a categorical.
     if source.kind(node)? == Some(NodeKind::Group) {
         let values = dataset_column(source, &format!("{node}/values"))?;
         let mask = vector(source, &format!("{node}/mask"))?.into_i64();
@@ -322,7 +322,7 @@ pub(super) fn listing(names: &[String]) -> String {
     text
 }
 
-/// The name that differs least from `wanted`, if any is near.
+/// The name closest to `wanted`, if any is close.
 pub(crate) fn closest<'a>(wanted: &str, names: &'a [String]) -> Option<&'a str> {
     let wanted = wanted.to_lowercase();
     names

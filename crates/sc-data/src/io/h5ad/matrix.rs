@@ -10,7 +10,7 @@ use crate::io::h5::{H5Source, NodeKind};
 pub enum Layout {
     /// Compressed sparse rows: cells can be streamed.
     Csr,
-    /// Compressed sparse columns: the whole matrix is turned in memory on first use.
+    /// Compressed sparse columns: the whole matrix is transposed in memory on first use.
     Csc,
     /// Dense, row by row.
     Dense,
@@ -27,13 +27,13 @@ pub struct MatrixInfo {
     pub rows: usize,
     /// Number of genes.
     pub cols: usize,
-    /// Number of columns as stored: genes, and features of other types beside them.
+    /// Number of columns as stored: genes, and features of other types.
     pub width: usize,
     /// Number of stored entries (`rows · cols` when dense).
     pub stored: u64,
 }
 
-/// Reads layout and shape, and checks that the parts fit together.
+/// Reads layout and shape, and checks that the parts are consistent.
 pub(super) fn describe(source: &dyn H5Source, node: &str) -> Result<MatrixInfo> {
     let fail = |message: String| DataError::file(source.path(), format!("{node}: {message}"));
     if source.kind(node)? == Some(NodeKind::Dataset) {
@@ -92,7 +92,7 @@ pub(super) fn describe(source: &dyn H5Source, node: &str) -> Result<MatrixInfo> 
     let major = if layout == Layout::Csr { rows } else { cols };
     if lengths[0] != major.saturating_add(1) || lengths[1] != lengths[2] {
         return Err(fail(format!(
-            "indptr has {} entries for shape {rows} x {cols}, and there are {} indices and {} values; \
+            "indptr has {} entries for shape {rows} x {cols}, with {} indices and {} values; \
              the file is damaged",
             lengths[0], lengths[1], lengths[2]
         )));

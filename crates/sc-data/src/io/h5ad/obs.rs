@@ -1,4 +1,4 @@
-//! Adding columns to `obs` of an AnnData file without touching anything else in it.
+//! Adding columns to `obs` of an AnnData file without changing anything else.
 
 use std::path::Path;
 
@@ -9,29 +9,29 @@ use crate::error::{DataError, Result};
 use crate::io::h5::NodeKind;
 use crate::io::h5::writer::wrap;
 
-/// Adds or replaces columns of `obs`, one value a cell.
+/// Adds or replaces columns of `obs`, one value per cell.
 ///
-/// Work is done on a temporary copy in the folder of the destination, read back, flushed to the disk
+/// Works on a temporary copy in the folder of the destination, which is verified, flushed to disk
 /// and renamed: whatever happens, the destination is the old file or the complete new one.
 ///
 /// # Errors
-/// [`DataError::Invalid`] for an unusable name, another number of values, or a number that is NaN or
-/// infinite; [`DataError::Io`] when a
-/// file cannot be read or written; [`DataError::File`] when `source` is no `.h5ad`, is too old to take
-/// columns (anndata 0.6), or what was read back differs.
+/// [`DataError::Invalid`] for an invalid name, a wrong number of values, or a number that is NaN or
+/// infinite; [`DataError::Io`] when a file cannot be read or written; [`DataError::File`] when
+/// `source` is not an `.h5ad`, is too old for new columns (anndata 0.6), or does not read back
+/// identically.
 pub fn write_obs(source: &Path, target: &WriteTarget, columns: &[(String, Column)]) -> Result<()> {
     let lock = edit::lock(source, target)?;
     let before = H5ad::open(source)?;
     if before.source().format() != "HDF5" {
         return Err(DataError::file(
             source,
-            "is no .h5ad, and columns cannot be added to it; convert it first (scfm convert --to h5ad)",
+            "is not an .h5ad, so columns cannot be added to it; convert it first (scfm convert --to h5ad)",
         ));
     }
     if before.source().kind("obs")? != Some(NodeKind::Group) {
         return Err(DataError::file(
             source,
-            "obs is a table, as anndata 0.6 wrote it, and takes no new column; save the file again \
+            "obs is a table in the format of anndata 0.6, which cannot be extended; save the file again \
              with a current anndata first",
         ));
     }

@@ -1,4 +1,4 @@
-//! Adding embeddings to an AnnData file without touching anything else in it.
+//! Adding embeddings to an AnnData file without changing anything else.
 
 use std::path::Path;
 
@@ -15,9 +15,9 @@ use crate::io::h5::writer::{
 };
 use crate::io::h5::{self, NodeKind};
 
-/// Adds or replaces `obsm/<key>` (float32, one row a cell) and `uns/scfm/<key>` (JSON text).
+/// Adds or replaces `obsm/<key>` (float32, one row per cell) and `uns/scfm/<key>` (JSON text).
 ///
-/// Work is done on a temporary copy in the folder of the destination, read back, flushed to the disk
+/// Works on a temporary copy in the folder of the destination, which is verified, flushed to disk
 /// and renamed: whatever happens, the destination is the old file or the complete new one.
 ///
 /// # Errors
@@ -71,12 +71,13 @@ impl std::fmt::Debug for ObsmWriter {
 }
 
 impl ObsmWriter {
-    /// Copies `source` beside its destination and opens `obsm/<key>` of `dims` columns in the copy.
+    /// Copies `source` next to its destination and opens `obsm/<key>` of `dims` columns in the
+    /// copy.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] for an unusable key or no dimensions; [`DataError::Io`] when a file
-    /// cannot be read or written (read-only folder, no space); [`DataError::File`] when `source` is no
-    /// AnnData file or is too old to take arrays in `obsm` (anndata 0.6).
+    /// [`DataError::Invalid`] for an invalid key or no dimensions; [`DataError::Io`] when a file
+    /// cannot be read or written (read-only folder, no space); [`DataError::File`] when `source`
+    /// is not an AnnData file or is too old for arrays in `obsm` (anndata 0.6).
     pub fn create(
         source: &Path,
         target: &WriteTarget,
@@ -86,12 +87,12 @@ impl ObsmWriter {
     ) -> Result<Self> {
         if key.is_empty() || key.contains('/') || key == "." {
             return Err(DataError::invalid(format!(
-                "'{key}' cannot be a name in obsm"
+                "'{key}' is not a valid name in obsm"
             )));
         }
         if dims == 0 {
             return Err(DataError::invalid(format!(
-                "obsm/{key}: an embedding needs columns"
+                "obsm/{key}: an embedding needs at least one dimension"
             )));
         }
         let lock = edit::lock(source, target)?;
@@ -99,7 +100,7 @@ impl ObsmWriter {
         if before.source().format() != "HDF5" {
             return Err(DataError::file(
                 source,
-                "is no .h5ad, and embeddings cannot be added to it; write a new file with -o \
+                "is not an .h5ad, so embeddings cannot be added to it; write a new file with -o \
                  (.h5ad, .npy or .parquet)",
             ));
         }
@@ -108,7 +109,7 @@ impl ObsmWriter {
                 return Err(DataError::file(
                     source,
                     format!(
-                        "{group} is a table, as anndata 0.6 wrote it, and takes no new array; save \
+                        "{group} is a table in the format of anndata 0.6, which cannot be extended; save \
                          the file again with a current anndata first"
                     ),
                 ));
@@ -131,15 +132,15 @@ impl ObsmWriter {
         })
     }
 
-    /// Appends whole rows, row-major, in the order of the cells.
+    /// Appends complete rows, row-major, in the order of the cells.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] when the values do not make whole rows, there are more rows than cells, or
-    /// a value is NaN or infinite; [`DataError::Io`] when they cannot be written.
+    /// [`DataError::Invalid`] when the values are not complete rows, there are more rows than
+    /// cells, or a value is NaN or infinite; [`DataError::Io`] when they cannot be written.
     pub fn push(&mut self, values: &[f32]) -> Result<()> {
         if !values.len().is_multiple_of(self.dims) {
             return Err(DataError::invalid(format!(
-                "obsm/{}: {} values make no whole rows of {}",
+                "obsm/{}: {} values are not complete rows of {}",
                 self.key,
                 values.len(),
                 self.dims
@@ -150,7 +151,7 @@ impl ObsmWriter {
             values,
             self.dims,
             self.rows,
-            // Only for the message, which is as good as it can be without.
+            // Only for the message, which also works without.
             |cell| self.before.obs_names().ok()?.get(cell).cloned(),
         )?;
         self.vectors
@@ -159,7 +160,7 @@ impl ObsmWriter {
         if self.rows > self.before.n_obs() {
             return Err(self.wrong_rows());
         }
-        // Blocks keep the copy that the writer and the hash make small.
+        // Blocks keep the copies for the writer and the hash small.
         for block in values.chunks(self.dims * (65_536 / self.dims).max(1)) {
             for value in block {
                 self.hash.update(&value.to_le_bytes());
@@ -169,11 +170,11 @@ impl ObsmWriter {
         Ok(())
     }
 
-    /// Closes the copy, reads it back, and moves it to its destination.
+    /// Closes the copy, verifies it, and moves it to its destination.
     ///
     /// # Errors
     /// [`DataError::Invalid`] when rows are missing; [`DataError::Io`] when the file cannot be written;
-    /// [`DataError::File`] when what was read back differs.
+    /// [`DataError::File`] when it does not read back identically.
     pub fn finish(self) -> Result<()> {
         if self.rows != self.before.n_obs() {
             return Err(self.wrong_rows());
@@ -192,7 +193,7 @@ impl ObsmWriter {
         } = self;
         drop(dataset);
         if let Some(said) = provenance.as_object_mut() {
-            // What is said here is said of these vectors, and of no others put in their place.
+            // The provenance is of these vectors, not of others that may replace them.
             let vectors = serde_json::to_value(KeySet::new(vectors));
             let vectors = vectors.expect("invariant: keys are text in JSON");
             said.insert("vectors".into(), vectors);
@@ -244,7 +245,7 @@ fn begin(
     Ok((open, dataset))
 }
 
-/// Writes what is said of an embedding.
+/// Writes the provenance of an embedding.
 fn note(
     file: &OpenFile,
     key: &str,
@@ -255,7 +256,7 @@ fn note(
     text(&scfm, key, provenance)
 }
 
-/// Reads the finished copy back: the rows must hash as pushed, and every other node must be there
+/// Verifies the finished copy: the rows must hash as written, and every other node must exist
 /// with its shape and type.
 fn verify(
     before: &H5ad,

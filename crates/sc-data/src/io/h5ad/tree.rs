@@ -15,8 +15,8 @@ const BLOCK_BYTES: u64 = 16 << 20;
 /// Cyclic links are legal in HDF5; nothing in AnnData is this deep.
 const DEEPEST: usize = 32;
 
-/// Copies `node` of `source` into `parent` under `name`. What has no place in an `.h5ad` is reported in
-/// `left_out`, by its path and why.
+/// Copies `node` of `source` into `parent` as `name`. What cannot be stored in an `.h5ad` is
+/// reported in `left_out`, by its path and reason.
 pub(super) fn copy(
     source: &dyn H5Source,
     node: &str,
@@ -55,24 +55,24 @@ fn copy_below(
     Ok(())
 }
 
-/// Writes what a group is: as its source says, else by what it holds.
+/// Writes the encoding of a group: that of the source, else inferred from its content.
 fn describe(
     source: &dyn H5Source,
     node: &str,
     group: &H5Group,
     members: &[String],
 ) -> Result<(), Hdf5Error> {
-    let told = |name: &str| text_attribute(source, node, name).ok().flatten();
+    let declared = |name: &str| text_attribute(source, node, name).ok().flatten();
     let has = |name: &str| members.iter().any(|m| m == name);
-    let (kind, version) = match (told("encoding-type"), told("encoding-version")) {
+    let (kind, version) = match (declared("encoding-type"), declared("encoding-version")) {
         (Some(kind), version) => (kind, version.unwrap_or_else(|| "0.1.0".into())),
-        _ if told("_index").is_some() => ("dataframe".into(), "0.2.0".into()),
+        _ if declared("_index").is_some() => ("dataframe".into(), "0.2.0".into()),
         _ if has("codes") && has("categories") => ("categorical".into(), "0.2.0".into()),
         _ => ("dict".into(), "0.1.0".into()),
     };
     encode_group(group, &kind, &version)?;
     let attribute = |name: &str| source.attribute(node, name).ok().flatten();
-    if let Some(index) = told("_index") {
+    if let Some(index) = declared("_index") {
         group.set_attr_string("_index", &index)?;
         let order = match attribute("column-order") {
             Some(Attribute::Strings(order)) => order,
@@ -96,14 +96,14 @@ fn describe(
     Ok(())
 }
 
-/// Writes an array; `Some` tells why it has no place.
+/// Writes an array; `Some` gives the reason why it cannot be stored.
 fn array(
     source: &dyn H5Source,
     node: &str,
     info: &DatasetInfo,
     place: (&H5Group, &str),
 ) -> Result<Option<String>> {
-    /// The vector of one type, taken out of numbers of it.
+    /// The vector of one type inside numbers.
     macro_rules! of {
         ($variant:ident) => {
             numbers(source, node, info, place, |n| match n {
@@ -167,7 +167,7 @@ fn numbers<T: H5Type>(
         pick(found).ok_or_else(|| {
             DataError::file(
                 source.path(),
-                format!("{node}: gives {kind:?} and states {:?}", info.element),
+                format!("{node}: contains {kind:?} but declares {:?}", info.element),
             )
         })
     };

@@ -15,7 +15,7 @@ use crate::io::h5::writer::{
 };
 use crate::sparse::CsrMatrix;
 
-/// A data frame to be written: row names and named columns of the same length.
+/// A data frame to write: row names and named columns of the same length.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NewFrame {
     /// Row names, unique by convention.
@@ -28,8 +28,9 @@ pub struct NewFrame {
 ///
 /// The file appears at `path` when it is complete, see [`H5adWriter`].
 ///
-/// # Errors
-/// As [`H5adWriter::create`], [`H5adWriter::push`] and [`H5adWriter::finish`], and what `rows` gives.
+/// As [`H5adWriter::create`], [`H5adWriter::push`] and [`H5adWriter::finish`], and any error of
+/// `rows`. As [`H5adWriter::create`], [`H5adWriter::push`] and [`H5adWriter::finish`], and what
+/// `rows` gives.
 pub fn write_h5ad(
     path: &Path,
     obs: &NewFrame,
@@ -47,7 +48,7 @@ pub fn write_h5ad(
     writer.finish()
 }
 
-/// A new AnnData file being written; memory is one row pointer a cell, whatever the file's size.
+/// A new AnnData file being written; memory is one row pointer per cell, whatever the file's size.
 ///
 /// Dropped before [`H5adWriter::finish`], it leaves nothing behind.
 pub struct H5adWriter {
@@ -75,7 +76,7 @@ impl H5adWriter {
     /// Opens a new file for `obs.index.len()` cells and `var.index.len()` genes.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] when columns differ in length or names are unusable; [`DataError::Io`]
+    /// [`DataError::Invalid`] when columns differ in length or names are invalid; [`DataError::Io`]
     /// when the file cannot be written.
     pub fn create(path: &Path, obs: &NewFrame, var: &NewFrame) -> Result<Self> {
         check_frame("obs", obs)?;
@@ -111,7 +112,7 @@ impl H5adWriter {
         else {
             return Err(DataError::file(
                 path,
-                "cannot be written: its groups were not made",
+                "cannot be written: its groups were not created",
             ));
         };
         Ok(Self {
@@ -132,13 +133,13 @@ impl H5adWriter {
     /// Appends rows of `X`.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] when they do not fit the file; [`DataError::Io`] when they cannot be
-    /// written.
+    /// [`DataError::Invalid`] when they do not match the file; [`DataError::Io`] when they cannot
+    /// be written.
     pub fn push(&mut self, rows: &CsrMatrix) -> Result<()> {
         let have = self.indptr.len() - 1 + rows.rows();
         if rows.cols() != self.shape[1] || have > self.shape[0] {
             return Err(DataError::invalid(format!(
-                "{}: X: {have} rows of {} genes do not fit {} cells and {} genes",
+                "{}: X: {have} rows of {} genes do not match {} cells and {} genes",
                 self.path.display(),
                 rows.cols(),
                 self.shape[0],
@@ -159,8 +160,8 @@ impl H5adWriter {
     /// Adds `obsm/<key>`.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] when the number of rows is not that of the cells or a value is NaN or
-    /// infinite; [`DataError::Io`] when it cannot be written.
+    /// [`DataError::Invalid`] when the number of rows differs from that of the cells or a value is
+    /// NaN or infinite; [`DataError::Io`] when it cannot be written.
     pub fn obsm(&mut self, key: &str, values: &Array2<f32>) -> Result<()> {
         if values.nrows() != self.shape[0] || values.ncols() == 0 || key.contains('/') {
             return Err(DataError::invalid(format!(
@@ -189,8 +190,8 @@ impl H5adWriter {
     /// Adds `layers/<name>`.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] when its shape is not that of the file; [`DataError::Io`] when it cannot
-    /// be written.
+    /// [`DataError::Invalid`] when its shape differs from that of the file; [`DataError::Io`] when
+    /// it cannot be written.
     pub fn layer(&mut self, name: &str, values: &CsrMatrix) -> Result<()> {
         if [values.rows(), values.cols()] != self.shape || name.is_empty() || name.contains('/') {
             return Err(DataError::invalid(format!(
@@ -216,7 +217,7 @@ impl H5adWriter {
         wrap(&self.path, write())
     }
 
-    /// Adds a text to `uns`.
+    /// Adds a string to `uns`.
     ///
     /// # Errors
     /// [`DataError::Io`] when it cannot be written.
@@ -252,7 +253,7 @@ impl H5adWriter {
             )));
         }
         let pointers = || {
-            // As scipy does: 32 bits while they suffice.
+            // As scipy: 32 bits as long as they suffice.
             if indptr.last().is_some_and(|&n| i32::try_from(n).is_ok()) {
                 let narrow: Vec<i32> = indptr.iter().map(|&p| p as i32).collect();
                 array(&x, "indptr", &narrow)
@@ -286,7 +287,7 @@ pub(super) fn check_frame(name: &str, frame: &NewFrame) -> Result<()> {
         let twice = frame.columns[..k].iter().any(|c| c.0 == *column);
         if column.is_empty() || column.contains('/') || column == "_index" || twice {
             return Err(DataError::invalid(format!(
-                "{name}: '{column}' cannot name a column"
+                "{name}: '{column}' is not a valid column name"
             )));
         }
         if let Column::Categorical {
@@ -366,8 +367,8 @@ pub(super) fn write_column(
                 strings(frame, name, &texts).map(|_| ())
             }
             false => {
-                // Every anndata reads a categorical with missing codes; a masked text array only new
-                // ones do.
+                // Every anndata version reads a categorical with missing codes; a masked string
+                // array only newer versions.
                 let texts: Vec<String> = v.iter().flatten().cloned().collect();
                 let names = Categories::from_values(&texts).names().to_vec();
                 let codes = v

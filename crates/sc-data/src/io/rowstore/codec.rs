@@ -1,14 +1,14 @@
-//! One row as bytes: gaps between gene positions, and counts, in as few bytes as they need.
+//! Encoding of a row: gaps between gene indices, and counts, in as few bytes as possible.
 //!
 //! ```text
 //! entries u32 · exceptions of gaps u16 · exceptions of values u16 · width of values u8
-//! gaps      entries × u8         distance to the gene before, less one; what exceeds 255 is patched
-//! patches   exceptions × (distance between patched entries u16, gap u32)
-//! values    entries × width      count less one in 4, 8 or 16 bits; or float32
-//! patches   exceptions × (distance between patched entries u16, count less one u32)
+//! gaps      entries × u8         distance to the gene before, minus one; what exceeds 255 is
+//! patched patches   exceptions × (distance between patched entries u16, gap u32)
+//! values    entries × width      count minus one in 4, 8 or 16 bits; or float32
+//! patches   exceptions × (distance between patched entries u16, count minus one u32)
 //! ```
 //! All numbers are little-endian. Both loops run over whole rows without a branch per entry; the few
-//! patches are applied afterwards (values) or cut the row into runs (gaps).
+//! patches are applied afterwards (values) or split the row into runs (gaps).
 
 use std::ops::Range;
 
@@ -53,7 +53,7 @@ impl Width {
     }
 }
 
-/// A position and what belongs there.
+/// A position and its value.
 type Patch = (usize, u32);
 
 /// Appends one row; `indices` ascend strictly and no value is zero.
@@ -72,7 +72,7 @@ pub(super) fn encode(indices: &[u32], values: &[f32], out: &mut Vec<u8>) {
     }
     let (width, value_patches) = narrowest(values);
     let Some((gap_bytes, value_bytes)) = patches(&gap_patches).zip(patches(&value_patches)) else {
-        // So many or so distant patches mean a row that does not compress.
+        // Many or very distant patches mean a row that does not compress.
         return encode_plain(indices, values, out);
     };
     out.extend_from_slice(&(indices.len() as u32).to_le_bytes());
@@ -98,7 +98,7 @@ pub(super) fn encode(indices: &[u32], values: &[f32], out: &mut Vec<u8>) {
     out.extend_from_slice(&value_bytes);
 }
 
-/// Marks a row stored as plain positions and values.
+/// Marks a row stored as plain indices and values.
 const PLAIN: u8 = 0;
 
 fn encode_plain(indices: &[u32], values: &[f32], out: &mut Vec<u8>) {
@@ -112,7 +112,7 @@ fn encode_plain(indices: &[u32], values: &[f32], out: &mut Vec<u8>) {
         .for_each(|v| out.extend_from_slice(&v.to_le_bytes()));
 }
 
-/// The width that takes fewest bytes, and the values that exceed it.
+/// The width that takes the fewest bytes, and the values that exceed it.
 fn narrowest(values: &[f32]) -> (Width, Vec<Patch>) {
     let integral = |v: f32| v.fract() == 0.0 && (1.0..4_294_967_040.0).contains(&v);
     if !values.iter().all(|&v| integral(v)) {
@@ -132,7 +132,7 @@ fn narrowest(values: &[f32]) -> (Width, Vec<Patch>) {
     (width, patched.filter(|(_, v)| *v > width.limit()).collect())
 }
 
-/// Patches as bytes; `None` when a field does not hold them.
+/// Patches as bytes; `None` when a field overflows.
 fn patches(list: &[Patch]) -> Option<Vec<u8>> {
     u16::try_from(list.len()).ok()?;
     let mut out = Vec::with_capacity(PATCH * list.len());
@@ -145,7 +145,7 @@ fn patches(list: &[Patch]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// The parts of a packed row, their lengths checked against the bytes there are.
+/// The parts of a packed row, with validated lengths.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packed<'a> {
     entries: usize,
@@ -157,7 +157,7 @@ pub(super) struct Packed<'a> {
 }
 
 impl<'a> Packed<'a> {
-    /// Splits the bytes of a row; `None` when they are no row.
+    /// Splits the bytes of a row; `None` when they are not a valid row.
     pub(super) fn new(bytes: &'a [u8]) -> Option<Self> {
         let (header, mut rest) = bytes.split_at_checked(HEADER)?;
         let entries = u32::from_le_bytes(header[..4].try_into().ok()?) as usize;
@@ -195,8 +195,8 @@ impl<'a> Packed<'a> {
         self.entries
     }
 
-    /// Unpacks into two slices of [`Self::entries`] elements; `None` when a position is not below
-    /// `cols` or the patches do not fit.
+    /// Decodes into two slices of [`Self::entries`] elements; `None` when an index is not below
+    /// `cols` or the patches do not match.
     pub(super) fn decode(
         &self,
         cols: usize,
@@ -233,7 +233,7 @@ impl<'a> Packed<'a> {
         Some(())
     }
 
-    /// Unpacks the positions and returns the one after the last.
+    /// Decodes the indices and returns the one after the last.
     fn decode_indices(&self, out: &mut [u32]) -> Option<u64> {
         let mut next = 0;
         let mut from = 0;
@@ -343,7 +343,7 @@ mod tests {
                 let n = row.entries();
                 let (mut indices, mut values) = (vec![0; n], vec![0.0; n]);
                 if row.decode(1000, &mut indices, &mut values).is_some() {
-                    // What is read is a row, whatever the bytes were.
+                    // Whatever the bytes were, the result is a valid row.
                     prop_assert!(indices.iter().all(|&i| i < 1000), "{indices:?}");
                     prop_assert!(indices.windows(2).all(|w| w[0] < w[1]), "{indices:?}");
                 }

@@ -45,14 +45,14 @@ impl Header {
     pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
         let fail = |message: String| Err(DataError::file(path, message));
         let Some(head) = bytes.get(..HEADER).filter(|h| h.starts_with(MAGIC)) else {
-            return fail("is no row-packed store of scfm".into());
+            return fail("is not a row-packed store of scfm".into());
         };
         let word =
             |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let version = word(8);
         if version != VERSION {
             return fail(format!(
-                "is a store of version {version}, and this scfm reads version {VERSION}; make it \
+                "is a store of version {version}, but this scfm reads version {VERSION}; build it \
                  again (scfm convert FILE --to store)"
             ));
         }
@@ -77,13 +77,13 @@ impl Header {
             && header.end.checked_add(HASH as u64) == Some(bytes.len() as u64)
             && header.cols <= u64::from(u32::MAX);
         if !fits {
-            return fail("is cut off or damaged; delete the store, it is made again".into());
+            return fail("is truncated or damaged; delete the store, and it is rebuilt".into());
         }
         Ok(header)
     }
 }
 
-/// Hash over everything but the rows, which have checksums of their own.
+/// Hash over everything but the rows, which have their own checksums.
 pub(super) fn hash(header: &[u8], tail: &[u8]) -> [u8; HASH] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(header);
@@ -98,7 +98,7 @@ pub(super) fn tail(path: &Path, bytes: &[u8], header: &Header) -> Result<Tail> {
     let damaged = || {
         DataError::file(
             path,
-            "its table does not match its hash; delete the store, it is made again",
+            "its table does not match its hash; delete the store, and it is rebuilt",
         )
     };
     let part = |from: u64, to: u64| bytes.get(from as usize..to as usize).ok_or_else(damaged);

@@ -1,4 +1,4 @@
-//! Writing a store: rows as they come, then the table, then one rename.
+//! Writing a store: rows in order, then the table, then one rename.
 
 use std::io::{BufWriter, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::error::{DataError, Result};
 use crate::io::atomic::Temporary;
 use crate::io::store::CountsReader;
 
-/// Bytes of unpacked entries in memory at a time.
+/// Bytes of uncompressed entries in memory at a time.
 const BLOCK_BYTES: usize = 64 << 20;
 
-/// A store being written. Nothing is seen under its name before [`RowStoreWriter::finish`].
+/// A store being written. The path does not exist before [`RowStoreWriter::finish`].
 pub struct RowStoreWriter {
     target: PathBuf,
     file: BufWriter<Temporary>,
@@ -88,7 +88,8 @@ impl RowStoreWriter {
         Ok(())
     }
 
-    /// Writes table, description and hash, and moves the file to its name. Returns its size in bytes.
+    /// Writes table, description and hash, and moves the file to its path. Returns its size in
+    /// bytes.
     ///
     /// # Errors
     /// [`DataError::Io`] when the disk is full.
@@ -136,11 +137,11 @@ impl RowStoreWriter {
     }
 }
 
-/// Packs every cell of `counts`, in bounded memory; `progress` is called with the cells done. Returns the
-/// size of the store in bytes.
+/// Packs every cell of `counts`, in bounded memory; `progress` is called with the number of packed
+/// cells. Returns the size of the store in bytes.
 ///
 /// # Errors
-/// Whatever is wrong with the counts, and [`DataError::Io`] when the disk is full.
+/// Any error of the counts, and [`DataError::Io`] when the disk is full.
 pub fn pack(
     counts: &CountsReader,
     path: &Path,

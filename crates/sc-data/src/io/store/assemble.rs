@@ -1,4 +1,4 @@
-//! Checks of rows that were read: positions in order and in range, no stored zeros.
+//! Checks of rows that were read: indices sorted and in range, no stored zeros.
 
 use rayon::prelude::*;
 
@@ -6,11 +6,11 @@ use super::CellStore;
 use crate::error::{DataError, Result};
 use crate::sparse::CsrMatrix;
 
-/// Rows in one piece of work.
+/// Rows per task.
 const STEP: usize = 256;
 
-/// Puts a matrix of entries as they were stored in order: rows are sorted, stored zeros dropped.
-/// `cell` tells which cell of the file row `k` is, `seen` what is known of the values.
+/// Checks the rows of a matrix as stored: sorts their entries and drops stored zeros.
+/// `cell` gives the cell of row `k` in the file, `seen` what is known of the values.
 pub(super) fn tidy(
     store: &CellStore,
     cell: impl Fn(usize) -> usize,
@@ -39,7 +39,7 @@ pub(super) fn tidy(
         };
         if let Some(&bad) = indices[row.clone()].iter().find(|&&j| j as usize >= cols) {
             return Err(fault(format!(
-                "names gene {bad}, but there are {cols} genes; the file is damaged"
+                "refers to gene {bad}, but there are {cols} genes; the file is damaged"
             )));
         }
         if !indices[row.clone()].windows(2).all(|w| w[0] < w[1]) {
@@ -48,7 +48,7 @@ pub(super) fn tidy(
             pairs.sort_by_key(|p| p.0);
             if let Some(twice) = pairs.windows(2).find(|w| w[0].0 == w[1].0) {
                 return Err(fault(format!(
-                    "names gene {} twice; sum the duplicates first (adata.X.sum_duplicates())",
+                    "has gene {} twice; sum the duplicates first (adata.X.sum_duplicates())",
                     twice[0].0
                 )));
             }
@@ -83,12 +83,12 @@ pub(super) enum Seen {
 }
 
 impl Seen {
-    /// Looks at values once.
+    /// Inspects values once.
     pub(super) fn of(values: &[f32]) -> Self {
-        // Adding 2^23 leaves no room for a fraction in 24 bits; larger counts are looked at again.
+        // Adding 2^23 leaves no room for a fraction in 24 bits; larger counts are checked again.
         const ROUND: f32 = 8_388_608.0;
         let small_count = |v: f32| (v + ROUND) - ROUND == v && v > 0.0 && v < ROUND / 2.0;
-        // Counted, not searched: a loop without an exit runs on whole vectors.
+        // Counted, not searched: a loop without an exit is vectorised.
         let others = values
             .iter()
             .fold(0u32, |n, v| n + u32::from(!small_count(*v)));
@@ -100,10 +100,10 @@ impl Seen {
     }
 }
 
-/// Whether positions ascend strictly below `cols`.
+/// Whether indices are strictly ascending and below `cols`.
 fn is_in_order(cols: usize, indices: &[u32]) -> bool {
-    // Signed comparison is what every processor has for vectors. A position of 2^31 and more is
-    // negative then, and the first one falls.
+    // All processors have signed vector comparison. An index of 2^31 and more is then negative,
+    // and the first one decreases.
     let falls = indices
         .iter()
         .zip(indices.get(1..).unwrap_or_default())

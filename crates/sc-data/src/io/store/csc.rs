@@ -1,4 +1,4 @@
-//! Turning a CSC matrix into rows in two passes.
+//! Transposing a CSC matrix into rows in two passes.
 
 use crate::error::{DataError, Result};
 use crate::io::h5::{self, H5Source};
@@ -8,7 +8,7 @@ use crate::sparse::CsrMatrix;
 /// Entries read at a time.
 const BLOCK: u64 = 1 << 20;
 
-/// Reads a CSC matrix whole as rows. Columns are visited in order, so rows come out sorted.
+/// Reads a whole CSC matrix as rows. Columns are visited in order, so rows are sorted.
 pub(super) fn turn(source: &dyn H5Source, info: &MatrixInfo) -> Result<CsrMatrix> {
     let fail =
         |message: String| DataError::file(source.path(), format!("{}: {message}", info.node));
@@ -19,7 +19,7 @@ pub(super) fn turn(source: &dyn H5Source, info: &MatrixInfo) -> Result<CsrMatrix
     }
     if info.stored.saturating_mul(8) > h5::allocation_limit(source.size()) {
         return Err(fail(format!(
-            "{} entries cannot be in this file",
+            "{} entries are more than the file can hold",
             info.stored
         )));
     }
@@ -28,7 +28,7 @@ pub(super) fn turn(source: &dyn H5Source, info: &MatrixInfo) -> Result<CsrMatrix
         for row in super::read_indices(source, info, range)? {
             let slot = indptr.get_mut(row as usize + 1).ok_or_else(|| {
                 fail(format!(
-                    "names cell {row}, but there are {} cells",
+                    "refers to cell {row}, but there are {} cells",
                     info.rows
                 ))
             })?;

@@ -1,8 +1,8 @@
-//! CSR rows by the bytes of their chunks: read, inflated and placed by all threads, without the HDF5
-//! library in between.
+//! CSR rows from the bytes of their chunks: read, decompressed and placed by all threads, without
+//! the HDF5 library.
 //!
-//! Worth it because the library unpacks one chunk after the other, and with a general inflate; here
-//! every chunk is a task of its own, and libdeflate is about twice as fast.
+//! It is worth it because the library decompresses one chunk after another, with a generic
+//! inflate; here every chunk is a separate task, and libdeflate is about twice as fast.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -15,7 +15,7 @@ use super::assemble::Seen;
 use crate::error::{DataError, Result};
 use crate::io::h5::{ElementType, Extents, Filter, H5Source, Piece};
 
-/// Bytes of a chunk without filters handed to one task, so that a contiguous array is read by all.
+/// Bytes of an unfiltered chunk per task, so that a contiguous array is read by all threads.
 const RUN_BYTES: u64 = 1 << 20;
 
 /// The two arrays of a CSR matrix that can be read directly.
@@ -29,7 +29,8 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    /// Finds the extents of `node/indices` and `node/data`; `None` when they are not simple enough.
+    /// Finds the extents of `node/indices` and `node/data`; `None` when their layout is not simple
+    /// enough.
     pub(super) fn open(source: &dyn H5Source, node: &str) -> Result<Option<Self>> {
         let Some(indices) = source.extents(&format!("{node}/indices"))? else {
             return Ok(None);
@@ -59,16 +60,16 @@ impl Direct {
         }))
     }
 
-    /// Whether nothing has to be unpacked.
+    /// Whether nothing has to be decompressed.
     pub(super) fn is_plain(&self) -> bool {
         self.indices.filters.is_empty() && self.values.filters.is_empty()
     }
 
-    /// Entries of the given ranges (ascending, apart), one after the other. Values are looked at while
-    /// they are in the cache.
+    /// Entries of the given ranges (ascending, disjoint), one after another. Values are inspected
+    /// while they are in the cache.
     ///
     /// # Errors
-    /// [`DataError::File`] when a chunk cannot be read or inflated, or holds a negative position.
+    /// [`DataError::File`] when a chunk cannot be read or decompressed, or holds a negative index.
     pub(super) fn read(
         &self,
         ranges: &[Range<u64>],
@@ -111,7 +112,7 @@ impl Direct {
             DataError::file(
                 &self.path,
                 format!(
-                    "{}/{name}: elements from {at} on {what}; the file is cut off or damaged: copy \
+                    "{}/{name}: elements from {at} on {what}; the file is truncated or damaged: copy \
                      or download it again",
                     self.node
                 ),
@@ -119,17 +120,19 @@ impl Direct {
         };
         SCRATCH.with_borrow_mut(|scratch| {
             if let Some(read) = scratch.read_in_place(&self.file, extents, &mut task) {
-                return read.map(&look).ok_or_else(|| fail("cannot be unpacked"));
+                return read
+                    .map(&look)
+                    .ok_or_else(|| fail("cannot be decompressed"));
             }
             let bytes = scratch
                 .unpack(&self.file, extents, &task)
-                .ok_or_else(|| fail("cannot be unpacked"))?;
+                .ok_or_else(|| fail("cannot be decompressed"))?;
             let mut seen = Seen::Counts;
             for (from, out) in task.parts {
                 let bytes = bytes.get(from * extents.width..(from + out.len()) * extents.width);
                 bytes
                     .and_then(|b| place(&extents.element, b, out))
-                    .ok_or_else(|| fail("are no valid numbers"))?;
+                    .ok_or_else(|| fail("are not valid numbers"))?;
                 seen = seen.max(look(out));
             }
             Ok(seen)
@@ -137,13 +140,13 @@ impl Direct {
     }
 }
 
-/// A type that most files store as it is used here.
+/// A type that most files already store in the form used here.
 trait Stored: bytemuck::Pod {
     const ELEMENT: ElementType;
 }
 
 impl Stored for u32 {
-    // Positions above 2^31 come out as such and are refused by whoever checks the rows.
+    // Indices above 2^31 overflow and are refused by the check of the rows.
     const ELEMENT: ElementType = ElementType::Int {
         size: 4,
         signed: true,
@@ -159,23 +162,23 @@ enum Work<'a> {
     Values(Task<'a, f32>),
 }
 
-/// One chunk (or a run of an array without filters) and where its elements go.
+/// One chunk (or a run of an array without filters) and the destination of its elements.
 struct Task<'a, T> {
     piece: usize,
-    /// Elements of the piece that are read; the whole of it when it has filters.
+    /// Elements of the chunk that are read; all of them when it has filters.
     span: Range<u64>,
-    /// Position after the start of `span`, and where the elements from there on go.
+    /// Position after the start of `span`, and the destination of the elements from there on.
     parts: Vec<(usize, &'a mut [T])>,
 }
 
-/// Cuts wanted ranges along the chunks.
+/// Cuts requested ranges along the chunks.
 fn tasks<'a, T>(
     extents: &Extents,
     ranges: &[Range<u64>],
     mut out: &'a mut [T],
 ) -> Vec<Task<'a, T>> {
     let packed = !extents.filters.is_empty();
-    // Without filters any part can be read alone, so long runs are shared out.
+    // Without filters any part can be read alone, so long runs are divided among threads.
     let step = if packed {
         extents.chunk
     } else {
@@ -235,8 +238,8 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// Reads or inflates straight to where the elements go; `None` when they are not wanted as they
-    /// are stored, or not the whole chunk, `Some(None)` when that fails.
+    /// Reads or decompresses directly into the destination; `None` when the stored type or range
+    /// differs from the requested one, `Some(None)` when that fails.
     fn read_in_place<'a, T: Stored>(
         &mut self,
         file: &File,
@@ -270,7 +273,8 @@ impl Scratch {
         (n == out.len()).then_some(())
     }
 
-    /// The bytes of a task's span; `None` when they cannot be read or do not unpack to its length.
+    /// The bytes of a task's span; `None` when they cannot be read or have another decompressed
+    /// length.
     fn unpack<T>(&mut self, file: &File, extents: &Extents, task: &Task<'_, T>) -> Option<&[u8]> {
         let &Piece {
             offset,
@@ -328,7 +332,7 @@ fn read_at(file: &File, mut out: &mut [u8], mut at: u64) -> std::io::Result<()> 
     Ok(())
 }
 
-/// Undoes byte shuffling: byte `b` of element `e` is at `b · elements + e`.
+/// Inverts byte shuffling: byte `b` of element `e` is at `b · elements + e`.
 fn unshuffle(shuffled: &[u8], width: usize, out: &mut [u8]) {
     let elements = shuffled.len() / width.max(1);
     if let (4, out) = (width, &mut out[..]) {

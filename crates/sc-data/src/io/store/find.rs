@@ -1,4 +1,4 @@
-//! Finding the raw counts of a file, and refusing what is none.
+//! Finding the raw counts of a file, and refusing anything else.
 
 use super::CellStore;
 use super::values::{Looks, ValueKind};
@@ -7,16 +7,16 @@ use crate::io::h5::in_other_files;
 use crate::io::h5ad::{H5ad, MatrixSlot};
 use crate::sparse::CsrMatrix;
 
-/// Rows looked at to tell what a matrix holds.
+/// Rows sampled to determine what a matrix holds.
 pub(crate) const SAMPLE_ROWS: usize = 512;
 
-/// Where to take values from.
+/// Which values to use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CountsPolicy {
-    /// The first of `layers/counts`, `raw/X`, `X` that holds counts; anything else is an error.
+    /// The first of `layers/counts`, `raw/X`, `X` that holds counts; otherwise an error.
     #[default]
     RequireCounts,
-    /// The same, and where none holds counts, the first of them that holds log-normalised values.
+    /// The same; if none holds counts, the first of them with log-normalised values.
     AssumeNormalized,
     /// This matrix (`X`, `raw/X`, `layers/NAME`), which must hold counts.
     Named(String),
@@ -35,24 +35,24 @@ impl CountsPolicy {
     }
 }
 
-/// Where the values are and what they are.
+/// The matrix that was found, and its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundCounts {
     /// The matrix.
     pub slot: MatrixSlot,
-    /// [`ValueKind::Counts`], or [`ValueKind::Log1p`] where the policy takes such values.
+    /// [`ValueKind::Counts`], or [`ValueKind::Log1p`] where the policy allows it.
     pub kind: ValueKind,
-    /// Whether sums of cells or multiples within them show that the values are of that kind; where not,
-    /// they are only taken for it.
+    /// Whether cell sums, or multiples within cells, are evidence that the values are of that
+    /// kind; if not, it is assumed.
     pub shown: bool,
-    /// Matrices that hold integers but are not looked at unless named, where no counts were found.
+    /// Other matrices that hold integers but are only used when named, where no counts were found.
     pub counts_in: Vec<MatrixSlot>,
 }
 
-/// Rows spread evenly over a matrix.
+/// Rows evenly spread over a matrix.
 pub(crate) fn sample(store: &CellStore, wanted: usize) -> Result<CsrMatrix> {
     let n = store.rows();
-    // Runs of 16 neighbours: spread out, yet few chunks of the file are unpacked.
+    // Runs of 16 adjacent rows: spread out, yet few chunks of the file are decompressed.
     let runs = (wanted / 16).max(1);
     let mut rows: Vec<usize> = (0..runs)
         .flat_map(|k| {
@@ -66,7 +66,7 @@ pub(crate) fn sample(store: &CellStore, wanted: usize) -> Result<CsrMatrix> {
     store.read_rows(&rows)
 }
 
-/// A matrix and what a sample of it shows.
+/// A matrix and its sample.
 fn look(file: &H5ad, slot: &MatrixSlot) -> Result<Looks> {
     let store = CellStore::of(file, slot.clone())?;
     Ok(Looks::at(&sample(&store, SAMPLE_ROWS)?))
@@ -74,12 +74,12 @@ fn look(file: &H5ad, slot: &MatrixSlot) -> Result<Looks> {
 
 /// Finds the counts of a file: `layers/counts`, then `raw/X`, then `X`.
 ///
-/// The decision rests on a sample of rows; every row is checked again when it is read through
+/// The decision is based on a sample of rows; every row is checked again when it is read through
 /// [`CountsReader`](super::CountsReader).
 ///
 /// # Errors
-/// [`DataError::NoCounts`] when no matrix holds what the policy takes, or the named one does not: it
-/// says what the values look like and which matrices would do.
+/// [`DataError::NoCounts`] when no matrix holds what the policy allows, or the named one does not:
+/// it describes the values and which matrices would do.
 pub fn find_counts(file: &H5ad, policy: &CountsPolicy) -> Result<FoundCounts> {
     let slots = file.slots();
     let wanted = match policy {
@@ -119,7 +119,7 @@ pub fn find_counts(file: &H5ad, policy: &CountsPolicy) -> Result<FoundCounts> {
     }
 }
 
-/// Matrices not `seen` yet that hold integers; one that cannot be read is none.
+/// Matrices not in `seen` that hold integers; one that cannot be read is skipped.
 fn others(file: &H5ad, slots: &[MatrixSlot], seen: &[(MatrixSlot, Looks)]) -> Vec<MatrixSlot> {
     let new = slots.iter().filter(|s| seen.iter().all(|(t, _)| t != *s));
     let counts = |slot: &&MatrixSlot| look(file, slot).is_ok_and(|l| l.kind == ValueKind::Counts);
@@ -133,10 +133,10 @@ fn refusal(file: &H5ad, seen: &[(MatrixSlot, Looks)], counts_in: Vec<MatrixSlot>
             format!("has none of layers/counts, raw/X and X{elsewhere}")
         }
         _ => {
-            let told = seen
+            let findings = seen
                 .iter()
-                .map(|(slot, looks)| format!("{slot} holds no raw counts: {}", looks.words()));
-            told.collect::<Vec<_>>().join("; ")
+                .map(|(slot, looks)| format!("{slot} does not hold raw counts: {}", looks.words()));
+            findings.collect::<Vec<_>>().join("; ")
         }
     };
     let logged_in: Vec<MatrixSlot> = seen
@@ -148,7 +148,7 @@ fn refusal(file: &H5ad, seen: &[(MatrixSlot, Looks)], counts_in: Vec<MatrixSlot>
         let names: Vec<String> = counts_in.iter().map(ToString::to_string).collect();
         let verb = if names.len() == 1 { "holds" } else { "hold" };
         message.push_str(&format!(
-            "; {} {verb} integers: name it as the counts",
+            "; {} {verb} integers: give it as the counts",
             names.join(", ")
         ));
     } else if seen.iter().any(|(_, l)| l.kind == ValueKind::NotFinite) {

@@ -1,4 +1,4 @@
-//! Rows as counts, every value checked.
+//! Rows as counts, with every value checked.
 
 use std::ops::Range;
 
@@ -40,10 +40,10 @@ impl CountsReader {
         }
     }
 
-    /// Reads rows from a packed copy from now on. What a store holds was checked when it was packed.
+    /// Reads rows from a packed copy from now on. Its values were checked when it was packed.
     ///
     /// # Errors
-    /// [`DataError::File`] when the copy has another number of cells or genes.
+    /// [`DataError::File`] when the copy differs in the number of cells or genes.
     pub fn with_packed(mut self, packed: RowStore) -> Result<Self> {
         let (ours, theirs) = (
             [self.store.rows(), self.store.cols()],
@@ -53,8 +53,7 @@ impl CountsReader {
             return Err(DataError::file(
                 packed.path(),
                 format!(
-                    "holds {} x {} counts, and {} of {} has {} x {}; delete the store, it is made \
-                     again",
+                    "holds {} x {} counts, but {} of {} has {} x {}; delete the store, and it is rebuilt",
                     theirs[0],
                     theirs[1],
                     self.store.slot(),
@@ -68,7 +67,7 @@ impl CountsReader {
         Ok(self)
     }
 
-    /// The rows below.
+    /// The underlying rows.
     pub fn store(&self) -> &CellStore {
         &self.store
     }
@@ -77,14 +76,14 @@ impl CountsReader {
     ///
     /// # Errors
     /// As [`CellStore::read_rows`]; [`DataError::File`] names file, matrix, cell, gene and value of the
-    /// first value that is no count.
+    /// first value that is not a count.
     pub fn read_rows(&self, rows: &[usize]) -> Result<RawCounts> {
         let mut matrix = CsrMatrix::empty(0, self.store.cols());
         self.read_into(rows, &mut matrix)?;
         Ok(RawCounts::checked_before(matrix))
     }
 
-    /// The counts of a run of cells.
+    /// The counts of a range of cells.
     ///
     /// # Errors
     /// As [`CountsReader::read_rows`].
@@ -95,7 +94,7 @@ impl CountsReader {
         Ok(RawCounts::checked_before(matrix))
     }
 
-    /// Every cell in turn, see [`CellStore::chunks`].
+    /// All cells, see [`CellStore::chunks`].
     pub fn chunks(
         &self,
         rows_per_chunk: usize,
@@ -107,7 +106,7 @@ impl CountsReader {
         })
     }
 
-    /// The values of the cells at `rows` taken as log-normalised.
+    /// The values of the cells at `rows`, taken as log-normalised.
     ///
     /// # Errors
     /// As [`CellStore::read_rows`]; [`DataError::File`] when a value is negative, NaN, infinite, or
@@ -118,7 +117,7 @@ impl CountsReader {
         let is_log = |v: f32| (0.0..=LARGEST_LOG).contains(&v);
         if let Some((k, gene, value)) = first_where(&matrix, |v| !is_log(v)) {
             let why = if value > LARGEST_LOG {
-                "cannot be ln(1 + x) of scaled counts, which stays below 14; the matrix was not logged \
+                "cannot be ln(1 + x) of scaled counts, which stays below 14; the matrix was not log-transformed \
                  everywhere: use the raw counts"
             } else {
                 "cannot be a log-normalised value"
@@ -134,10 +133,10 @@ impl CountsReader {
                 "is not a raw count; negative values cannot be used: put the raw counts into \
                  layers/counts"
             } else if value.is_finite() {
-                "is not a raw count although the cells looked at first hold counts: the matrix is \
+                "is not a raw count although the sampled cells hold counts: the matrix is \
                  mixed; put the raw counts of all cells into layers/counts"
             } else {
-                "is not a raw count; remove or fill in such values first"
+                "is not a raw count; remove or impute such values first"
             };
             return Err(self.fault(row(k), gene, value, why));
         }
@@ -147,7 +146,7 @@ impl CountsReader {
     fn fault(&self, cell: usize, gene: u32, value: f32, why: &str) -> DataError {
         let file = self.store.file();
         let (cells, genes) = self.names.get_or_init(|| {
-            // Names make the message better, and a file that cannot give them still has a message.
+            // Names improve the message, but it works without them.
             (
                 file.obs_names().unwrap_or_default(),
                 self.store.gene_names().unwrap_or_default(),

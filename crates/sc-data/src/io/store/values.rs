@@ -1,31 +1,31 @@
-//! What the values of a matrix are: counts, their logarithm, or something else.
+//! Kind of the values of a matrix: counts, their logarithm, or something else.
 //!
-//! A name or a range proves little, so the arithmetic is undone and looked at. Counts that were scaled
-//! per cell keep two traces whatever was done to them afterwards one by one: the sums of the cells are
-//! equal, and within a cell every value is an integer multiple of that of one count.
+//! A name or a range proves little, so each transformation is inverted and checked. Counts that
+//! were scaled per cell keep two traces through any elementwise function: cell sums are equal, and
+//! within a cell every value is an integer multiple of that of one count.
 
 use crate::sparse::CsrMatrix;
 
 /// The largest value that `ln(1 + x)` of counts per million can have is 13.8.
 pub(crate) const LARGEST_LOG: f32 = 14.0;
-/// Relative deviation of a cell's sum that still counts as the common sum.
+/// Relative deviation of a cell's sum from the common sum.
 const SPREAD: f64 = 0.01;
 /// Share of the cells, or of the multiples, that must agree.
 const MOST: f64 = 0.9;
 /// Distance to an integer that still counts as one.
 const NEAR: f64 = 0.02;
-/// Multiples above this are too long for half precision to tell.
+/// Larger multiples cannot be resolved in half precision.
 const LARGEST_MULTIPLE: f64 = 12.0;
 /// Counts that the smallest value of a cell may stand for.
 const LARGEST_LEAST: u32 = 4;
-/// Multiples that make a proof.
+/// Multiples needed as evidence.
 const ENOUGH: usize = 8;
 /// Of two transformations that fit, the error of the better is below this share of the other's.
 const CLEARLY: f64 = 0.5;
-/// Sums of cells of unproven logarithms are this close: the 95th percentile to the 5th.
+/// Cell sums of unproven logarithms are within this ratio: the 95th percentile to the 5th.
 const PLAUSIBLE: f64 = 10.0;
 
-/// What values a matrix holds.
+/// Kind of the values of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ValueKind {
@@ -41,17 +41,18 @@ pub enum ValueKind {
     Arcsinh,
     /// The square root of scaled counts.
     SquareRoot,
-    /// Non-negative with fractions, never logged: counts that were scaled (CPM, TPM) or corrected.
+    /// Non-negative with fractions, never log-transformed: counts that were scaled (CPM, TPM) or
+    /// corrected.
     Scaled,
-    /// Non-negative with fractions that are neither.
+    /// Other non-negative values with fractions.
     Fractions,
     /// With negative values: z-scores, residuals, latent values.
     Centred,
-    /// NaN or infinite among them.
+    /// With NaN or infinite values.
     NotFinite,
 }
 
-/// What a sample of a matrix shows.
+/// Findings on a sample of a matrix.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Looks {
     pub(crate) kind: ValueKind,
@@ -61,14 +62,14 @@ pub(crate) struct Looks {
     pub(crate) largest: f32,
     /// Share of the non-zero values with a fraction.
     pub(crate) fractions: f64,
-    /// Whether sums or multiples show that the values are what `kind` says.
+    /// Whether sums or multiples are evidence for `kind`.
     pub(crate) shown: bool,
     /// Whether all values lie within a thousandth of integers.
     pub(crate) nearly_integers: bool,
 }
 
 impl Looks {
-    /// Looks at a sample of cells.
+    /// Inspects a sample of cells.
     pub(crate) fn at(sample: &CsrMatrix) -> Self {
         let mut looks = Self {
             kind: ValueKind::Counts,
@@ -96,7 +97,7 @@ impl Looks {
         looks
     }
 
-    /// The same in words.
+    /// A description in words.
     pub(crate) fn words(&self) -> String {
         let percent = self.fractions * 100.0;
         let what = match self.kind {
@@ -107,7 +108,7 @@ impl Looks {
             ValueKind::Arcsinh => "like the arcsinh of scaled counts",
             ValueKind::SquareRoot => "like square roots of scaled counts",
             ValueKind::Scaled if self.nearly_integers => "counts that are not quite integers",
-            ValueKind::Scaled => "scaled or corrected counts, never logged",
+            ValueKind::Scaled => "scaled or corrected counts, never log-transformed",
             ValueKind::Fractions => "neither counts nor their logarithm",
             ValueKind::Centred => "centred or scaled (negative values)",
             ValueKind::NotFinite => "damaged (NaN or infinite values)",
@@ -121,7 +122,7 @@ impl Looks {
 
 type Back = fn(f64) -> f64;
 
-/// What may have been done to counts, likelier first, and how it is undone.
+/// Possible transformations of counts, most likely first, with their inverses.
 const TRANSFORMATIONS: [(ValueKind, Back); 7] = [
     (ValueKind::Log1p, f64::exp_m1),
     (ValueKind::Scaled, |v| v),
@@ -132,7 +133,7 @@ const TRANSFORMATIONS: [(ValueKind, Back); 7] = [
     (ValueKind::SquareRoot, |v| v * v),
 ];
 
-/// Non-negative values with fractions: logged, or not? And whether anything shows it.
+/// Non-negative values with fractions: log-transformed or not, and whether there is evidence.
 fn fractional(sample: &CsrMatrix, looks: &Looks) -> (ValueKind, bool) {
     if looks.nearly_integers || looks.largest > LARGEST_LOG {
         return (ValueKind::Scaled, true);
@@ -146,15 +147,15 @@ fn fractional(sample: &CsrMatrix, looks: &Looks) -> (ValueKind, bool) {
     }
 }
 
-/// The transformation that, taken back, leaves scaled counts with the least `error`.
+/// The transformation whose inverse gives scaled counts with the least `error`.
 fn best(sample: &CsrMatrix, error: impl Fn(&CsrMatrix, Back) -> Option<f64>) -> Option<ValueKind> {
     let mut best: Option<(ValueKind, f64)> = None;
     for (kind, back) in TRANSFORMATIONS {
         let Some(error) = error(sample, back) else {
             continue;
         };
-        // Small values are nearly their own logarithm, so several may fit; of those that fit alike the
-        // likelier one is taken.
+        // Small values are close to their own logarithm, so several may fit; ties go to the more
+        // likely one.
         if best.is_none_or(|(_, least)| error < CLEARLY * least) {
             best = Some((kind, error));
         }
@@ -162,7 +163,7 @@ fn best(sample: &CsrMatrix, error: impl Fn(&CsrMatrix, Back) -> Option<f64>) -> 
     best.map(|(kind, _)| kind)
 }
 
-/// Sums of the cells that have values, ascending.
+/// Sums of the non-empty cells, ascending.
 fn sums(sample: &CsrMatrix, back: impl Fn(f64) -> f64) -> Vec<f64> {
     let cells = sample.iter_rows().filter(|(_, v)| !v.is_empty());
     let sum = |v: &[f32]| v.iter().map(|&v| back(f64::from(v))).sum::<f64>();
@@ -171,7 +172,7 @@ fn sums(sample: &CsrMatrix, back: impl Fn(f64) -> f64) -> Vec<f64> {
     sums
 }
 
-/// How far the sums of cells are from their median, where nearly all are close.
+/// Deviation of the cell sums from their median, where nearly all are close.
 fn from_common_sum(sample: &CsrMatrix, back: Back) -> Option<f64> {
     let sums = sums(sample, back);
     let middle = *sums.get(sums.len() / 2)?;
@@ -179,15 +180,15 @@ fn from_common_sum(sample: &CsrMatrix, back: Back) -> Option<f64> {
     (sums.len() >= 3).then(|| agreement(off, SPREAD))?
 }
 
-/// How far the values of a cell are from integer multiples of that of one count, where nearly all are
-/// close.
+/// Deviation of the values of a cell from integer multiples of that of one count, where nearly all
+/// are close.
 fn from_multiples(sample: &CsrMatrix, back: Back) -> Option<f64> {
     let mut off = Vec::new();
     for (_, values) in sample.iter_rows() {
         let smallest = values.iter().copied().fold(f32::INFINITY, f32::min);
         let least = back(f64::from(smallest));
         let from = |unit: f64| -> Vec<f64> {
-            // The smallest value itself proves nothing.
+            // The smallest value itself is no evidence.
             let others = values.iter().map(|&v| back(f64::from(v)));
             let others = others.filter(|v| *v > 1.05 * least).map(|v| v / unit);
             let short = others.filter(|m| *m < LARGEST_MULTIPLE);
@@ -209,9 +210,10 @@ fn agreement(mut off: Vec<f64>, near: f64) -> Option<f64> {
     (close >= MOST * all).then(|| off.iter().sum::<f64>() / close)
 }
 
-/// Whether the values can be logarithms of scaled counts although nothing proves it, as those of some
-/// genes of many, imputed or corrected: taken back, no cell has many times the sum of another. Values
-/// that were never logged differ by orders of magnitude then, or are shares of their cell.
+/// Whether the values can be logarithms of scaled counts without evidence, as those of a subset of
+/// genes, or imputed or corrected: after inversion, no cell has many times the sum of another.
+/// Values that were never log-transformed differ by orders of magnitude then, or are shares of
+/// their cell.
 fn is_plausible_log(sample: &CsrMatrix) -> bool {
     if sums(sample, |v| v).last().is_none_or(|most| *most <= 1.0) {
         return false;
@@ -294,7 +296,7 @@ mod tests {
         };
         let logged = looks(&|c, total| (c / total * 1e4).ln_1p());
         assert_eq!(logged, (ValueKind::Log1p, true));
-        // Half of a logarithm can be one of corrected counts; nothing shows it.
+        // Half of a logarithm can be one of corrected counts; there is no evidence against it.
         let halved = looks(&|c, total| (c / total * 1e4).ln_1p() / 2.0);
         assert_eq!(halved, (ValueKind::Log1p, false));
     }

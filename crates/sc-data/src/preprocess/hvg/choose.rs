@@ -1,13 +1,13 @@
-//! The most variable genes, chosen on a sample of the cells where there are many.
+//! Selection of variable genes, on a sample of the cells where there are many.
 
 use super::{Flavor, HvgConfig, HvgInput, highly_variable_genes};
 use crate::error::Result;
 use std::collections::BTreeMap;
 
-/// Cells on which variable genes are chosen, at most.
+/// Maximum number of cells used to select variable genes.
 const CELLS: usize = 20_000;
 
-/// At most 20,000 of `rows`, evenly, from batches that keep two cells.
+/// At most 20,000 of `rows`, evenly spaced, from batches that keep two cells.
 pub fn sample(rows: &[usize], batches: &[u32]) -> Vec<usize> {
     let step = rows.len().div_ceil(CELLS).max(1);
     let mut per_batch: BTreeMap<u32, usize> = BTreeMap::new();

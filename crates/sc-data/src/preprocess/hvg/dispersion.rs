@@ -13,7 +13,7 @@ pub(super) fn table(
     batches: Option<&[u32]>,
     config: &HvgConfig,
 ) -> Result<HvgTable> {
-    // `seurat` measures normalised counts, not their logarithm.
+    // `seurat` uses normalised counts, not their logarithm.
     let expm1 = |values: &[f32]| -> Vec<f32> { values.iter().map(|v| v.exp_m1()).collect() };
     let counts;
     let matrix = if config.flavor == Flavor::Seurat {
@@ -52,7 +52,7 @@ pub(super) fn table(
             .into_iter()
             .enumerate()
         {
-            // Genes absent from a batch count there with zeros; undefined values do not count.
+            // Genes absent from a batch count as zeros there; undefined values do not count.
             let mut full = vec![0f64; cols];
             for (&gene, &value) in genes.iter().zip(column) {
                 full[gene] = value;
@@ -210,7 +210,7 @@ fn median_mad(values: Vec<f64>) -> (f64, f64) {
     (centre, mad / MAD_SCALE)
 }
 
-/// Every gene whose value is at least the `n`-th highest; ties at the cut are all taken.
+/// Every gene whose value is at least the `n`-th highest; ties at the cutoff are all included.
 fn top(values: &[f64], n: usize) -> Vec<bool> {
     let mut sorted: Vec<f64> = values.iter().copied().filter(|v| !v.is_nan()).collect();
     sorted.sort_unstable_by(|a, b| b.total_cmp(a));

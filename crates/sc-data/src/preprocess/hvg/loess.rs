@@ -7,7 +7,7 @@
 
 use crate::error::{DataError, Result};
 
-/// Share of a neighbourhood that a cell may hold.
+/// Share of a neighbourhood in one cell of the tree.
 const CELL: f64 = 0.2;
 
 /// Fitted values at every `x`, for tricube weights over the nearest `span` of the points.
@@ -20,7 +20,7 @@ pub fn fit(x: &[f64], y: &[f64], span: f64) -> Result<Vec<f64>> {
     let neighbours = n.min((n as f64 * span + 1e-5).floor() as usize);
     if n != y.len() || neighbours < 4 {
         return Err(DataError::invalid(format!(
-            "loess: {n} genes vary, and a span of {span} leaves {neighbours} to fit a curve to; at \
+            "loess: {n} genes vary, and a span of {span} leaves {neighbours} to fit; at \
              least 4 are needed (more genes, or the seurat flavour)"
         )));
     }
@@ -68,7 +68,7 @@ fn borders(xs: &[f64], capacity: usize) -> Vec<f64> {
     cuts
 }
 
-/// The last point of the lower half, moved to the nearest place where neighbours differ.
+/// The last point of the lower half, moved to the nearest position where neighbours differ.
 fn cut(xs: &[f64], l: usize, u: usize) -> usize {
     let m = (l + u) / 2;
     for step in 0..=(u - l) {
@@ -112,7 +112,7 @@ fn local(xs: &[f64], ys: &[f64], q: f64, neighbours: usize) -> (f64, f64) {
     (coefficients[0], coefficients[1])
 }
 
-/// The `k` points nearest to `q`, a run of the sorted ones.
+/// The `k` points nearest to `q`, contiguous in sorted order.
 fn nearest(xs: &[f64], q: f64, k: usize) -> std::ops::Range<usize> {
     let mut start = xs.partition_point(|&x| x < q).saturating_sub(k);
     while start + k < xs.len() && (xs[start + k] - q).abs() < (q - xs[start]).abs() {

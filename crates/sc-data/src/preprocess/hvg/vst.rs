@@ -21,8 +21,8 @@ pub(super) fn table(
     for rows in &groups {
         let variances = standardised(matrix, rows, config.span)?;
         let mut order: Vec<usize> = (0..cols).collect();
-        // Rare genes of equal counts tie exactly; the stable sort gives them a fixed order, the
-        // reference's does not.
+        // Rare genes with equal counts tie exactly; the stable sort orders them deterministically,
+        // unlike the reference.
         order.sort_by(|&a, &b| variances[b].total_cmp(&variances[a]));
         for (rank, &gene) in order.iter().take(config.n_top).enumerate() {
             ranks[gene].push(rank as f32);
@@ -46,7 +46,8 @@ pub(super) fn table(
             .total_cmp(&rank[b])
             .then(n_batches[b].cmp(&n_batches[a]))
     });
-    // Fewer ranked genes than wanted: the rest follows in the order of the table, as in the reference.
+    // Fewer ranked genes than requested: the rest follows in the order of the table, as in the
+    // reference.
     order.extend((0..cols).filter(|&g| rank[g].is_nan()));
     let mut selected = vec![false; cols];
     for &gene in order.iter().take(config.n_top) {

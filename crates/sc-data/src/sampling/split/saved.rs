@@ -9,47 +9,47 @@ use crate::error::{DataError, Result};
 use crate::identity::KeySet;
 use crate::io::atomic::write_bytes_atomic;
 
-/// The layout that is written and read here.
+/// The schema that is written and read here.
 const SCHEMA: u32 = 1;
 
 /// The donor column of a split that holds out cells one by one.
 const NO_DONOR: &str = "none";
 
-/// What is held out, by name, and how it was drawn: `split.json`.
+/// The held-out donors or cells, and how they were drawn: `split.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SavedSplit {
-    /// Layout of the file.
+    /// Schema of the file.
     pub schema: u32,
     /// Column of `obs` with the donors; `none` where cells are held out one by one.
     pub donor: String,
     /// Names of the donors that are held out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub test_donors: Vec<String>,
-    /// Barcode keys of the cells that are held out, where they are held out one by one.
+    /// Barcode keys of the held-out cells, where they are held out one by one.
     #[serde(default, skip_serializing_if = "KeySet::is_empty")]
     pub test_cells: KeySet,
     /// How it was drawn.
     pub drawn: Drawn,
 }
 
-/// How a split was drawn; says where it came from, and is not needed to apply it.
+/// How a split was drawn; for the record, not needed to apply it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Drawn {
     /// `donors`, `test-donors`, `leave-one-batch-out` or `stratified-random`.
     pub method: String,
-    /// Share of the cells that was wanted.
+    /// Requested share of the cells.
     pub test_fraction: f64,
-    /// Seed of the draw.
+    /// Seed of the split.
     pub seed: u64,
-    /// Column of labels that steered it, if one did.
+    /// Label column that steered it, if any.
     pub label: Option<String>,
-    /// Column of batches within which it was drawn, if there was one.
+    /// Batch column within which it was drawn, if any.
     pub batch: Option<String>,
 }
 
-/// Columns of `obs` by which a split was drawn.
+/// Columns of `obs` used to draw a split.
 #[derive(Clone, Copy, Debug)]
 pub struct DrawnBy<'a> {
     /// Column with the donors; `none` where cells are held out one by one.
@@ -60,7 +60,7 @@ pub struct DrawnBy<'a> {
     pub batch: Option<&'a str>,
 }
 
-/// What tells the cells of a file apart when a saved split is applied.
+/// Identity of the cells of a file when a saved split is applied.
 #[derive(Clone, Copy, Debug)]
 pub enum Cells<'a> {
     /// The donor of every cell, and the names of the donors.
@@ -76,7 +76,7 @@ pub enum Cells<'a> {
 
 impl SavedSplit {
     /// The split that was drawn with `config`, by name; its donors are those of [`Cells::Donors`], and
-    /// of [`Cells::Barcodes`] every cell is one.
+    /// for [`Cells::Barcodes`] every cell is its own donor.
     pub fn new(split: &Split, cells: Cells<'_>, by: DrawnBy<'_>, config: &SplitConfig) -> Self {
         let (test_donors, test_cells) = match cells {
             Cells::Donors { names, .. } => {
@@ -110,15 +110,15 @@ impl SavedSplit {
         }
     }
 
-    /// Whether cells are held out one by one, and [`Self::apply`] wants [`Cells::Barcodes`].
+    /// Whether cells are held out one by one, so that [`Self::apply`] needs [`Cells::Barcodes`].
     pub fn is_by_cell(&self) -> bool {
         self.donor == NO_DONOR
     }
 
-    /// Writes the split, whole or not at all.
+    /// Writes the split atomically.
     ///
     /// # Errors
-    /// [`DataError::Io`] when the system refuses.
+    /// [`DataError::Io`] for system errors.
     pub fn save(&self, path: &Path) -> Result<()> {
         let text =
             serde_json::to_vec_pretty(self).map_err(|e| DataError::file(path, e.to_string()))?;
@@ -128,14 +128,14 @@ impl SavedSplit {
     /// Reads a split that was saved.
     ///
     /// # Errors
-    /// [`DataError::Io`] when the file cannot be read, [`DataError::File`] when it is no split or one of
-    /// another layout.
+    /// [`DataError::Io`] when the file cannot be read, [`DataError::File`] when it is not a split
+    /// or has another schema.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| DataError::io(path, e))?;
         let no_split = |e: serde_json::Error| {
             DataError::file(
                 path,
-                format!("is no saved split: {e}; take the split.json that training wrote"),
+                format!("is not a saved split: {e}; use the split.json that training wrote"),
             )
         };
         let value: serde_json::Value = serde_json::from_str(&text).map_err(no_split)?;
@@ -146,7 +146,7 @@ impl SavedSplit {
             return Err(DataError::file(
                 path,
                 format!(
-                    "has schema {other}, and only {SCHEMA} is read here; take the version that wrote it"
+                    "has schema {other}, but this version reads {SCHEMA}; use the version that wrote it"
                 ),
             ));
         }
@@ -158,17 +158,18 @@ impl SavedSplit {
         if nothing {
             return Err(DataError::file(
                 path,
-                "holds nothing out; name test_donors, or draw a split anew",
+                "holds nothing out; set test_donors, or draw a new split",
             ));
         }
         Ok(split)
     }
 
-    /// The rows of a file on either side. Donors and cells that the split does not name are trained on.
+    /// The rows of a file on each side. Donors and cells that are not in the split are for
+    /// training.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] when a donor that is held out has no cell here, no cell or every cell is
-    /// held out, or cells are told apart by the other means.
+    /// [`DataError::Invalid`] when a held-out donor has no cell here, no cell or every cell is
+    /// held out, or the kind of `cells` does not match the split.
     pub fn apply(&self, cells: Cells<'_>) -> Result<Split> {
         let fail = |what: String| Err(DataError::invalid(format!("saved split: {what}")));
         let split = match (cells, self.is_by_cell()) {
@@ -179,8 +180,8 @@ impl SavedSplit {
                 };
                 if let Some(absent) = self.test_donors.iter().find(|d| !present(d)) {
                     return fail(format!(
-                        "donor '{absent}' is held out, but no cell here has it in obs['{}'] (there are {}); \
-                         take the split of these data, or leave the donor out of test_donors",
+                        "donor '{absent}' is held out, but not found in obs['{}'] (there are {}); \
+                         use the split of these data, or remove the donor from test_donors",
                         self.donor,
                         some(names)
                     ));
@@ -195,9 +196,7 @@ impl SavedSplit {
                 sides(&each, &keys.iter().map(is_test).collect::<Vec<_>>())
             }
             (Cells::Donors { .. }, true) => {
-                return fail(
-                    "it holds out cells one by one, so it is applied by their names".into(),
-                );
+                return fail("it holds out single cells, so it is applied by their names".into());
             }
             (Cells::Barcodes(_), false) => {
                 return fail(format!("it holds out donors of obs['{}']", self.donor));
@@ -205,18 +204,18 @@ impl SavedSplit {
         };
         if split.test.is_empty() {
             return fail(format!(
-                "none of the {} cells that it holds out is here; take the split of these data",
+                "none of its {} held-out cells is in the data; use the split of these data",
                 self.test_cells.len()
             ));
         }
         if split.train.is_empty() {
-            return fail("every cell here is held out, and none is left to train on".into());
+            return fail("every cell is held out, so none is left for training".into());
         }
         Ok(split)
     }
 }
 
-/// A few of many names, for a message.
+/// The first of many names, for a message.
 fn some(names: &[String]) -> String {
     const SHOWN: usize = 8;
     let shown = names.iter().take(SHOWN).map(String::as_str);
@@ -307,7 +306,7 @@ mod tests {
         assert_eq!(found.test, expected);
         let strangers: Vec<u64> = (0..3).collect();
         let error = saved.apply(Cells::Barcodes(&strangers)).unwrap_err();
-        assert!(error.to_string().contains("none of the"), "{error}");
+        assert!(error.to_string().contains("none of its"), "{error}");
         let held: Vec<u64> = split.test.iter().map(|&r| keys[r]).collect();
         let error = saved.apply(Cells::Barcodes(&held)).unwrap_err();
         assert!(error.to_string().contains("every cell"), "{error}");
@@ -319,7 +318,7 @@ mod tests {
         let path = folder.path().join("split.json");
         let drawn = r#""drawn": {"method": "donors", "test_fraction": 0.3, "seed": 0, "label": null,
                       "batch": null}"#;
-        for (text, told) in [
+        for (text, message) in [
             ("{}".to_string(), "missing field"),
             (
                 format!(r#"{{"schema": 9, "donor": "d", {drawn}}}"#),
@@ -337,7 +336,7 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             let error = SavedSplit::load(&path).unwrap_err().to_string();
             assert!(
-                error.contains("split.json") && error.contains(told),
+                error.contains("split.json") && error.contains(message),
                 "{error}"
             );
         }

@@ -1,4 +1,4 @@
-//! From `species_chrom.csv` and the keys of the protein embeddings to tokens (reference B1).
+//! Tokens from `species_chrom.csv` and the keys of the protein embeddings (reference B1).
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,15 +10,15 @@ use crate::error::{DataError, Result};
 pub struct ChromosomeRow {
     /// Species, as in `human`.
     pub species: String,
-    /// Symbol of the gene, in capitals.
+    /// Gene symbol, in upper case.
     pub symbol: String,
     /// Chromosome or scaffold.
     pub chromosome: String,
-    /// Where the gene starts on it.
+    /// Start of the gene on it.
     pub start: u64,
 }
 
-/// What UCE knows of one species.
+/// Genes of one species.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpeciesTable {
     offset: u32,
@@ -45,12 +45,12 @@ impl SpeciesTable {
         let mut place = HashMap::new();
         for row in rows.iter().filter(|r| r.species == species) {
             let code = codes.get(&name(row)).copied().unwrap_or_default();
-            // Of a symbol with several rows the first counts.
+            // For a symbol with several rows the first is used.
             place.entry(row.symbol.clone()).or_insert((code, row.start));
         }
         if place.is_empty() {
             return Err(DataError::invalid(format!(
-                "there is no gene of '{species}' in the chromosome table; it knows {}",
+                "the chromosome table has no gene of '{species}'; its species are {}",
                 species_of(rows)
             )));
         }
@@ -62,7 +62,8 @@ impl SpeciesTable {
         })
     }
 
-    /// The place of a gene, by its symbol in any case; `None` without a protein embedding or a place.
+    /// The position of a gene, by its symbol in any case; `None` without a protein embedding or a
+    /// position.
     pub fn get(&self, symbol: &str) -> Option<Located> {
         let symbol = symbol.to_uppercase();
         let token = self.offset + self.token.get(&symbol)?;
@@ -75,15 +76,15 @@ impl SpeciesTable {
     }
 }
 
-/// The places of a file's genes.
+/// The positions of a file's genes.
 ///
 /// # Errors
-/// [`DataError::Invalid`] when none has a place.
+/// [`DataError::Invalid`] when none has a position.
 pub fn locate(table: &SpeciesTable, symbols: &[String]) -> Result<Vec<Option<Located>>> {
     let located: Vec<_> = symbols.iter().map(|s| table.get(s)).collect();
     if located.iter().all(Option::is_none) {
         return Err(DataError::invalid(format!(
-            "none of the {} genes has a protein embedding and a place on a chromosome; UCE takes gene \
+            "none of the {} genes has a protein embedding and a position on a chromosome; UCE needs gene \
              symbols of the chosen species",
             symbols.len()
         )));

@@ -1,5 +1,6 @@
 //! The training sampler of STATE's first commit, the only public one for UCE's objective
-//! (reference B3): some expressed genes are hidden, and the model is asked which genes are expressed.
+//! (reference B3): some expressed genes are masked, and the model predicts which genes are
+//! expressed.
 
 use rand::seq::index;
 use serde::{Deserialize, Serialize};
@@ -10,15 +11,15 @@ use super::{
 use crate::error::{DataError, Result};
 use crate::rng::stream;
 
-/// How many genes are hidden and asked for.
+/// Numbers of masked genes and targets.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainingConfig {
-    /// Share of the expressed genes that is hidden.
+    /// Share of the expressed genes that is masked.
     pub hidden: f64,
-    /// Expressed genes asked for.
+    /// Expressed target genes.
     pub positives: usize,
-    /// Genes without counts asked for.
+    /// Unexpressed target genes.
     pub negatives: usize,
 }
 
@@ -32,30 +33,30 @@ impl Default for TrainingConfig {
     }
 }
 
-/// What is drawn for one cell; genes are positions in the file.
+/// The draws for one cell; genes are indices in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrainingDraw {
-    /// Expressed genes that are hidden.
+    /// Expressed genes that are masked.
     pub hidden: Vec<u32>,
-    /// Genes of the sentence, drawn from the others.
+    /// Genes of the sentence, sampled from the others.
     pub sampled: Vec<u32>,
     /// Order of the chromosomes.
     pub chromosomes: Vec<u32>,
-    /// With more hidden genes than are asked for, those that are; with fewer, what is asked for
-    /// besides (any expressed gene, hidden ones included).
+    /// With more masked genes than targets, the targets; with fewer, the additional targets
+    /// (any expressed gene, masked ones included).
     pub positives: Vec<u32>,
-    /// Genes without counts that are asked for.
+    /// Unexpressed target genes.
     pub negatives: Vec<u32>,
 }
 
-/// A sentence and the genes asked for.
+/// A sentence and its target genes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingSentence {
-    /// Probability of every expressed gene to be in the sentence, 0 for hidden ones.
+    /// Probability of every expressed gene to be in the sentence, 0 for masked ones.
     pub weights: Vec<f64>,
     /// The sentence.
     pub sentence: Sentence,
-    /// Tokens of the genes asked for, positives first.
+    /// Tokens of the target genes, positives first.
     pub targets: Vec<u32>,
     /// Whether each is expressed.
     pub expressed: Vec<bool>,
@@ -91,8 +92,8 @@ impl TrainingDraw {
             .collect();
         if zero.is_empty() && training.negatives > 0 {
             return Err(DataError::invalid(
-                "every gene of the cell has counts, so there is none to ask for as absent; take more genes \
-                 into the vocabulary, or leave such cells out",
+                "every gene of the cell has counts, so there is no unexpressed target; add more genes \
+                 to the vocabulary, or remove such cells",
             ));
         }
         let positives = match hidden.len().checked_sub(training.positives) {
@@ -123,11 +124,11 @@ impl TrainingDraw {
     }
 }
 
-/// Puts a drawn cell together.
+/// Builds the sentence and targets of a cell.
 ///
 /// # Errors
-/// As [`super::weights`] and [`super::arrange`]; [`DataError::Invalid`] when a drawn gene has no place
-/// or everything is hidden.
+/// As [`super::weights`] and [`super::arrange`]; [`DataError::Invalid`] when a sampled gene has no
+/// genomic position or everything is masked.
 pub fn training_sentence(
     config: &UceConfig,
     training: &TrainingConfig,
@@ -138,7 +139,7 @@ pub fn training_sentence(
     let weights = visible(&weights(counts)?, |k| draw.hidden.contains(&genes[k]))?;
     let place = |j: &u32| {
         let found = located.get(*j as usize).copied().flatten();
-        found.ok_or_else(|| DataError::invalid(format!("gene {j} has no place on a chromosome")))
+        found.ok_or_else(|| DataError::invalid(format!("gene {j} has no position on a chromosome")))
     };
     let drawn: Vec<Located> = draw.sampled.iter().map(place).collect::<Result<_>>()?;
     let sentence = arrange(config, drawn, &draw.chromosomes)?;
@@ -158,7 +159,7 @@ pub fn training_sentence(
     })
 }
 
-/// Weights without the hidden genes, summing to 1 again.
+/// Weights without the masked genes, normalised to sum to 1.
 fn visible(weights: &[f64], hidden: impl Fn(usize) -> bool) -> Result<Vec<f64>> {
     let mut out = weights.to_vec();
     for (k, w) in out.iter_mut().enumerate() {
@@ -169,7 +170,7 @@ fn visible(weights: &[f64], hidden: impl Fn(usize) -> bool) -> Result<Vec<f64>> 
     let total: f64 = out.iter().sum();
     if total <= 0.0 {
         return Err(DataError::invalid(
-            "every expressed gene of the cell is hidden; lower `hidden`",
+            "every expressed gene of the cell is masked; lower `hidden`",
         ));
     }
     out.iter_mut().for_each(|w| *w /= total);

@@ -1,4 +1,4 @@
-//! The chunks of an array: found, unpacked, kept for the next read, and put together.
+//! The chunks of an array: found, decompressed, cached for the next read, and assembled.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -13,20 +13,21 @@ use super::meta::{Endian, Kind, Meta, Place, Shard};
 use super::store::Store;
 use crate::io::h5::ElementType;
 
-/// Unpacked chunks kept between reads: those of `indices` and `data` that neighbouring reads share.
+/// Decompressed chunks cached between reads: those of `indices` and `data` that consecutive reads
+/// share.
 const KEPT_BYTES: usize = 256 << 20;
 
 /// Offset and length of every part of a shard.
 type ShardIndex = Arc<Vec<[u64; 2]>>;
 
-/// Chunks and shard indices read before.
+/// Cached chunks and shard indices.
 #[derive(Default)]
 pub(super) struct Kept {
     chunks: Mutex<Chunks>,
     shards: Mutex<HashMap<String, ShardIndex>>,
 }
 
-/// Unpacked chunks by array and position; the oldest go first.
+/// Decompressed chunks by array and position; the oldest are evicted first.
 #[derive(Default)]
 struct Chunks {
     by_key: HashMap<String, Arc<Vec<u8>>>,
@@ -36,13 +37,13 @@ struct Chunks {
 
 impl Chunks {
     fn put(&mut self, key: String, chunk: &Arc<Vec<u8>>) {
-        // Two threads may have unpacked the same chunk.
+        // Two threads may have decompressed the same chunk.
         if self.by_key.insert(key.clone(), Arc::clone(chunk)).is_some() {
             return;
         }
         self.order.push_back(key);
         self.bytes += chunk.len();
-        // The newest two stay whatever their size: `indices` and `data` are read in turn.
+        // The newest two are kept whatever their size: `indices` and `data` are read in turn.
         while self.bytes > KEPT_BYTES && self.order.len() > 2 {
             let oldest = self.order.pop_front().and_then(|k| self.by_key.remove(&k));
             self.bytes -= oldest.map_or(0, |c| c.len());
@@ -50,7 +51,7 @@ impl Chunks {
     }
 }
 
-/// An array of a store; nothing unpacks to more than `limit` bytes.
+/// An array of a store; nothing decompresses to more than `limit` bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Array<'a> {
     pub(super) store: &'a Store,
@@ -61,13 +62,15 @@ pub(super) struct Array<'a> {
 }
 
 impl Array<'_> {
-    /// Elements of the box `ranges`, row-major, in little endian.
+    /// Elements of the box `ranges`, row-major, little-endian.
     pub(super) fn bytes(self, ranges: &[Range<u64>]) -> Result<Vec<u8>, String> {
         let width = self.meta.kind.width();
         let extents: Vec<u64> = ranges.iter().map(|r| r.end - r.start).collect();
         let wanted = product(&extents);
         if wanted.saturating_mul(width as u64) > self.limit {
-            return Err(format!("{wanted} elements cannot be in this store"));
+            return Err(format!(
+                "{wanted} elements are more than the store can hold"
+            ));
         }
         let mut out = fill(self.meta)?.repeat(wanted as usize);
         if wanted == 0 {
@@ -103,17 +106,17 @@ impl Array<'_> {
         Ok(out)
     }
 
-    /// Texts of a whole array of one dimension, or of none.
+    /// Strings of a one-dimensional or empty array.
     pub(super) fn texts(self) -> Result<Vec<String>, String> {
         let meta = self.meta;
         let (length, chunk) = match (&meta.shape[..], &meta.chunk[..]) {
             ([], _) => (1, 1),
             (&[length], &[chunk]) => (length, chunk),
-            (other, _) => return Err(format!("texts of shape {other:?} cannot be read")),
+            (other, _) => return Err(format!("strings of shape {other:?} cannot be read")),
         };
-        // A text takes at least four bytes before it is packed.
+        // A string takes at least four bytes before compression.
         if length.saturating_mul(4) > self.limit {
-            return Err(format!("{length} texts cannot be in this store"));
+            return Err(format!("{length} strings are more than the store can hold"));
         }
         let scalar = meta.shape.is_empty();
         let mut out = Vec::new();
@@ -129,11 +132,11 @@ impl Array<'_> {
                 Kind::Texts => codec::texts(&bytes)?,
                 Kind::Bytes(n) => bytes.chunks_exact(n.max(1)).map(trimmed).collect(),
                 Kind::Utf32(n) => bytes.chunks_exact(4 * n.max(1)).map(utf32).collect(),
-                _ => return Err("holds no texts".into()),
+                _ => return Err("does not hold strings".into()),
             };
             if texts.len() < due {
                 return Err(format!(
-                    "chunk {at} has {} texts instead of {due}",
+                    "chunk {at} has {} strings instead of {due}",
                     texts.len()
                 ));
             }
@@ -142,7 +145,7 @@ impl Array<'_> {
         Ok(out)
     }
 
-    /// A chunk in row-major order and little endian; `None` where none is stored.
+    /// A chunk, row-major and little-endian; `None` where none is stored.
     fn chunk(self, at: &[u64]) -> Result<Option<Arc<Vec<u8>>>, String> {
         let key = format!("{}:{at:?}", self.node);
         let kept = || {
@@ -158,7 +161,9 @@ impl Array<'_> {
         let width = self.meta.kind.width();
         let size = self.meta.chunk_len().saturating_mul(width.max(4) as u64);
         if size > self.limit {
-            return Err(fail(format!("{size} bytes cannot be in this store")));
+            return Err(fail(format!(
+                "{size} bytes are more than the store can hold"
+            )));
         }
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let packed = match &self.meta.shard {
@@ -186,7 +191,7 @@ impl Array<'_> {
         Ok(Some(bytes))
     }
 
-    /// Name of the file of a chunk or shard.
+    /// File name of a chunk or shard.
     fn key(self, at: &[u64]) -> String {
         let (prefix, separator) = self.meta.key;
         let mut parts: Vec<String> = at.iter().map(u64::to_string).collect();
@@ -202,7 +207,7 @@ impl Array<'_> {
         }
     }
 
-    /// The packed bytes of a part of a shard.
+    /// The compressed bytes of a part of a shard.
     fn part(self, shard: &Shard, at: &[u64]) -> Result<Option<Vec<u8>>, String> {
         let per: Vec<u64> = shard
             .shape
@@ -247,7 +252,7 @@ impl Array<'_> {
         let length = parts.saturating_mul(16) + 4 * shard.index.len() as u64;
         if length > size {
             return Err(format!(
-                "is cut off: {size} bytes, and an index of {length}"
+                "is truncated: {size} bytes, and an index of {length}"
             ));
         }
         let range = match shard.place {
@@ -279,7 +284,7 @@ fn utf32(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// The bytes of one element where nothing is stored.
+/// The bytes of a missing element.
 fn fill(meta: &Meta) -> Result<Vec<u8>, String> {
     let width = meta.kind.width();
     let Kind::Number(element) = &meta.kind else {

@@ -1,4 +1,4 @@
-//! Undoing what was done to the bytes of a chunk when it was written.
+//! Decoding the bytes of a chunk.
 
 use std::io::Read;
 
@@ -29,7 +29,7 @@ impl Codec {
             "crc32c" => Self::Crc32c,
             other => {
                 return Err(format!(
-                    "is packed with {other}, which is not built in; write it again with the \
+                    "is compressed with {other}, which is not supported; write it again with the \
                      default compression (adata.write_zarr(path))"
                 ));
             }
@@ -37,7 +37,7 @@ impl Codec {
     }
 }
 
-/// Name of a codec as metadata state it, under `name` or `id`, or as a bare text.
+/// Name of a codec in the metadata, under `name` or `id`, or as a plain string.
 pub(super) fn name(codec: &Value) -> &str {
     codec
         .as_str()
@@ -46,7 +46,7 @@ pub(super) fn name(codec: &Value) -> &str {
         .unwrap_or_default()
 }
 
-/// Undoes `codecs`, the last first; no step may give more than `limit` bytes.
+/// Applies `codecs` in reverse; no step may yield more than `limit` bytes.
 pub(super) fn undo(codecs: &[Codec], packed: &[u8], limit: usize) -> Result<Vec<u8>, String> {
     let mut bytes: Option<Vec<u8>> = None;
     for codec in codecs.iter().rev() {
@@ -55,7 +55,7 @@ pub(super) fn undo(codecs: &[Codec], packed: &[u8], limit: usize) -> Result<Vec<
             Codec::Gzip => inflate(MultiGzDecoder::new(data), limit)?,
             Codec::Zlib => inflate(ZlibDecoder::new(data), limit)?,
             Codec::Zstd => filters::zstd(data, limit)?,
-            // An empty chunk is stored as a frame that says so.
+            // An empty chunk is stored as a frame that declares it.
             Codec::Blosc => filters::blosc(data, limit)?,
             Codec::Crc32c => checked(data)?.to_vec(),
         });
@@ -70,25 +70,25 @@ fn inflate(reader: impl Read, limit: usize) -> Result<Vec<u8>, String> {
         .read_to_end(&mut out)
         .map_err(|e| e.to_string())?;
     match out.len() > limit {
-        true => Err(format!("unpacks to more than {limit} bytes")),
+        true => Err(format!("decompresses to more than {limit} bytes")),
         false => Ok(out),
     }
 }
 
-/// The bytes before a CRC-32C in little endian, which must fit.
+/// The bytes before a little-endian CRC-32C, which must match.
 pub(super) fn checked(data: &[u8]) -> Result<&[u8], String> {
     let (bytes, sum) = data
         .split_last_chunk::<4>()
         .ok_or("is too short for its checksum")?;
     match crc32c::crc32c(bytes) == u32::from_le_bytes(*sum) {
         true => Ok(bytes),
-        false => Err("does not have the checksum it states".into()),
+        false => Err("does not match its checksum".into()),
     }
 }
 
-/// Texts as `vlen-utf8` stores them: their number, then each with its length before it.
+/// Strings as stored by `vlen-utf8`: their number, then each with its length.
 pub(super) fn texts(bytes: &[u8]) -> Result<Vec<String>, String> {
-    let cut = || "texts are cut off".to_owned();
+    let cut = || "strings are truncated".to_owned();
     let length = |bytes: &[u8]| -> Option<(usize, usize)> {
         let (length, _) = bytes.split_first_chunk::<4>()?;
         Some((u32::from_le_bytes(*length) as usize, 4))
@@ -100,7 +100,7 @@ pub(super) fn texts(bytes: &[u8]) -> Result<Vec<String>, String> {
         let rest = bytes.get(at..).ok_or_else(cut)?;
         let (long, skip) = length(rest).ok_or_else(cut)?;
         let text = rest.get(skip..skip + long).ok_or_else(cut)?;
-        let text = std::str::from_utf8(text).map_err(|e| format!("text {}: {e}", out.len()))?;
+        let text = std::str::from_utf8(text).map_err(|e| format!("string {}: {e}", out.len()))?;
         out.push(text.to_owned());
         at += skip + long;
     }

@@ -1,4 +1,4 @@
-//! Where the elements of a chunk go.
+//! Positions of the elements of a chunk.
 
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ pub(super) fn position(mut k: u64, grid: &[Range<u64>], counts: &[u64]) -> Vec<u
     at
 }
 
-/// Copies what a chunk has of the box `ranges` into `out`, row by row.
+/// Copies the part of the box `ranges` that is in a chunk into `out`, row by row.
 pub(super) fn place(
     out: &mut [u8],
     ranges: &[Range<u64>],
@@ -65,7 +65,7 @@ pub(super) fn place(
     }
 }
 
-/// A stored chunk whose axes are `meta.order` of those of the array, in the order of the array.
+/// Transposes a stored chunk whose axes are `meta.order` into the order of the array.
 pub(super) fn untransposed(bytes: &[u8], meta: &Meta, width: usize) -> Vec<u8> {
     let axes = meta.chunk.len();
     let mut strides = vec![0usize; axes];
@@ -90,7 +90,7 @@ pub(super) fn untransposed(bytes: &[u8], meta: &Meta, width: usize) -> Vec<u8> {
     out
 }
 
-/// Turns big-endian elements into little-endian ones.
+/// Converts big-endian elements to little-endian.
 pub(super) fn swap(bytes: &mut [u8], kind: &Kind) {
     let unit = match kind {
         Kind::Number(_) => kind.width(),

@@ -5,25 +5,25 @@ use serde_json::Value;
 use super::codec::{Codec, name};
 use crate::io::h5::ElementType;
 
-/// What an array is and how its chunks are stored.
+/// Shape, type and storage of an array.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Meta {
     pub(super) shape: Vec<u64>,
-    /// Extents of one chunk, or of one part of a shard.
+    /// Shape of one chunk, or of one part of a shard.
     pub(super) chunk: Vec<u64>,
     pub(super) kind: Kind,
     pub(super) endian: Endian,
-    /// Axis of the array that each axis of a stored chunk is.
+    /// Array axis of each axis of a stored chunk.
     pub(super) order: Vec<usize>,
-    /// Steps from bytes to bytes, in the order of writing.
+    /// Codecs, in the order of writing.
     pub(super) codecs: Vec<Codec>,
     pub(super) shard: Option<Shard>,
     pub(super) fill: Value,
-    /// What stands before the numbers of a chunk in its name, and between them.
+    /// Prefix of the numbers in a chunk's name, and separator between them.
     pub(super) key: (&'static str, char),
 }
 
-/// Order of the bytes of a number.
+/// Byte order of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endian {
     Little,
@@ -33,14 +33,14 @@ pub(super) enum Endian {
 /// Chunks stored together in one file, with an index.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Shard {
-    /// Extents of the whole.
+    /// Shape of the whole shard.
     pub(super) shape: Vec<u64>,
-    /// Steps from bytes to bytes of the index.
+    /// Codecs of the index.
     pub(super) index: Vec<Codec>,
     pub(super) place: Place,
 }
 
-/// Where the index of a shard lies.
+/// Position of the index of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Start,
@@ -51,11 +51,11 @@ pub(super) enum Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Number(ElementType),
-    /// Texts of any length.
+    /// Strings of any length.
     Texts,
-    /// Texts of this many bytes, filled up with zeros.
+    /// Strings of this many bytes, padded with zeros.
     Bytes(usize),
-    /// Texts of this many UTF-32 characters, filled up with zeros.
+    /// Strings of this many UTF-32 characters, padded with zeros.
     Utf32(usize),
     /// Anything else, described.
     Other(String),
@@ -94,7 +94,7 @@ impl Meta {
     fn checked(self) -> Result<Self, String> {
         if self.chunk.len() != self.shape.len() || self.chunk.contains(&0) {
             return Err(format!(
-                "chunks of {:?} do not fit shape {:?}",
+                "chunks of {:?} do not match shape {:?}",
                 self.chunk, self.shape
             ));
         }
@@ -112,7 +112,10 @@ impl Meta {
         axes.sort_unstable();
         match axes.iter().copied().eq(0..self.shape.len()) {
             true => Ok(self),
-            false => Err(format!("order {:?} is none of its axes", self.order)),
+            false => Err(format!(
+                "order {:?} is not a permutation of its axes",
+                self.order
+            )),
         }
     }
 }
@@ -121,7 +124,7 @@ fn extents(meta: &Value, key: &str) -> Result<Vec<u64>, String> {
     let found = meta.get(key).and_then(Value::as_array);
     found
         .and_then(|v| v.iter().map(Value::as_u64).collect())
-        .ok_or_else(|| format!("states no {key}"))
+        .ok_or_else(|| format!("has no {key}"))
 }
 
 fn list<'a>(meta: &'a Value, key: &str) -> &'a [Value] {
@@ -142,7 +145,7 @@ pub(super) fn version2(meta: &Value) -> Result<Meta, String> {
     for filter in list(meta, "filters") {
         kind = match name(filter) {
             "vlen-utf8" => Kind::Texts,
-            other => Kind::Other(format!("values behind the filter {other}")),
+            other => Kind::Other(format!("values with the filter {other}")),
         };
     }
     let axes = 0..shape.len();
@@ -247,7 +250,7 @@ fn chain(out: &mut Meta, codecs: &[Value]) -> Result<(), String> {
                     match name(codec) {
                         "bytes" | "endian" => {}
                         "crc32c" => index.push(Codec::Crc32c),
-                        other => return Err(format!("has a shard index packed with {other}")),
+                        other => return Err(format!("has a shard index compressed with {other}")),
                     }
                 }
                 out.shard = Some(Shard {
@@ -260,7 +263,7 @@ fn chain(out: &mut Meta, codecs: &[Value]) -> Result<(), String> {
                 });
                 chain(out, list(settings, "codecs"))?;
             }
-            "sharding_indexed" => return Err("has shards inside shards".into()),
+            "sharding_indexed" => return Err("has nested shards".into()),
             other => out.codecs.push(Codec::named(other)?),
         }
     }

@@ -1,4 +1,4 @@
-//! Where the files of a Zarr hierarchy lie: in a folder or a zip archive.
+//! The files of a Zarr hierarchy: in a folder or a zip archive.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -15,7 +15,7 @@ pub(super) enum Store {
 }
 
 impl Store {
-    /// Opens a folder, or an archive whose members unpack to at most `limit` bytes each.
+    /// Opens a folder, or an archive whose members decompress to at most `limit` bytes each.
     pub(super) fn open(path: &Path, limit: u64) -> Result<Self, String> {
         Ok(if path.is_dir() {
             Self::Folder(path.to_path_buf())
@@ -58,12 +58,12 @@ impl Store {
         }
     }
 
-    /// A part of a file, which must be in it.
+    /// A range of a file, which must be inside it.
     pub(super) fn part(&self, key: &str, range: Range<u64>) -> Result<Vec<u8>, String> {
         let size = self.size(key)?.unwrap_or(0);
         if range.start > range.end || range.end > size {
             return Err(format!(
-                "'{key}' has {size} bytes, and its index names {range:?}"
+                "'{key}' has {size} bytes, but its index refers to {range:?}"
             ));
         }
         let length = (range.end - range.start) as usize;
@@ -74,7 +74,7 @@ impl Store {
                 bytes
                     .get(start..start + length)
                     .map(<[u8]>::to_vec)
-                    .ok_or_else(|| format!("'{key}' is cut off"))
+                    .ok_or_else(|| format!("'{key}' is truncated"))
             }
             Self::Folder(folder) => {
                 let path = below(folder, key).unwrap_or_default();
@@ -90,7 +90,7 @@ impl Store {
         }
     }
 
-    /// Whether an archive has a member of such a name.
+    /// Whether an archive has a member with this name.
     pub(super) fn has(&self, wanted: impl Fn(&str) -> bool) -> bool {
         match self {
             Self::Folder(_) => false,
@@ -126,7 +126,7 @@ impl Store {
     }
 }
 
-/// The file of a key, unless the key leads out of the folder.
+/// The file of a key, unless the key points outside the folder.
 fn below(folder: &Path, key: &str) -> Option<PathBuf> {
     let inside = key.split('/').all(|part| part != ".." && part != ".");
     (inside && !key.starts_with('/')).then(|| folder.join(key))

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use zip::ZipArchive;
 
-/// An open archive. A member is read whole, packed or not; the last one is kept, because the parts of
-/// a shard are read one after the other.
+/// An open archive. A member is read whole, compressed or not; the last one is cached, because the
+/// parts of a shard are read in turn.
 pub(super) struct Zipped {
     archive: Mutex<ZipArchive<File>>,
     /// Position in the archive and size of every member, by its name below the root group.
@@ -19,7 +19,7 @@ pub(super) struct Zipped {
 }
 
 impl Zipped {
-    /// Opens an archive; no member may unpack to more than `limit` bytes.
+    /// Opens an archive; no member may decompress to more than `limit` bytes.
     pub(super) fn open(path: &Path, limit: u64) -> Result<Self, String> {
         let file = File::open(path).map_err(|e| e.to_string())?;
         let mut archive = ZipArchive::new(file).map_err(|e| e.to_string())?;
@@ -30,7 +30,7 @@ impl Zipped {
                 found.push((member.name().to_owned(), at, member.size()));
             }
         }
-        // Some archives hold the folder, some what is in it.
+        // Some archives hold the folder, some its content.
         let groups = found.iter().filter_map(|(name, _, _)| {
             name.strip_suffix(".zgroup")
                 .or_else(|| name.strip_suffix("zarr.json"))
@@ -55,12 +55,12 @@ impl Zipped {
         self.members.keys().map(String::as_str)
     }
 
-    /// Bytes of a member, unpacked.
+    /// Decompressed size of a member in bytes.
     pub(super) fn size(&self, key: &str) -> Option<u64> {
         self.members.get(key).map(|m| m.1)
     }
 
-    /// A member, unpacked; `None` when there is none of that name.
+    /// A decompressed member; `None` when there is none of that name.
     pub(super) fn get(&self, key: &str) -> Result<Option<Arc<Vec<u8>>>, String> {
         let Some(&(at, size)) = self.members.get(key) else {
             return Ok(None);
@@ -72,7 +72,9 @@ impl Zipped {
             return Ok(Some(Arc::clone(bytes)));
         }
         if size > self.limit {
-            return Err(format!("'{key}' of {size} bytes cannot be in this archive"));
+            return Err(format!(
+                "'{key}' of {size} bytes is larger than allowed in this archive"
+            ));
         }
         let mut bytes = Vec::new();
         {

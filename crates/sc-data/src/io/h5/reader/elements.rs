@@ -1,4 +1,4 @@
-//! Types and values of elements, as `hdf5-reader` stores them and as AnnData uses them.
+//! Types and values of elements, converted from `hdf5-reader` to what AnnData uses.
 
 use hdf5_reader::error::ByteOrder;
 use hdf5_reader::{CompoundField, Dataset, Datatype, H5Type, SliceInfo, StringSize};
@@ -264,7 +264,7 @@ impl H5Type for Half {
     fn from_bytes(bytes: &[u8], dtype: &Datatype) -> H5Result<Self> {
         let &[a, b, ..] = bytes else {
             return Err(hdf5_reader::error::Error::InvalidData(
-                "half-precision value cut off".into(),
+                "truncated half-precision value".into(),
             ));
         };
         let big = matches!(

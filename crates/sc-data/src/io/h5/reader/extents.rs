@@ -1,4 +1,4 @@
-//! Where the bytes of a one-dimensional dataset lie, from its object header and chunk index.
+//! Where the bytes of a one-dimensional dataset are, from its object header and chunk index.
 
 use hdf5_reader::btree_v1::{BTreeV1Key, collect_btree_v1_leaves_storage};
 use hdf5_reader::chunk_index::{
@@ -16,7 +16,7 @@ use hdf5_reader::{Dataset, Datatype, Hdf5File};
 use super::H5Result;
 use crate::io::h5::{Extents, Filter, Piece};
 
-/// The extents of a dataset, or `None` when it is not laid out simply enough: another number of
+/// The extents of a dataset, or `None` when its layout is not simple enough: another number of
 /// dimensions, another byte order, other filters, missing or overlapping chunks, a user block.
 pub(super) fn extents(file: &Hdf5File, dataset: &Dataset) -> H5Result<Option<Extents>> {
     let &[len] = dataset.shape() else {
@@ -75,7 +75,7 @@ pub(super) fn extents(file: &Hdf5File, dataset: &Dataset) -> H5Result<Option<Ext
             let pieces = entries.into_iter().map(|e| {
                 let piece = Piece {
                     offset: e.address,
-                    // A single chunk without filters states no size of its own.
+                    // A single chunk without filters has no size of its own.
                     bytes: if plain {
                         u64::from(chunk) * width
                     } else {
