@@ -1,9 +1,9 @@
-//! A model put together of parts: tokens, a way to mix them, and a question, each chosen apart.
+//! A model composed of parts: tokeniser, encoder and objective, each chosen separately.
 //!
-//! Published models differ in all three at once, so a comparison of two of them cannot say which
-//! part made the difference. Here everything but one part can be held still: every encoder has the
-//! same embedding, the same pre-norm blocks and the same feed-forward layers, and differs in how
-//! tokens see each other only; every head reads the same tokens and the same cell.
+//! Published models differ in all three at once, so a comparison of two of them cannot show which
+//! part made the difference. Here all but one part can be kept fixed: every encoder has the
+//! same embedding, the same pre-norm blocks and the same feed-forward layers, and differs only in
+//! how tokens attend to each other; every head reads the same tokens and the same cell embedding.
 
 mod config;
 mod embedding;

@@ -32,7 +32,7 @@ pub trait Configured: Module + Sized {
     /// layers allow not even allocated, so that the largest network can be counted anywhere.
     ///
     /// # Errors
-    /// [`crate::ModelError::Config`] when the configuration cannot be built.
+    /// [`crate::ModelError::Config`] for an invalid configuration.
     fn empty(config: &Self::Config, device: &Device) -> Result<Self>;
 
     /// The network with initial weights drawn from `seed`, the same on every device.

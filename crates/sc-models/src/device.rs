@@ -1,12 +1,13 @@
 //! Devices by name: `flex`, `ndarray`, `wgpu`, `vulkan`, `metal`, `cuda`, each with an optional
 //! `:index`.
 //!
-//! Which of them a build knows is decided by cargo features; which one runs, here.
+//! Cargo features decide which of them are available in a build; this module selects one at run
+//! time.
 
 use crate::error::{ModelError, Result};
 use burn::tensor::Device;
 
-/// The devices compiled into this build, in the order they are preferred by `auto`.
+/// The devices compiled into this build, in the order preferred by `auto`.
 pub const AVAILABLE: &[&str] = &[
     #[cfg(feature = "cuda")]
     "cuda",
@@ -22,7 +23,7 @@ pub const AVAILABLE: &[&str] = &[
     "ndarray",
 ];
 
-/// The device where none is named: the first of these that is compiled in. It also serves what any
+/// The default device: the first of these that is compiled in. It is also used for tasks that any
 /// device can do, such as counting the parameters of a network.
 pub const DEFAULT: &str = if cfg!(feature = "flex") {
     "flex"
@@ -44,13 +45,13 @@ pub const DEFAULT: &str = if cfg!(feature = "flex") {
 ///
 /// # Errors
 /// [`ModelError::Device`] when the name is unknown, its backend was not compiled in, or the index
-/// is no number.
+/// is not a number.
 pub fn open(spec: &str) -> Result<Device> {
     let (name, index) = match spec.split_once(':') {
         Some((name, index)) => {
             let index = index.parse::<usize>().map_err(|_| {
                 ModelError::Device(format!(
-                    "device '{spec}': '{index}' is no device number; write for example 'cuda:0'"
+                    "device '{spec}': '{index}' is not a device number; write for example 'cuda:0'"
                 ))
             })?;
             (name, Some(index))
@@ -99,7 +100,7 @@ fn named(name: &str, index: Option<usize>) -> Option<Device> {
 }
 
 #[cfg(feature = "ndarray")]
-#[allow(deprecated)] // Kept on purpose: the comparison of backends wants it.
+#[allow(deprecated)] // Kept on purpose: needed to compare backends.
 fn ndarray() -> Device {
     Device::ndarray()
 }
@@ -114,6 +115,6 @@ mod tests {
         let e = open("tpu").unwrap_err().to_string();
         assert!(e.contains("unknown device 'tpu'"), "{e}");
         let e = open("cuda:x").unwrap_err().to_string();
-        assert!(e.contains("no device number"), "{e}");
+        assert!(e.contains("not a device number"), "{e}");
     }
 }

@@ -2,17 +2,17 @@
 
 use std::path::PathBuf;
 
-/// Anything that keeps a model from being built, loaded or saved.
+/// Any error in building, loading or saving a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// A configuration that cannot be built, with what to change.
+    /// An invalid configuration, with what to change.
     #[error("{0}")]
     Config(String),
-    /// The device was not compiled in, or is not named right.
+    /// The device was not compiled in, or its name is invalid.
     #[error("{0}")]
     Device(String),
-    /// Weights that do not fit the model; lists every tensor concerned.
+    /// Weights that do not match the model; lists every tensor concerned.
     #[error("{0}")]
     Weights(String),
     /// A file could not be read or written.

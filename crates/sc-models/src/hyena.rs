@@ -1,10 +1,10 @@
-//! Hyena operators (Poli et al., ICML 2023) and scHyena (Oh et al. 2023), which reads whole
-//! transcriptomes with them.
+//! Hyena operators (Poli et al., ICML 2023) and scHyena (Oh et al. 2023), which applies them to
+//! whole transcriptomes.
 //!
-//! A Hyena operator has a filter as long as the sequence for every channel and applies it by fast
+//! A Hyena operator has a filter as long as the sequence for every channel and applies it with fast
 //! Fourier transforms, so its cost grows with `L log L`. scHyena has no public code; the model here
-//! follows the first author's later code and CellPainTR's, with the faults of both left out. Source:
-//! reference/schyena-scclip-evaluation.md A2.
+//! follows the first author's later code and CellPainTR's, with the faults of both corrected.
+//! Source: reference/schyena-scclip-evaluation.md A2.
 
 mod config;
 #[cfg(feature = "flex")]

@@ -1,8 +1,8 @@
-//! Initial weights that depend on the seed and the tensor's name, and on nothing else.
+//! Initial weights that depend only on the seed and the tensor's name.
 //!
 //! burn's initialisers draw from the device's generator, so the order of construction and the
 //! device would change the weights. Here every tensor has its own stream: the same seed gives the
-//! same weights on every device, and adding a head leaves the trunk as it was.
+//! same weights on every device, and adding a head leaves the trunk unchanged.
 
 use crate::weights::replace;
 use burn::module::{Module, ModuleMapper, Param, ParamId};
@@ -17,13 +17,13 @@ pub enum Init {
     Uniform(f64),
     /// Normal with mean 0 and this standard deviation.
     Normal(f64),
-    /// One value everywhere.
+    /// A constant.
     Constant(f64),
 }
 
 /// Re-draws every parameter of `module`.
 ///
-/// `rule` may decide by path (`"encoder.embedding.weight"`); what it leaves follows PyTorch's
+/// `rule` may decide by path (`"encoder.embedding.weight"`); the rest follows PyTorch's
 /// defaults: linear layers uniform in `±1/√fan_in`, norms 1 and 0, embeddings standard normal.
 pub fn initialise<M: Module>(module: M, seed: u64, rule: fn(&str) -> Option<Init>) -> M {
     module.map(&mut Initialise {
@@ -40,7 +40,7 @@ struct Initialise {
     rule: fn(&str) -> Option<Init>,
     path: Vec<String>,
     containers: Vec<String>,
-    /// Inputs of the linear layer being walked; its bias follows its weight.
+    /// Inputs of the current linear layer; its bias follows its weight.
     fan_in: usize,
 }
 

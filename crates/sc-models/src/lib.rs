@@ -1,11 +1,11 @@
 //! Single-cell foundation models as burn modules.
 //!
 //! Models are plain structs: the backend is chosen by the [`device`], not by a type parameter.
-//! Every architecture has a room of its own, keeps the published tensor names in its weight files
+//! Every architecture has its own module, keeps the published tensor names in its weight files
 //! ([`weights`]), draws its initial weights from named streams ([`init`]), and takes all other
 //! random numbers as inputs, so a forward pass is a pure function.
 //!
-//! No file formats live here but weights; counts arrive as [`sc_data::CsrMatrix`].
+//! Weights are the only file format here; counts arrive as [`sc_data::CsrMatrix`].
 
 pub mod cellplm;
 pub mod composed;

@@ -1,9 +1,9 @@
-//! Nicheformer (Tejada-Lapuerta et al., Nature Methods 2025): a cell is its genes by rank, after
-//! tokens for the organism, the assay and the modality.
+//! Nicheformer (Tejada-Lapuerta et al., Nature Methods 2025): a cell is a sequence of its genes by
+//! rank, after tokens for the organism, the assay and the modality.
 //!
 //! A post-norm transformer with learned positions predicts masked tokens; heads on the pooled output
-//! predict what surrounds the cell. Coordinates never enter, they only make labels. Source:
-//! reference/saturn-uce-scprint-nicheformer.md part D.
+//! predict the spatial neighbourhood of the cell. Coordinates are never inputs, only labels.
+//! Source: reference/saturn-uce-scprint-nicheformer.md part D.
 
 mod config;
 mod heads;

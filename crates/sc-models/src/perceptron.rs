@@ -1,5 +1,6 @@
 //! Perceptrons on whole cells: the supervised classifier, the autoencoder, and Islander (Wang et al.,
-//! Nature Biotechnology 2025), which is both at once and shows how integration metrics are gamed.
+//! Nature Biotechnology 2025), which is both at once and shows how integration metrics can be
+//! gamed.
 //!
 //! Source: reference/schyena-scclip-evaluation.md B(a).
 
@@ -18,7 +19,7 @@ use sc_data::CsrMatrix;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Sizes of a [`Perceptron`].
+/// Hyperparameters of a [`Perceptron`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PerceptronConfig {
@@ -26,15 +27,15 @@ pub struct PerceptronConfig {
     pub genes: usize,
     /// Widths of the encoder's hidden layers; the decoder has them in reverse.
     pub hidden: Vec<usize>,
-    /// Width of the cell's vector.
+    /// Dimension of the cell embedding.
     pub latent: usize,
-    /// Whether it reconstructs cells.
+    /// Whether it has a decoder.
     pub decoder: bool,
-    /// Classes it tells apart; 0 for none.
+    /// Number of classes; 0 for no classifier.
     pub classes: usize,
     /// Dropout after the encoder's hidden layers; 0 for no such layer.
     pub dropout: f64,
-    /// Added to variances of the batch norms.
+    /// Epsilon of the batch norms.
     pub epsilon: f64,
     /// Weight of the new value in running statistics.
     pub momentum: f64,
@@ -56,10 +57,10 @@ impl Default for PerceptronConfig {
 }
 
 impl PerceptronConfig {
-    /// Checks what the types cannot.
+    /// Checks the values.
     ///
     /// # Errors
-    /// [`ModelError::Config`] names the setting, its value and what would be right.
+    /// [`ModelError::Config`] names the setting, its value and what is allowed.
     pub fn check(&self) -> Result<()> {
         const OF: &str = "perceptron: network.";
         ranges::sizes(OF, &[("genes", self.genes)])?;
@@ -71,7 +72,7 @@ impl PerceptronConfig {
         ranges::shares(OF, &[("momentum", self.momentum)])?;
         if self.classes == 1 {
             return Err(ModelError::Config(
-                "perceptron: classes = 1; there is nothing to tell apart with one class".into(),
+                "perceptron: classes = 1; a classifier needs at least two".into(),
             ));
         }
         Ok(())
@@ -97,7 +98,7 @@ impl PerceptronConfig {
     }
 }
 
-/// Encoder, and where asked for decoder and classifier.
+/// Encoder, with optional decoder and classifier.
 #[derive(Module, Debug)]
 pub struct Perceptron {
     encoder: Sequential,
@@ -106,10 +107,10 @@ pub struct Perceptron {
 }
 
 impl Perceptron {
-    /// Builds the model on `device`; weights are for [`crate::init::initialise`] to set.
+    /// Builds the model on `device`; weights are set by [`crate::init::initialise`].
     ///
     /// # Errors
-    /// [`ModelError::Config`] when the configuration cannot be built.
+    /// [`ModelError::Config`] for an invalid configuration.
     pub fn new(config: &PerceptronConfig, device: &Device) -> Result<Self> {
         config.check()?;
         let mut widths = vec![config.genes];
@@ -129,7 +130,7 @@ impl Perceptron {
         })
     }
 
-    /// The vector of every cell, `[cells, latent]`.
+    /// The embedding of every cell, `[cells, latent]`.
     pub fn encode(
         &self,
         cells: &Arc<CsrMatrix>,

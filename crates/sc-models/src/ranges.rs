@@ -1,18 +1,18 @@
-//! Ranges of settings, so that every configuration is refused with the same words: the setting, its
-//! value, and what would be right.
+//! Ranges of settings, so that every invalid configuration is reported in the same form: the
+//! setting, its value, and what is allowed.
 //!
-//! A size has an upper bound too, far above any network that was ever trained: a number that was
-//! mistyped must be told by its name, not end in an allocation of terabytes.
+//! A size has an upper bound too, far above any network that was ever trained: a typo must be
+//! reported by its name, not end in an allocation of terabytes.
 
 use crate::error::{ModelError, Result};
 
-/// The longest sequence, or the largest number of anything in a network.
+/// Maximum sequence length, or number of anything in a network.
 pub const MOST: usize = 1 << 22;
 
-/// The widest layer.
+/// Maximum layer width.
 pub const WIDEST: usize = 1 << 16;
 
-/// The most layers of one kind.
+/// Maximum number of layers of one kind.
 pub const MOST_LAYERS: usize = 1024;
 
 fn refuse(setting: &str, value: impl std::fmt::Display, right: &str) -> ModelError {
@@ -27,7 +27,7 @@ pub fn sizes(of: &str, settings: &[(&str, usize)]) -> Result<()> {
     bounded(of, settings, 1..=MOST)
 }
 
-/// Widths of layers: at least 1 and at most [`WIDEST`].
+/// Layer widths: at least 1 and at most [`WIDEST`].
 ///
 /// # Errors
 /// [`ModelError::Config`] for the first that is not.
@@ -43,7 +43,7 @@ pub fn layers(of: &str, settings: &[(&str, usize)]) -> Result<()> {
     bounded(of, settings, 1..=MOST_LAYERS)
 }
 
-/// Numbers of anything that may be 0, at most [`MOST`].
+/// Numbers that may be 0, at most [`MOST`].
 ///
 /// # Errors
 /// [`ModelError::Config`] for the first that is not.
@@ -78,7 +78,7 @@ fn numbers(
     }
 }
 
-/// Shares from 0 to 1, both included.
+/// Shares from 0 to 1, inclusive.
 ///
 /// # Errors
 /// [`ModelError::Config`] for the first that is not.
@@ -87,7 +87,7 @@ pub fn shares(of: &str, settings: &[(&str, f64)]) -> Result<()> {
     numbers(of, settings, fits, "lie in [0, 1]")
 }
 
-/// Shares of which 1 would leave nothing: from 0 to below 1.
+/// Shares from 0 to below 1.
 ///
 /// # Errors
 /// [`ModelError::Config`] for the first that is not.
@@ -124,7 +124,7 @@ pub fn positive(of: &str, settings: &[(&str, f64)]) -> Result<()> {
     )
 }
 
-/// Numbers of any sign that a computation in single precision can hold.
+/// Numbers of any sign that are finite in single precision.
 ///
 /// # Errors
 /// [`ModelError::Config`] for the first that is not.
@@ -133,7 +133,7 @@ pub fn finite(of: &str, settings: &[(&str, f64)]) -> Result<()> {
     numbers(of, settings, fits, "be finite in single precision")
 }
 
-/// A number of heads that divides a width.
+/// A number of heads that divides a dimension.
 ///
 /// # Errors
 /// [`ModelError::Config`] when it does not.
@@ -141,7 +141,7 @@ pub fn divides(of: &str, (name, width): (&str, usize), heads: usize) -> Result<(
     match heads > 0 && width.is_multiple_of(heads) {
         true => Ok(()),
         false => Err(ModelError::Config(format!(
-            "{of}{name} = {width} does not divide into heads = {heads}"
+            "{of}{name} = {width} is not divisible by heads = {heads}"
         ))),
     }
 }
@@ -150,7 +150,7 @@ pub fn divides(of: &str, (name, width): (&str, usize), heads: usize) -> Result<(
 mod tests {
     use super::*;
 
-    fn told(result: Result<()>) -> String {
+    fn message(result: Result<()>) -> String {
         result.unwrap_err().to_string()
     }
 
@@ -158,21 +158,21 @@ mod tests {
     fn what_is_out_of_range_is_told_by_name_and_value() {
         assert!(sizes("vae: network.", &[("latent", 10)]).is_ok());
         assert_eq!(
-            told(sizes(
+            message(sizes(
                 "vae: network.",
                 &[("hidden", 3), ("latent", 4_000_000_000)]
             )),
             "vae: network.latent = 4000000000; must lie between 1 and 4194304"
         );
-        assert!(told(layers("", &[("layers", 5000)])).contains("layers = 5000"));
-        assert!(told(below_one("", &[("mask", 1.0)])).contains("[0, 1)"));
-        assert!(told(shares("", &[("mask", f64::NAN)])).contains("NaN"));
-        assert!(told(positive("", &[("epsilon", 0.0)])).contains("above 0"));
-        assert!(told(not_negative("", &[("l1", -1.0)])).contains("l1 = -1"));
-        assert!(told(not_negative("", &[("l1", 1e300)])).contains("single precision"));
-        assert!(told(positive("", &[("target", 1e-60)])).contains("single precision"));
-        assert!(told(finite("", &[("shift", 1e300)])).contains("single"));
-        assert!(told(divides("", ("width", 6), 4)).contains("heads = 4"));
+        assert!(message(layers("", &[("layers", 5000)])).contains("layers = 5000"));
+        assert!(message(below_one("", &[("mask", 1.0)])).contains("[0, 1)"));
+        assert!(message(shares("", &[("mask", f64::NAN)])).contains("NaN"));
+        assert!(message(positive("", &[("epsilon", 0.0)])).contains("above 0"));
+        assert!(message(not_negative("", &[("l1", -1.0)])).contains("l1 = -1"));
+        assert!(message(not_negative("", &[("l1", 1e300)])).contains("single precision"));
+        assert!(message(positive("", &[("target", 1e-60)])).contains("single precision"));
+        assert!(message(finite("", &[("shift", 1e300)])).contains("single"));
+        assert!(message(divides("", ("width", 6), 4)).contains("heads = 4"));
         assert!(counts("", &[("batches", 0)]).is_ok());
     }
 }

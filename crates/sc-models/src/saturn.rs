@@ -1,9 +1,9 @@
 //! SATURN (Rosen et al., Nature Methods 2024): cells of several species in the space of macrogenes,
-//! groups of genes whose proteins are alike.
+//! groups of genes with similar proteins.
 //!
-//! Two networks: [`Saturn`] is an autoencoder that learns how much every gene belongs to every
-//! macrogene, [`SaturnMetric`] keeps its encoder and pulls corresponding cells of different species
-//! together.
+//! Two networks: [`Saturn`] is an autoencoder that learns the weight of every gene in every
+//! macrogene, [`SaturnMetric`] keeps its encoder and aligns corresponding cells of different
+//! species.
 //!
 //! Source: reference/saturn-uce-scprint-nicheformer.md A.
 

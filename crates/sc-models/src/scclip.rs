@@ -1,5 +1,5 @@
-//! scCLIP (Xiong, Chen, Kellis, NeurIPS 2023 AI4Science): RNA and open chromatin of a cell meet in one
-//! space, by contrast with the other cells of the minibatch.
+//! scCLIP (Xiong, Chen, Kellis, NeurIPS 2023 AI4Science): RNA and open chromatin of a cell are
+//! embedded in one space, by contrast with the other cells of the minibatch.
 //!
 //! The authors publish no licence; this is written from a description of what their code computes.
 //! Source: reference/schyena-scclip-evaluation.md A1.

@@ -1,7 +1,7 @@
 //! scGPT (Cui et al., Nature Methods 2024) and its ancestor scFormer: genes are the tokens of a
 //! cell, values are binned expression.
 //!
-//! One post-norm transformer over `LN(E[gene]) + f(value)` serves both; scFormer is the
+//! One post-norm transformer over `LN(E[gene]) + f(value)` covers both; scFormer is the
 //! configuration with a batch norm on the summed embeddings. Source:
 //! reference/scformer-scgpt-cellplm.md parts A and B.
 

@@ -1,6 +1,6 @@
 //! scPRINT (Kalfon et al., Nature Communications 2025), first generation: a bidirectional transformer
-//! over gene tokens and cell tokens that denoises counts, tells classes apart, and whose attention is
-//! read as a gene network.
+//! over gene tokens and cell tokens that denoises counts, classifies cells, and whose attention is
+//! interpreted as a gene network.
 //!
 //! Source: reference/saturn-uce-scprint-nicheformer.md C.
 

@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// Names of a module that stands alone.
+/// Names of a standalone module.
 pub(crate) const PLAIN: Names = Names {
     rename: str::to_string,
     alias: str::to_string,
@@ -63,7 +63,7 @@ fn direction(name: &str, i: usize) -> f32 {
     (hash >> 8) as f32 / (1u32 << 23) as f32 - 1.0
 }
 
-/// The slope by moving the tensors `moved` by `step` both ways.
+/// The slope by moving the tensors `moved` by `step` in both directions.
 fn difference<M: Module>(
     module: &M,
     names: &Names,
@@ -94,8 +94,8 @@ pub(crate) fn spread<const D: usize>(shape: [usize; D], device: &Device) -> Tens
     Tensor::from_data(TensorData::new((0..n).map(value).collect(), shape), device)
 }
 
-/// A number in which every value of `x` counts differently and bends: a plain sum is constant after a
-/// norm or a softmax.
+/// A non-linear function with a different weight for every value of `x`: a plain sum is constant
+/// after a norm or a softmax.
 pub(crate) fn bent<const D: usize>(x: Tensor<D>) -> Tensor<1> {
     let weights = spread(x.dims(), &x.device());
     (x * weights).tanh().sum()

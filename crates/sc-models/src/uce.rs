@@ -1,5 +1,6 @@
-//! UCE (Rosen et al., bioRxiv 2023): a cell is a sentence of its genes, drawn by expression, in the
-//! order of the chromosomes; a gene is its protein's embedding, so that any species can be read.
+//! UCE (Rosen et al., bioRxiv 2023): a cell is a sentence of its genes, sampled by expression, in
+//! the order of the chromosomes; a gene is its protein's embedding, so that any species can be
+//! embedded.
 //!
 //! Source: reference/saturn-uce-scprint-nicheformer.md part B.
 

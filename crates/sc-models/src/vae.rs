@@ -1,9 +1,9 @@
-//! A variational autoencoder of scVI's shape (Lopez et al., Nature Methods 2018): the baseline that
+//! A variational autoencoder like scVI (Lopez et al., Nature Methods 2018): the baseline that
 //! foundation models have to beat.
 //!
 //! `log1p` of raw counts in, a Gaussian latent, and the parameters of a negative binomial out, with
-//! or without zero inflation; the sequencing batch is known to the decoder only, so the latent need
-//! not carry it. A cell's total is not modelled but taken as it is.
+//! or without zero inflation; only the decoder is conditioned on the sequencing batch, so the
+//! latent need not encode it. The library size is not modelled but observed.
 
 use crate::configured::Configured;
 use crate::error::Result;
@@ -20,10 +20,10 @@ use sc_data::CsrMatrix;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Added to the latent's variance, as in scvi-tools.
+/// Epsilon of the latent's variance, as in scvi-tools.
 const VARIANCE_FLOOR: f64 = 1e-4;
 
-/// Sizes of a [`Vae`].
+/// Hyperparameters of a [`Vae`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct VaeConfig {
@@ -33,13 +33,13 @@ pub struct VaeConfig {
     pub hidden: usize,
     /// Hidden layers of the encoder, and of the decoder.
     pub layers: usize,
-    /// Dimensions of the latent.
+    /// Dimension of the latent.
     pub latent: usize,
     /// Dropout in the encoder.
     pub dropout: f64,
-    /// Sequencing batches known to the decoder; 0 for none.
+    /// Sequencing batches the decoder is conditioned on; 0 for none.
     pub batches: usize,
-    /// Whether zeros can come from elsewhere than the negative binomial.
+    /// Whether the likelihood is zero-inflated.
     pub zero_inflated: bool,
 }
 
@@ -58,10 +58,10 @@ impl Default for VaeConfig {
 }
 
 impl VaeConfig {
-    /// Checks what the types cannot.
+    /// Checks the values.
     ///
     /// # Errors
-    /// [`crate::ModelError::Config`] names the setting, its value and what would be right.
+    /// [`crate::ModelError::Config`] names the setting, its value and what is allowed.
     pub fn check(&self) -> Result<()> {
         const OF: &str = "vae: network.";
         ranges::sizes(OF, &[("genes", self.genes)])?;
@@ -81,12 +81,12 @@ pub struct Latent {
 }
 
 impl Latent {
-    /// A draw, from standard normal `noise` of the same shape.
+    /// A sample, from standard normal `noise` of the same shape.
     pub fn sample(&self, noise: Tensor<2>) -> Tensor<2> {
         self.mean.clone() + self.variance.clone().sqrt() * noise
     }
 
-    /// Divergence from the standard normal, `[cells]`.
+    /// KL divergence from the standard normal, `[cells]`.
     pub fn divergence(&self) -> Tensor<1> {
         let each =
             self.variance.clone() + self.mean.clone().square() - self.variance.clone().log() - 1.0;
@@ -101,7 +101,7 @@ pub struct Decoded {
     pub mean: Tensor<2>,
     /// Inverse dispersion, `[1, genes]`.
     pub dispersion: Tensor<2>,
-    /// Logit of a zero that is not the binomial's, `[cells, genes]`.
+    /// Logit of zero inflation, `[cells, genes]`.
     pub zero_logits: Option<Tensor<2>>,
 }
 
@@ -120,10 +120,10 @@ pub struct Vae {
 }
 
 impl Vae {
-    /// Builds the model on `device`; weights are for [`crate::init::initialise`] to set.
+    /// Builds the model on `device`; weights are set by [`crate::init::initialise`].
     ///
     /// # Errors
-    /// [`crate::ModelError::Config`] when the configuration cannot be built.
+    /// [`crate::ModelError::Config`] for an invalid configuration.
     pub fn new(config: &VaeConfig, device: &Device) -> Result<Self> {
         config.check()?;
         let (hidden, genes) = (config.hidden, config.genes);
@@ -173,7 +173,7 @@ impl Vae {
 
     /// The distribution of counts.
     ///
-    /// A one-hot batch beside the latent is a row added to the first layer's output.
+    /// A one-hot batch concatenated to the latent is a row added to the first layer's output.
     ///
     /// # Shapes
     /// - latent: `[cells, latent]`
@@ -207,7 +207,7 @@ pub const INIT: fn(&str) -> Option<Init> = |path| match path {
     _ => None,
 };
 
-/// Names of our own: scvi-tools' weights are not read.
+/// Names as in this implementation: scvi-tools' weights are not supported.
 pub const NAMES: Names = Names {
     rename: torch_names,
     alias: str::to_string,

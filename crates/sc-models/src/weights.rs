@@ -1,9 +1,9 @@
-//! Weights in and out, under the names their publishers gave them.
+//! Reading and writing weights, under the names of their publishers.
 //!
 //! Every architecture keeps the published tensor names and layouts in its weight files, so a
-//! `model.safetensors` written here opens in PyTorch with the original code, and the other way
-//! round. Loading is strict: every missing, extra or mis-shaped tensor is listed and refused,
-//! unless the architecture's [`Names`] say it has no place.
+//! `model.safetensors` written here can be loaded in PyTorch with the original code, and vice
+//! versa. Loading is strict: every missing, extra or mis-shaped tensor is listed and refused,
+//! unless the architecture's [`Names`] mark it as unused.
 
 mod checkpoint;
 
@@ -28,18 +28,18 @@ pub struct NamedTensor {
 /// Tensors by published name.
 pub type Tensors = BTreeMap<String, NamedTensor>;
 
-/// How the module paths of an architecture become published names.
+/// Mapping of an architecture's module paths to published names.
 #[derive(Clone, Copy)]
 pub struct Names {
     /// From our path, with `weight` and `bias` as leaves, to the published name.
     pub rename: fn(&str) -> String,
-    /// From another name a publisher used for a tensor to the one above; most return it as it is.
+    /// From another published name of a tensor to the one above; most return it unchanged.
     pub alias: fn(&str) -> String,
-    /// Published tensors that carry nothing (dead parameters, counters), by a part of their name.
+    /// Published tensors without information (dead parameters, counters), by a part of their name.
     pub unused: &'static [&'static str],
 }
 
-/// Where a walk through a module stands.
+/// State of a walk through a module.
 #[derive(Default)]
 struct Walk {
     names: Vec<String>,
@@ -179,10 +179,10 @@ impl ModuleVisitor for CollectGrads<'_> {
     }
 }
 
-/// Puts `tensors` into `module`.
+/// Loads `tensors` into `module`.
 ///
 /// # Errors
-/// [`ModelError::Weights`] lists every tensor that is missing, not known, or of another shape.
+/// [`ModelError::Weights`] lists every tensor that is missing, unknown, or of another shape.
 pub fn load<M: Module>(module: M, tensors: Tensors, names: &Names) -> Result<M> {
     let mut problems = Vec::new();
     let mut known = Tensors::new();
@@ -190,7 +190,7 @@ pub fn load<M: Module>(module: M, tensors: Tensors, names: &Names) -> Result<M> 
         let to = (names.alias)(&name);
         if known.get(&to).is_some_and(|old| *old != tensor) {
             problems.push(format!(
-                "{name}: another tensor for {to}, with other values"
+                "{name}: a second tensor for {to}, with other values"
             ));
         }
         known.insert(to, tensor);
@@ -218,7 +218,7 @@ pub fn load<M: Module>(module: M, tensors: Tensors, names: &Names) -> Result<M> 
     refuse(problems).map(|()| module)
 }
 
-/// Says whether `tensors` would fit into `module`, without touching their values.
+/// Checks whether `tensors` match `module`, without reading their values.
 ///
 /// # Errors
 /// As [`load`].
@@ -261,7 +261,7 @@ fn refuse(mut problems: Vec<String>) -> Result<()> {
     }
     problems.sort();
     Err(ModelError::Weights(format!(
-        "the weights do not fit the model; {} tensors are wrong:\n  {}\ncheck that config and \
+        "the weights do not match the model; {} tensors are wrong:\n  {}\ncheck that config and \
          weights belong together",
         problems.len(),
         problems.join("\n  ")
@@ -346,7 +346,7 @@ impl ModuleMapper for Fill<'_> {
     }
 }
 
-/// `new` in the place of `old`: trained if `old` was, from here on, even if computed from `old`.
+/// Replaces `old` by `new`: trained if `old` was, as a leaf, even if computed from `old`.
 pub(crate) fn replace<const D: usize>(old: &Tensor<D>, new: Tensor<D>) -> Tensor<D> {
     if old.is_require_grad() {
         new.detach().require_grad()
@@ -355,7 +355,7 @@ pub(crate) fn replace<const D: usize>(old: &Tensor<D>, new: Tensor<D>) -> Tensor
     }
 }
 
-/// A transpose that is laid out anew, so that later products run on contiguous rows.
+/// A contiguous transpose, so that later products run on contiguous rows.
 fn contiguous_transpose<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     let device = tensor.device();
     let swapped = tensor.swap_dims(0, 1);
@@ -363,7 +363,7 @@ fn contiguous_transpose<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     Tensor::from_data(TensorData::new(host(swapped), shape), &device)
 }
 
-/// `Tensor::inner` that also takes tensors without autodiff.
+/// `Tensor::inner` that also accepts tensors without autodiff.
 trait InnerOrSelf {
     fn inner_or_self(self) -> Self;
 }
@@ -394,14 +394,14 @@ pub fn read(path: &Path) -> Result<Tensors> {
 pub fn read_safetensors(path: &Path) -> Result<Tensors> {
     let bytes = std::fs::read(path).map_err(|e| ModelError::file(path, e))?;
     let file = safetensors::SafeTensors::deserialize(&bytes).map_err(|e| {
-        ModelError::file(path, format!("not a safetensors file, or cut short: {e}"))
+        ModelError::file(path, format!("not a safetensors file, or truncated: {e}"))
     })?;
     file.iter()
         .map(|(name, view)| {
             let data = to_f32(view.dtype(), view.data()).ok_or_else(|| {
                 ModelError::file(
                     path,
-                    format!("tensor {name}: type {:?} is not read", view.dtype()),
+                    format!("tensor {name}: type {:?} is not supported", view.dtype()),
                 )
             })?;
             Ok((
@@ -434,10 +434,10 @@ fn to_f32(dtype: safetensors::Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     })
 }
 
-/// Serialises `tensors` as safetensors, names in order, so equal weights are equal bytes.
+/// Serialises `tensors` as safetensors, sorted by name, so equal weights are equal bytes.
 ///
 /// # Errors
-/// [`ModelError::Weights`] when a tensor's shape does not fit its data.
+/// [`ModelError::Weights`] when a tensor's shape does not match its data.
 pub fn to_safetensors(tensors: &Tensors) -> Result<Vec<u8>> {
     let bytes: Vec<(&String, &NamedTensor, Vec<u8>)> = tensors
         .iter()

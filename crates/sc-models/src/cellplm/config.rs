@@ -1,10 +1,10 @@
-//! Sizes and choices of a CellPLM.
+//! Hyperparameters of a CellPLM.
 
 use crate::error::{ModelError, Result};
 use crate::ranges;
 use serde::{Deserialize, Serialize};
 
-/// Sizes and choices of a [`CellPlm`](super::CellPlm).
+/// Hyperparameters of a [`CellPlm`](super::CellPlm).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CellPlmConfig {
@@ -14,7 +14,7 @@ pub struct CellPlmConfig {
     /// Width of the encoder.
     #[serde(default = "hidden")]
     pub hidden: usize,
-    /// Flowformer blocks.
+    /// Flowformer layers.
     #[serde(default = "layers")]
     pub layers: usize,
     /// Attention heads; divides `hidden`.
@@ -26,13 +26,13 @@ pub struct CellPlmConfig {
     /// Dropout, everywhere but inside the attention.
     #[serde(default = "dropout")]
     pub dropout: f64,
-    /// Width of the latent, which is the embedding.
+    /// Dimension of the latent, which is the embedding.
     #[serde(default = "latent_dim")]
     pub latent_dim: usize,
     /// The latent.
     #[serde(default)]
     pub latent: LatentConfig,
-    /// What follows the latent.
+    /// Head on the latent.
     #[serde(default)]
     pub head: HeadConfig,
 }
@@ -53,7 +53,7 @@ fn latent_dim() -> usize {
     512
 }
 
-/// Norm of a cell's vector in the embedder and the decoder; the encoder always has layer norms.
+/// Norm of a cell's embedding in the embedder and the decoder; the encoder always has layer norms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NormConfig {
@@ -68,7 +68,7 @@ pub enum NormConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum LatentConfig {
-    /// A linear map, no loss.
+    /// A linear map without a loss.
     Ae,
     /// Gaussian posterior against a standard normal prior.
     Vae {
@@ -77,13 +77,13 @@ pub enum LatentConfig {
     },
     /// Gaussian mixture: soft cluster assignment, posterior and prior given the cluster.
     Gmvae {
-        /// Clusters.
+        /// Number of clusters.
         clusters: usize,
         /// Weight of the KL of the position.
         position_weight: f64,
         /// Weight of the KL of the cluster.
         cluster_weight: f64,
-        /// Both KL terms count at least this much (and train only above it).
+        /// Both KL terms count at least this much (and get a gradient only above it).
         ///
         /// The published 5 exceeds ln 16, so there the cluster term never trains.
         free_nats: f64,
@@ -101,22 +101,22 @@ impl Default for LatentConfig {
     }
 }
 
-/// What a negative-binomial decoder is trained on.
+/// Targets of a negative-binomial decoder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Objective {
-    /// All genes plus the masked entries, of the cells that have masked entries.
+    /// All genes plus the masked entries, for cells with masked entries.
     #[default]
     Denoise,
     /// The measured genes, rescaled to the cell's total over them.
     Impute,
 }
 
-/// What follows the latent.
+/// Head on the latent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum HeadConfig {
-    /// Nothing: only embeddings are asked for.
+    /// None: embeddings only.
     Embed,
     /// A negative-binomial decoder over the vocabulary.
     Decode {
@@ -128,11 +128,11 @@ pub enum HeadConfig {
         batches: usize,
         /// Levels of the second covariate (dataset); 0 for none.
         datasets: usize,
-        /// What it is trained on.
+        /// Its targets.
         #[serde(default)]
         objective: Objective,
     },
-    /// A plain perceptron: class logits, or a regression.
+    /// A plain multilayer perceptron: class logits, or a regression.
     Mlp {
         /// Outputs (classes).
         outputs: usize,
@@ -156,10 +156,10 @@ impl Default for HeadConfig {
 }
 
 impl CellPlmConfig {
-    /// Checks what the types cannot.
+    /// Checks the values.
     ///
     /// # Errors
-    /// [`ModelError::Config`] names the setting, its value and what would be right.
+    /// [`ModelError::Config`] names the setting, its value and what is allowed.
     pub fn check(&self) -> Result<()> {
         const OF: &str = "cellplm: network.";
         ranges::sizes(OF, &[("genes", self.genes)])?;
@@ -214,7 +214,7 @@ impl CellPlmConfig {
         }
     }
 
-    /// Checks the head; the width of its hidden layers, where it has any.
+    /// Checks the head; returns the width of its hidden layers, where it has any.
     fn check_head(&self, of: &str) -> Result<Option<usize>> {
         let check = |hidden: usize, layers: usize| {
             ranges::widths(of, &[("head.hidden", hidden)])?;

@@ -1,4 +1,4 @@
-//! From the latent back to counts, or to a label.
+//! From the latent to counts, or to a label.
 
 use super::config::{HeadConfig, NormConfig};
 use super::norm::CellNorm;
@@ -26,7 +26,7 @@ pub struct Covariates {
 pub struct NegativeBinomial {
     /// Mean, `[cells, genes]`.
     pub mean: Tensor<2>,
-    /// Dispersion θ (variance = mean + mean²/θ), one a gene: `[1, genes]`.
+    /// Dispersion θ (variance = mean + mean²/θ), one per gene: `[1, genes]`.
     pub dispersion: Tensor<2>,
 }
 
@@ -64,7 +64,7 @@ pub(super) struct CovariateLayer {
     norm: CellNorm,
 }
 
-/// The covariates added after one decoder layer.
+/// The covariates, added after one decoder layer.
 #[derive(Module, Debug)]
 pub(super) struct CovariateLayers {
     batch: Option<CovariateLayer>,
@@ -79,12 +79,12 @@ pub(super) struct NbLayer {
     dec_disp: Param<Tensor<1>>,
 }
 
-/// What follows the latent.
+/// Head on the latent.
 #[derive(Module, Debug)]
 pub enum Decoder {
     /// Negative binomial over genes.
     Nb(NbDecoder),
-    /// Class logits, or any other plain output.
+    /// Class logits, or another plain output.
     Mlp(MlpHead),
 }
 

@@ -1,4 +1,4 @@
-//! From counts to one vector a cell.
+//! From counts to one vector per cell.
 
 use super::config::NormConfig;
 use super::norm::CellNorm;

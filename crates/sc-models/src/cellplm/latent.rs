@@ -1,4 +1,4 @@
-//! The latent of a cell and the loss that shapes it.
+//! The latent of a cell and its loss.
 
 use super::config::LatentConfig;
 use crate::layers::norm::Phase;
@@ -13,7 +13,7 @@ const POSTERIOR_HIDDEN: usize = 512;
 /// Added to variances and probabilities, as in the original.
 const TINY: f64 = 1e-8;
 
-/// Random numbers of one pass, drawn by the caller so that a cell's noise depends on the cell only.
+/// Random numbers of one pass, drawn by the caller so that the noise depends on the cell only.
 #[derive(Clone, Debug)]
 pub struct LatentNoise {
     /// Standard normal, `[cells, latent_dim]`.
@@ -22,7 +22,7 @@ pub struct LatentNoise {
     pub uniform: Option<Tensor<2>>,
 }
 
-/// What a latent returns.
+/// Output of a latent.
 #[derive(Clone, Debug)]
 pub struct LatentOutput {
     /// The latent, `[cells, latent_dim]`; the mean in evaluation.
@@ -157,7 +157,7 @@ impl VaeLatent {
             .mean()
             * -0.5;
         let weighted = kl.clone() * kl_weight;
-        // Below the free nats the term is dropped, not held: it trains only above them.
+        // Below the free nats the term is dropped, not clamped: it gets a gradient only above them.
         let active = weighted
             .clone()
             .detach()

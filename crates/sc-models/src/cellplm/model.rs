@@ -17,7 +17,7 @@ use burn::tensor::{Device, Tensor};
 use sc_data::CsrMatrix;
 use std::sync::Arc;
 
-/// CellPLM: embedder, encoder, latent, and what follows it.
+/// CellPLM: embedder, encoder, latent and head.
 #[derive(Module, Debug)]
 pub struct CellPlm {
     embedder: Embedder,
@@ -37,12 +37,12 @@ struct PreLatentNorm {
     norm: LayerNorm,
 }
 
-/// What a sentence gives.
+/// Output for a sentence.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// Latent, its loss and the loss's parts.
     pub latent: LatentOutput,
-    /// Counts decoded, for negative-binomial decoders.
+    /// Decoded counts, for negative-binomial decoders.
     pub counts: Option<NegativeBinomial>,
     /// Output of a perceptron head, `[cells, outputs]`.
     pub logits: Option<Tensor<2>>,
@@ -57,17 +57,17 @@ pub struct Sentence {
     pub genes: Option<Vec<u32>>,
     /// Covariates for the decoder.
     pub covariates: Covariates,
-    /// Noise for the latent; `None` gives its mean.
+    /// Noise of the latent; with `None` its mean is used.
     pub noise: Option<LatentNoise>,
     /// Factor of the KL of a plain VAE (the original warms it up from 0 to 1).
     pub kl_weight: f64,
 }
 
 impl CellPlm {
-    /// Builds the model on `device`; weights are for [`crate::init::initialise`] to set.
+    /// Builds the model on `device`; weights are set by [`crate::init::initialise`].
     ///
     /// # Errors
-    /// [`crate::ModelError::Config`] when the configuration cannot be built.
+    /// [`crate::ModelError::Config`] for an invalid configuration.
     pub fn new(config: &CellPlmConfig, device: &Device) -> Result<Self> {
         config.check()?;
         let CellPlmConfig {
@@ -121,7 +121,7 @@ impl CellPlm {
         }
     }
 
-    /// The latent only: what an embedding needs.
+    /// The latent only, as needed for embeddings.
     pub fn encode(
         &self,
         sentence: &Sentence,
@@ -156,7 +156,7 @@ pub const NAMES: Names = Names {
 };
 
 fn rename(path: &str) -> String {
-    // The kind of a norm is no part of its name.
+    // The kind of norm is not part of its name.
     let path = path.replace(".Group.", ".").replace(".Layer.", ".");
     let path = FlowformerLayer::rename(&path);
     if let Some(rest) = path.strip_prefix("latent.") {
@@ -189,7 +189,7 @@ fn decoder_name(rest: &str) -> String {
     let parts: Vec<&str> = rest.split('.').collect();
     match parts.as_slice() {
         ["mlp", i, leaf] => {
-            // Dropout, linear, activation: three entries a layer, the linear one in the middle.
+            // Dropout, linear, activation: three entries per layer, the linear one in the middle.
             let i: usize = i.parse().unwrap_or(0);
             format!("head.mlp.{}.{leaf}", 1 + 3 * i)
         }

@@ -1,4 +1,4 @@
-//! The norm of a cell's vector outside the encoder.
+//! The norm of a cell's embedding outside the encoder.
 
 use super::config::NormConfig;
 use burn::module::Module;

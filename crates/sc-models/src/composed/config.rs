@@ -1,45 +1,45 @@
-//! Sizes and choices of a composed model.
+//! Hyperparameters of a composed model.
 
 use crate::error::{ModelError, Result};
 use crate::hyena::{FilterConfig, OperatorConfig};
 use crate::ranges;
 use serde::{Deserialize, Serialize};
 
-/// Sizes and choices of a [`Composed`](super::Composed).
+/// Hyperparameters of a [`Composed`](super::Composed).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ComposedConfig {
-    /// How tokens see each other.
+    /// How tokens interact.
     pub encoder: EncoderConfig,
-    /// Which vector is the cell.
+    /// Definition of the cell embedding.
     pub cell: CellVector,
-    /// Width of a token.
+    /// Dimension of a token.
     pub width: usize,
-    /// Blocks.
+    /// Layers.
     pub layers: usize,
-    /// Width of the feed-forward layers.
+    /// Hidden dimension of the feed-forward layers.
     pub feed_forward: usize,
-    /// Dropout of what blocks add.
+    /// Dropout of residual branches.
     pub dropout: f64,
-    /// Rows of the token table: genes, then special tokens. Set by the data.
+    /// Rows of the token table: genes, then special tokens. Set from the data.
     pub tokens: usize,
-    /// Genes of the vocabulary. Set by the data.
+    /// Genes of the vocabulary. Set from the data.
     pub genes: usize,
-    /// Tokens of the longest sequence, the cell's own included. Set by the tokens.
+    /// Maximum sequence length, including the cell token. Set by the tokeniser.
     pub length: usize,
-    /// Whether tokens have values beside their gene. Set by the tokens.
+    /// Whether tokens have values. Set by the tokeniser.
     pub values: bool,
-    /// Whether the place in the sequence says something. Set by the tokens.
+    /// Whether the position in the sequence is informative. Set by the tokeniser.
     pub positions: bool,
-    /// What is read off. Set by the objective.
+    /// The head. Set by the objective.
     pub head: HeadConfig,
 }
 
-/// How tokens see each other.
+/// How tokens interact.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum EncoderConfig {
-    /// Self-attention: every token weighs every other (Vaswani et al. 2017).
+    /// Self-attention over all tokens (Vaswani et al. 2017).
     Attention {
         /// Attention heads; divides `width`.
         #[serde(default = "heads")]
@@ -51,18 +51,19 @@ pub enum EncoderConfig {
         #[serde(default = "heads")]
         heads: usize,
     },
-    /// Gates and long convolutions (Poli et al. 2023; scHyena's), looking both ways. It reads order.
+    /// Gates and long convolutions (Poli et al. 2023; scHyena's), bidirectional. It depends on
+    /// order.
     Hyena {
         /// Gates and long convolutions: one convolution fewer than this.
         #[serde(default = "order")]
         order: usize,
-        /// How the long filters are made.
+        /// Parameters of the long filters.
         #[serde(default)]
         filter: FilterConfig,
     },
-    /// The mean over all tokens, given to each (deep sets, Zaheer et al. 2017).
+    /// The mean over all tokens, passed to each (deep sets, Zaheer et al. 2017).
     Mean,
-    /// They do not: the control for all others.
+    /// Not at all: the control for all others.
     None,
 }
 
@@ -74,7 +75,7 @@ fn order() -> usize {
 }
 
 impl EncoderConfig {
-    /// The word in configurations.
+    /// The name in configurations.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Attention { .. } => "attention",
@@ -85,44 +86,44 @@ impl EncoderConfig {
         }
     }
 
-    /// Whether sequences must all be padded to the longest there can be: a filter's positions are
-    /// spread over the sequence, so that its length is part of the input.
+    /// Whether all sequences must be padded to the maximum length: a filter's positions are
+    /// spread over the sequence, so its length is part of the input.
     pub fn reads_length(&self) -> bool {
         matches!(self, Self::Hyena { .. })
     }
 }
 
-/// Which vector is the cell.
+/// Definition of the cell embedding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CellVector {
-    /// The mean over all tokens that are no padding.
+    /// The mean over all tokens without padding.
     #[default]
     Mean,
-    /// The cell's own token.
+    /// The cell token.
     Cls,
 }
 
-/// What is read off tokens or cells.
+/// Prediction from tokens or cells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum HeadConfig {
-    /// Nothing: the cell is compared with cells.
+    /// None: cells are compared with cells.
     #[default]
     None,
     /// Values of tokens.
     Values,
-    /// Values of genes, from the cell.
+    /// Values of genes, from the cell embedding.
     ValuesFromCell,
-    /// Which gene a token is.
+    /// The gene of a token.
     Genes,
-    /// Whether a gene is expressed, from the cell.
+    /// Whether a gene is expressed, from the cell embedding.
     Expressed,
-    /// Counts of all genes, from the cell.
+    /// Counts of all genes, from the cell embedding.
     Counts,
     /// The label of the cell.
     Classes {
-        /// Labels there are.
+        /// Number of labels.
         labels: usize,
     },
 }
@@ -158,10 +159,10 @@ impl ComposedConfig {
         }
     }
 
-    /// Checks what the types cannot.
+    /// Checks the values.
     ///
     /// # Errors
-    /// [`ModelError::Config`] names the setting, its value and what would be right.
+    /// [`ModelError::Config`] names the setting, its value and what is allowed.
     pub fn check(&self) -> Result<()> {
         const OF: &str = "composed: network.";
         ranges::sizes(OF, &[("genes", self.genes), ("length", self.length)])?;
@@ -179,8 +180,8 @@ impl ComposedConfig {
             EncoderConfig::Mean => {}
             EncoderConfig::None if self.cell == CellVector::Cls => {
                 return Err(ModelError::Config(
-                    "composed: encoder = 'none' and cell = 'cls': the cell's own token would see no \
-                     gene; take network.cell = 'mean'"
+                    "composed: encoder = 'none' and cell = 'cls': the cell token would depend on no \
+                     gene; use network.cell = 'mean'"
                         .into(),
                 ));
             }

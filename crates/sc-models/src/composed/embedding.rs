@@ -1,4 +1,4 @@
-//! Tokens to vectors: the gene, its value where there is one, its place where that says something.
+//! Tokens to vectors: gene, value if any, and position if informative.
 
 use super::config::ComposedConfig;
 use crate::layers::gelu::gelu;
@@ -6,20 +6,20 @@ use burn::module::{Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
-/// Tokens of a minibatch of cells; the first of each is the cell's own.
+/// Tokens of a minibatch of cells; the first of each is the cell token.
 #[derive(Clone, Debug)]
 pub struct Sequences {
     /// Row of the token table, `[minibatch, length]`.
     pub ids: Tensor<2, Int>,
     /// Value of every token, `[minibatch, length]`, for tokens that have one.
     pub values: Option<Tensor<2>>,
-    /// 1 at values hidden from the model, `[minibatch, length]`; `None` when all are shown.
+    /// 1 at masked values, `[minibatch, length]`; `None` when none is masked.
     pub hidden: Option<Tensor<2>>,
     /// True at padding, `[minibatch, length]`; `None` without.
     pub padding: Option<Tensor<2, Bool>>,
 }
 
-/// `x = LN(E[gene]) + LN(W₂ gelu(W₁ value)) + P[place]`; a hidden value is a trained vector.
+/// `x = LN(E[gene]) + LN(W₂ gelu(W₁ value)) + P[position]`; a masked value is a learned vector.
 #[derive(Module, Debug)]
 pub(super) struct TokenEmbedding {
     genes: Embedding,
@@ -55,12 +55,12 @@ impl TokenEmbedding {
         }
     }
 
-    /// Vectors of genes alone, `[minibatch, n, d]`.
+    /// Gene embeddings, `[minibatch, n, d]`.
     pub(super) fn genes(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         self.gene_norm.forward(self.genes.forward(ids))
     }
 
-    /// Vectors of tokens, `[minibatch, length, d]`.
+    /// Token embeddings, `[minibatch, length, d]`.
     pub(super) fn forward(&self, tokens: &Sequences) -> Tensor<3> {
         let mut x = self.genes(tokens.ids.clone());
         let [b, l, d] = x.dims();

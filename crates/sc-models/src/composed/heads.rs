@@ -1,4 +1,4 @@
-//! What is read off tokens and cells, one head an objective.
+//! Predictions from tokens and cells, one head per objective.
 
 use super::config::{ComposedConfig, HeadConfig};
 use crate::layers::gelu::gelu;
@@ -7,7 +7,7 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 
-/// Parameters of the counts' negative binomial.
+/// Parameters of the negative binomial of counts.
 #[derive(Clone, Debug)]
 pub struct CountDistribution {
     /// Mean, `[minibatch, genes]`.
@@ -20,7 +20,7 @@ pub struct CountDistribution {
 #[derive(Module, Debug)]
 pub(super) enum Head {
     Values(Perceptron),
-    /// What a gene asks of the cell: the value is its product with the cell.
+    /// Query vector of a gene: the value is its product with the cell embedding.
     ValuesFromCell(Perceptron),
     Genes(Perceptron),
     Expressed(Perceptron),

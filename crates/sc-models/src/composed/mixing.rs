@@ -1,4 +1,4 @@
-//! Blocks that differ in how tokens see each other, and in nothing else.
+//! Blocks that differ only in how tokens interact.
 
 use super::config::{ComposedConfig, EncoderConfig};
 use crate::error::Result;
@@ -22,7 +22,7 @@ pub(super) struct Block {
     dropout: Dropout,
 }
 
-/// How tokens see each other.
+/// How tokens interact.
 #[derive(Module, Debug)]
 enum Mixing {
     Attention(SelfAttention),
@@ -71,7 +71,7 @@ impl Block {
         })
     }
 
-    /// Runs the block on `[minibatch, length, d]`; what is padding is not seen by other tokens.
+    /// Runs the block on `[minibatch, length, d]`; padding has no effect on other tokens.
     pub(super) fn forward(&self, x: Tensor<3>, padding: Option<&Tensor<2, Bool>>) -> Tensor<3> {
         let x = match &self.mix {
             Some(mix) => {
@@ -92,7 +92,7 @@ impl Mixing {
                 layer.forward(x, padding.cloned().map(Padding::hidden).as_ref())
             }
             Self::Flow(layer) => layer.attend(x, padding, &mut ()),
-            // The operator has no mask: what is padding is the same zeros in every cell.
+            // The operator has no mask: padding is the same zeros in every cell.
             Self::Hyena(layer) => layer.forward(shown(x, padding), &mut ()),
             Self::Mean(layer) => layer.forward(x, padding),
         }
@@ -118,7 +118,7 @@ fn shown(x: Tensor<3>, padding: Option<&Tensor<2, Bool>>) -> Tensor<3> {
     }
 }
 
-/// The mean over tokens that are no padding, `[minibatch, d]`.
+/// The mean over tokens without padding, `[minibatch, d]`.
 pub(super) fn mean(x: Tensor<3>, padding: Option<&Tensor<2, Bool>>) -> Tensor<2> {
     let [_, l, _] = x.dims();
     let sum = shown(x, padding).sum_dim(1).squeeze_dim::<2>(1);

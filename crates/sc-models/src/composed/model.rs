@@ -36,23 +36,23 @@ pub struct Composed {
 /// Special tokens, which follow the genes in the token table.
 pub const SPECIAL_TOKENS: usize = 4;
 
-/// Places of the special tokens, counted from the number of genes.
+/// Indices of the special tokens, counted from the number of genes.
 pub mod special {
     /// Padding.
     pub const PAD: usize = 0;
-    /// The cell's own token.
+    /// The cell token.
     pub const CLS: usize = 1;
-    /// A gene that is not shown.
+    /// A masked gene.
     pub const MASK: usize = 2;
     /// The end of a chromosome.
     pub const CLOSE: usize = 3;
 }
 
 impl Composed {
-    /// Builds the model on `device`; weights are for [`crate::init::initialise`] to set.
+    /// Builds the model on `device`; weights are set by [`crate::init::initialise`].
     ///
     /// # Errors
-    /// [`crate::ModelError::Config`] when the configuration cannot be built.
+    /// [`crate::ModelError::Config`] for an invalid configuration.
     pub fn new(config: &ComposedConfig, device: &Device) -> Result<Self> {
         config.check()?;
         Ok(Self {
@@ -66,7 +66,7 @@ impl Composed {
         })
     }
 
-    /// Tokens to their states and the cell's.
+    /// Tokens to their outputs and the cell embedding.
     pub fn encode(&self, tokens: &Sequences) -> States {
         let padding = tokens.padding.as_ref();
         let embedded = self.embedding.forward(tokens);
@@ -98,7 +98,7 @@ impl Composed {
         }
     }
 
-    /// Logits of the genes `[n, genes]` that the tokens `[n, d]` could be.
+    /// Logits over genes `[n, genes]` for the tokens `[n, d]`.
     pub fn genes(&self, tokens: Tensor<2>) -> Option<Tensor<2>> {
         match &self.head {
             Some(Head::Genes(head)) => Some(head.forward(tokens)),
@@ -134,7 +134,8 @@ impl Composed {
     }
 }
 
-/// Tokens begin near zero, as scGPT's; Hyena operators as scHyena's; the rest follows PyTorch.
+/// Tokens are initialised near zero, as in scGPT; Hyena operators as in scHyena; the rest as in
+/// PyTorch.
 pub const INIT: fn(&str) -> Option<Init> = |path| {
     if path.contains(".mix.Hyena.") {
         return hyena::INIT(path);
@@ -148,7 +149,7 @@ pub const INIT: fn(&str) -> Option<Init> = |path| {
     }
 };
 
-/// Names of our own: there are no published weights.
+/// Names as in this implementation: there are no published weights.
 pub const NAMES: Names = Names {
     rename: str::to_string,
     alias: str::to_string,

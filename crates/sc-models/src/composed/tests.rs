@@ -160,7 +160,7 @@ fn what_cannot_be_built_is_refused() {
         let error = config.check().unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     };
-    refused(&|c| c.cell = CellVector::Cls, "take network.cell = 'mean'");
+    refused(&|c| c.cell = CellVector::Cls, "use network.cell = 'mean'");
     refused(
         &|c| c.encoder = EncoderConfig::Flow { heads: 3 },
         "heads = 3",

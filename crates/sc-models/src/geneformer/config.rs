@@ -1,11 +1,11 @@
-//! Sizes and choices of a Geneformer.
+//! Hyperparameters of a Geneformer.
 
 use crate::error::{ModelError, Result};
 use crate::layers::encoder::FeedForward;
 use crate::ranges;
 use serde::{Deserialize, Serialize};
 
-/// Sizes and choices of a [`Geneformer`](super::Geneformer).
+/// Hyperparameters of a [`Geneformer`](super::Geneformer).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GeneformerConfig {
@@ -13,17 +13,17 @@ pub struct GeneformerConfig {
     pub tokens: usize,
     /// Positions; a cell has at most as many tokens.
     pub context_length: usize,
-    /// Width of a token.
+    /// Dimension of a token.
     pub width: usize,
-    /// Transformer blocks.
+    /// Transformer layers.
     pub layers: usize,
     /// Attention heads; divides `width`.
     pub heads: usize,
-    /// Width of the feed-forward layer.
+    /// Hidden dimension of the feed-forward layer.
     pub feed_forward: usize,
     /// Non-linearity of the feed-forward layer and of the head.
     pub activation: Activation,
-    /// Dropout everywhere.
+    /// Dropout of all layers.
     pub dropout: f64,
     /// The block whose output makes a cell's vector, counted from the last, which is 0.
     pub pooled_from_last: usize,
@@ -66,10 +66,10 @@ impl From<Activation> for FeedForward {
 }
 
 impl GeneformerConfig {
-    /// Checks what the types cannot.
+    /// Checks the values.
     ///
     /// # Errors
-    /// [`ModelError::Config`] names the setting, its value and what would be right.
+    /// [`ModelError::Config`] names the setting, its value and what is allowed.
     pub fn check(&self) -> Result<()> {
         const OF: &str = "geneformer: network.";
         let sizes = [

@@ -46,10 +46,10 @@ pub struct Geneformer {
 }
 
 impl Geneformer {
-    /// Builds the model on `device`; weights are for [`crate::init::initialise`] to set.
+    /// Builds the model on `device`; weights are set by [`crate::init::initialise`].
     ///
     /// # Errors
-    /// [`crate::ModelError::Config`] when the configuration cannot be built.
+    /// [`crate::ModelError::Config`] for an invalid configuration.
     pub fn new(config: &GeneformerConfig, device: &Device) -> Result<Self> {
         config.check()?;
         let d = config.width;
@@ -116,7 +116,7 @@ impl Geneformer {
         x.matmul(table.transpose()) + self.bias.val().unsqueeze_dim::<2>(0)
     }
 
-    /// The vector of every cell, `[minibatch, d]`: the mean over its tokens of a block's output.
+    /// The embedding of every cell, `[minibatch, d]`: the mean over its tokens of a block's output.
     pub fn embed(&self, tokens: &Tokens, seen: &mut impl Observer) -> Tensor<2> {
         let mut outputs = self.encode(tokens, seen);
         let x = outputs.swap_remove(outputs.len() - 1 - self.pooled_from_last);

@@ -1,34 +1,34 @@
-//! Sizes and choices of Hyena operators and of the model made of them.
+//! Hyperparameters of Hyena operators and of scHyena.
 
 use crate::error::{ModelError, Result};
 use crate::ranges;
 use serde::{Deserialize, Serialize};
 
-/// Sizes and choices of a [`HyenaOperator`](super::HyenaOperator).
+/// Hyperparameters of a [`HyenaOperator`](super::HyenaOperator).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OperatorConfig {
-    /// Width of a token.
+    /// Dimension of a token.
     pub width: usize,
-    /// Longest sequence; the filter's positions are spread over it.
+    /// Maximum sequence length; the filter's positions are spread over it.
     pub length: usize,
     /// Gates and long convolutions: one convolution fewer than this.
     pub order: usize,
-    /// Which way tokens look.
+    /// Direction of the convolution.
     pub direction: Direction,
     /// Length of the explicit filter.
     pub short_filter: usize,
-    /// Zeros put before it; `None` for what the direction needs.
+    /// Zero padding before it; `None` for that of the direction.
     pub short_padding: Option<usize>,
-    /// Equal parts of the sequence that are convolved apart, as in safari (causal only).
+    /// Equal parts of the sequence that are convolved separately, as in safari (causal only).
     pub blocks: usize,
     /// A learned factor after every convolution, as safari's `post_order_ffn` with one head.
     pub factors: bool,
-    /// Applied before the output projection.
+    /// Activation before the output projection.
     pub activation: Activation,
     /// Dropout between gate and convolution.
     pub dropout: f64,
-    /// How the long filter is made.
+    /// Parameters of the long filter.
     pub filter: FilterConfig,
 }
 
@@ -36,7 +36,7 @@ pub struct OperatorConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FilterConfig {
-    /// Width of the perceptron.
+    /// Hidden dimension of the perceptron.
     pub width: usize,
     /// Features of a position: its time, and sines and cosines; odd, at least 3.
     pub features: usize,
@@ -46,7 +46,8 @@ pub struct FilterConfig {
     pub inner_layers: usize,
     /// Added to the window.
     pub shift: f64,
-    /// Divide the filter by the sum of its absolute values over the channels at every position.
+    /// Whether the filter is divided by the sum of its absolute values over the channels at every
+    /// position.
     pub normalized: bool,
     /// Whether positions are trained.
     pub positions: Training,
@@ -54,29 +55,29 @@ pub struct FilterConfig {
     pub decays: Training,
     /// Whether the convolution's input is added, times a weight for every channel.
     pub skip: bool,
-    /// What the window falls to.
+    /// Final value of the window.
     pub target: f64,
-    /// At this share of the length, for the fastest channel.
+    /// Share of the length at which the fastest channel reaches it.
     pub fast_decay: f64,
-    /// And for the slowest.
+    /// The same for the slowest channel.
     pub slow_decay: f64,
 }
 
-/// Which way tokens look.
+/// Direction of the convolution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
-    /// Back only (safari, HyenaDNA).
+    /// Causal (safari, HyenaDNA).
     Causal,
-    /// Both ways: one filter for the past, one for the future, one window of `|lag|`.
+    /// Bidirectional: one filter for the past, one for the future, one window of `|lag|`.
     #[default]
     Both,
-    /// As CellPainTR: one filter over lags of both signs, its window growing to the past, the short
-    /// filter causal. For its checkpoints only.
+    /// As in CellPainTR: one filter over lags of both signs, its window growing into the past, the
+    /// short filter causal. Only for its checkpoints.
     CellPainTr,
 }
 
-/// Whether something is trained.
+/// Whether a parameter is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Training {
@@ -143,7 +144,7 @@ impl Default for FilterConfig {
 }
 
 impl OperatorConfig {
-    /// Zeros before the short filter.
+    /// Zero padding before the short filter.
     pub fn padding(&self) -> usize {
         self.short_padding.unwrap_or(match self.direction {
             Direction::Both => (self.short_filter.saturating_sub(1)) / 2,
@@ -164,10 +165,10 @@ impl OperatorConfig {
         self.width * (self.order - 1)
     }
 
-    /// Checks what the types cannot.
+    /// Checks the values.
     ///
     /// # Errors
-    /// [`ModelError::Config`] names the setting, its value and what would be right.
+    /// [`ModelError::Config`] names the setting, its value and what is allowed.
     pub fn check(&self) -> Result<()> {
         const OF: &str = "hyena: ";
         let fail = |what: String| Err(ModelError::Config(format!("{OF}{what}")));
@@ -191,7 +192,7 @@ impl OperatorConfig {
         let features = self.filter.features;
         if features < 3 || features.is_multiple_of(2) {
             return fail(format!(
-                "features = {features}; time, sines and cosines make it odd and at least 3"
+                "features = {features}; must be odd and at least 3 (time, sines and cosines)"
             ));
         }
         if self.padding() >= self.short_filter {
@@ -203,12 +204,12 @@ impl OperatorConfig {
         }
         if self.blocks == 0 || !self.length.is_multiple_of(self.blocks) {
             return fail(format!(
-                "length = {} does not divide into blocks = {}",
+                "length = {} is not divisible by blocks = {}",
                 self.length, self.blocks
             ));
         }
         if self.blocks > 1 && self.direction != Direction::Causal {
-            return fail("blocks are for the causal operator".into());
+            return fail("blocks need the causal operator".into());
         }
         ranges::below_one(OF, &[("dropout", self.dropout)])
     }
@@ -239,37 +240,37 @@ impl FilterConfig {
     }
 }
 
-/// Sizes and choices of an [`ScHyena`](super::ScHyena).
+/// Hyperparameters of an [`ScHyena`](super::ScHyena).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScHyenaConfig {
-    /// Genes of a cell; every one is a token.
+    /// Genes per cell; every one is a token.
     pub genes: usize,
-    /// Genes that have an embedding, the cell's own token included; `None` for those of a cell.
+    /// Number of gene embeddings, including the cell token; `None` for those of a cell.
     pub vocabulary: Option<usize>,
-    /// Tokens that the filters' positions are spread over; `None` for those of a cell.
+    /// Sequence length over which the filters' positions are spread; `None` for that of a cell.
     pub length: Option<usize>,
-    /// Width of a token.
+    /// Dimension of a token.
     pub width: usize,
-    /// Blocks.
+    /// Layers.
     pub layers: usize,
-    /// Width of the feed-forward layer.
+    /// Hidden dimension of the feed-forward layer.
     pub feed_forward: usize,
     /// Order of the operator.
     pub order: usize,
-    /// Which way tokens look.
+    /// Direction of the convolution.
     pub direction: Direction,
     /// Length of the explicit filter.
     pub short_filter: usize,
-    /// Zeros put before it; `None` for what the direction needs.
+    /// Zero padding before it; `None` for that of the direction.
     pub short_padding: Option<usize>,
-    /// How the long filters are made.
+    /// Parameters of the long filters.
     pub filter: FilterConfig,
     /// Dropout of the embedded tokens.
     pub embedding_dropout: f64,
-    /// Dropout of what blocks add.
+    /// Dropout of residual branches.
     pub dropout: f64,
-    /// Added to the variance by the norms of the blocks.
+    /// Epsilon of the norms of the blocks.
     pub epsilon: f64,
 }
 
@@ -295,7 +296,7 @@ impl Default for ScHyenaConfig {
 }
 
 impl ScHyenaConfig {
-    /// Tokens of a cell: its genes behind the cell's own token.
+    /// Tokens of a cell: its genes and the cell token.
     pub fn tokens(&self) -> usize {
         self.genes + 1
     }
@@ -314,10 +315,10 @@ impl ScHyenaConfig {
         }
     }
 
-    /// Checks what the types cannot.
+    /// Checks the values.
     ///
     /// # Errors
-    /// [`ModelError::Config`] names the setting, its value and what would be right.
+    /// [`ModelError::Config`] names the setting, its value and what is allowed.
     pub fn check(&self) -> Result<()> {
         const OF: &str = "schyena: network.";
         let fail = |what: String| Err(ModelError::Config(format!("{OF}{what}")));

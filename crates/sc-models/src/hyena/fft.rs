@@ -11,7 +11,7 @@ pub(super) const LANES: usize = 8;
 pub(super) const CHANNELS: usize = 2 * LANES;
 /// One vector.
 pub(super) type Lane = [f32; LANES];
-/// Points of a block whose remaining stages run while it is in the cache.
+/// Points of a block whose remaining stages run in the cache.
 const CACHED: usize = 2048;
 
 /// Complex points of [`LANES`] pairs of channels.
@@ -42,12 +42,12 @@ pub(super) struct Plan {
     radices: Vec<usize>,
     cos: Vec<f32>,
     sin: Vec<f32>,
-    /// Where the frequency `−f` lies, for the place of every `f`.
+    /// Position of the frequency `−f`, for the position of every `f`.
     mirror: Vec<u32>,
 }
 
 impl Plan {
-    /// A transform of the least {2, 3, 5}-smooth number of points not below `at_least`.
+    /// A transform of the smallest {2, 3, 5}-smooth number of points not below `at_least`.
     pub(super) fn new(at_least: usize) -> Self {
         let n = smooth(at_least.max(1));
         let radices = factors(n);
@@ -270,7 +270,7 @@ fn butterfly<const R: usize>(re: &mut [Lane; R], im: &mut [Lane; R]) {
     }
 }
 
-/// The least number not below `n` without prime factors above 5.
+/// The smallest number not below `n` without prime factors above 5.
 pub(super) fn smooth(n: usize) -> usize {
     let rest = |mut k: usize| {
         for p in [2, 3, 5] {
@@ -283,7 +283,7 @@ pub(super) fn smooth(n: usize) -> usize {
     (n..).find(|&k| rest(k) == 1).unwrap_or(n)
 }
 
-/// Radices of the stages: fours first, since they cost least.
+/// Radices of the stages: fours first, since they are cheapest.
 fn factors(mut n: usize) -> Vec<usize> {
     let mut out = Vec::new();
     for radix in [4, 2, 3, 5] {
@@ -295,7 +295,7 @@ fn factors(mut n: usize) -> Vec<usize> {
     out
 }
 
-/// Where the forward transform leaves frequency `f`.
+/// Position of frequency `f` after the forward transform.
 fn place(mut f: usize, n: usize, radices: &[usize]) -> usize {
     let (mut size, mut at) = (n, 0);
     for &radix in radices {

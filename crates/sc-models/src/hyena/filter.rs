@@ -19,7 +19,7 @@ pub struct HyenaFilter {
     shift: f64,
     normalized: bool,
     skip: bool,
-    /// Copies of the window side by side: past and future share it.
+    /// Number of adjacent copies of the window: past and future share it.
     windows: usize,
 }
 
@@ -44,7 +44,7 @@ fn param<const D: usize>(
     Param::from_tensor(tensor).set_require_grad(training == Training::Learned)
 }
 
-/// `n` numbers from `a` to `b`, both included.
+/// `n` numbers from `a` to `b`, inclusive.
 fn spread(a: f64, b: f64, n: usize) -> impl Iterator<Item = f64> {
     let step = if n > 1 { (b - a) / (n - 1) as f64 } else { 0.0 };
     (0..n).map(move |i| a + step * i as f64)
@@ -60,7 +60,7 @@ fn positions(config: &OperatorConfig) -> (Vec<f32>, Vec<f32>) {
         0.0
     };
     let times = spread(if signed { -1.0 } else { 0.0 }, 1.0, rows);
-    // CellPainTR sets every frequency to the least one.
+    // CellPainTR sets every frequency to the smallest one.
     let last = if signed { 1e-4 } else { bands as f64 - 1.0 };
     let frequencies: Vec<f64> = spread(1e-4, last, bands).collect();
     let (mut z, mut t) = (
@@ -126,7 +126,7 @@ impl HyenaFilter {
         }
     }
 
-    /// The first `rows` rows of the filter, `[rows, channels]`; past and future side by side where
+    /// The first `rows` rows of the filter, `[rows, channels]`; past and future concatenated where
     /// there are two.
     pub fn forward(&self, rows: usize, seen: &mut impl Observer) -> Tensor<2> {
         let z = self.pos_emb.z.val().narrow(1, 0, rows);

@@ -1,8 +1,8 @@
 //! Convolution of a sequence with a filter as long as itself, per channel, both directions.
 //!
 //! `y[t] = Σ_j h[t − j] u[j] + D u[t]`, exact for any length: the circular transform is long enough
-//! for no lag to wrap. Filters lie in circular layout `[2 L, d]`: row `n` is lag `n`, row `2 L − m` is
-//! lag `−m`, row `L` has no effect. A causal filter has zeros in its second half.
+//! that no lag wraps. Filters are stored circularly as `[2 L, d]`: row `n` is lag `n`, row `2 L −
+//! m` is lag `−m`, row `L` has no effect. A causal filter has zeros in its second half.
 
 use burn::tensor::{Tensor, TensorData};
 
@@ -56,8 +56,8 @@ pub fn long_conv(u: Tensor<3>, kernel: Tensor<2>, bias: Tensor<1>) -> Tensor<3> 
     composed(u, kernel, bias)
 }
 
-/// The same from burn's own operations: the transform as two products with small dense matrices
-/// (a Bailey decomposition), which accelerators do well.
+/// The same with burn operations: the transform as two products with small dense matrices
+/// (a Bailey decomposition), which are fast on accelerators.
 fn composed(u: Tensor<3>, kernel: Tensor<2>, bias: Tensor<1>) -> Tensor<3> {
     let [b, l, d] = u.dims();
     let device = u.device();

@@ -16,18 +16,18 @@ use burn::tensor::{Device, Int, Tensor};
 /// Whole profiles of a minibatch of cells.
 #[derive(Clone, Debug)]
 pub struct Profiles {
-    /// Gene at every place, `[minibatch or 1, genes + 1]`; the first is 0, the cell itself.
+    /// Gene at every position, `[minibatch or 1, genes + 1]`; the first is 0, the cell token.
     pub genes: Tensor<2, Int>,
-    /// Expression at every place, `[minibatch, genes]`.
+    /// Expression at every position, `[minibatch, genes]`.
     pub values: Tensor<2>,
-    /// 1 at values hidden from the model, `[minibatch, genes]`; `None` when all are shown.
+    /// 1 at masked values, `[minibatch, genes]`; `None` when none is masked.
     pub mask: Option<Tensor<2>>,
 }
 
 /// Outputs of the backbone.
 #[derive(Clone, Debug)]
 pub struct Encoded {
-    /// Normed tokens, `[minibatch, genes + 1, width]`.
+    /// Normalised tokens, `[minibatch, genes + 1, width]`.
     pub tokens: Tensor<3>,
     /// The cell's token, `[minibatch, width]`.
     pub cell: Tensor<2>,
@@ -48,7 +48,7 @@ struct Backbone {
     dropout: Dropout,
 }
 
-/// `token = E[gene] + (hidden ? mask token : w x + b)`; the cell's is `E[0] + cls`.
+/// `token = E[gene] + (masked ? mask token : w x + b)`; the cell's is `E[0] + cls`.
 #[derive(Module, Debug)]
 struct ProfileEmbedding {
     cls_token: Param<Tensor<3>>,
@@ -83,10 +83,10 @@ struct Regressor {
 }
 
 impl ScHyena {
-    /// Builds the model on `device`; weights are for [`crate::init::initialise`] to set.
+    /// Builds the model on `device`; weights are set by [`crate::init::initialise`].
     ///
     /// # Errors
-    /// [`crate::ModelError::Config`] when the configuration cannot be built.
+    /// [`crate::ModelError::Config`] for an invalid configuration.
     pub fn new(config: &ScHyenaConfig, device: &Device) -> Result<Self> {
         config.check()?;
         let d = config.width;
@@ -129,7 +129,7 @@ impl ScHyena {
         })
     }
 
-    /// Profiles to tokens and cells.
+    /// Profiles to tokens and cell embeddings.
     pub fn encode(&self, profiles: &Profiles, seen: &mut impl Observer) -> Encoded {
         let mut x = self.backbone.embeddings.forward(profiles);
         seen.see("embedding", &x);
@@ -145,7 +145,7 @@ impl ScHyena {
         Encoded { tokens, cell }
     }
 
-    /// The expression at every place, `[minibatch, genes]`, from the backbone's tokens.
+    /// The expression at every position, `[minibatch, genes]`, from the backbone's tokens.
     pub fn predict(&self, encoded: &Encoded) -> Tensor<2> {
         let [_, l, _] = encoded.tokens.dims();
         let genes = encoded.tokens.clone().narrow(1, 1, l - 1);
@@ -166,18 +166,18 @@ impl ProfileEmbedding {
         } else {
             genes.expand([b, g + 1, d])
         };
-        let shown = self.feature_embeddings.forward(values);
-        let shown = match &profiles.mask {
+        let values_in = self.feature_embeddings.forward(values);
+        let values_in = match &profiles.mask {
             Some(mask) => {
                 let hidden = mask.clone().unsqueeze_dim::<3>(2);
                 let kept = hidden.clone().neg() + 1.0;
-                shown * kept + hidden * self.mask_token.val()
+                values_in * kept + hidden * self.mask_token.val()
             }
-            None => shown,
+            None => values_in,
         };
         let cls = self.cls_token.val().expand([b, 1, d]);
         self.dropout
-            .forward(Tensor::cat(vec![cls, shown], 1) + genes)
+            .forward(Tensor::cat(vec![cls, values_in], 1) + genes)
     }
 }
 
@@ -246,7 +246,8 @@ fn rename(path: &str) -> String {
     }
 }
 
-/// Every sine's frequency is the first one's; distributed checkpoints put `module.` before all.
+/// Every sine's frequency is the first one's; distributed checkpoints prefix all names with
+/// `module.`.
 fn alias(name: &str) -> String {
     let name = name.trim_start_matches("module.");
     match name.split_once(".implicit_filter.") {

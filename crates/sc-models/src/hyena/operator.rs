@@ -1,4 +1,4 @@
-//! The Hyena operator: gates and long convolutions in the place of attention.
+//! The Hyena operator: gates and long convolutions in place of attention.
 
 use super::config::{Activation, Direction, OperatorConfig};
 use super::filter::HyenaFilter;
@@ -32,14 +32,14 @@ pub struct HyenaOperator {
     activation: Activation,
 }
 
-/// What the recurrence works on: `x₀, x₁, …, v`, each `[minibatch, length, width]`.
+/// Inputs of the recurrence: `x₀, x₁, …, v`, each `[minibatch, length, width]`.
 pub type Projections = Vec<Tensor<3>>;
 
 impl HyenaOperator {
-    /// Builds the operator on `device`; weights are for [`crate::init::initialise`] to set.
+    /// Builds the operator on `device`; weights are set by [`crate::init::initialise`].
     ///
     /// # Errors
-    /// [`crate::ModelError::Config`] when the configuration cannot be built.
+    /// [`crate::ModelError::Config`] for an invalid configuration.
     pub fn new(config: &OperatorConfig, device: &Device) -> Result<Self> {
         config.check()?;
         let (d, order) = (config.width, config.order);
@@ -62,7 +62,7 @@ impl HyenaOperator {
         })
     }
 
-    /// The short filter, for a look at its whole output.
+    /// The short filter, to inspect its whole output.
     pub fn short_filter(&self) -> &ShortFilter {
         &self.short_filter
     }
@@ -76,7 +76,7 @@ impl HyenaOperator {
         self.filter_fn.forward(rows, seen)
     }
 
-    /// `x₀, x₁, …, v` of the input; what is longer than the operator is cut.
+    /// `x₀, x₁, …, v` of the input; positions beyond the operator's length are cut.
     ///
     /// # Shapes
     /// - u: `[minibatch, L, width]`
@@ -113,8 +113,8 @@ impl HyenaOperator {
             ),
             Direction::CellPainTr => centred(part(filter.clone())),
             Direction::Causal if self.blocks == 1 => causal(part(filter.clone())),
-            // A circular transform of twice the block sees this much of the filter, and its second
-            // half as lags to the future.
+            // A circular transform of twice the block covers this much of the filter, and its
+            // second half as lags to the future.
             Direction::Causal => part(filter.clone()).narrow(0, 0, 2 * length / self.blocks),
         };
         let bias = self.filter_fn.bias();
@@ -122,7 +122,7 @@ impl HyenaOperator {
         (kernel, bias)
     }
 
-    /// The long convolution of step `step`, `[minibatch, length, width]` both ways.
+    /// The long convolution of step `step`, from and to `[minibatch, length, width]`.
     pub fn convolve(&self, v: Tensor<3>, filter: &Tensor<2>, step: usize) -> Tensor<3> {
         let [b, l, d] = v.dims();
         let (kernel, bias) = self.kernel(filter, l, step);
@@ -151,7 +151,7 @@ impl HyenaOperator {
         y
     }
 
-    /// The operator with a filter already made.
+    /// The operator with a precomputed filter.
     pub fn forward_with(
         &self,
         u: Tensor<3>,

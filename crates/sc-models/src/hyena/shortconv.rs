@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
-/// `torch.nn.Conv1d` with one group a channel, on `[minibatch, length, channels]`:
+/// `torch.nn.Conv1d` with one group per channel, on `[minibatch, length, channels]`:
 /// `y[t] = b + Σ_k w[k] u[t + k − padding]`, zero outside.
 #[derive(Module, Debug)]
 pub struct ShortFilter {
@@ -22,7 +22,7 @@ impl ShortFilter {
     }
 
     /// The first `length` positions of the convolution; at most as many as the input has with its
-    /// padding on both sides, less the filter's.
+    /// padding on both sides, minus the filter length.
     ///
     /// # Shapes
     /// - u: `[minibatch, L, channels]`
@@ -50,7 +50,7 @@ impl ShortFilter {
         self.composed(u, length)
     }
 
-    /// The same from burn's own operations.
+    /// The same with burn operations.
     fn composed(&self, u: Tensor<3>, length: usize) -> Tensor<3> {
         let [b, l, d] = u.dims();
         let weight = self.weight.val();
@@ -100,7 +100,7 @@ mod fused {
                 .collect()
         }
 
-        /// The input position that tap `k` of output `t` reads.
+        /// The input position of tap `k` for output `t`.
         #[inline(always)]
         fn source(&self, t: usize, k: usize) -> Option<usize> {
             (t + k).checked_sub(self.padding).filter(|&j| j < self.from)
@@ -165,7 +165,8 @@ mod fused {
                 });
                 out
             });
-            // One sum a sequence, then over sequences in order: the same with any number of threads.
+            // One sum per sequence, then over sequences in order: the same with any number of
+            // threads.
             let order = taps.len();
             let parts: Vec<Vec<f32>> = (0..sequences)
                 .into_par_iter()

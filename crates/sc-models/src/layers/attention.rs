@@ -1,4 +1,4 @@
-//! Multi-head self-attention over the tokens of a cell: the one seam for faster kernels.
+//! Multi-head self-attention over the tokens of a cell: the one interface for faster kernels.
 
 #[cfg(feature = "flex")]
 mod fused;
@@ -9,7 +9,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Tensor};
 
-/// Which keys are padding, and what becomes of them.
+/// Which keys are padding, and how they are treated.
 #[derive(Clone, Debug)]
 pub struct Padding {
     /// True at padding, `[minibatch, length]`.
@@ -19,7 +19,7 @@ pub struct Padding {
 }
 
 impl Padding {
-    /// Padding that nothing attends to.
+    /// Padding that is not attended to.
     pub fn hidden(mask: Tensor<2, Bool>) -> Self {
         let bias = f32::NEG_INFINITY;
         Self { mask, bias }
@@ -48,7 +48,7 @@ impl SelfAttention {
 
     /// Attends within every sequence.
     ///
-    /// On the `flex` device weights are never held as a whole, forward or backward.
+    /// On the `flex` device the full attention matrix is never stored, forward or backward.
     ///
     /// # Shapes
     /// - input, output: `[minibatch, length, d]`
@@ -57,12 +57,12 @@ impl SelfAttention {
         self.output(context)
     }
 
-    /// Queries, keys and values side by side, `[minibatch, length, 3 d]`.
+    /// Queries, keys and values, concatenated: `[minibatch, length, 3 d]`.
     pub fn project(&self, input: Tensor<3>) -> Tensor<3> {
         self.in_proj.forward(input)
     }
 
-    /// The last projection, from `[minibatch, length, d]` to the same.
+    /// The output projection, from and to `[minibatch, length, d]`.
     pub fn output(&self, context: Tensor<3>) -> Tensor<3> {
         self.out_proj.forward(context)
     }
@@ -72,7 +72,7 @@ impl SelfAttention {
         self.heads
     }
 
-    /// Dropout as on this layer's attention weights.
+    /// The dropout of this layer's attention weights.
     pub fn drop<const D: usize>(&self, weights: Tensor<D>) -> Tensor<D> {
         self.dropout.forward(weights)
     }
@@ -83,7 +83,7 @@ impl SelfAttention {
     }
 }
 
-/// `softmax(Q Kᵀ / √d_head) V` from queries, keys and values side by side,
+/// `softmax(Q Kᵀ / √d_head) V` from concatenated queries, keys and values,
 /// `[minibatch, length, 3 d]`, to `[minibatch, length, d]`.
 pub fn attend(
     projected: Tensor<3>,
@@ -113,7 +113,7 @@ pub fn attend(
     composed(projected, heads, dropout, padding)
 }
 
-/// The same from burn's own operations, for devices other than the host.
+/// The same with burn operations, for other devices.
 fn composed(
     projected: Tensor<3>,
     h: usize,

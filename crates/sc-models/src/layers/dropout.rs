@@ -1,10 +1,10 @@
-//! Dropout whose mask is a hash of the position, so that it costs one pass and no memory.
+//! Dropout with a mask that is a hash of the position, so that it needs one pass and no memory.
 
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
 
-/// Zeroes a share of the values in training and scales the rest; active on autodiff devices only,
-/// as burn's own.
+/// Zeroes a share of the values in training and scales the rest; active only on autodiff devices,
+/// as burn's.
 #[derive(Module, Debug)]
 pub struct Dropout {
     prob: f64,
@@ -43,7 +43,7 @@ impl Dropout {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mask {
     seed: u32,
-    /// Hashes below it are dropped.
+    /// Values with a hash below it are dropped.
     threshold: u32,
     scale: f32,
 }
@@ -98,7 +98,7 @@ mod kernel {
     use crate::layers::simd::{Body, vectorised};
     use rayon::prelude::*;
 
-    /// Values a task handles.
+    /// Values per task.
     const CHUNK: usize = 1 << 15;
 
     #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! `torch.nn.TransformerEncoder` with post-norm blocks, as scGPT, UCE and Nicheformer use it.
+//! `torch.nn.TransformerEncoder` with post-norm blocks, as used by scGPT, UCE and Nicheformer.
 
 use crate::layers::attention::{Padding, SelfAttention};
 use crate::layers::dropout::Dropout;
@@ -17,26 +17,26 @@ pub enum FeedForward {
     Gelu,
 }
 
-/// Sizes of an encoder.
+/// Hyperparameters of an encoder.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EncoderConfig {
-    /// Width of a token.
+    /// Dimension of a token.
     pub width: usize,
-    /// Blocks.
+    /// Layers.
     pub layers: usize,
     /// Attention heads; divides `width`.
     pub heads: usize,
-    /// Width of the feed-forward layer.
+    /// Hidden dimension of the feed-forward layer.
     pub feed_forward: usize,
-    /// Dropout everywhere.
+    /// Dropout of all layers.
     pub dropout: f64,
-    /// Added to variances of the norms.
+    /// Epsilon of the norms.
     pub epsilon: f64,
     /// Non-linearity of the feed-forward layer.
     pub activation: FeedForward,
 }
 
-/// Blocks one after the other, without a final norm.
+/// Blocks one after another, without a final norm.
 #[derive(Module, Debug)]
 pub struct Encoder {
     layers: Vec<EncoderLayer>,
@@ -52,7 +52,7 @@ impl Encoder {
         }
     }
 
-    /// Runs the blocks on `[minibatch, length, d]`; shows every block's output as `layer.i`.
+    /// Runs the blocks on `[minibatch, length, d]`; reports every block's output as `layer.i`.
     pub fn forward(
         &self,
         mut x: Tensor<3>,
@@ -133,12 +133,12 @@ impl EncoderLayer {
         self.after_attention(x, attended)
     }
 
-    /// The projections and heads of this block's attention.
+    /// The joint projection of this block's attention.
     pub fn attention(&self) -> &SelfAttention {
         &self.self_attn
     }
 
-    /// The rest of the block, for `attended` `[minibatch, length, d]` made elsewhere.
+    /// The rest of the block, for `attended` `[minibatch, length, d]` computed elsewhere.
     pub fn after_attention(&self, x: Tensor<3>, attended: Tensor<3>) -> Tensor<3> {
         let x = self.norm1.forward(x + self.dropout.forward(attended));
         let f = self.linear1.forward(x.clone());
@@ -151,7 +151,7 @@ impl EncoderLayer {
     }
 }
 
-/// Published names of the joint projection, which is no layer of its own in PyTorch.
+/// Published names of the joint projection, which is not a layer in PyTorch.
 pub fn torch_names(path: &str) -> String {
     path.replace("in_proj.weight", "in_proj_weight")
         .replace("in_proj.bias", "in_proj_bias")

@@ -1,4 +1,4 @@
-//! Flow attention (Flowformer, Wu et al., ICML 2022) as CellPLM uses it: linear in the number of
+//! Flow attention (Flowformer, Wu et al., ICML 2022) as used by CellPLM: linear in the number of
 //! tokens, so that a whole sample is one sentence of cells.
 
 use super::dropout::Dropout;
@@ -55,8 +55,8 @@ impl FlowAttention {
             .squeeze_dim::<2>(0)
     }
 
-    /// Attends within every sentence; padding, true in `padding` `[sentences, n]`, is not seen, and
-    /// its own output means nothing.
+    /// Attends within every sentence; padding, true in `padding` `[sentences, n]`, is ignored, and
+    /// its output is meaningless.
     ///
     /// # Shapes
     /// - input, output: `[sentences, n, d]`
@@ -76,13 +76,13 @@ impl FlowAttention {
             let heads = p.clone().reshape([b, 1, n, 1]).expand([b, h, n, 1]);
             heads.reshape([b * h, n, 1])
         });
-        // What is padding neither sends nor receives.
-        let shown = |t: Tensor<3>| match &padding {
+        // Padding neither sends nor receives.
+        let unpadded = |t: Tensor<3>| match &padding {
             Some(p) => t.clone().mask_fill(p.clone().expand(t.dims()), 0.0),
             None => t,
         };
-        let q = shown(split(sigmoid(self.query_projection.forward(input.clone()))));
-        let k = shown(split(sigmoid(self.key_projection.forward(input.clone()))));
+        let q = unpadded(split(sigmoid(self.query_projection.forward(input.clone()))));
+        let k = unpadded(split(sigmoid(self.key_projection.forward(input.clone()))));
         let v = split(self.value_projection.forward(input));
 
         let (qe, ke) = (q.clone() + EPSILON, k.clone() + EPSILON);

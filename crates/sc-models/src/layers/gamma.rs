@@ -1,6 +1,6 @@
 //! The gamma function's logarithm and its derivative, on the host and on any device.
 //!
-//! burn has neither. Both use Stirling's series beyond 8, brought down by the recurrence.
+//! burn has neither. Both use Stirling's series above 8, reached by the recurrence.
 
 use burn::tensor::Tensor;
 

@@ -1,7 +1,7 @@
 //! GELU in one pass forward and one backward on the host.
 //!
 //! burn composes it from a power, an error function or a hyperbolic tangent, each a call and a pass;
-//! in a model of wide feed-forward layers that is a quarter of the time.
+//! in a model with wide feed-forward layers that is a quarter of the time.
 
 use burn::tensor::Tensor;
 
@@ -30,7 +30,7 @@ mod fused {
     use burn::tensor::Tensor;
     use rayon::prelude::*;
 
-    /// Values a task handles.
+    /// Values per task.
     const CHUNK: usize = 1 << 14;
     const SQRT_2_OVER_PI: f32 = 0.797_884_6;
     const CUBIC: f32 = 0.044_715;
@@ -117,7 +117,7 @@ mod fused {
     impl Body for Forward<'_> {
         #[inline(always)]
         fn run(self) {
-            // Told apart outside the loop, so that each form is a loop without branches.
+            // The form is chosen outside the loop, so that each loop has no branches.
             match self.form {
                 Form::Exact => each(self.x, self.out, |x, _| value(Form::Exact, x)),
                 Form::Tanh => each(self.x, self.out, |x, _| value(Form::Tanh, x)),
@@ -213,11 +213,11 @@ mod tests {
         };
         type Form = fn(Tensor<1>) -> Tensor<1>;
         let forms: [(Form, _); 2] = [(gelu, exact), (gelu_tanh, tanh)];
-        for (form, truth) in forms {
+        for (form, exact) in forms {
             let y = form(x.clone());
             let slope = host(x.grad(&y.clone().sum().backward()).unwrap());
             for ((&x, y), slope) in xs.iter().zip(host(y)).zip(slope) {
-                let [value, expected] = truth(f64::from(x));
+                let [value, expected] = exact(f64::from(x));
                 let scale = f64::from(x).abs().max(1.0);
                 assert!(
                     (f64::from(y) - value).abs() < 3e-7 * scale,

@@ -1,4 +1,4 @@
-//! What happens to gradients on their way back.
+//! Functions that act on gradients.
 
 use burn::tensor::Tensor;
 

@@ -1,8 +1,8 @@
-//! Operations written for host memory, with gradients of their own.
+//! Operations on host memory, with their own gradients.
 //!
-//! burn composes an operation from many passes over memory; on a CPU the passes are what costs.
+//! burn composes an operation from many passes over memory; on a CPU the passes dominate the cost.
 //! A [`HostOp`] does forward and backward in one pass each over plain slices. It applies to the
-//! `flex` device only: [`apply`] answers `None` elsewhere, and the caller composes instead.
+//! `flex` device only: [`apply`] returns `None` elsewhere, and the caller composes instead.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;

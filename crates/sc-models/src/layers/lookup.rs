@@ -1,10 +1,10 @@
-//! Looking rows up in tables, as PyTorch does where burn does not.
+//! Table look-ups, as in PyTorch where burn differs.
 
 use burn::nn::Embedding;
 use burn::tensor::{Bool, Int, Tensor};
 
-/// Rows of `table` at `ids` `[minibatch, length]`; where `frozen` is true no gradient passes into the
-/// table (`padding_idx`).
+/// Rows of `table` at `ids` `[minibatch, length]`; where `frozen` is true the table gets no
+/// gradient (`padding_idx`).
 pub fn lookup(
     table: &Embedding,
     ids: Tensor<2, Int>,
@@ -30,7 +30,7 @@ pub fn unit<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// Sines and cosines of positions, `[length, d]` row-major: columns `2i` and `2i + 1` have the
 /// wavelength `2π · 10000^(2i/d)`.
 ///
-/// In single precision and in the order of PyTorch's tutorial, which most published models follow.
+/// In single precision and in the order of PyTorch's tutorial, as in most published models.
 pub fn sinusoid(length: usize, d: usize) -> Vec<f32> {
     let step = (-(10_000f64.ln()) / d as f64) as f32;
     let mut out = Vec::with_capacity(length * d);

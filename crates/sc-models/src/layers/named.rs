@@ -1,4 +1,4 @@
-//! Modules by a name that is known at run time only: one a species, one a class.
+//! Modules with names known only at run time: one per species, one per class.
 
 use burn::module::{Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault};
 use burn::module::{ModuleMapper, ModuleVisitor};
@@ -11,7 +11,7 @@ pub struct Named<M> {
     entries: Vec<(String, M)>,
 }
 
-/// What the walk through the weights calls this container.
+/// Name of this container in the walk through the weights.
 const CONTAINER: &str = "Named";
 
 impl<M> Named<M> {

@@ -1,7 +1,7 @@
 //! Negative-binomial likelihood of sparse counts.
 //!
 //! Most counts are zero, and the likelihood of a zero needs one logarithm instead of three
-//! log-gammas: the host kernel pays the full price for non-zeros only.
+//! log-gammas: the host kernel computes the latter only for non-zeros.
 
 use super::gamma::ln_gamma_tensor;
 use burn::tensor::{Tensor, TensorData};
@@ -11,14 +11,14 @@ use std::sync::Arc;
 /// Guard of the original against division by zero.
 const EPS: f64 = 1e-10;
 
-/// Which genes of a cell count.
+/// Genes of a cell in the loss.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// None: the cell's loss is 0.
     Skip,
     /// Every gene.
     All,
-    /// The genes named, in ascending order.
+    /// The given genes, in ascending order.
     Only(Arc<Vec<u32>>),
 }
 
@@ -60,7 +60,7 @@ pub fn scaled_nll(
     composed(mean, dispersion, counts, scope)
 }
 
-/// The same from burn's own operations, for devices other than the host.
+/// The same with burn operations, for other devices.
 fn composed(
     mean: Tensor<2>,
     dispersion: Tensor<2>,

@@ -1,9 +1,9 @@
-//! Normalisation layers that burn has not got, or not with PyTorch's running statistics.
+//! Normalisation layers that burn lacks, or lacks with PyTorch's running statistics.
 
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::{Device, Tensor};
 
-/// Whether a forward pass trains (statistics of the minibatch, dropout) or only looks.
+/// Whether a forward pass is for training (statistics of the minibatch, dropout) or evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Minibatch statistics, running statistics updated.
@@ -13,7 +13,8 @@ pub enum Phase {
 }
 
 /// Batch normalisation over the last axis of `[minibatch, length, d]`, as `torch.nn.BatchNorm1d`
-/// on the transposed tensor: biased variance to normalise, unbiased variance kept.
+/// on the transposed tensor: biased variance to normalise, unbiased variance in the running
+/// statistics.
 #[derive(Module, Debug)]
 pub struct BatchNorm {
     gamma: Option<Param<Tensor<1>>>,
@@ -98,7 +99,7 @@ impl BatchNorm {
     }
 }
 
-/// Sets a running state at once; burn would keep the update aside until the next one, and a
+/// Sets a running state immediately; burn would defer the update to the next one, and a
 /// checkpoint in between would miss it.
 fn set(state: &RunningState<Tensor<1>>, value: Tensor<1>) {
     state.update(value);

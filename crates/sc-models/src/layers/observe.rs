@@ -1,4 +1,4 @@
-//! Looking at intermediate tensors without paying for it when nobody looks.
+//! Optional inspection of intermediate tensors, at no cost when unused.
 
 use burn::tensor::Tensor;
 use std::collections::BTreeMap;
@@ -9,12 +9,12 @@ pub trait Observer {
     fn see<const D: usize>(&mut self, name: &str, tensor: &Tensor<D>);
 }
 
-/// Looks at nothing.
+/// Ignores everything.
 impl Observer for () {
     fn see<const D: usize>(&mut self, _name: &str, _tensor: &Tensor<D>) {}
 }
 
-/// Keeps a copy of everything seen, on the host, last axis fastest.
+/// Keeps a host copy of every tensor, last axis fastest.
 #[derive(Debug, Default)]
 pub struct Record(pub BTreeMap<String, Vec<f32>>);
 

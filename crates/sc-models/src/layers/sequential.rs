@@ -1,4 +1,4 @@
-//! Layers one after the other, numbered as in `torch.nn.Sequential`.
+//! Layers one after another, numbered as in `torch.nn.Sequential`.
 
 use super::dropout::Dropout;
 use super::norm::{Affine, BatchNorm, Phase};
@@ -25,7 +25,7 @@ pub enum Layer {
     BatchNorm {
         /// Channels.
         channels: usize,
-        /// Added to the variance.
+        /// Epsilon.
         epsilon: f64,
         /// Weight of the new value in the running statistics.
         momentum: f64,
@@ -42,7 +42,7 @@ pub struct Sequential {
     slots: Vec<Slot>,
 }
 
-/// One place; activations have nothing to store.
+/// One position; activations store nothing.
 #[derive(Module, Debug)]
 struct Slot {
     linear: Option<Linear>,
@@ -81,7 +81,7 @@ impl Sequential {
         }
     }
 
-    /// Runs all layers on `[cells, features]`; shows the output of layer `i` as `{name}.{i}`.
+    /// Runs all layers on `[cells, features]`; reports the output of layer `i` as `{name}.{i}`.
     pub fn forward(
         &self,
         x: Tensor<2>,
@@ -92,7 +92,7 @@ impl Sequential {
         self.from(0, x, phase, name, seen)
     }
 
-    /// The same for sparse cells, whose zeros are never touched; the first layer is linear.
+    /// The same for sparse cells, whose zeros are skipped; the first layer is linear.
     pub fn forward_sparse(
         &self,
         x: &Arc<CsrMatrix>,
@@ -178,7 +178,7 @@ mod tests {
         let cells = cells();
         for phase in [Phase::Train, Phase::Eval] {
             let loss = |m: &Sequential| bent(m.forward_sparse(&cells, phase, "", &mut ()));
-            // Running statistics are no parameters, though in evaluation they count.
+            // Running statistics are not parameters, but matter in evaluation.
             let untrained = ["slots.1.norm.running"];
             slopes_agree(&model, &PLAIN, &untrained, loss, 1e-3, 2e-2);
         }

@@ -1,4 +1,4 @@
-//! Loops compiled for the vector instructions of the machine they run on.
+//! Loops compiled for the vector instructions of the machine at run time.
 
 /// Runs `body` compiled for the widest vectors this processor has.
 ///
@@ -31,7 +31,7 @@ pub(crate) trait Body {
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     let clamped = x.max(-87.0);
-    // Adding and taking away 1.5 · 2²³ rounds to a whole number without a call.
+    // Adding and subtracting 1.5 · 2²³ rounds to an integer without a call.
     let shifted = clamped * std::f32::consts::LOG2_E + 12_582_912.0;
     let k = shifted - 12_582_912.0;
     let r = (clamped - k * 0.693_359_4) - k * -2.121_944_4e-4;
@@ -40,7 +40,7 @@ pub(crate) fn exp(x: f32) -> f32 {
             + r * (0.5
                 + r * (0.166_666_67
                     + r * (0.041_666_67 + r * (0.008_333_334 + r * 0.001_388_889)))));
-    // The whole number stands in the last bits of the sum; a conversion would check for NaN, and the
+    // The integer is in the last bits of the sum; a conversion would check for NaN, and the
     // loop around it would not vectorise.
     let power = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
     if x < -87.0 { 0.0 } else { p * power }
@@ -49,7 +49,7 @@ pub(crate) fn exp(x: f32) -> f32 {
 /// `eˣ` for `x ≤ 0` in double precision, to 1e-15 of it; 0 below −708, NaN for NaN.
 #[inline(always)]
 pub(crate) fn exp64(x: f64) -> f64 {
-    /// 1.5 · 2⁵², which rounds to a whole number what is added to it.
+    /// 1.5 · 2⁵², which rounds what is added to it to an integer.
     const ROUND: f64 = 6_755_399_441_055_744.0;
     let clamped = x.max(-708.0);
     let shifted = clamped * std::f64::consts::LOG2_E + ROUND;
@@ -67,10 +67,10 @@ pub(crate) fn exp64(x: f64) -> f64 {
     if x.is_nan() { x } else { y }
 }
 
-/// `ln x` for normal `x > 0` in double precision, to 1e-15; infinity and NaN as they are.
+/// `ln x` for normal `x > 0` in double precision, to 1e-15; infinity and NaN unchanged.
 #[inline(always)]
 pub(crate) fn ln64(x: f64) -> f64 {
-    /// √½: mantissas are taken between it and √2.
+    /// √½: mantissas are between it and √2.
     const LEAST: u64 = 0x3fe6_a09e_667f_3bcd;
     const ROUND: f64 = 6_755_399_441_055_744.0;
     let bits = x.to_bits();

@@ -1,4 +1,4 @@
-//! Linear maps of sparse rows: `X · W` where only the non-zeros of `X` are touched.
+//! Linear maps of sparse rows: `X · W`, using only the non-zeros of `X`.
 //!
 //! A cell expresses 5–10 % of the genes, so the dense product would be 10–20 times the work.
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// `X · W` for sparse `X`.
 ///
-/// On the `flex` device only non-zeros are touched, forward and backward; other devices get the
+/// On the `flex` device only non-zeros are used, forward and backward; other devices use the
 /// minibatch as a dense tensor.
 ///
 /// # Shapes
@@ -40,9 +40,9 @@ pub fn sparse_linear(rows: &Arc<CsrMatrix>, weight: Tensor<2>) -> Tensor<2> {
     Tensor::<2>::from_data(dense, &weight.device()).matmul(weight)
 }
 
-/// Columns held in registers while a row's non-zeros are walked.
+/// Columns held in registers while a row's non-zeros are processed.
 const BLOCK: usize = 64;
-/// Rows a task handles.
+/// Rows per task.
 const ROWS: usize = 16;
 
 /// `X · W` on host memory, `W` row-major `[genes, d]`.

@@ -1,7 +1,7 @@
 //! Zero-inflated and plain negative-binomial likelihood of counts, in the form of scvi-tools.
 //!
-//! Everything is computed in double precision on the host, with the gradient written out: three
-//! log-gammas an entry are paid for non-zeros only.
+//! Everything is computed in double precision on the host, with an explicit gradient: three
+//! log-gammas per entry are computed only for non-zeros.
 
 use super::gamma::ln_gamma_tensor;
 use burn::tensor::activation::softplus;
@@ -9,7 +9,7 @@ use burn::tensor::{Tensor, TensorData};
 use sc_data::CsrMatrix;
 use std::sync::Arc;
 
-/// Added to means and dispersions inside logarithms, as in scvi-tools.
+/// Epsilon of means and dispersions inside logarithms, as in scvi-tools.
 const EPS: f64 = 1e-8;
 
 /// Negative log-likelihood of every cell under a zero-inflated negative binomial.
@@ -22,7 +22,7 @@ const EPS: f64 = 1e-8;
 /// # Shapes
 /// - `mean` μ: `[cells, genes]`, positive
 /// - `dispersion` θ: `[cells, genes]`, or `[1, genes]` when every gene has one; positive
-/// - `zero_logits` π: `[cells, genes]`, the logit of a zero that is not the binomial's
+/// - `zero_logits` π: `[cells, genes]`, the logit of zero inflation
 /// - `counts`: `[cells, genes]`
 /// - output: `[cells]`
 pub fn zinb_nll(
@@ -68,7 +68,7 @@ pub fn nb_nll(mean: Tensor<2>, dispersion: Tensor<2>, counts: &Arc<CsrMatrix>) -
     composed(mean, dispersion, None, counts)
 }
 
-/// The same from burn's own operations, for devices other than the host.
+/// The same with burn operations, for other devices.
 fn composed(
     mean: Tensor<2>,
     dispersion: Tensor<2>,
@@ -183,7 +183,7 @@ mod kernel {
                 |zeros, (cell, mean)| {
                     let theta = row(theta, shared, cell, genes);
                     let pi = pi.map(|p| row(p, false, cell, genes));
-                    // Most counts are 0: all are taken to be, and the others put right after.
+                    // Most counts are 0: all are treated so first, and the others corrected after.
                     vectorised(Zeros {
                         mean,
                         theta,
@@ -217,7 +217,7 @@ mod kernel {
         fn run(self) {
             let n = self.out.len();
             let (mean, theta) = (&self.mean[..n], &self.theta[..n]);
-            // Loops over places, not `for_each`, which would not be inlined.
+            // Loops over indices, not `for_each`, which would not be inlined.
             match self.pi {
                 None => {
                     for g in 0..n {
@@ -264,7 +264,8 @@ mod kernel {
         zero - x * ((m + EPS).ln() - total) - ln_gamma(x + t) + ln_gamma(t) + ln_gamma(x + 1.0)
     }
 
-    /// Parts of `size`; of something absent empty ones, so that all three can be walked together.
+    /// Chunks of `size`; empty ones for an absent slice, so that all three can be iterated
+    /// together.
     fn pieces(values: &mut [f32], size: usize, chunks: usize) -> Vec<&mut [f32]> {
         let mut out: Vec<_> = values.chunks_mut(size).collect();
         out.resize_with(chunks, Default::default);
@@ -310,7 +311,7 @@ mod kernel {
             for g in 0..n {
                 let pi = f64::from(pi[g]);
                 let (stay, by_mean, by_theta) = binomial(mean[g], theta[g]);
-                // A zero may be an inflated one; the binomial's part counts for its share.
+                // A zero may be inflated; the binomial part counts for its share.
                 let share = logistic(stay - pi);
                 d_mean[g] = (share * by_mean * weight) as f32;
                 d_theta[g] = -share * by_theta * weight;

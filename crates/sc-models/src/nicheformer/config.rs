@@ -1,33 +1,33 @@
-//! Sizes and choices of a Nicheformer.
+//! Hyperparameters of a Nicheformer.
 
 use crate::error::{ModelError, Result};
 use crate::ranges;
 use serde::{Deserialize, Serialize};
 
-/// Tokens that stand before the genes: organism, assay, modality.
+/// Context tokens before the genes: organism, assay, modality.
 pub(super) const CONTEXT_TOKENS: usize = 3;
 
-/// Sizes and choices of a [`Nicheformer`](super::Nicheformer).
+/// Hyperparameters of a [`Nicheformer`](super::Nicheformer).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NicheformerConfig {
     /// Classes of the masked-token head: special tokens and genes.
     pub tokens: usize,
-    /// Rows of the token table; the published one has five more than there are classes.
+    /// Rows of the token table; the published one has five more than classes.
     pub table: usize,
     /// Positions; every sequence is padded to at most this.
     pub context_length: usize,
-    /// Width of a token.
+    /// Dimension of a token.
     pub width: usize,
-    /// Transformer blocks.
+    /// Transformer layers.
     pub layers: usize,
     /// Attention heads; divides `width`.
     pub heads: usize,
-    /// Width of the feed-forward layer.
+    /// Hidden dimension of the feed-forward layer.
     pub feed_forward: usize,
-    /// Dropout everywhere.
+    /// Dropout of all layers.
     pub dropout: f64,
-    /// How a cell's vector is made of its tokens.
+    /// Pooling of the tokens into a cell embedding.
     pub pooling: Pooling,
 }
 
@@ -47,19 +47,19 @@ impl Default for NicheformerConfig {
     }
 }
 
-/// Which positions the mean over tokens takes.
+/// Positions of the mean over tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pooling {
     /// Genes only.
     #[default]
     Masked,
-    /// All positions after the context, padding included, as published: the vector depends on the
-    /// number of genes a cell has.
+    /// All positions after the context, padding included, as published: the embedding depends on
+    /// the number of genes of a cell.
     Released,
 }
 
-/// Whether the three context positions belong to the mean.
+/// Whether the three context positions are part of the mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Context {
@@ -70,7 +70,7 @@ pub enum Context {
     With,
 }
 
-/// How outputs of several blocks become one.
+/// How outputs of several blocks are combined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Combine {
@@ -79,7 +79,7 @@ pub enum Combine {
     Mean,
     /// Their sum.
     Sum,
-    /// Side by side.
+    /// Concatenated.
     Concat,
 }
 
@@ -87,11 +87,11 @@ pub enum Combine {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HeadConfig {
-    /// Numbers predicted.
+    /// Number of outputs.
     pub outputs: usize,
     /// Blocks whose outputs are used; empty for the last.
     pub layers: Vec<usize>,
-    /// How they become one.
+    /// How they are combined.
     pub combine: Combine,
     /// Whether the mean over positions includes the context.
     pub context: Context,
@@ -112,10 +112,10 @@ impl Default for HeadConfig {
 }
 
 impl NicheformerConfig {
-    /// Checks what the types cannot.
+    /// Checks the values.
     ///
     /// # Errors
-    /// [`ModelError::Config`] names the setting, its value and what would be right.
+    /// [`ModelError::Config`] names the setting, its value and what is allowed.
     pub fn check(&self) -> Result<()> {
         const OF: &str = "nicheformer: network.";
         let fail = |what: String| Err(ModelError::Config(format!("{OF}{what}")));
@@ -136,7 +136,7 @@ impl NicheformerConfig {
         ranges::below_one(OF, &[("dropout", self.dropout)])?;
         if self.context_length <= CONTEXT_TOKENS {
             return fail(format!(
-                "context_length = {} leaves no room for genes after {CONTEXT_TOKENS} context tokens",
+                "context_length = {} leaves no positions for genes after {CONTEXT_TOKENS} context tokens",
                 self.context_length
             ));
         }

@@ -1,4 +1,4 @@
-//! Heads on the pooled output: the composition of the niche, its density, its class.
+//! Heads on the pooled output: cell type composition, density or class of the niche.
 
 use super::config::{Combine, Context, HeadConfig, NicheformerConfig};
 use super::model::{Nicheformer, Tokens};
@@ -27,7 +27,7 @@ pub struct NicheHead {
     context: Context,
 }
 
-/// What a head predicts.
+/// Output of a head.
 #[derive(Clone, Debug)]
 pub struct Predicted {
     /// Output of the head, `[minibatch, outputs]`.
@@ -40,7 +40,7 @@ impl NicheHead {
     /// A head of `width` on `backbone`, which has `layers` blocks.
     ///
     /// # Errors
-    /// [`ModelError::Config`] when a block is asked for that there is not.
+    /// [`ModelError::Config`] for a block that does not exist.
     pub fn new(
         backbone: Nicheformer,
         (width, layers): (usize, usize),
@@ -49,7 +49,7 @@ impl NicheHead {
     ) -> Result<Self> {
         if let Some(k) = config.layers.iter().find(|&&k| k >= layers) {
             return Err(ModelError::Config(format!(
-                "nicheformer: head.layers names block {k}, but there are {layers}, from 0"
+                "nicheformer: head.layers contains block {k}, but there are {layers}, counted from 0"
             )));
         }
         let chosen = match config.layers.len() {
@@ -100,7 +100,7 @@ impl NicheHead {
     }
 }
 
-/// Sizes of a [`NicheHead`] and of what it stands on.
+/// Hyperparameters of a [`NicheHead`] and its backbone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NicheConfig {
     /// The transformer.
@@ -112,7 +112,7 @@ pub struct NicheConfig {
 impl Configured for NicheHead {
     type Config = NicheConfig;
     const INIT: fn(&str) -> Option<Init> = super::model::INIT;
-    // Heads keep the prefix of the backbone, which published files may have or not.
+    // Heads keep the prefix of the backbone, which published files may or may not have.
     const NAMES: Names = Names {
         alias: str::to_string,
         ..super::model::NAMES

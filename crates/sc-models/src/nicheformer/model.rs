@@ -27,7 +27,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Tokens whose padding is where [`PAD`] stands.
+    /// Tokens with padding at [`PAD`].
     pub fn new(ids: Tensor<2, Int>) -> Self {
         let padding = Some(ids.clone().equal_elem(PAD));
         Self { ids, padding }
@@ -47,10 +47,10 @@ pub struct Nicheformer {
 }
 
 impl Nicheformer {
-    /// Builds the model on `device`; weights are for [`crate::init::initialise`] to set.
+    /// Builds the model on `device`; weights are set by [`crate::init::initialise`].
     ///
     /// # Errors
-    /// [`crate::ModelError::Config`] when the configuration cannot be built.
+    /// [`crate::ModelError::Config`] for an invalid configuration.
     pub fn new(config: &NicheformerConfig, device: &Device) -> Result<Self> {
         config.check()?;
         let encoder = EncoderConfig {
@@ -97,7 +97,8 @@ impl Nicheformer {
         self.classifier_head.forward(outputs)
     }
 
-    /// The vector of every cell, `[minibatch, d]`, from a block's output `[minibatch, length, d]`.
+    /// The embedding of every cell, `[minibatch, d]`, from a block's output `[minibatch, length,
+    /// d]`.
     pub fn pool(&self, x: Tensor<3>, tokens: &Tokens, context: Context) -> Tensor<2> {
         let [b, length, d] = x.dims();
         let skip = match context {
@@ -117,7 +118,7 @@ impl Nicheformer {
         }
     }
 
-    /// The same weights, pooled another way.
+    /// The same weights with another pooling.
     pub fn with_pooling(mut self, pooling: Pooling) -> Self {
         self.pooling = pooling;
         self
@@ -138,7 +139,7 @@ pub const NAMES: Names = Names {
     unused: &["encoder_layer.", "cls_head.", "pooler_head."],
 };
 
-/// The files of Hugging Face put `nicheformer.` before everything but the head.
+/// Files on Hugging Face prefix everything but the head with `nicheformer.`.
 fn alias(name: &str) -> String {
     let name = name.strip_prefix("nicheformer.").unwrap_or(name);
     name.strip_prefix("backbone.").unwrap_or(name).to_string()

@@ -1,4 +1,4 @@
-//! Settings of the network.
+//! Hyperparameters of the network.
 
 use crate::error::{ModelError, Result};
 use crate::ranges;
@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 pub struct Species {
     /// Name; it becomes part of tensor names.
     pub name: String,
-    /// Genes of this species. The genes of all species stand one after the other, in this order.
+    /// Genes of this species. The genes of all species are concatenated in this order.
     pub genes: usize,
 }
 
-/// What the encoder yields.
+/// Output of the encoder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Latent {
@@ -25,18 +25,18 @@ pub enum Latent {
     Normal,
 }
 
-/// When macrogenes are dropped.
+/// When dropout of macrogenes is active.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MacrogeneDropout {
     /// In training only.
     #[default]
     Training,
-    /// Always, as published: what comes out in evaluation is random too.
+    /// Always, as published: the output in evaluation is random too.
     Always,
 }
 
-/// What of species and batch the decoder is conditioned on.
+/// Species and batch covariates of the decoder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Conditioning {
@@ -57,19 +57,19 @@ pub struct SaturnConfig {
     pub macrogenes: usize,
     /// Width of the hidden layers.
     pub hidden: usize,
-    /// Width of the embedding.
+    /// Dimension of the embedding.
     pub embedding: usize,
-    /// What the encoder yields.
+    /// Output of the encoder.
     pub latent: Latent,
     /// Sequencing batches the decoder is conditioned on; 0 for none.
     pub batches: usize,
-    /// What the decoder is conditioned on.
+    /// Covariates of the decoder.
     pub conditioning: Conditioning,
     /// Dropout.
     pub dropout: f64,
-    /// Dropout of the layer that yields macrogene scales; it has one of its own in the original.
+    /// Dropout of the layer of macrogene scales; it is separate in the original.
     pub scale_dropout: f64,
-    /// When macrogenes are dropped.
+    /// When dropout of macrogenes is active.
     pub macrogene_dropout: MacrogeneDropout,
 }
 
@@ -96,15 +96,15 @@ impl SaturnConfig {
         self.species.iter().map(|s| s.genes).sum()
     }
 
-    /// Where the genes of the species at `index` begin among those of all.
+    /// Index of the first gene of the species at `index` among those of all.
     pub fn first_gene(&self, index: usize) -> usize {
         self.species.iter().take(index).map(|s| s.genes).sum()
     }
 
-    /// Whether a network can be built.
+    /// Checks whether the network can be built.
     ///
     /// # Errors
-    /// [`ModelError::Config`] naming the setting.
+    /// [`ModelError::Config`] with the name of the setting.
     pub fn check(&self) -> Result<()> {
         let refuse = |message: String| Err(ModelError::Config(message));
         const OF: &str = "saturn: network.";
@@ -123,13 +123,13 @@ impl SaturnConfig {
         for (i, species) in self.species.iter().enumerate() {
             if species.name.is_empty() || species.name.contains('.') {
                 return refuse(format!(
-                    "saturn: a species is called '{}': the name becomes part of tensor names, so \
-                     it must not be empty nor hold a dot",
+                    "saturn: a species is named '{}': the name becomes part of tensor names, so \
+                     it must not be empty or contain a dot",
                     species.name
                 ));
             }
             if self.species[..i].iter().any(|s| s.name == species.name) {
-                return refuse(format!("saturn: species '{}' is there twice", species.name));
+                return refuse(format!("saturn: species '{}' is given twice", species.name));
             }
             if species.genes == 0 {
                 return refuse(format!(

@@ -1,4 +1,4 @@
-//! The network of metric learning, and the block all SATURN networks are made of.
+//! The network of metric learning, and the block used by all SATURN networks.
 
 use super::config::{Latent, SaturnConfig};
 use super::model::Saturn;
@@ -59,7 +59,7 @@ pub(super) fn moments(config: &SaturnConfig, device: &Device) -> [Option<Linear>
 /// The encoder alone, trained on triplets.
 ///
 /// It takes macrogene values, computed once by the autoencoder; its norm is part of the published
-/// weights, but nothing uses it.
+/// weights, but unused.
 #[derive(Module, Debug)]
 pub struct SaturnMetric {
     pub(super) cl_layer_norm: LayerNorm,
@@ -69,7 +69,7 @@ pub struct SaturnMetric {
 }
 
 impl SaturnMetric {
-    /// A network on `device` with weights of its own.
+    /// A network on `device` with its own weights.
     pub fn new(config: &SaturnConfig, device: &Device) -> Self {
         let [fc_mu, fc_var] = moments(config, device);
         Self {
@@ -80,7 +80,7 @@ impl SaturnMetric {
         }
     }
 
-    /// A network that begins with the encoder of `model`.
+    /// A network initialised from the encoder of `model`.
     pub fn of(model: &Saturn) -> Self {
         model.metric()
     }

@@ -17,13 +17,14 @@ use burn::tensor::{Device, Tensor, TensorData};
 use sc_data::CsrMatrix;
 use std::sync::Arc;
 
-/// Width of the gene embeddings that are compared with protein embeddings, fixed in the original.
+/// Dimension of the gene embeddings that are compared with protein embeddings, fixed in the
+/// original.
 const GENE_EMBEDDING: usize = 256;
 
 /// Cells of one species.
 #[derive(Clone, Debug)]
 pub struct Cells {
-    /// Which species, by its place in the configuration.
+    /// Index of the species in the configuration.
     pub species: usize,
     /// Counts of this species' genes, `[cells, genes]`.
     pub counts: Arc<CsrMatrix>,
@@ -33,11 +34,11 @@ pub struct Cells {
     /// its own in training.
     pub keep: Option<Tensor<2>>,
     /// Standard normal, `[cells, embedding]`, to sample a [`super::Latent::Normal`]; without it the
-    /// mean is taken.
+    /// mean is used.
     pub noise: Option<Tensor<2>>,
 }
 
-/// What the autoencoder yields.
+/// Output of the autoencoder.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// Macrogene values, `[cells, macrogenes]`.
@@ -50,7 +51,7 @@ pub struct Output {
     pub mean: Tensor<2>,
     /// Dispersion of every gene, `[1, genes of the species]`.
     pub dispersion: Tensor<2>,
-    /// Logit of an inflated zero, `[cells, genes of the species]`.
+    /// Logit of zero inflation, `[cells, genes of the species]`.
     pub zero_logits: Tensor<2>,
 }
 
@@ -74,16 +75,16 @@ pub struct Saturn {
 }
 
 impl Saturn {
-    /// Builds the model on `device`; weights are for [`crate::init::initialise`] to set, those of
+    /// Builds the model on `device`; weights are set by [`crate::init::initialise`], those of
     /// the macrogenes for [`Saturn::with_macrogenes`].
     ///
     /// # Errors
-    /// [`ModelError::Config`] when the configuration cannot be built.
+    /// [`ModelError::Config`] for an invalid configuration.
     pub fn new(config: &SaturnConfig, device: &Device) -> Result<Self> {
         config.check()?;
         let (m, h, p) = (config.macrogenes, config.hidden, config.dropout);
         let [fc_mu, fc_var] = moments(config, device);
-        let told = config.embedding + config.species.len() + config.batches;
+        let decoder_input = config.embedding + config.species.len() + config.batches;
         let filler = Param::from_tensor(Tensor::zeros([config.genes()], device));
         Ok(Self {
             p_weights: Initializer::Zeros.init([m, config.genes()], device),
@@ -92,7 +93,7 @@ impl Saturn {
             encoder: encoder(config, device),
             fc_var,
             fc_mu,
-            px_decoder: vec![Block::new(told, h, p, device)],
+            px_decoder: vec![Block::new(decoder_input, h, p, device)],
             cl_scale_decoder: Block::new(h, m, config.scale_dropout, device),
             px_dropout_decoders: Named::new(config.species.iter().map(|s| {
                 let head = LinearConfig::new(h, s.genes).init(device);
@@ -111,7 +112,7 @@ impl Saturn {
     /// The same model with these logarithms of macrogene weights, `[macrogenes, genes]`, row-major.
     ///
     /// # Errors
-    /// [`ModelError::Weights`] when they are not as many as the model has.
+    /// [`ModelError::Weights`] when their number does not match the model.
     pub fn with_macrogenes(mut self, weights: Vec<f32>) -> Result<Self> {
         let shape = self.p_weights.lazy_shape().to_vec();
         if weights.len() != shape.iter().product::<usize>() {
@@ -126,9 +127,9 @@ impl Saturn {
         Ok(self)
     }
 
-    /// How much every gene belongs to every macrogene: `exp` of the parameters, `[genes, macrogenes]`.
+    /// Weights of genes in macrogenes: `exp` of the parameters, `[genes, macrogenes]`.
     ///
-    /// Computed once a step and shared by the species of the minibatch.
+    /// Computed once per step and shared by the species of the minibatch.
     pub fn gene_weights(&self) -> Tensor<2> {
         self.p_weights.val().transpose().exp()
     }
@@ -139,7 +140,7 @@ impl Saturn {
         blocks.fold(gene_weights, |x, b| b.forward(x))
     }
 
-    /// A metric-learning network that begins with this encoder.
+    /// A metric-learning network initialised from this encoder.
     pub(super) fn metric(&self) -> SaturnMetric {
         SaturnMetric {
             cl_layer_norm: self.cl_layer_norm.clone(),
@@ -171,7 +172,7 @@ impl Saturn {
         self.encode(self.macrogenes(gene_weights, cells))
     }
 
-    /// Cells to everything. `gene_weights` are those of [`Saturn::gene_weights`].
+    /// Full forward pass. `gene_weights` are those of [`Saturn::gene_weights`].
     ///
     /// # Errors
     /// [`ModelError::Config`] when the cells' species is not one of the model's.
@@ -186,7 +187,7 @@ impl Saturn {
             self.px_rs.at(cells.species),
         ) else {
             return Err(ModelError::Config(format!(
-                "cells of species {}, but the model has {}",
+                "cells of species {}, but the model has {} species",
                 cells.species,
                 self.config.species.len()
             )));
@@ -201,8 +202,8 @@ impl Saturn {
         }
         let (z, moments) = self.latent(h, cells.noise.as_ref(), seen);
         seen.see("z", &z);
-        let told = self.told(cells, &z.device());
-        let input = Tensor::cat(vec![z.clone(), told], 1);
+        let covariates = self.covariates(cells, &z.device());
+        let input = Tensor::cat(vec![z.clone(), covariates], 1);
         let hidden = self.px_decoder.iter().fold(input, |x, b| b.forward(x));
         seen.see("decoder_hidden", &hidden);
         let scale = self.cl_scale_decoder.forward(hidden.clone());
@@ -254,11 +255,11 @@ impl Saturn {
     }
 
     /// One-hot species and batch of every cell, `[cells, species + batches]`.
-    fn told(&self, cells: &Cells, device: &Device) -> Tensor<2> {
+    fn covariates(&self, cells: &Cells, device: &Device) -> Tensor<2> {
         let (species, batches) = (self.config.species.len(), self.config.batches);
         let (n, width) = (cells.counts.rows(), species + batches);
-        let mut told = vec![0f32; n * width];
-        for (i, row) in told.chunks_exact_mut(width).enumerate() {
+        let mut covariates = vec![0f32; n * width];
+        for (i, row) in covariates.chunks_exact_mut(width).enumerate() {
             let (own, batch) = match self.config.conditioning {
                 Conditioning::Constant => (0, 0),
                 Conditioning::Own => {
@@ -271,7 +272,7 @@ impl Saturn {
                 row[species + batch.min(batches - 1)] = 1.0;
             }
         }
-        Tensor::from_data(TensorData::new(told, [n, width]), device)
+        Tensor::from_data(TensorData::new(covariates, [n, width]), device)
     }
 }
 
@@ -286,7 +287,7 @@ pub const NAMES: Names = Names {
     unused: &[],
 };
 
-/// A block is a sequence in the original, so its layers have numbers.
+/// A block is a sequence in the original, so its layers are numbered.
 fn rename(path: &str) -> String {
     let mut parts: Vec<&str> = path.split('.').collect();
     let layer = parts.len().saturating_sub(2);

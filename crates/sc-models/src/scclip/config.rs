@@ -1,22 +1,22 @@
-//! Sizes and choices of an scCLIP.
+//! Hyperparameters of an scCLIP.
 
 use crate::error::{ModelError, Result};
 use crate::ranges;
 use serde::{Deserialize, Serialize};
 
-/// Sizes and choices of an [`ScClip`](super::ScClip).
+/// Hyperparameters of an [`ScClip`](super::ScClip).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScClipConfig {
-    /// The tower of open chromatin.
+    /// The tower of open chromatin (ATAC).
     pub atac: TowerConfig,
-    /// The tower of expression.
+    /// The tower of expression (RNA).
     pub rna: TowerConfig,
-    /// Width of the common space.
+    /// Dimension of the shared space.
     pub projection: usize,
     /// How similarities are scaled.
     pub temperature: Temperature,
-    /// Whether embeddings have length 1.
+    /// Whether embeddings are normalised to length 1.
     pub normalize: bool,
 }
 
@@ -26,27 +26,27 @@ pub struct ScClipConfig {
 pub struct TowerConfig {
     /// Genes or peaks.
     pub features: usize,
-    /// Patches they are cut into, in their order.
+    /// Number of patches, in the order of the features.
     pub patches: usize,
-    /// Width of a token.
+    /// Dimension of a token.
     pub width: usize,
-    /// Blocks.
+    /// Layers.
     pub layers: usize,
     /// Attention heads; divides `width`.
     pub heads: usize,
-    /// Width of the feed-forward layer.
+    /// Hidden dimension of the feed-forward layer.
     pub feed_forward: usize,
-    /// Dropout of tokens and of what blocks add.
+    /// Dropout of tokens and residual branches.
     pub dropout: f64,
     /// Dropout of attention weights.
     pub attention_dropout: f64,
-    /// Added to variances of the norms.
+    /// Epsilon of the norms.
     pub epsilon: f64,
     /// Whether queries, keys and values have a bias.
     pub qkv_bias: bool,
 }
 
-/// How similarities are scaled before the softmax: by `exp` of this.
+/// The scale of similarities before the softmax: `exp` of this.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Temperature {
@@ -57,16 +57,16 @@ pub enum Temperature {
     },
     /// Trained.
     Learned {
-        /// Its first value; CLIP's is `ln(1/0.07)`.
+        /// Its initial value; CLIP's is `ln(1/0.07)`.
         log_scale: f64,
-        /// What the scale is not let above; the original has no such limit.
+        /// Upper bound of the scale; the original has none.
         #[serde(default)]
         largest: Option<f64>,
     },
 }
 
 impl Temperature {
-    /// The logarithm of the scale at the beginning.
+    /// The initial logarithm of the scale.
     pub fn log_scale(self) -> f64 {
         match self {
             Self::Fixed { log_scale } | Self::Learned { log_scale, .. } => log_scale,
@@ -104,7 +104,7 @@ impl Default for TowerConfig {
 }
 
 impl TowerConfig {
-    /// Features of a patch; the last ones may lie beyond the features.
+    /// Features per patch; the last ones may be padding.
     pub fn patch(&self) -> usize {
         self.features.div_ceil(self.patches.max(1))
     }
@@ -133,10 +133,10 @@ impl TowerConfig {
 }
 
 impl ScClipConfig {
-    /// Checks what the types cannot.
+    /// Checks the values.
     ///
     /// # Errors
-    /// [`ModelError::Config`] names the setting, its value and what would be right.
+    /// [`ModelError::Config`] names the setting, its value and what is allowed.
     pub fn check(&self) -> Result<()> {
         const OF: &str = "scclip: network.";
         self.atac.check("atac")?;

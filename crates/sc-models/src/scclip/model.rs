@@ -1,4 +1,4 @@
-//! Both towers, their common space, and the contrastive loss.
+//! Both towers, their shared space, and the contrastive loss.
 
 use super::config::{ScClipConfig, Temperature};
 use super::tower::{Modality, Tower};
@@ -22,7 +22,7 @@ pub struct ScClip {
     rna_projection: Linear,
     criterion: Criterion,
     normalize: bool,
-    /// Logarithm of what the scale is kept below.
+    /// Logarithm of the upper bound of the scale.
     largest: Option<f64>,
 }
 
@@ -32,10 +32,10 @@ struct Criterion {
 }
 
 impl ScClip {
-    /// Builds the model on `device`; weights are for [`crate::init::initialise`] to set.
+    /// Builds the model on `device`; weights are set by [`crate::init::initialise`].
     ///
     /// # Errors
-    /// [`crate::ModelError::Config`] when the configuration cannot be built.
+    /// [`crate::ModelError::Config`] for an invalid configuration.
     pub fn new(config: &ScClipConfig, device: &Device) -> Result<Self> {
         config.check()?;
         let projection = |width| {
@@ -61,8 +61,8 @@ impl ScClip {
         })
     }
 
-    /// Cells in the common space, `[cells, projection]`. Features are those of the tower, in their
-    /// order: what lies beyond its patches is not read.
+    /// Cells in the shared space, `[cells, projection]`. Features are those of the tower, in their
+    /// order; features beyond its patches are ignored.
     ///
     /// # Shapes
     /// - cells: `[cells, features]`
@@ -98,7 +98,7 @@ impl ScClip {
     }
 }
 
-/// Initial weights where they differ from PyTorch's defaults: positions and first tokens begin at 0.
+/// Initial weights where they differ from PyTorch's defaults: positions and first tokens are 0.
 pub const INIT: fn(&str) -> Option<Init> = |path| {
     let zero = path.ends_with("cls_token") || path.ends_with("position_embeddings");
     zero.then_some(Init::Constant(0.0))

@@ -12,7 +12,7 @@ use burn::tensor::{Device, Tensor};
 use sc_data::CsrMatrix;
 use std::sync::Arc;
 
-/// What a tower reads.
+/// Modality of a tower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Modality {
     /// Open chromatin.
@@ -48,7 +48,7 @@ struct Embeddings {
     dropout: Dropout,
 }
 
-/// One linear layer for all patches.
+/// One linear layer shared by all patches.
 #[derive(Module, Debug)]
 struct PatchEmbeddings {
     projection: Linear,
@@ -85,7 +85,7 @@ struct Projections {
     dropout: Dropout,
 }
 
-/// A linear layer one level down, where the published names have it.
+/// A linear layer nested one level deeper, as in the published names.
 #[derive(Module, Debug)]
 struct Dense {
     dense: Linear,
@@ -177,7 +177,7 @@ impl Tower {
 }
 
 impl Embeddings {
-    /// The projected patches, `[cells, patches, width]`; only features that are there are touched.
+    /// The projected patches, `[cells, patches, width]`; only non-zero features are used.
     fn patches(&self, cells: &CsrMatrix) -> Tensor<3> {
         let [_, tokens, _] = self.position_embeddings.val().dims();
         let weight = self.patch_embeddings.projection.weight.val();
@@ -254,7 +254,7 @@ mod tests {
         let expected = [
             [1., 0., 2.],
             [3., 0., 0.],
-            [4., 0., 0.], // First cell, its last patch half beyond.
+            [4., 0., 0.], // First cell, its last patch half padding.
             [0., 0., 0.],
             [0., 5., 0.],
             [0., 0., 0.],

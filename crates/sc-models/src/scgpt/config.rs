@@ -1,10 +1,10 @@
-//! Sizes and choices of an scGPT or scFormer.
+//! Hyperparameters of an scGPT or scFormer.
 
 use crate::error::{ModelError, Result};
 use crate::ranges;
 use serde::{Deserialize, Serialize};
 
-/// Sizes and choices of an [`ScGpt`](super::ScGpt).
+/// Hyperparameters of an [`ScGpt`](super::ScGpt).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScGptConfig {
@@ -14,28 +14,28 @@ pub struct ScGptConfig {
     /// Id of the padding token.
     #[serde(default)]
     pub pad: usize,
-    /// Width of a token.
+    /// Dimension of a token.
     #[serde(default = "width")]
     pub width: usize,
-    /// Transformer blocks.
+    /// Transformer layers.
     #[serde(default = "layers")]
     pub layers: usize,
     /// Attention heads; divides `width`.
     #[serde(default = "heads")]
     pub heads: usize,
-    /// Width of the feed-forward layer.
+    /// Hidden dimension of the feed-forward layer.
     #[serde(default = "width")]
     pub feed_forward: usize,
-    /// Dropout everywhere.
+    /// Dropout of all layers.
     #[serde(default = "dropout")]
     pub dropout: f64,
-    /// How values enter.
+    /// How values are encoded.
     #[serde(default)]
     pub value_encoder: ValueEncoderConfig,
     /// Normalisation of the summed embeddings.
     #[serde(default)]
     pub input_norm: InputNorm,
-    /// Which vector is the cell.
+    /// Definition of the cell embedding.
     #[serde(default)]
     pub cell_embedding: CellEmbedding,
     /// Whether heads also predict the probability of expression.
@@ -47,19 +47,19 @@ pub struct ScGptConfig {
     /// Classes of the classifier; 0 for none.
     #[serde(default)]
     pub classes: usize,
-    /// Layers of the classifier, the output layer included.
+    /// Layers of the classifier, including the output layer.
     #[serde(default = "class_layers")]
     pub class_layers: usize,
-    /// Sequencing batches known to the decoders; 0 for none.
+    /// Sequencing batches the decoders are conditioned on; 0 for none.
     #[serde(default)]
     pub batch_labels: usize,
-    /// Modalities of the tokens known to the decoders; 0 for none.
+    /// Modalities the decoders are conditioned on; 0 for none.
     #[serde(default)]
     pub modalities: usize,
-    /// Whether it has the flag of genes that are asked for (generative pretraining).
+    /// Whether it has the flag of target genes (generative pretraining).
     #[serde(default)]
     pub generative: bool,
-    /// Sequencing batches an adversary tries to tell apart; 0 for none.
+    /// Sequencing batches an adversary predicts; 0 for none.
     #[serde(default)]
     pub adversary_batches: usize,
 }
@@ -76,7 +76,7 @@ fn heads() -> usize {
 fn dropout() -> f64 {
     0.2
 }
-#[allow(clippy::unnecessary_wraps)] // serde asks for the field's own type.
+#[allow(clippy::unnecessary_wraps)] // serde requires the field's own type.
 fn mvc() -> Option<MvcStyle> {
     Some(MvcStyle::InnerProduct)
 }
@@ -84,7 +84,7 @@ fn class_layers() -> usize {
     3
 }
 
-/// How values enter the token.
+/// How values are encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ValueEncoderConfig {
@@ -115,7 +115,7 @@ pub enum InputNorm {
         /// Added to the variance.
         epsilon: f64,
     },
-    /// One batch norm a sequencing batch; a minibatch holds one batch.
+    /// One batch norm per sequencing batch; a minibatch holds one batch.
     DomainSpecific {
         /// Sequencing batches.
         #[serde(default)]
@@ -128,18 +128,18 @@ pub enum InputNorm {
     },
 }
 
-/// Whether a norm has a scale and a shift of its own.
+/// Whether a norm has a learned scale and shift.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scale {
-    /// It has none, as published.
+    /// It has not, as published.
     #[default]
     Fixed,
     /// They are learned (scFormer's `do_affine`).
     Learned,
 }
 
-/// Which vector stands for the cell.
+/// Definition of the cell embedding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CellEmbedding {
@@ -163,15 +163,15 @@ pub enum MvcStyle {
 }
 
 impl ScGptConfig {
-    /// Checks what the types cannot.
+    /// Checks the values.
     ///
     /// # Errors
-    /// [`ModelError::Config`] names the setting, its value and what would be right.
+    /// [`ModelError::Config`] names the setting, its value and what is allowed.
     pub fn check(&self) -> Result<()> {
         const OF: &str = "scgpt: network.";
         if self.tokens <= self.pad {
             return Err(ModelError::Config(format!(
-                "{OF}pad = {} is no id below tokens = {}",
+                "{OF}pad = {}; must be below tokens = {}",
                 self.pad, self.tokens
             )));
         }

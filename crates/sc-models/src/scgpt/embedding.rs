@@ -27,8 +27,8 @@ impl NormedEmbedding {
         }
     }
 
-    /// Looks up `ids` `[minibatch, length]`; rows where `frozen` is true pass no gradient into the
-    /// table (PyTorch's `padding_idx`).
+    /// Looks up `ids` `[minibatch, length]`; for rows where `frozen` is true the table gets no
+    /// gradient (PyTorch's `padding_idx`).
     pub(super) fn forward(
         &self,
         ids: Tensor<2, Int>,
@@ -47,7 +47,7 @@ impl NormedEmbedding {
     }
 }
 
-/// How values enter; see [`ValueEncoderConfig`].
+/// How values are encoded; see [`ValueEncoderConfig`].
 #[derive(Module, Debug)]
 pub(super) enum ValueEncoder {
     Continuous(ContinuousValues),
@@ -134,7 +134,7 @@ impl SumNorm {
         }
     }
 
-    /// Normalises; `domain` chooses among domain-specific norms and is clipped to them.
+    /// Normalises; `domain` selects among domain-specific norms and is clamped to their number.
     pub(super) fn forward(&self, x: Tensor<3>, domain: usize, phase: Phase) -> Tensor<3> {
         match self {
             Self::One(norm) => norm.forward(x, phase),

@@ -1,5 +1,5 @@
-//! The two streams of generative pretraining: known genes attend to each other, genes that are asked
-//! for attend to the known ones and to themselves.
+//! The two streams of generative pretraining: known genes attend to each other, target genes
+//! attend to the known ones and to themselves.
 //!
 //! Source: reference/scformer-scgpt-cellplm.md A3.
 
@@ -11,14 +11,14 @@ use crate::layers::observe::{Observer, layer_span};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Int, Tensor};
 
-/// Genes whose values are asked for.
+/// Genes whose values are predicted.
 #[derive(Clone, Debug)]
 pub struct Asked {
     /// Gene of every token, `[minibatch, length]`.
     pub genes: Tensor<2, Int>,
     /// True where the gene is the padding token, whose embedding is not trained; `None` if nowhere.
     pub frozen: Option<Tensor<2, Bool>>,
-    /// True at padding, `[minibatch, length]`; such a token does not see itself either.
+    /// True at padding, `[minibatch, length]`; such a token does not attend to itself either.
     pub padding: Option<Tensor<2, Bool>>,
 }
 
@@ -27,18 +27,19 @@ pub struct Asked {
 pub struct Generated {
     /// Values of the known genes, `[minibatch, known]`.
     pub known: Prediction,
-    /// Values of the genes asked for, `[minibatch, asked]`.
+    /// Values of the target genes, `[minibatch, targets]`.
     pub asked: Option<Prediction>,
-    /// Values of all genes from the cell, known ones first, `[minibatch, known + asked]`.
+    /// Values of all genes from the cell embedding, known ones first, `[minibatch, known +
+    /// targets]`.
     pub from_cell: Option<Prediction>,
-    /// The cell, `[minibatch, d]`.
+    /// The cell embedding, `[minibatch, d]`.
     pub cell: Tensor<2>,
 }
 
 impl ScGpt {
-    /// One pass of the two streams; `prompt` `[minibatch, d]` takes the place of `<cls>`.
+    /// One pass of the two streams; `prompt` `[minibatch, d]` replaces `<cls>`.
     ///
-    /// A model without a generative flag reads its genes as if the flag were 0.
+    /// A model without a generative flag treats all flags as 0.
     pub fn generate(
         &self,
         known: &Tokens,
@@ -114,7 +115,8 @@ fn two_streams(
     (x, y)
 }
 
-/// Attention of the genes asked for to the known ones and to themselves, without a last projection.
+/// Attention of the target genes to the known ones and to themselves, without the output
+/// projection.
 fn look_at_known(
     attention: &SelfAttention,
     known: Tensor<3>,

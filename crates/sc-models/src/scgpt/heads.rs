@@ -1,4 +1,4 @@
-//! What is predicted from tokens and cells.
+//! Predictions from tokens and cells.
 
 use super::config::MvcStyle;
 pub(super) use crate::layers::gradient::reverse_gradient;
@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor};
 /// Slope of `torch.nn.LeakyReLU`.
 const LEAK: f64 = 0.01;
 
-/// Predicted values, and where asked for the probability that the gene is expressed at all.
+/// Predicted values, and optionally the probability that the gene is expressed.
 #[derive(Clone, Debug)]
 pub struct Prediction {
     /// Predicted value, `[minibatch, length]`.

@@ -1,23 +1,24 @@
-//! What decoders are conditioned on beside the outputs of a cell's tokens: the sequencing batch, and of
-//! models of several modalities which of them a token is of.
+//! Covariates of the decoders: the sequencing batch, and with several modalities the
+//! modality of each token.
 //!
 //! Source: reference/scformer-scgpt-cellplm.md A2.2; the published `MultiOmicTransformerModel`.
 
 use super::model::{Output, ScGpt, Tokens};
 use burn::tensor::Tensor;
 
-/// What the decoders see.
+/// Inputs of the decoders.
 pub(super) struct Seen {
     /// Outputs of the tokens, `[minibatch, length, d or 2d]`.
     pub(super) tokens: Tensor<3>,
-    /// The cell, `[minibatch, d or 2d]`.
+    /// The cell embedding, `[minibatch, d or 2d]`.
     pub(super) cell: Tensor<2>,
-    /// The genes that are asked of the cell, `[minibatch, length, d]`; of several modalities `2d`.
+    /// The genes queried from the cell embedding, `[minibatch, length, d]`; with several
+    /// modalities `2d`.
     pub(super) genes: Tensor<3>,
 }
 
 impl ScGpt {
-    /// Puts what is known beside what was encoded: batch and modality are summed, then concatenated.
+    /// Concatenates the outputs with the covariates: batch and modality are summed first.
     pub(super) fn with_known(&self, encoded: &Output, tokens: &Tokens) -> Seen {
         let [b, l, d] = encoded.tokens.dims();
         let batch = match (&self.batch_encoder, &tokens.batches) {
@@ -44,7 +45,7 @@ impl ScGpt {
                 Some(known) => Tensor::cat(vec![encoded.cell.clone(), known], 1),
                 None => encoded.cell.clone(),
             },
-            // Of one modality the queries are the genes alone, whatever the batch.
+            // With one modality the queries are the genes alone, whatever the batch.
             genes: match several {
                 true => beside(encoded.genes.clone(), &token),
                 false => encoded.genes.clone(),
@@ -53,7 +54,7 @@ impl ScGpt {
     }
 }
 
-/// The sum of what is there.
+/// The sum of the given covariates.
 fn sum<const D: usize>(a: Option<Tensor<D>>, b: Option<Tensor<D>>) -> Option<Tensor<D>> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a + b),

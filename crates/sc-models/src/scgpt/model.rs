@@ -17,7 +17,7 @@ use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
-/// Rows that follow the modalities: padding, `<cls>`, `<eoc>`.
+/// Rows after the modalities: padding, `<cls>`, `<eoc>`.
 pub const SPECIAL_MODALITIES: usize = 3;
 
 /// Tokens of a minibatch of cells.
@@ -34,7 +34,7 @@ pub struct Tokens {
     /// Sequencing batch of every cell, `[minibatch]`, for models that use it.
     pub batches: Option<Tensor<1, Int>>,
     /// Modality of every token, `[minibatch, length]`, for models of several; padding and `<cls>`
-    /// follow the modalities.
+    /// have the ids after the modalities.
     pub modalities: Option<Tensor<2, Int>>,
     /// The domain of the minibatch, for domain-specific norms.
     pub domain: usize,
@@ -45,7 +45,7 @@ pub struct Tokens {
 pub struct Output {
     /// Output of the last block, `[minibatch, length, d]`.
     pub tokens: Tensor<3>,
-    /// The cell, `[minibatch, d]`.
+    /// The cell embedding, `[minibatch, d]`.
     pub cell: Tensor<2>,
     /// Normed gene embeddings of the input, `[minibatch, length, d]`.
     pub(super) genes: Tensor<3>,
@@ -85,16 +85,16 @@ pub struct ScGpt {
 }
 
 impl ScGpt {
-    /// Builds the model on `device`; weights are for [`crate::init::initialise`] to set.
+    /// Builds the model on `device`; weights are set by [`crate::init::initialise`].
     ///
     /// # Errors
-    /// [`crate::ModelError::Config`] when the configuration cannot be built.
+    /// [`crate::ModelError::Config`] for an invalid configuration.
     pub fn new(config: &ScGptConfig, device: &Device) -> Result<Self> {
         config.check()?;
         let d = config.width;
         let some = |n: usize| (n > 0).then_some(n);
         let zero = config.explicit_zero_probability;
-        // What is known of batches and modalities widens what the decoders see.
+        // Batch and modality covariates widen the input of the decoders.
         let double = |known: bool| if known { 2 * d } else { d };
         let queries = double(config.modalities > 0);
         let input = double(config.batch_labels > 0 || config.modalities > 0);
@@ -172,7 +172,7 @@ impl ScGpt {
         self.encoder.forward(genes, frozen)
     }
 
-    /// The vector that says "this gene is asked for", `[1, 1, d]`, in generative models.
+    /// The flag vector of target genes, `[1, 1, d]`, in generative models.
     pub(super) fn flag(&self) -> Option<Tensor<3>> {
         let flags = self.flag_encoder.as_ref()?.weight.val();
         Some(flags.narrow(0, 1, 1).unsqueeze_dim::<3>(0))
@@ -209,13 +209,13 @@ impl ScGpt {
     }
 
     /// The adversary's batch logits of cells `[minibatch, d]`, `[minibatch, batches]`, where there is
-    /// one; its gradient is turned round on the way to the cell.
+    /// one; its gradient is reversed on the way to the cell embedding.
     pub fn guess_batches(&self, cell: Tensor<2>) -> Option<Tensor<2>> {
         let adversary = self.grad_reverse_discriminator.as_ref()?;
         Some(adversary.forward(reverse_gradient(cell)))
     }
 
-    /// Tokens to everything the configured heads predict.
+    /// Tokens to all predictions of the configured heads.
     pub fn forward(&self, tokens: &Tokens, phase: Phase, seen: &mut impl Observer) -> Outputs {
         let encoded = self.encode(tokens, phase, seen);
         let seen = self.with_known(&encoded, tokens);
@@ -278,7 +278,7 @@ fn rename(path: &str) -> String {
 }
 
 /// Checkpoints made with flash attention name the joint projection `Wqkv`, those of its second
-/// version below `_impl`, and distributed ones put `module.` before everything.
+/// version below `_impl`, and distributed ones prefix everything with `module.`.
 fn alias(name: &str) -> String {
     name.trim_start_matches("module.")
         .replace("self_attn._impl.", "self_attn.")

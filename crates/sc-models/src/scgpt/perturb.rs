@@ -1,5 +1,5 @@
-//! scGPT for perturbations (`TransformerGenerator`): values of a control cell and flags of the genes
-//! that are perturbed in, values of the perturbed cell out.
+//! scGPT for perturbations (`TransformerGenerator`): input are values of a control cell and flags
+//! of the perturbed genes, output are values of the perturbed cell.
 //!
 //! Source: reference/scformer-scgpt-cellplm.md A2.3.
 
@@ -19,7 +19,7 @@ use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{Device, Int, Tensor};
 
-/// Flags a gene can have: not perturbed, perturbed, padding.
+/// Flags of a gene: not perturbed, perturbed, padding.
 const FLAGS: usize = 3;
 
 /// scGPT with perturbation flags and an affine decoder.
@@ -40,15 +40,15 @@ struct AffineDecoder {
     bias_decoder: ExpressionDecoder,
 }
 
-/// Flag of a gene that is not perturbed, whose vector is not trained.
+/// Flag of an unperturbed gene, whose vector is not trained.
 pub const NOT_PERTURBED: usize = 0;
 
 impl Perturb {
-    /// Builds the model on `device`; of the configuration only sizes and the value encoder matter.
-    /// The flag `pert_pad` has a vector that is not trained.
+    /// Builds the model on `device`; only sizes and the value encoder of the configuration are
+    /// used. The flag `pert_pad` has a vector that is not trained.
     ///
     /// # Errors
-    /// [`crate::ModelError::Config`] when the configuration cannot be built.
+    /// [`crate::ModelError::Config`] for an invalid configuration.
     pub fn new(config: &ScGptConfig, pert_pad: usize, device: &Device) -> Result<Self> {
         config.check()?;
         let d = config.width;
@@ -66,7 +66,7 @@ impl Perturb {
         })
     }
 
-    /// With 0 for the vector of the flag that is not trained, as PyTorch begins with.
+    /// With 0 for the vector of the untrained flag, the initial value in PyTorch.
     pub fn without_padding_vector(mut self) -> Self {
         let pad = self.pert_pad;
         self.pert_encoder.weight = self.pert_encoder.weight.map(|w| {
@@ -125,7 +125,7 @@ impl Perturb {
     }
 }
 
-/// Published names; the classifier is stored but takes no part.
+/// Published names; the classifier is stored but unused.
 pub const PERTURB_NAMES: Names = Names {
     rename,
     unused: &["cls_decoder.", "flag_encoder.", "mvc_decoder."],

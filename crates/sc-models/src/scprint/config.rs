@@ -1,10 +1,10 @@
-//! Settings of the network.
+//! Hyperparameters of the network.
 
 use crate::error::{ModelError, Result};
 use crate::ranges;
 use serde::{Deserialize, Serialize};
 
-/// How counts become input values.
+/// Transformation of counts to input values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Normalisation {
@@ -15,29 +15,29 @@ pub enum Normalisation {
     Log,
 }
 
-/// Whether genes carry their place in the genome.
+/// Whether genes have genomic positions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Positions {
-    /// They do not.
+    /// They have not.
     None,
-    /// Sines and cosines of the place; the table is part of the weights.
+    /// Sinusoidal encodings of the position; the table is part of the weights.
     #[default]
     Genome,
 }
 
-/// Whether the vectors of genes are trained.
+/// Whether gene embeddings are trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GeneEmbeddings {
-    /// Fixed to those of their proteins.
+    /// Fixed to protein embeddings.
     #[default]
     Frozen,
     /// Trained.
     Learned,
 }
 
-/// What is predicted of a count.
+/// Predicted distribution of a count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Likelihood {
@@ -59,13 +59,13 @@ pub enum CellDecoder {
     InnerProduct,
 }
 
-/// A class of labels: each has a cell token of its own.
+/// A class of labels, with its own cell token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Class {
     /// Name; it becomes part of tensor names.
     pub name: String,
-    /// Labels that have none below them.
+    /// Number of leaf labels.
     pub leaves: usize,
 }
 
@@ -75,31 +75,31 @@ pub struct Class {
 pub struct ScPrintConfig {
     /// Genes of the vocabulary; set from the data.
     pub genes: usize,
-    /// Width of a token.
+    /// Dimension of a token.
     pub width: usize,
-    /// Transformer blocks.
+    /// Transformer layers.
     pub layers: usize,
     /// Attention heads; divides the width.
     pub heads: usize,
-    /// Dropout everywhere.
+    /// Dropout of all layers.
     pub dropout: f64,
-    /// How counts become input values.
+    /// Transformation of counts to input values.
     pub normalisation: Normalisation,
-    /// Linear layers that encode a value.
+    /// Number of linear layers that encode a value.
     pub value_layers: usize,
-    /// Whether genes carry their place in the genome.
+    /// Whether genes have genomic positions.
     pub positions: Positions,
-    /// Whether the vectors of genes are trained.
+    /// Whether gene embeddings are trained.
     pub gene_embeddings: GeneEmbeddings,
     /// Classes of labels, in the order of their tokens; set from the data.
     pub classes: Vec<Class>,
     /// Widths of the hidden layers of the class decoders.
     pub class_layers: Vec<usize>,
-    /// What is predicted of a count.
+    /// Predicted distribution of a count.
     pub likelihood: Likelihood,
     /// Whether counts are also predicted from the cell embedding alone.
     pub cell_decoder: CellDecoder,
-    /// Levels of a batch that an adversary tells apart; 0 for no adversary.
+    /// Levels of a batch that an adversary predicts; 0 for no adversary.
     pub adversary_batches: usize,
 }
 
@@ -125,15 +125,15 @@ impl Default for ScPrintConfig {
 }
 
 impl ScPrintConfig {
-    /// Tokens that stand for the cell: a base token, its depth, one a class.
+    /// Cell tokens: a base token, the depth, and one per class.
     pub fn cell_tokens(&self) -> usize {
         self.classes.len() + 2
     }
 
-    /// Whether a network can be built.
+    /// Checks whether the network can be built.
     ///
     /// # Errors
-    /// [`ModelError::Config`] naming the setting.
+    /// [`ModelError::Config`] with the name of the setting.
     pub fn check(&self) -> Result<()> {
         const OF: &str = "scprint: network.";
         let refuse = |message: String| Err(ModelError::Config(format!("{OF}{message}")));
@@ -152,20 +152,20 @@ impl ScPrintConfig {
         ranges::counts(OF, &[("adversary_batches", self.adversary_batches)])?;
         if self.positions == Positions::Genome && !self.width.is_multiple_of(2) {
             return refuse(format!(
-                "width = {}: sines and cosines of positions need an even width",
+                "width = {}; must be even for sinusoidal positions",
                 self.width
             ));
         }
         for (i, class) in self.classes.iter().enumerate() {
             if class.name.is_empty() || class.name.contains('.') {
                 return refuse(format!(
-                    "a class is called '{}': the name becomes part of tensor names, so it must not \
-                     be empty nor hold a dot",
+                    "a class is named '{}': the name becomes part of tensor names, so it must not \
+                     be empty or contain a dot",
                     class.name
                 ));
             }
             if self.classes[..i].iter().any(|c| c.name == class.name) {
-                return refuse(format!("class '{}' is there twice", class.name));
+                return refuse(format!("class '{}' is given twice", class.name));
             }
             if class.leaves == 0 {
                 return refuse(format!("class '{}' has no labels", class.name));

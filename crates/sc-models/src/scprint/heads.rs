@@ -1,4 +1,4 @@
-//! What is predicted from tokens and cells.
+//! Predictions from tokens and cells.
 
 use super::config::{Likelihood, ScPrintConfig};
 use super::stack::{Activation, Stack};
@@ -10,17 +10,17 @@ use burn::tensor::{Device, Tensor};
 /// Largest logarithm of a dispersion.
 const MAX_LOG_DISPERSION: f64 = 15.0;
 
-/// What is predicted of every count, `[minibatch, genes]` each.
+/// Predicted distribution of counts, `[minibatch, genes]` each.
 #[derive(Clone, Debug)]
 pub struct Prediction {
     /// The mean. It is a share of the cell's total, so it depends on the genes of the context.
     pub mean: Tensor<2>,
-    /// Dispersion and logit of an inflated zero; absent for [`Likelihood::Mean`].
+    /// Dispersion and logit of zero inflation; absent for [`Likelihood::Mean`].
     pub spread: Option<[Tensor<2>; 2]>,
 }
 
 impl Prediction {
-    /// From three numbers a gene; `total` `[minibatch]` is what the means sum to.
+    /// From three numbers per gene; `total` `[minibatch]` is the sum of the means.
     fn new(parts: [Tensor<2>; 3], total: &Tensor<1>) -> Self {
         let [share, dispersion, zero] = parts;
         Self {
@@ -108,7 +108,7 @@ impl CellDecoder {
     }
 }
 
-/// Logits of leaves from a cell token.
+/// Leaf logits from a cell token.
 #[derive(Module, Debug)]
 pub(super) struct ClassDecoder {
     decoder: Stack,
@@ -134,7 +134,7 @@ impl ClassDecoder {
     }
 }
 
-/// Logits of batches; an adversary, so without dropout.
+/// Batch logits; an adversary, so without dropout.
 #[derive(Module, Debug)]
 pub(super) struct Discriminator {
     decoder: Stack,

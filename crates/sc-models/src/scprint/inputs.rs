@@ -1,4 +1,4 @@
-//! Tables of genes: pooled protein embeddings and places in the genome.
+//! Tables of genes: pooled protein embeddings and genomic positions.
 
 use crate::layers::lookup::sinusoid;
 
@@ -20,9 +20,9 @@ pub fn pool_embeddings(table: &[f32], dims: usize, width: usize) -> Vec<f32> {
     out
 }
 
-/// Sines and cosines of every gene's place, `[genes, width]` row-major.
+/// Sinusoidal encodings of every gene's position, `[genes, width]` row-major.
 ///
-/// As published, place `p` takes row `p − 1` of the table, and place 0 its last row.
+/// As published, position `p` uses row `p − 1` of the table, and position 0 its last row.
 pub fn genome_positions(places: &[usize], width: usize) -> Vec<f32> {
     let rows = places.iter().copied().max().unwrap_or(0).max(1);
     let table = sinusoid(rows, width);

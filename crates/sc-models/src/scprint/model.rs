@@ -24,22 +24,22 @@ const MAX_VALUE: f64 = 1e5;
 pub struct Tokens {
     /// Genes of the context, `[minibatch, genes]`.
     pub genes: Tensor<2, Int>,
-    /// Their counts, `[minibatch, genes]`; without them tokens carry no value.
+    /// Their counts, `[minibatch, genes]`; without them tokens have no value.
     pub counts: Option<Tensor<2>>,
-    /// True where the value is hidden, `[minibatch, genes]`.
+    /// True where the value is masked, `[minibatch, genes]`.
     pub hidden: Option<Tensor<2, Bool>>,
-    /// Counts of the whole cell, `[minibatch]`; without them there is no depth token.
+    /// Total counts of the cell, `[minibatch]`; without them there is no depth token.
     pub depth: Option<Tensor<1>>,
-    /// Cell tokens in place of the learned ones, `[minibatch, cell tokens, d]`.
+    /// Cell tokens that replace the learned ones, `[minibatch, cell tokens, d]`.
     pub cells: Option<Tensor<3>>,
-    /// What the predicted means sum to, `[minibatch]`.
+    /// Sum of the predicted means, `[minibatch]`.
     pub total: Tensor<1>,
 }
 
-/// What the transformer makes of a minibatch.
+/// Output of the transformer.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// Cell tokens: base, depth, one a class, `[minibatch, cell tokens, d]`.
+    /// Cell tokens: base, depth, one per class, `[minibatch, cell tokens, d]`.
     pub cells: Tensor<3>,
     /// Their mean, `[minibatch, d]`.
     pub cell: Tensor<2>,
@@ -102,11 +102,11 @@ impl ValueEncoder {
 }
 
 impl ScPrint {
-    /// Builds the model on `device`; weights are for [`crate::init::initialise`] to set, those of
+    /// Builds the model on `device`; weights are set by [`crate::init::initialise`], those of
     /// genes for [`ScPrint::with_genes`] and [`ScPrint::with_positions`].
     ///
     /// # Errors
-    /// [`ModelError::Config`] when the configuration cannot be built.
+    /// [`ModelError::Config`] for an invalid configuration.
     pub fn new(config: &ScPrintConfig, device: &Device) -> Result<Self> {
         config.check()?;
         let d = config.width;
@@ -145,24 +145,24 @@ impl ScPrint {
         })
     }
 
-    /// The same model with these vectors of genes, `[genes, d]` row-major.
+    /// The same model with these gene embeddings, `[genes, d]` row-major.
     ///
     /// # Errors
-    /// [`ModelError::Weights`] when they are not as many as the model has.
+    /// [`ModelError::Weights`] when their number does not match the model.
     pub fn with_genes(mut self, table: Vec<f32>) -> Result<Self> {
         self.gene_encoder.embedding.weight = put(self.gene_encoder.embedding.weight, table)?;
         Ok(self)
     }
 
-    /// The same model with these encodings of genes' places, `[genes, d]` row-major, from
+    /// The same model with these encodings of genomic positions, `[genes, d]` row-major, from
     /// [`super::genome_positions`].
     ///
     /// # Errors
-    /// [`ModelError::Weights`] when they are not as many as the model has, or it has none.
+    /// [`ModelError::Weights`] when their number does not match the model, or it has no positions.
     pub fn with_positions(mut self, table: Vec<f32>) -> Result<Self> {
         let Some(positions) = self.pos_encoder.take() else {
             return Err(ModelError::Weights(
-                "scprint: places of genes for a model that was configured without them".into(),
+                "scprint: genomic positions for a model that was configured without them".into(),
             ));
         };
         self.pos_encoder = Some(PositionTable {
@@ -259,8 +259,8 @@ impl ScPrint {
             .collect()
     }
 
-    /// Logits of every class from the tokens of the others, with the gradient reversed: what a token
-    /// should not know.
+    /// Logits of every class from the tokens of the others, with the gradient reversed:
+    /// information that a token should not carry.
     pub fn adversarial_classes(&self, output: &Output) -> Vec<(String, Tensor<2>)> {
         let n = self.config.classes.len();
         let decoders = self.cls_decoders.iter().enumerate();
@@ -273,7 +273,7 @@ impl ScPrint {
             .collect()
     }
 
-    /// The adversary's logits of batches from the class tokens, `[minibatch, batches]`.
+    /// The adversary's batch logits from the class tokens, `[minibatch, batches]`.
     pub fn adversarial_batches(&self, output: &Output) -> Option<Tensor<2>> {
         let tokens = (2..self.config.cell_tokens()).collect();
         let discriminator = self.grad_reverse_discriminator_loss.as_ref()?;
@@ -330,7 +330,7 @@ fn mean_of(output: &Output, tokens: Vec<usize>) -> Tensor<2> {
     tokens.fold(first, |sum, t| sum + t) / n as f64
 }
 
-/// `values` in the place of a parameter's.
+/// A parameter replaced by `values`.
 fn put<const D: usize>(param: Param<Tensor<D>>, values: Vec<f32>) -> Result<Param<Tensor<D>>> {
     let shape = param.lazy_shape().to_vec();
     if values.len() != shape.iter().product::<usize>() {
@@ -343,7 +343,7 @@ fn put<const D: usize>(param: Param<Tensor<D>>, values: Vec<f32>) -> Result<Para
     Ok(param.map(|old| replace(&old, new)))
 }
 
-/// Multiplies the last projections of both branches of every block.
+/// Scales the last projections of both branches of every block.
 struct Shrink {
     factor: f64,
     path: Vec<String>,
@@ -364,7 +364,7 @@ impl ModuleMapper for Shrink {
             let shape = param.lazy_shape().to_vec();
             let scaled = host(param.val()).into_iter();
             let scaled: Vec<f32> = scaled.map(|v| v * self.factor as f32).collect();
-            // Made anew: what an operation yields is no leaf, and cannot be trained.
+            // Created anew: the result of an operation is not a leaf, so it cannot be trained.
             let data = TensorData::new(scaled, shape);
             let new = Tensor::from_data(data, &param.lazy_device());
             return param.map(|old| replace(&old, new));
@@ -389,7 +389,7 @@ pub const INIT: fn(&str) -> Option<Init> = |path| {
     }
 };
 
-/// Published names. The adversary serves training only, and not every model has one.
+/// Published names. The adversary is used in training only, and not every model has one.
 pub const NAMES: Names = Names {
     rename,
     alias: |name| name.replace("gene_encoder.embeddings.", "gene_encoder.embedding."),

@@ -1,8 +1,8 @@
 //! Gene networks from attention.
 //!
-//! Queries and keys of every gene are averaged over cells first, and one attention matrix a head is
-//! made of the averages: that is not the average of the cells' attention matrices. Row: the gene that
-//! asks; column: the gene that is attended to.
+//! Queries and keys of every gene are averaged over cells first, and one attention matrix per head
+//! is computed from the averages: that is not the average of the cells' attention matrices. Rows
+//! are attending genes; columns are attended genes.
 //!
 //! Source: reference/saturn-uce-scprint-nicheformer.md C5.
 
@@ -23,23 +23,23 @@ pub struct QueriesKeys {
     seen: Vec<u32>,
 }
 
-/// Sizes of an attention stack.
+/// Shape of an attention stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Layers that are read.
+    /// Number of layers used.
     pub layers: usize,
     /// Heads of a layer.
     pub heads: usize,
     /// Width of a head.
     pub head: usize,
-    /// Tokens of a cell that are no genes; they come first.
+    /// Tokens of a cell that are not genes; they come first.
     pub cell_tokens: usize,
     /// Genes of the vocabulary.
     pub genes: usize,
 }
 
 impl Shape {
-    /// Numbers a token has in one layer.
+    /// Numbers per token in one layer.
     fn width(&self) -> usize {
         2 * self.heads * self.head
     }
@@ -50,7 +50,7 @@ impl Shape {
 }
 
 impl QueriesKeys {
-    /// No cells yet.
+    /// Without cells.
     pub fn new(shape: Shape) -> Self {
         Self {
             shape,
@@ -61,7 +61,7 @@ impl QueriesKeys {
 
     /// Adds one cell: for every layer its queries and keys `[cell tokens + genes, 2, heads, head]`,
     /// row-major; `genes` are those of the context, in order. Genes outside the vocabulary and layers
-    /// beyond those read are left out.
+    /// beyond those used are left out.
     pub fn add(&mut self, layers: &[&[f32]], genes: &[usize]) {
         let (shape, width) = (self.shape, self.shape.width());
         let tokens: Vec<usize> = (0..shape.cell_tokens)
@@ -81,7 +81,7 @@ impl QueriesKeys {
         }
     }
 
-    /// Averages of all tokens that were seen at least once.
+    /// Averages of all tokens that occurred at least once.
     pub fn average(&self) -> Averages {
         let (shape, width) = (self.shape, self.shape.width());
         let kept: Vec<usize> = (0..shape.tokens()).filter(|&t| self.seen[t] > 0).collect();
@@ -103,7 +103,7 @@ impl QueriesKeys {
     }
 }
 
-/// Average queries and keys of the tokens that were seen.
+/// Average queries and keys of the tokens that occurred.
 #[derive(Clone, Debug)]
 pub struct Averages {
     shape: Shape,
@@ -115,13 +115,13 @@ pub struct Averages {
     pub values: Vec<f32>,
 }
 
-/// What becomes of the scores of one head.
+/// Normalisation of the scores of one head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scores {
-    /// Softmax over all tokens, those of the cell included.
+    /// Softmax over all tokens, including cell tokens.
     #[default]
     Softmax,
-    /// `Q Kᵀ / √d` as it is.
+    /// `Q Kᵀ / √d`, not normalised.
     Raw,
     /// Softmax, then the mean with its transpose.
     Symmetric,
@@ -137,7 +137,7 @@ pub struct Network {
 }
 
 impl Averages {
-    /// Tokens there are averages of.
+    /// Number of tokens with averages.
     pub fn tokens(&self) -> usize {
         self.cell_tokens + self.genes.len()
     }
@@ -201,7 +201,7 @@ impl Averages {
         sum
     }
 
-    /// The strongest of all heads, entry by entry.
+    /// Element-wise maximum over all heads.
     pub fn max(&self, scores: Scores) -> Network {
         let all: Vec<usize> = (0..self.heads()).collect();
         self.joined(&all, scores, f32::max)
@@ -248,8 +248,8 @@ impl Network {
         }
     }
 
-    /// Rows and columns exchanged: from attended gene to asking gene, the direction of networks made
-    /// from perturbations.
+    /// The transpose: from attended gene to attending gene, the direction of networks derived from
+    /// perturbations.
     pub fn transpose(&self) -> Self {
         let n = self.size;
         Self {
@@ -260,7 +260,7 @@ impl Network {
         }
     }
 
-    /// Zero where an entry is below what even attention would give, one over the number of tokens.
+    /// Sets entries to zero below uniform attention, one over the number of tokens.
     pub fn above_even(mut self) -> Self {
         let least = (1.0 / self.size.max(1) as f64) as f32;
         let below = self.weights.iter_mut().filter(|w| **w < least);
@@ -268,7 +268,7 @@ impl Network {
         self
     }
 
-    /// Zero but for the `k` largest of every row; of equals the later ones stay.
+    /// Keeps the `k` largest entries of every row; among ties the later ones.
     pub fn strongest(mut self, k: usize) -> Self {
         for row in self.weights.chunks_mut(self.size.max(1)) {
             let mut order: Vec<usize> = (0..row.len()).collect();

@@ -29,7 +29,8 @@ pub(super) struct Stack {
 }
 
 impl Stack {
-    /// Layers of `widths` from one to the next, the first `norms` of them with all that follows.
+    /// Layers of `widths` from one to the next, the first `norms` of them with norm, activation
+    /// and dropout.
     pub(super) fn new(
         widths: &[usize],
         norms: usize,

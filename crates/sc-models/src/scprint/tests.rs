@@ -160,7 +160,7 @@ fn what_cannot_be_is_refused_and_names_are_the_published_ones() {
     for (change, says) in [
         (
             (|c| c.heads = 3) as fn(&mut ScPrintConfig),
-            "does not divide",
+            "is not divisible by heads",
         ),
         (|c| c.genes = 0, "genes = 0"),
         (|c| c.classes[1].name = "cell_type".into(), "twice"),

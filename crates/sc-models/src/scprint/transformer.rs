@@ -8,9 +8,9 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor};
 
-/// Added to variances of the norms.
+/// Epsilon of the norms.
 const EPSILON: f64 = 1e-6;
-/// Hidden width of the feed-forward layer over the token's.
+/// Hidden dimension of the feed-forward layer, relative to the token's.
 const RATIO: usize = 4;
 
 /// Blocks, then a norm.
@@ -61,9 +61,9 @@ impl Transformer {
         }
     }
 
-    /// `[minibatch, tokens, d]` to the same.
+    /// From and to `[minibatch, tokens, d]`.
     ///
-    /// Shows the stream after block `i` as `block.i`, and its queries and keys
+    /// Reports the output of block `i` as `block.i`, and its queries and keys
     /// `[minibatch, tokens, 2 d]` as `qk.i`.
     pub(super) fn forward(&self, x: Tensor<3>, seen: &mut impl Observer) -> Tensor<3> {
         let [b, l, d] = x.dims();

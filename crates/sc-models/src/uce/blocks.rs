@@ -7,8 +7,8 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// `LN(f(W x))` from proteins to tokens; the names of the parts are those of their activations'
-/// neighbours in the original and set by the name maps.
+/// `LN(f(W x))` from proteins to tokens; the names of the parts follow the original and are set by
+/// the name maps.
 #[derive(Module, Debug)]
 pub(super) struct Projection {
     pub(super) proj: Linear,
@@ -49,7 +49,7 @@ impl Positions {
     }
 }
 
-/// `Dropout(GELU(LN(W x)))` a block, then a linear layer.
+/// `Dropout(GELU(LN(W x)))` per block, then a linear layer.
 #[derive(Module, Debug)]
 pub(super) struct Decoder {
     blocks: Vec<Projection>,

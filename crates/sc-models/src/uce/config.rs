@@ -1,49 +1,49 @@
-//! Sizes and choices of a UCE.
+//! Hyperparameters of a UCE.
 
 use crate::error::{ModelError, Result};
 use crate::ranges;
 use serde::{Deserialize, Serialize};
 
-/// Sizes and choices of a [`Uce`](super::Uce).
+/// Hyperparameters of a [`Uce`](super::Uce).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UceConfig {
     /// Rows of the token table: special tokens, genes, chromosomes.
     pub tokens: usize,
-    /// Width of a protein's embedding.
+    /// Dimension of a protein embedding.
     pub token_dim: usize,
-    /// Longest sentence.
+    /// Maximum sentence length.
     pub max_length: usize,
-    /// Width of a token inside the transformer.
+    /// Dimension of a token inside the transformer.
     pub width: usize,
-    /// Transformer blocks.
+    /// Transformer layers.
     pub layers: usize,
     /// Attention heads; divides `width`.
     pub heads: usize,
-    /// Width of the feed-forward layer.
+    /// Hidden dimension of the feed-forward layer.
     pub feed_forward: usize,
-    /// Dropout everywhere.
+    /// Dropout of all layers.
     pub dropout: f64,
-    /// Width of the cell's vector.
+    /// Dimension of the cell embedding.
     pub output: usize,
     /// Width of the decoder's first layer.
     pub decoder_hidden: usize,
-    /// Widths of the hidden layers that tell whether a gene is expressed.
+    /// Widths of the hidden layers that predict whether a gene is expressed.
     pub binary_hidden: [usize; 3],
-    /// What padding is to attention.
+    /// Treatment of padding in attention.
     pub padding: PaddingMode,
 }
 
-/// What padding is to attention.
+/// Treatment of padding in attention.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PaddingMode {
-    /// Nothing: it is not attended to.
+    /// Masked: it is not attended to.
     #[default]
     Strict,
     /// As published: 1 is added to its scores, so it is attended to more than the genes, and a cell's
-    /// vector depends on the longest sentence of its minibatch. What the published weights were
-    /// trained with.
+    /// embedding depends on the longest sentence of its minibatch. The published weights were
+    /// trained with it.
     Compat,
 }
 
@@ -67,10 +67,10 @@ impl Default for UceConfig {
 }
 
 impl UceConfig {
-    /// Checks what the types cannot.
+    /// Checks the values.
     ///
     /// # Errors
-    /// [`ModelError::Config`] names the setting, its value and what would be right.
+    /// [`ModelError::Config`] names the setting, its value and what is allowed.
     pub fn check(&self) -> Result<()> {
         const OF: &str = "uce: network.";
         let [a, b, c] = self.binary_hidden;
@@ -97,7 +97,7 @@ impl UceConfig {
         match self.width.is_multiple_of(2) {
             true => Ok(()),
             false => Err(ModelError::Config(format!(
-                "{OF}width = {}; positions need an even width",
+                "{OF}width = {}; must be even for sinusoidal positions",
                 self.width
             ))),
         }

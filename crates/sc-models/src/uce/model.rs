@@ -41,11 +41,11 @@ pub struct Uce {
 }
 
 impl Uce {
-    /// Builds the model on `device`; weights are for [`crate::init::initialise`] to set. The token
+    /// Builds the model on `device`; weights are set by [`crate::init::initialise`]. The token
     /// table and the positions are not trained.
     ///
     /// # Errors
-    /// [`crate::ModelError::Config`] when the configuration cannot be built.
+    /// [`crate::ModelError::Config`] for an invalid configuration.
     pub fn new(config: &UceConfig, device: &Device) -> Result<Self> {
         config.check()?;
         let (d, out) = (config.width, config.output);
@@ -78,7 +78,7 @@ impl Uce {
         })
     }
 
-    /// The same weights with padding treated another way.
+    /// The same weights with another treatment of padding.
     pub fn with_padding(mut self, padding: PaddingMode) -> Self {
         self.padding = padding;
         self
@@ -106,18 +106,18 @@ impl Uce {
         self.transformer_encoder.forward(x, padding.as_ref(), seen)
     }
 
-    /// The decoder on any outputs of the transformer, `[.., d]` to `[.., output]`.
+    /// The decoder on outputs of the transformer, `[.., d]` to `[.., output]`.
     pub fn decode<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         self.decoder.forward(x)
     }
 
-    /// The vector of every cell, of length 1, `[minibatch, output]`.
+    /// The embedding of every cell, of length 1, `[minibatch, output]`.
     pub fn embed(&self, sentences: &Sentences, seen: &mut impl Observer) -> Tensor<2> {
         let cls = self.encode(sentences, seen).narrow(1, 0, 1);
         unit(self.decode(cls.squeeze_dim::<2>(1)))
     }
 
-    /// Genes as the binary decoder takes them, `[minibatch, genes, d]`, from rows of the token table.
+    /// Genes as input of the binary decoder, `[minibatch, genes, d]`, from rows of the token table.
     pub fn genes(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         self.gene_embedding_layer
             .gelu_norm(self.pe_embedding.forward(ids))
@@ -148,7 +148,7 @@ pub const NAMES: Names = Names {
     unused: &[],
 };
 
-/// Parts of sequences are numbered in the original, activations included.
+/// Modules of sequences are numbered in the original, activations included.
 fn rename(path: &str) -> String {
     let parts: Vec<&str> = path.split('.').collect();
     match parts.as_slice() {

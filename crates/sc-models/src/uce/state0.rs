@@ -1,5 +1,5 @@
-//! STATE0, the only public training code of a UCE: smaller, with another decoder and a data set's
-//! embedding; kept as it is to check the objective against.
+//! STATE0, the only public training code of a UCE: smaller, with another decoder and data set
+//! embeddings; kept unchanged to check the objective against.
 
 use super::blocks::{Positions, Projection};
 use crate::layers::attention::Padding;
@@ -13,27 +13,27 @@ use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, L
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, Int, Tensor};
 
-/// Width of a data set's embedding.
+/// Dimension of a data set embedding.
 const DATASET_DIM: usize = 16;
 
-/// Sizes of a [`State0`].
+/// Hyperparameters of a [`State0`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct State0Config {
     /// Rows of the token table.
     pub tokens: usize,
-    /// Width of a protein's embedding.
+    /// Dimension of a protein embedding.
     pub token_dim: usize,
     /// Positions of the table.
     pub max_length: usize,
-    /// Width of a token inside the transformer.
+    /// Dimension of a token inside the transformer.
     pub width: usize,
-    /// Transformer blocks.
+    /// Transformer layers.
     pub layers: usize,
     /// Attention heads.
     pub heads: usize,
-    /// Width of the feed-forward layer.
+    /// Hidden dimension of the feed-forward layer.
     pub feed_forward: usize,
-    /// Width of the cell's vector.
+    /// Dimension of the cell embedding.
     pub output: usize,
     /// Data sets.
     pub datasets: usize,
@@ -123,7 +123,7 @@ impl State0 {
         self.decoder_last.forward(self.decoder_skip.forward(x))
     }
 
-    /// The vector of every cell, of length 1, `[minibatch, output]`.
+    /// The embedding of every cell, of length 1, `[minibatch, output]`.
     pub fn cell(&self, outputs: Tensor<3>) -> Tensor<2> {
         unit(outputs.narrow(1, 0, 1).squeeze_dim::<2>(1))
     }

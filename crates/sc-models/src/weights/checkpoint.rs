@@ -1,7 +1,7 @@
-//! Weight files of others, read tensor by tensor: PyTorch checkpoints and safetensors.
+//! Published weight files, read tensor by tensor: PyTorch checkpoints and safetensors.
 //!
-//! A pickle is parsed, never executed: objects of unknown classes are passed over, and nothing in the
-//! file decides how much memory is asked for beyond what the file holds.
+//! A pickle is parsed, never executed: objects of unknown classes are skipped, and nothing in the
+//! file can request more memory than the file holds.
 
 use super::{NamedTensor, Tensors, read_safetensors, to_f32};
 use crate::error::{ModelError, Result};
@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Where training frameworks put the weights inside a checkpoint.
+/// Where training frameworks store the weights inside a checkpoint.
 const KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 
-/// An open weight file: names and shapes are known, values are read when asked for.
+/// An open weight file: names and shapes are known, values are read lazily.
 pub struct Checkpoint {
     path: PathBuf,
     tensors: BTreeMap<String, Stored>,
@@ -27,10 +27,11 @@ enum Stored {
 }
 
 impl Checkpoint {
-    /// Opens a `.pt`, `.pth`, `.ckpt`, `.torch` or `.safetensors` file, told apart by its first bytes.
+    /// Opens a `.pt`, `.pth`, `.ckpt`, `.torch` or `.safetensors` file, detected by its first
+    /// bytes.
     ///
     /// # Errors
-    /// [`ModelError::File`] when it is none of them, damaged, or holds no tensor.
+    /// [`ModelError::File`] when it is none of them, damaged, or has no tensor.
     pub fn open(path: &Path) -> Result<Self> {
         let mut magic = [0; 9];
         let file = std::fs::File::open(path).map_err(|e| ModelError::file(path, e))?;
@@ -45,7 +46,7 @@ impl Checkpoint {
             tensors.map(|(n, t)| (n, Stored::Torch(t))).collect()
         };
         if tensors.is_empty() {
-            return Err(ModelError::file(path, "holds no tensor"));
+            return Err(ModelError::file(path, "holds no tensors"));
         }
         Ok(Self {
             path: path.to_path_buf(),
@@ -63,7 +64,7 @@ impl Checkpoint {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// Shape of a tensor; `None` when it is not there.
+    /// Shape of a tensor; `None` when it is missing.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         Some(match self.tensors.get(name)? {
             Stored::Torch(t) => t.shape(),
@@ -71,12 +72,12 @@ impl Checkpoint {
         })
     }
 
-    /// Rows of a tensor, 0 when it is not there.
+    /// Rows of a tensor, 0 when it is missing.
     pub fn rows(&self, name: &str) -> usize {
         self.shape(name).and_then(|s| s.first()).map_or(0, |&n| n)
     }
 
-    /// How many names begin with `{prefix}N.` for `N` = 0, 1, …
+    /// Number of names that begin with `{prefix}N.` for `N` = 0, 1, …
     pub fn count(&self, prefix: &str) -> usize {
         let numbers = self.names().filter_map(|n| {
             let rest = n.strip_prefix(prefix)?;
@@ -88,7 +89,7 @@ impl Checkpoint {
     /// Takes a tensor out.
     ///
     /// # Errors
-    /// [`ModelError::File`] when it is not there, of a type that is no number, or cannot be read.
+    /// [`ModelError::File`] when it is missing, of a non-numeric type, or cannot be read.
     pub fn take(&mut self, name: &str) -> Result<NamedTensor> {
         match self.tensors.remove(name) {
             Some(stored) => value(&self.path, stored),
@@ -99,21 +100,19 @@ impl Checkpoint {
         }
     }
 
-    /// Takes a matrix out, of which only these rows are made numbers: a large table is held once, as
-    /// it is in the file.
+    /// Takes a matrix out, of which only these rows are converted: a large table is held once, as
+    /// stored in the file.
     ///
     /// # Errors
-    /// As [`Self::take`], and when it is no matrix or has no such row.
+    /// As [`Self::take`], and when it is not a matrix or has no such row.
     pub fn take_rows(&mut self, name: &str, rows: &[usize]) -> Result<NamedTensor> {
         let path = self.path.clone();
         let fail = |what: String| ModelError::file(&path, format!("tensor {name} {what}"));
         let &[total, width] = self.shape(name).ok_or_else(|| fail("is missing".into()))? else {
-            return Err(fail("is no matrix".into()));
+            return Err(fail("is not a matrix".into()));
         };
         if let Some(row) = rows.iter().find(|r| **r >= total) {
-            return Err(fail(format!(
-                "has {total} rows, and row {row} is asked for"
-            )));
+            return Err(fail(format!("has {total} rows, but row {row} is needed")));
         }
         let gather = |data: &[f32]| {
             let row = |&r: &usize| &data[r * width..(r + 1) * width];
@@ -136,7 +135,7 @@ impl Checkpoint {
         })
     }
 
-    /// All tensors that are left, under names without `prefix` where they have it.
+    /// All remaining tensors, with `prefix` removed from names that have it.
     ///
     /// # Errors
     /// As [`Self::take`].
@@ -156,7 +155,7 @@ fn torch(path: &Path) -> Result<PytorchReader> {
     let fail = |e: &dyn std::fmt::Display| {
         ModelError::file(
             path,
-            format!("not a weight file that can be read, or cut short: {e}"),
+            format!("not a readable weight file, or truncated: {e}"),
         )
     };
     for key in KEYS {
@@ -188,7 +187,7 @@ fn numbers(path: &Path, tensor: &pytorch_reader::Tensor, bytes: &[u8]) -> Result
     let found = same_type(tensor.dtype()).and_then(|dtype| to_f32(dtype, bytes));
     found.ok_or_else(|| {
         let what = format!(
-            "tensor {}: type {:?} is not read",
+            "tensor {}: type {:?} is not supported",
             tensor.name,
             tensor.dtype()
         );
@@ -196,8 +195,8 @@ fn numbers(path: &Path, tensor: &pytorch_reader::Tensor, bytes: &[u8]) -> Result
     })
 }
 
-/// The same type by the name that safetensors give it; `None` for what is no number, and on machines
-/// whose bytes are in another order than the file's.
+/// The corresponding safetensors type; `None` for non-numeric types, and on machines
+/// with another byte order than the file.
 fn same_type(dtype: DType) -> Option<Dtype> {
     if cfg!(target_endian = "big") {
         return None;
@@ -217,8 +216,8 @@ fn same_type(dtype: DType) -> Option<Dtype> {
     })
 }
 
-/// What a checkpoint says of how it was made, under `key` (Lightning's `hyper_parameters`); what is no
-/// plain value becomes null.
+/// The record of a checkpoint under `key` (Lightning's `hyper_parameters`) on its training; values
+/// of unsupported types become null.
 ///
 /// # Errors
 /// [`ModelError::File`] when the file cannot be read or has no such key.

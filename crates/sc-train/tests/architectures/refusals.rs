@@ -127,7 +127,7 @@ fn one_species_or_one_label_is_refused_with_the_way_out() {
     let error = refusal(saturn, &bare);
     assert!(error.contains("[obs] species = \"COLUMN\""), "{error}");
     let error = refusal(tiny("mlp"), &with_one(Role::Label, "T"));
-    assert!(error.contains("nothing to tell apart"), "{error}");
+    assert!(error.contains("a classifier needs at least two"), "{error}");
     let annotation = with_objective(tiny("scgpt"), "annotation");
     let error = refusal(annotation, &with_one(Role::Label, "T"));
     assert!(error.contains("nothing to tell apart"), "{error}");

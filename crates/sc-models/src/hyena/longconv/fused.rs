@@ -1,4 +1,4 @@
-//! The long convolution on the host: one task for every sixteen channels.
+//! The long convolution on the host: one task per sixteen channels.
 //!
 //! A task keeps its filter's spectrum and walks the minibatch in order, so sums over the minibatch do
 //! not depend on the number of threads, and a cell's output not on the other cells.
@@ -27,7 +27,7 @@ struct Filter {
     difference: Spectrum,
 }
 
-/// Whether a filter is applied as it is or reversed in time.
+/// Whether a filter is applied forward or reversed in time.
 #[derive(Clone, Copy, PartialEq)]
 enum Time {
     Forward,
@@ -68,7 +68,7 @@ impl LongConv {
         x.im[at][..b].copy_from_slice(&from[start + a..start + a + b]);
     }
 
-    /// One sequence and zeros behind it.
+    /// One sequence, padded with zeros.
     #[inline(always)]
     fn read_sequence(&self, from: &[f32], sequence: usize, block: usize, x: &mut Spectrum) {
         x.clear();

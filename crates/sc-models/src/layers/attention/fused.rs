@@ -1,5 +1,5 @@
-//! Attention on the host, block by block of queries: scores of a block live in cache and are made
-//! again in the backward pass, so memory does not grow with the square of the length.
+//! Attention on the host, block by block of queries: scores of a block stay in cache and are
+//! recomputed in the backward pass, so memory does not grow with the square of the length.
 
 use crate::layers::dropout::Mask;
 use crate::layers::host::HostOp;
@@ -10,7 +10,7 @@ use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 use std::sync::Arc;
 
-/// Queries of a block: their scores against 1,200 keys fill half a megabyte.
+/// Queries per block: their scores against 1,200 keys fill half a megabyte.
 const BLOCK: usize = 96;
 
 /// Sizes of the joint projection `[sequences, length, 3 d]`.
@@ -87,9 +87,9 @@ fn view_mut(x: &mut [f32], rows: usize, cols: usize) -> MatMut<'_, f32> {
 }
 
 impl Attention {
-    /// Keys that a sequence has: all but hidden padding at its end. Without dropout, whose draws are
-    /// counted along all keys, these alone are attended to: the bits of a cell's vector then do not
-    /// depend on how far the longest cell of the minibatch makes it be padded.
+    /// Number of keys of a sequence: all but masked padding at its end. Without dropout, whose
+    /// draws are counted along all keys, only these are attended to: a cell's embedding is then
+    /// bitwise independent of the padding by the longest cell of the minibatch.
     fn keys(&self, task: usize) -> usize {
         let l = self.shape.length;
         match (&self.padding, self.dropout) {
@@ -146,7 +146,7 @@ impl Attention {
         });
     }
 
-    /// Multiplies `x` by the dropout factors of the block, or copies nothing when there is none.
+    /// Multiplies `x` by the dropout factors of the block; does nothing without dropout.
     fn drop_block(&self, task: usize, first: usize, x: &mut [f32]) {
         let Some(mask) = self.dropout else { return };
         let mask = mask.part(task as u32);
@@ -165,7 +165,7 @@ impl Attention {
         let mut context = vec![0f32; l * width];
         let keys = self.keys(task);
         let mut weights = vec![0f32; BLOCK.min(l) * keys];
-        // Queries of padding apart, so that they change no block of the others.
+        // Queries of padding separately, so that they do not change the blocks of the others.
         let blocks = [0..keys, keys..l].map(|all| {
             let last = all.end;
             all.step_by(BLOCK)

@@ -1,22 +1,22 @@
-//! Heads that look like a known network, chosen without looking at the pairs they are judged on.
+//! Selection of heads that resemble a known network, without using the pairs they are evaluated on.
 //!
 //! The original fits on most pairs of the known network and then reports on all of them. Here genes
-//! are divided: heads are chosen by the rows of some genes, and the others are left for the verdict.
+//! are split: heads are selected by the rows of some genes, and the others are kept for evaluation.
 
 use super::Network;
 use rand::seq::SliceRandom;
 
-/// Genes whose rows choose heads, and genes whose rows are left to judge by.
+/// Genes whose rows select heads, and genes whose rows are for evaluation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PairSplit {
-    /// Rows to choose by, ascending.
+    /// Rows for selection, ascending.
     pub choose: Vec<usize>,
-    /// Rows to judge by, ascending.
+    /// Rows for evaluation, ascending.
     pub judge: Vec<usize>,
 }
 
 impl PairSplit {
-    /// Divides `rows` at random, `share` of them to choose by.
+    /// Splits `rows` at random, `share` of them for selection.
     pub fn random(rows: &[usize], share: f64, seed: u64) -> Self {
         let mut order = rows.to_vec();
         let mut rng = sc_data::rng::stream(seed, "head selection", 0, 0);
@@ -32,7 +32,7 @@ impl PairSplit {
     }
 }
 
-/// What was chosen.
+/// Result of the selection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selection {
     /// Weight of every head, 0 or more.
@@ -41,11 +41,11 @@ pub struct Selection {
     pub heads: Vec<usize>,
 }
 
-/// Chooses heads by a ridge regression of edge (1) or none (−1) on the attention of all heads, with
-/// weights of 0 or more, no intercept, penalty 1 and `edge_weight` for every edge.
+/// Selects heads by a ridge regression of edge (1) or none (−1) on the attention of all heads, with
+/// non-negative weights, no intercept, penalty 1 and `edge_weight` for every edge.
 ///
 /// `head` gives the network of a head over genes; `edges` says whether the pair (row, column) is in
-/// the known network. Only rows in `choose` are read; the diagonal is left out.
+/// the known network. Only rows in `choose` are used; the diagonal is left out.
 pub fn select_heads(
     heads: usize,
     head: impl Fn(usize) -> Network,
@@ -53,7 +53,7 @@ pub fn select_heads(
     choose: &[usize],
     edge_weight: f64,
 ) -> Selection {
-    // Features of the rows read, pair by pair; a head at a time is in memory whole.
+    // Features of the rows used, pair by pair; one head at a time is fully in memory.
     let columns: Vec<Vec<f32>> = (0..heads)
         .map(|h| {
             let network = head(h);
@@ -94,14 +94,14 @@ pub fn select_heads(
     }
 }
 
-/// Pairs of the rows read, without the diagonal.
+/// Pairs of the rows used, without the diagonal.
 fn pairs(rows: &[usize], n: usize) -> impl Iterator<Item = (usize, usize)> {
     rows.iter()
         .filter(move |i| **i < n)
         .flat_map(move |&i| (0..n).filter(move |j| *j != i).map(move |j| (i, j)))
 }
 
-/// Minimises `½ wᵀGw − mᵀw` over `w ≥ 0`, one coordinate after the other.
+/// Minimises `½ wᵀGw − mᵀw` over `w ≥ 0`, one coordinate after another.
 fn descend(gram: &[f64], moment: &[f64]) -> Vec<f64> {
     const ROUNDS: usize = 10_000;
     let n = moment.len();
@@ -152,7 +152,7 @@ mod tests {
         assert!(found.heads.contains(&1));
         let best = found.coefficients.iter().copied().fold(0.0, f64::max);
         assert_eq!(found.coefficients[1], best);
-        // Changing the known network outside the rows read changes nothing.
+        // Changing the known network outside the rows used changes nothing.
         let other = |i: usize, j: usize| match split.judge.contains(&i) {
             true => !edge(i, j),
             false => edge(i, j),
