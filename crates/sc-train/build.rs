@@ -1,4 +1,4 @@
-//! Puts every preset of `configs/models` into the library, so that none is forgotten.
+//! Embeds every preset of `configs/models` in the library, so that none is forgotten.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Load published weights, keep them as a model folder, and embed cells with them.
+//! Import published weights as a model folder, and embed cells with them.
 //!
 //! ```sh
 //! cargo run -p sc-train --example published_weights -- ARCHITECTURE WEIGHTS FILE.h5ad
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ],
     };
     let import = find(&architecture).and_then(|a| a.import);
-    let import = import.ok_or("no published weights are read for this architecture")?;
+    let import = import.ok_or("this architecture has no importer for published weights")?;
     let model = import(&Files {
         weights: PathBuf::from(weights),
         ..Files::default()

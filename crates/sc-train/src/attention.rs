@@ -1,4 +1,4 @@
-//! What the genes of a trained model attend to.
+//! Attention between genes of a trained model.
 
 use crate::error::Result;
 use crate::inputs::corpus::Corpus;
@@ -6,12 +6,12 @@ use burn::tensor::Device;
 use sc_models::scprint::network::Averages;
 use sc_models::weights::Tensors;
 
-/// Queries and keys averaged over the cells of a corpus, and which genes they are of.
+/// Queries and keys averaged over the cells of a corpus, and their genes.
 #[derive(Clone, Debug)]
 pub struct AverageAttention {
-    /// Averages; their genes are numbered as in `genes`.
+    /// Averages; their genes are indexed as in `genes`.
     pub averages: Averages,
-    /// For every gene of the averages its place in the vocabulary.
+    /// For every gene of the averages its index in the vocabulary.
     pub genes: Vec<usize>,
 }
 

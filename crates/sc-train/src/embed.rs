@@ -1,7 +1,7 @@
 //! Embedding the cells of a data set with a trained model.
 //!
-//! [`embed`] gives the vectors as an array; [`Embedder`] is the same in steps, for programs that write
-//! them as they come.
+//! [`embed`] returns the embeddings as an array; [`Embedder`] does the same in steps, for programs
+//! that write them as they are computed.
 
 use crate::attention::AverageAttention;
 use crate::error::{Result, TrainError};
@@ -18,12 +18,12 @@ use sc_data::io::atomic::hash_file;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// How the cells of a data set are brought to a model.
+/// How the cells of a data set are matched to a model.
 #[derive(Clone, Debug)]
 pub struct Matching {
-    /// Whether genes of another organism count.
+    /// Whether genes of another organism are matched.
     pub across: Across,
-    /// Fewer matches than this share of those that could are refused.
+    /// Minimum share of matching genes, of those possible.
     pub min_overlap: f64,
     /// Column of `obs` with the sequencing batch.
     pub batch: Option<String>,
@@ -43,18 +43,18 @@ impl Default for Matching {
 pub struct Embedder<'a> {
     /// The model; [`Self::embed`] and [`Self::attention`] take its weights.
     pub model: Model,
-    /// Its network with tokens.
+    /// Its network with its tokeniser.
     pub task: Box<dyn Trainable>,
     /// The cells.
     pub corpus: Corpus,
     dataset: &'a Dataset,
-    /// Sequencing batches of the data set that the model was not trained on.
+    /// Sequencing batches of the data set that are not among the model's.
     unknown_batches: Vec<String>,
-    /// What the model was trained on, once [`Self::identified`] has looked.
+    /// Training cells of the model, after [`Self::identified`].
     trained_on: Known,
-    /// Column of obs whose batches the model is given, if one is named.
+    /// Column of obs with the batches that the model is conditioned on, if any.
     batch: Option<String>,
-    /// Which batch every cell was given with.
+    /// Batch of every cell.
     given: Option<GivenBatches>,
 }
 
@@ -97,8 +97,8 @@ impl<'a> Embedder<'a> {
         })
     }
 
-    /// The same with the cells told apart by a pass over the counts: in which order they come does then
-    /// not depend on their rows, and the provenance says which of them the model was trained on.
+    /// The same with the cells identified by a pass over the counts: their order then does
+    /// not depend on their rows, and the provenance records which of them the model was trained on.
     ///
     /// # Errors
     /// [`TrainError::Data`] when names, counts or batches cannot be read.
@@ -117,7 +117,7 @@ impl<'a> Embedder<'a> {
         Ok(self)
     }
 
-    /// What an output on `device` is made with, by a program of this `revision`.
+    /// The manifest of an output on `device`, by a program of this `revision`.
     ///
     /// # Errors
     /// [`TrainError::Data`] when the file of the weights cannot be read.
@@ -145,21 +145,21 @@ impl<'a> Embedder<'a> {
         }))
     }
 
-    /// Embeds every cell; `sink` gets rows and their vectors, minibatch by minibatch, in the model's own
-    /// order.
+    /// Embeds every cell; `sink` gets rows and their embeddings, minibatch by minibatch, in the
+    /// model's own order.
     ///
     /// # Errors
-    /// Weights that do not fit, unreadable data, or what `sink` returns.
+    /// Weights that do not match, unreadable data, or an error of `sink`.
     pub fn embed(&mut self, device: &Device, sink: &mut Sink<'_>) -> Result<()> {
         let weights = std::mem::take(&mut self.model.weights);
         let embedded = self.task.embed(weights, &self.corpus, device, sink);
         embedded.map_err(|e| self.with_unknown_batches(e))
     }
 
-    /// What genes attend to, over all cells; `None` for networks that do not say.
+    /// Attention between genes, over all cells; `None` for networks without it.
     ///
     /// # Errors
-    /// Weights that do not fit, or unreadable data.
+    /// Weights that do not match, or unreadable data.
     pub fn attention(&mut self, device: &Device) -> Result<Option<AverageAttention>> {
         let model = &mut self.model;
         let Some(build) = model.spec.known()?.attention else {
@@ -170,12 +170,12 @@ impl<'a> Embedder<'a> {
         Ok(Some(attention.average(weights, &self.corpus, device)?))
     }
 
-    /// A failure on the cells, told with the batches that the model does not know.
+    /// An error on the cells, with the batches that are unknown to the model.
     fn with_unknown_batches(&self, error: TrainError) -> TrainError {
         match (&self.unknown_batches[..], &error) {
             ([], _) => error,
             (unknown, TrainError::Config(what)) => TrainError::Config(format!(
-                "{what} (the model does not know {}; it knows {})",
+                "{what} (unknown to the model: {}; its batches: {})",
                 unknown.join(", "),
                 self.model.data.batches.join(", ")
             )),
@@ -184,7 +184,7 @@ impl<'a> Embedder<'a> {
     }
 }
 
-/// The vector of every cell of `dataset`, `[cells, dims]`.
+/// The embeddings of all cells of `dataset`, `[cells, dims]`.
 ///
 /// # Errors
 /// Those of [`Embedder`].
@@ -203,7 +203,7 @@ pub fn embed(
     Ok(vectors)
 }
 
-/// Puts the `values` of a minibatch of `rows` into `vectors`.
+/// Copies the `values` of a minibatch of `rows` into `vectors`.
 pub fn put(vectors: &mut Array2<f32>, rows: &[usize], values: &[f32]) {
     for (&row, vector) in rows.iter().zip(values.chunks_exact(vectors.ncols())) {
         vectors.row_mut(row).assign(&ArrayView1::from(vector));

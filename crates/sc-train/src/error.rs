@@ -5,20 +5,20 @@ use sc_data::DataError;
 use sc_models::ModelError;
 use std::path::{Path, PathBuf};
 
-/// Anything that stops training or embedding.
+/// Any error in training or embedding.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// The data.
+    /// An error of the data.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The model.
+    /// An error of the model.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A setting that cannot be trained with.
+    /// An invalid setting.
     #[error("{0}")]
     Config(String),
-    /// The loss is no longer a number.
+    /// The loss is NaN or infinite.
     #[error(
         "training diverged at step {step}: {term} is {value}; {}; lower train.learning_rate (now \
          {learning_rate:e}) or train.clip", kept(checkpoint.as_deref())
@@ -35,22 +35,22 @@ pub enum TrainError {
         /// The last checkpoint, if one was written.
         checkpoint: Option<PathBuf>,
     },
-    /// Training was stopped from outside; it goes on from its last checkpoint.
-    #[error("stopped after step {step} of {steps}; the same command goes on from there")]
+    /// Training was stopped; it resumes from its last checkpoint.
+    #[error("stopped after step {step} of {steps}; run the same command again to resume")]
     Stopped {
         /// Steps done.
         step: u64,
         /// Steps of the whole run.
         steps: u64,
     },
-    /// Published weights that do not say everything themselves.
+    /// Published weights that are incomplete by themselves.
     #[error("{}: {message}", path.display())]
     Unpublished {
-        /// The weights, or a file that is not beside them.
+        /// The weights, or a missing file next to them.
         path: PathBuf,
         /// What is missing.
         message: String,
-        /// What has to be named.
+        /// What must be given.
         needs: PublishedFile,
     },
     /// A file could not be read or written.
@@ -66,7 +66,7 @@ pub enum TrainError {
 fn kept(checkpoint: Option<&Path>) -> String {
     match checkpoint {
         Some(path) => format!("the last good checkpoint is {}", path.display()),
-        None => "no checkpoint was written yet".to_owned(),
+        None => "no checkpoint has been written yet".to_owned(),
     }
 }
 

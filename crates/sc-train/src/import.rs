@@ -1,8 +1,8 @@
-//! Published weights as models of ours.
+//! Import of published weights.
 //!
-//! Every architecture reads its publisher's files in a module of its own; here is what they share. What
-//! is read is checked against the network it makes: every tensor that is missing, extra or of another
-//! shape is listed, and nothing is made of such a file.
+//! Every architecture has a module that reads its publisher's files; this module is shared by
+//! them. The tensors are checked against the network: every tensor that is missing, extra or of
+//! another shape is listed, and the import fails.
 
 use crate::error::{Result, TrainError};
 use sc_data::genes::{normal_form, vocab};
@@ -11,14 +11,14 @@ use serde_json::Value;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// What a publisher gave.
+/// The files of a publisher.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
-    /// The weights, or the folder they lie in.
+    /// The weights, or their folder.
     pub weights: PathBuf,
-    /// The configuration, where it is a file of its own.
+    /// The configuration, where it is a separate file.
     pub config: Option<PathBuf>,
-    /// Genes in the order of their tokens, where they are a file of their own.
+    /// Genes in the order of their tokens, where they are a separate file.
     pub vocabulary: Option<PathBuf>,
     /// UCE's `species_chrom.csv`.
     pub chromosomes: Option<PathBuf>,
@@ -28,11 +28,11 @@ pub struct Files {
     pub offset: Option<u32>,
     /// Nicheformer's technology means (`.npy`).
     pub means: Option<PathBuf>,
-    /// Attention heads, where no file tells.
+    /// Attention heads, where no file has them.
     pub heads: Option<usize>,
 }
 
-/// What published weights need beside themselves.
+/// What published weights need in addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishedFile {
     /// [`Files::config`].
@@ -45,7 +45,7 @@ pub enum PublishedFile {
     Offset,
 }
 
-/// What is missing of `path`.
+/// What is missing for `path`.
 pub(crate) fn unpublished(path: &Path, message: String, needs: PublishedFile) -> TrainError {
     TrainError::Unpublished {
         path: path.to_path_buf(),
@@ -60,7 +60,7 @@ pub(crate) fn json(path: &Path) -> Result<Value> {
     serde_json::from_str(&text).map_err(|e| TrainError::file(path, e))
 }
 
-/// An integer that must be there.
+/// A required integer.
 pub(crate) fn number(value: &Value, key: &str, path: &Path) -> Result<usize> {
     value
         .get(key)
@@ -69,12 +69,12 @@ pub(crate) fn number(value: &Value, key: &str, path: &Path) -> Result<usize> {
         .ok_or_else(|| {
             TrainError::file(
                 path,
-                format!("{key} is missing, or no integer of 0 or more"),
+                format!("{key} is missing, or not an integer of 0 or more"),
             )
         })
 }
 
-/// A file beside the weights, unless another was named.
+/// A file next to the weights, unless another was given.
 pub(crate) fn beside(
     named: Option<&PathBuf>,
     weights: &Path,
@@ -88,11 +88,11 @@ pub(crate) fn beside(
     if path.is_file() {
         return Ok(path);
     }
-    let message = format!("is missing beside {}; name the file", weights.display());
+    let message = format!("is missing next to {}; give the file", weights.display());
     Err(unpublished(&path, message, needs))
 }
 
-/// The weight file: the path itself, or the one of this ending in a folder.
+/// The weight file: the path itself, or the file with this extension in a folder.
 pub(crate) fn weight_file(path: &Path, ending: &[&str]) -> Result<PathBuf> {
     if !path.is_dir() {
         return Ok(path.to_path_buf());
@@ -110,11 +110,11 @@ pub(crate) fn weight_file(path: &Path, ending: &[&str]) -> Result<PathBuf> {
         [one] => Ok(one.clone()),
         [] => Err(TrainError::file(
             path,
-            format!("holds no file that ends in {}", ending.join(" or ")),
+            format!("has no file that ends in {}", ending.join(" or ")),
         )),
         several => Err(TrainError::file(
             path,
-            format!("holds {} weight files; name one of them", several.len()),
+            format!("has {} weight files; choose one of them", several.len()),
         )),
     }
 }
@@ -128,7 +128,7 @@ pub(crate) fn gene_list(path: Option<&PathBuf>, weights: &Path, what: &str) -> R
     Ok(vocab::read(path)?.genes)
 }
 
-/// Which of `genes` come first under their name; a vocabulary has every gene once.
+/// The indices of the first occurrence of each of `genes`; a vocabulary has every gene once.
 pub(crate) fn distinct(genes: &[String]) -> Vec<usize> {
     let mut seen = HashSet::with_capacity(genes.len());
     (0..genes.len())

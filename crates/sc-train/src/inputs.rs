@@ -1,5 +1,5 @@
-//! What the networks are given: cells of a data set in the columns of a vocabulary, what `obs` says of
-//! them, and tables of genes.
+//! Inputs of the networks: cells of a data set in the columns of a vocabulary, columns of `obs`,
+//! and tables of genes.
 
 pub(crate) mod columns;
 pub mod corpus;

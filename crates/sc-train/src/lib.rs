@@ -1,9 +1,10 @@
 //! Training: objectives, the step loop, schedules, checkpoints.
 //!
-//! An architecture with its tokens and its objective is a [`task::Task`]; the step loop
-//! ([`training::trainer::train`]) knows nothing else. Order of cells, masks, noise, dropout and learning rate
-//! are pure functions of the seed and the step, so a checkpoint is weights, moments and a number,
-//! and a killed run ends with the weights of one that was not.
+//! An architecture with its tokeniser and its objective is a [`task::Task`]; the step loop
+//! ([`training::trainer::train`]) is independent of the rest. Order of cells, masks, noise,
+//! dropout and learning rate are pure functions of the seed and the step, so a checkpoint is
+//! weights, moments and a number, and a resumed run ends with the same weights as an uninterrupted
+//! one.
 
 pub mod attention;
 pub mod embed;

@@ -1,4 +1,4 @@
-//! Loss terms of the published objectives, each with the reduction of its original.
+//! Loss terms of the published objectives, each with the reduction of the original.
 
 pub mod cellplm;
 pub mod contrastive;
@@ -21,7 +21,7 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// `start` plus every term times its weight; the log shows the terms as they are.
+    /// `start` plus every term times its weight; the log has the unweighted terms.
     pub fn weighted(start: Tensor<1>, terms: Vec<(&'static str, Tensor<1>, f64)>) -> Self {
         let total = terms
             .iter()
@@ -33,7 +33,7 @@ impl Losses {
     }
 }
 
-/// The sum of all elements, the same bits whatever the number of threads.
+/// The sum of all elements, bitwise independent of the number of threads.
 ///
 /// Rows are summed first: a flat sum of a large tensor is split among threads.
 pub fn total(x: Tensor<2>) -> Tensor<1> {

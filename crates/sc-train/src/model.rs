@@ -1,7 +1,7 @@
-//! A trained model: its configuration, what of the data it was built for, and its weights.
+//! A trained model: its configuration, the data properties it was built for, and its weights.
 //!
-//! It is made by [`crate::pretrain`], or read from a publisher's files
-//! ([`crate::registry::Architecture::import`]), and lives in a folder ([`folder`]).
+//! It is created by [`crate::pretrain`], or imported from a publisher's files
+//! ([`crate::registry::Architecture::import`]), and stored in a folder ([`folder`]).
 
 pub mod folder;
 mod gene_table;
@@ -25,21 +25,21 @@ use std::sync::Arc;
 pub struct Model {
     /// Its configuration.
     pub spec: ModelSpec,
-    /// What of the data it was built for.
+    /// The data properties it was built for.
     pub data: DataSpec,
     /// Weights by published name.
     pub weights: Tensors,
-    /// How it was made as large as another, where it was.
+    /// How it was sized to match another model, if it was.
     pub same_size: Option<SameSize>,
-    /// What it was trained on, and the keys of these cells; not known of published weights and of
-    /// folders of before.
+    /// Its training cells and their keys; unknown for published weights and older
+    /// folders.
     pub trained: Option<(TrainingRecord, CellKeys)>,
     /// The file its weights were read from; empty for one that was just trained.
     pub file: PathBuf,
 }
 
 impl Model {
-    /// A model of `architecture` with published settings, its weights still to be read from `file`.
+    /// A model of `architecture` with published settings, its weights yet to be read from `file`.
     pub fn published(
         architecture: &str,
         (network, input): (Value, Value),
@@ -71,15 +71,15 @@ impl Model {
         }
     }
 
-    /// Its network with tokens and objective.
+    /// Its network with tokeniser and objective.
     ///
     /// # Errors
-    /// [`crate::TrainError::Config`] for settings that cannot be built.
+    /// [`crate::TrainError::Config`] for invalid settings.
     pub fn task(&self) -> Result<Box<dyn Trainable>> {
         self.spec.task(&self.data)
     }
 
-    /// Checks that the weights are those of the network.
+    /// Checks that the weights match the network.
     ///
     /// # Errors
     /// Every tensor that is missing, extra or of another shape, in one list.

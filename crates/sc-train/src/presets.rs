@@ -1,5 +1,5 @@
-//! Presets of models: the files of `configs/models`, which are part of the program, and how large a
-//! model of one becomes on data.
+//! Presets of models: the files of `configs/models`, which are part of the program, and the size
+//! of a preset's model for given data.
 //!
 //! ```
 //! let spec = sc_train::presets::named("scgpt-tiny", &["train.steps=500".to_owned()])?;
@@ -19,13 +19,13 @@ use std::path::Path;
 use std::sync::Arc;
 use toml::Table;
 
-/// Name and text of every preset, in the order of their names.
+/// Name and text of every preset, sorted by name.
 const PRESETS: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/presets.rs"));
 
-/// How presets of one architecture are called: `scgpt-tiny` and so on.
+/// Sizes of the presets of one architecture: `scgpt-tiny` and so on.
 pub const SIZES: [&str; 3] = ["tiny", "small", "paper"];
 
-/// Whether there is a preset of this name, and its text.
+/// The text of the preset with this name, if there is one.
 fn text(name: &str) -> Option<&'static str> {
     PRESETS.iter().find(|(n, _)| *n == name).map(|(_, t)| *t)
 }
@@ -35,7 +35,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     PRESETS.iter().map(|(name, _)| *name)
 }
 
-/// The model of an architecture at one of [`SIZES`], if there is such a preset.
+/// The model of an architecture in one of [`SIZES`], if there is such a preset.
 ///
 /// # Errors
 /// [`TrainError::Config`] for a preset that cannot be read.
@@ -44,24 +44,24 @@ pub fn of(architecture: &str, size: &str) -> Result<Option<ModelSpec>> {
     text(&name).map(|_| named(&name, &[])).transpose()
 }
 
-/// The model of a preset, with assignments such as `train.steps=500` on top.
+/// The model of a preset, with assignments such as `train.steps=500` applied.
 ///
 /// # Errors
-/// [`TrainError`] when there is no such preset, or an assignment does not fit.
+/// [`TrainError`] when there is no such preset, or an assignment is invalid.
 pub fn named(name: &str, assignments: &[String]) -> Result<ModelSpec> {
     let text = text(name).ok_or_else(|| absent(Path::new(name)))?;
     let table = settings::change(table(text, name)?, assignments)?;
     Ok(settings::parse(table, name)?)
 }
 
-/// The settings of a model: of a file, or where there is none of the preset of that name.
+/// The settings of a model: of a file, or of the preset of that name where there is no file.
 ///
 /// # Errors
-/// [`TrainError`] when there is neither, or the file is no TOML.
+/// [`TrainError`] when there is neither, or the file is not TOML.
 pub fn read(named: &Path, assignments: &[String]) -> Result<Table> {
     let name = named.to_str().unwrap_or_default();
     let table = match text(name) {
-        // A folder of that name may well be the model that was trained from it.
+        // A folder of that name is probably the model trained from it.
         Some(text) if !named.is_file() => table(text, name)?,
         None if !named.exists() && named.extension().is_none() => return Err(absent(named)),
         _ => settings::read(named)?,
@@ -78,18 +78,21 @@ fn absent(named: &Path) -> TrainError {
     let names: Vec<&str> = names().collect();
     TrainError::file(
         named,
-        format!("no file and no preset; presets are {}", names.join(", ")),
+        format!(
+            "neither a file nor a preset; presets are {}",
+            names.join(", ")
+        ),
     )
 }
 
-/// Genes of data that nobody has seen.
+/// Number of genes of hypothetical data.
 pub const GENES: usize = 20_000;
-/// Peaks beside them, for models that take peaks.
+/// Number of peaks, for models that need peaks.
 pub const PEAKS: usize = 100_000;
-/// Labels, for models that learn them.
+/// Number of labels, for models that need labels.
 pub const LABELS: usize = 10;
 
-/// Data that nobody has seen: of one batch, with [`GENES`], and where a model needs them [`PEAKS`],
+/// Hypothetical data: one batch, [`GENES`], and where a model needs them [`PEAKS`],
 /// [`LABELS`] and two species.
 pub fn assumed(features: Features) -> DataSpec {
     let peaks = match features {
@@ -99,7 +102,7 @@ pub fn assumed(features: Features) -> DataSpec {
     assumed_with(GENES, peaks)
 }
 
-/// The same with so many genes and peaks.
+/// The same with these numbers of genes and peaks.
 pub fn assumed_with(genes: usize, peaks: usize) -> DataSpec {
     let mut features = numbered(genes);
     features.extend((0..peaks).map(|p| format!("chr1:{p}-{}", p + 1)));
@@ -112,17 +115,17 @@ pub fn assumed_with(genes: usize, peaks: usize) -> DataSpec {
     }
 }
 
-/// `n` names of something.
+/// `n` numbered names.
 fn numbered(n: usize) -> Vec<String> {
     (0..n).map(|i| i.to_string()).collect()
 }
 
-/// The size of a model, and what it was counted for.
+/// The size of a model, and the data it was computed for.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Size {
-    /// Numbers in all tensors, frozen tables and running statistics included.
+    /// Number of parameters, frozen tables and running statistics included.
     pub parameters: usize,
-    /// Genes, and where the model takes them peaks.
+    /// Genes, and peaks for models that need them.
     pub features: usize,
     /// Sequencing batches.
     pub batches: usize,
@@ -130,8 +133,8 @@ pub struct Size {
     pub levels: BTreeMap<Role, usize>,
 }
 
-/// What a model of `spec` would be built for on `data`: as many genes as it takes, and of the columns
-/// those that the architecture needs or `spec` names.
+/// The data properties a model of `spec` would be built for on `data`: as many genes as it uses,
+/// and the columns that the architecture needs or `spec` names.
 ///
 /// # Errors
 /// [`TrainError::Config`] for an unknown architecture.
@@ -151,10 +154,10 @@ pub fn taken(spec: &ModelSpec, data: &DataSpec) -> Result<DataSpec> {
     })
 }
 
-/// How large `spec` becomes on `data`; no weight is drawn or allocated.
+/// The size of a model of `spec` on `data`; no weight is drawn or allocated.
 ///
 /// # Errors
-/// [`TrainError::Config`] for settings that cannot be built.
+/// [`TrainError::Config`] for invalid settings.
 pub fn size(spec: &ModelSpec, data: &DataSpec) -> Result<Size> {
     let data = taken(spec, data)?;
     let device = sc_models::device::open(DEFAULT)?;

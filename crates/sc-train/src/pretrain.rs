@@ -31,19 +31,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// The cells of a data set, and which of them are trained on.
+/// The cells of a data set, and the training cells among them.
 #[derive(Clone, Debug)]
 pub struct TrainingCells {
-    /// Rows to train on.
+    /// Training rows.
     pub rows: Vec<usize>,
     /// Sequencing batch of every cell of the data set.
     pub batches: Categories,
-    /// Keys of every cell of the data set; none where nothing is trained.
+    /// Keys of every cell of the data set; empty if nothing is trained.
     pub keys: CellKeys,
 }
 
 impl TrainingCells {
-    /// All cells, in the batches of `column`, see [`Dataset::batches`].
+    /// All cells, with the batches of `column`, see [`Dataset::batches`].
     ///
     /// # Errors
     /// [`TrainError::Data`] when the column or the counts cannot be read.
@@ -56,40 +56,40 @@ impl TrainingCells {
     }
 }
 
-/// A flag that nobody sets.
+/// A flag that is never set.
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-/// Who watches a training.
+/// Callbacks of a training run.
 pub struct Watch<'a> {
-    /// The flag that stops training after the step under way; asked for when training begins.
+    /// The flag that stops training after the current step; requested when training begins.
     pub stop: fn() -> &'static AtomicBool,
-    /// Is told of every step.
+    /// Called after every step.
     pub on_step: &'a mut dyn FnMut(&StepReport),
-    /// Takes what the user should know and that does not end the run.
+    /// Called with warnings for the user.
     pub warn: &'a (dyn Fn(&str) + Sync),
 }
 
-/// A model and the cells it is to be trained on.
+/// A model and its training cells.
 pub struct Pretraining {
-    /// The network with tokens and objective.
+    /// The network with tokeniser and objective.
     pub task: Box<dyn Trainable>,
     /// The model, still without weights.
     pub model: Model,
     /// The cells in the columns of its vocabulary.
     pub corpus: Corpus,
-    /// Columns of obs that tell it labels.
+    /// Columns of obs with labels used in training.
     labels: Vec<String>,
-    /// Keys of the cells it is trained on.
+    /// Keys of its training cells.
     keys: CellKeys,
 }
 
 impl Pretraining {
-    /// Chooses the vocabulary on the cells that are trained on, finds the size where another model's is
-    /// asked for, and builds the task. `columns` of obs serve what the architecture needs and its
-    /// configuration does not name.
+    /// Selects the vocabulary on the training cells, finds the width where the size of another
+    /// model is to be matched, and builds the task. `columns` of obs are used for what the
+    /// architecture needs and its configuration does not name.
     ///
     /// # Errors
-    /// [`TrainError`] for fewer than two cells, settings that cannot be built, and columns or counts
+    /// [`TrainError`] for fewer than two cells, invalid settings, and columns or counts
     /// that cannot be read.
     pub fn new(
         dataset: &Dataset,
@@ -106,7 +106,7 @@ impl Pretraining {
         if rows.len() < 2 {
             return Err(TrainError::file(
                 dataset.path(),
-                format!("{} cell to train on; a model needs at least 2", rows.len()),
+                format!("{} training cell; a model needs at least 2", rows.len()),
             ));
         }
         let other = size::other(&mut spec)?;
@@ -198,8 +198,8 @@ impl Pretraining {
         })
     }
 
-    /// Writes the keys of the training cells into `folder`; what is to be known of a model that was
-    /// trained on them for so many `steps`.
+    /// Writes the keys of the training cells into `folder`; returns the record of a model that was
+    /// trained on them for this number of `steps`.
     ///
     /// # Errors
     /// [`TrainError::Data`] when the keys cannot be written.
@@ -220,7 +220,7 @@ impl Pretraining {
         })
     }
 
-    /// What to know where batches are too small for a model whose minibatches are of one batch each.
+    /// A warning where batches are too small for a model whose minibatches hold one batch each.
     pub fn small_batches(&self) -> Option<String> {
         let spec = &self.model.spec;
         if spec.architecture != "cellplm" {
@@ -230,7 +230,7 @@ impl Pretraining {
         let (groups, small) = self.corpus.groups(size);
         (small > 0 && groups.len() > 1).then(|| {
             format!(
-                "cellplm: {small} of {} batches have fewer than {} cells, too few for a sentence of \
+                "cellplm: {small} of {} batches have fewer than {} cells, which is too few for a sentence of \
                  their own; their cells share sentences",
                 groups.len(),
                 size.min(FEW) / 2
@@ -252,7 +252,8 @@ impl Pretraining {
         Ok(hasher.finalize().to_hex().to_string())
     }
 
-    /// Trains in `folder`, going on from a checkpoint there. Returns the weights and the steps done.
+    /// Trains in `folder`, resuming from a checkpoint if there is one. Returns the weights and the
+    /// steps done.
     ///
     /// # Errors
     /// Those of [`crate::training::trainer::train`], and [`TrainError::Stopped`] where [`Watch::stop`] was set.
@@ -288,7 +289,8 @@ impl Pretraining {
 }
 
 impl Pretraining {
-    /// Trains, and saves the model in `folder` with a manifest that names the `revision` of the code.
+    /// Trains, and saves the model in `folder` with a manifest that contains the `revision` of the
+    /// code.
     ///
     /// # Errors
     /// Those of [`Pretraining::train`] and [`Model::save`].
@@ -326,16 +328,16 @@ impl Pretraining {
     }
 }
 
-/// How [`pretrain`] trains.
+/// Options of [`pretrain`].
 #[derive(Clone, Debug)]
 pub struct PretrainOptions {
     /// Column of `obs` with the sequencing batch; without one every file is a batch.
     pub batch: Option<String>,
     /// Device, see [`sc_models::device::open`].
     pub device: String,
-    /// Seed of everything random.
+    /// Seed of all random draws.
     pub seed: u64,
-    /// Which cells are held out, by name, and the rows to train on; all cells without.
+    /// The held-out donors or cells, and the training rows; all cells without.
     pub split: Option<(SavedSplit, Vec<usize>)>,
     /// Revision of the code, for the manifest.
     pub revision: &'static str,
@@ -353,8 +355,8 @@ impl Default for PretrainOptions {
     }
 }
 
-/// Trains a model of `spec` on the cells of `dataset`, saves it in `folder` and returns it. A training
-/// that was stopped goes on from its checkpoints in the folder.
+/// Trains a model of `spec` on the cells of `dataset`, saves it in `folder` and returns it. A
+/// stopped training resumes from its checkpoints in the folder.
 ///
 /// # Errors
 /// Those of [`Pretraining`] and of [`Model::save`].
@@ -388,8 +390,8 @@ pub fn pretrain(
     )
 }
 
-/// Mean of every gene over the cells that express it, NaN where none does; of many cells a part is
-/// looked at, the same that chooses variable genes.
+/// Mean of every gene over the cells that express it, NaN where none does; with many cells on a
+/// sample, the same as for the selection of variable genes.
 fn expressing_means(counts: &CsrMatrix) -> Vec<f32> {
     let mut sums = vec![(0f64, 0u32); counts.cols()];
     for (genes, values) in counts.iter_rows() {
@@ -403,7 +405,7 @@ fn expressing_means(counts: &CsrMatrix) -> Vec<f32> {
         .collect()
 }
 
-/// The order that the settings ask for.
+/// The order in the settings.
 fn order(dataset: &Dataset, sampling: &Sampling, rows: &[usize]) -> Result<Order> {
     Ok(match sampling {
         Sampling::Shuffled => Order::Shuffled,

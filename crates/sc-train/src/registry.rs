@@ -1,4 +1,4 @@
-//! Every architecture that can be built; each describes itself in its own module.
+//! All architectures; each describes itself in its own module.
 
 use crate::attention::Attention;
 use crate::error::Result;
@@ -10,16 +10,16 @@ use crate::spec::{ModelSpec, Trainable};
 use crate::tasks;
 use serde::Serialize;
 
-/// What is known of an architecture.
+/// Description of an architecture.
 #[derive(Clone, Copy, Serialize)]
 pub struct Architecture {
     /// Name in configurations.
     pub name: &'static str,
-    /// What it is compared as.
+    /// Its role in comparisons.
     pub kind: Kind,
     /// Where it was published.
     pub paper: &'static str,
-    /// What its tokens are.
+    /// Its tokens.
     pub tokens: &'static str,
     /// Objectives it can be trained with; the first is the default.
     pub objectives: &'static [&'static str],
@@ -27,16 +27,17 @@ pub struct Architecture {
     pub weights: &'static str,
     /// Licence of the original code.
     pub licence: &'static str,
-    /// What of `obs` training cannot do without.
+    /// Columns of `obs` that training requires.
     pub needs: &'static [Role],
-    /// What it reads of a cell.
+    /// Modalities it uses.
     pub features: Features,
-    /// Whether the vector of a cell depends on which other cells are embedded with it.
+    /// Whether the embedding of a cell depends on the other cells of its minibatch.
     pub company: Company,
-    /// Gives the network another hidden width, for baselines that are made as large as another model.
+    /// Sets another hidden width in the network, for baselines that match the size of another
+    /// model.
     #[serde(skip)]
     pub widen: Option<Widen>,
-    /// Reads published weights, if there are any.
+    /// Imports published weights, if there are any.
     #[serde(skip)]
     pub import: Option<Import>,
     /// Builds what averages its attention between genes, if it has any.
@@ -47,17 +48,17 @@ pub struct Architecture {
     pub task: fn(&ModelSpec, &DataSpec) -> Result<Box<dyn Trainable>>,
 }
 
-/// What an architecture is compared as.
+/// Role of an architecture in comparisons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// A foundation model, which must beat the baselines.
+    /// A foundation model, compared with the baselines.
     FoundationModel,
-    /// A small network that anybody would try first.
+    /// A small standard network.
     NeuralBaseline,
 }
 
-/// What a cell is described by.
+/// Modalities of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Features {
@@ -67,7 +68,7 @@ pub enum Features {
     GenesAndPeaks,
 }
 
-/// Whether the vector of a cell depends on the cells that are embedded with it.
+/// Whether the embedding of a cell depends on the other cells of its minibatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Company {
@@ -75,22 +76,23 @@ pub enum Company {
     Alone,
     /// It does, by design.
     Always {
-        /// In a few words.
+        /// The reason, in a few words.
         why: &'static str,
     },
-    /// It does with some values of a setting of the network.
+    /// It does for some values of a setting of the network.
     With {
         /// The setting.
         setting: &'static str,
         /// Its values.
         values: &'static [&'static str],
-        /// In a few words.
+        /// The reason, in a few words.
         why: &'static str,
     },
 }
 
 impl Company {
-    /// Why the vector of a cell depends on the others in a model of `spec`; `None` where it does not.
+    /// Why the embedding of a cell depends on the others in a model of `spec`; `None` where it
+    /// does not.
     pub fn matters(&self, spec: &ModelSpec) -> Option<&'static str> {
         match self {
             Self::Alone => None,
@@ -108,8 +110,8 @@ impl Company {
 }
 
 impl Company {
-    /// What a result says of it, for a model of `spec`, or whatever its setting where that is not
-    /// known; `None` where a vector depends on no other cell.
+    /// The note in a result for a model of `spec`, or for any setting where that is unknown;
+    /// `None` where an embedding depends on no other cell.
     pub fn note(&self, spec: Option<&ModelSpec>) -> Option<String> {
         let why = match (spec, self) {
             (Some(spec), _) => self.matters(spec)?.to_owned(),
@@ -118,7 +120,7 @@ impl Company {
             (None, Self::With { why, .. }) => format!("{self}, {why}"),
         };
         Some(format!(
-            "a cell's vector depends on the cells embedded with it: {why}"
+            "a cell's embedding depends on the cells embedded with it: {why}"
         ))
     }
 }
@@ -135,7 +137,7 @@ impl std::fmt::Display for Company {
     }
 }
 
-/// Makes a model of a publisher's files.
+/// Imports a model from a publisher's files.
 pub type Import = fn(&Files) -> Result<Model>;
 
 /// Builds the attention of a model.

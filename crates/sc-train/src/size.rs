@@ -1,8 +1,9 @@
-//! A baseline of the size of another model: the width of its hidden layers is sought until it has
-//! as many parameters, so that what the other knows cannot be put down to its size.
+//! Baselines that match the size of another model: the width of the hidden layers is chosen so
+//! that the number of parameters is equal, so that differences in performance cannot be due to
+//! size.
 //!
-//! Any difference of parameters is one of width here: layers, latent and everything else stay as
-//! they are configured.
+//! The width is the only setting that is changed: layers, latent and everything else stay as
+//! configured.
 
 mod same_as;
 
@@ -16,36 +17,37 @@ use crate::spec::ModelSpec;
 use burn::tensor::Device;
 use serde_json::Value;
 
-/// Puts another hidden width into the settings of a network and gives them back.
+/// Sets another hidden width in the settings of a network and returns them.
 pub type Widen = fn(&ModelSpec, usize) -> Result<Value>;
 
-/// The largest difference, as a share of the parameters wanted, that is still called the same size.
+/// Largest relative difference in parameters that still counts as the same size.
 pub const NEAR: f64 = 0.05;
 
-/// A model whose width was found.
+/// A model with matched size.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fitted {
-    /// The model with that width in its network, and [`ModelSpec::same_size_as`] done with.
+    /// The model with that width in its network, and without [`ModelSpec::same_size_as`].
     pub spec: ModelSpec,
     /// Width of its first hidden layer.
     pub width: usize,
-    /// Parameters it has.
+    /// Number of parameters.
     pub parameters: usize,
 }
 
-/// Gives `spec` the hidden width with which its number of parameters, for `data`, comes
-/// nearest to `wanted`.
+/// Sets the hidden width of `spec` with which its number of parameters, for `data`, is
+/// closest to `wanted`.
 ///
 /// # Errors
-/// [`TrainError::Config`] for an architecture without a width to choose, or when no width comes within
-/// [`NEAR`] of what is wanted.
+/// [`TrainError::Config`] for an architecture without an adjustable width, or when no width comes
+/// within
+/// [`NEAR`] of `wanted`.
 pub fn fit(spec: &ModelSpec, data: &DataSpec, wanted: usize, device: &Device) -> Result<Fitted> {
     let known = spec.known()?;
     let widen = known.widen.ok_or_else(|| {
         let can = ARCHITECTURES.iter().filter(|a| a.widen.is_some());
         let can: Vec<&str> = can.map(|a| a.name).collect();
         TrainError::Config(format!(
-            "same_size_as: {} has no width to choose; {} have",
+            "same_size_as: {} has no adjustable width; {} have",
             known.name,
             can.join(", ")
         ))
@@ -64,7 +66,7 @@ pub fn fit(spec: &ModelSpec, data: &DataSpec, wanted: usize, device: &Device) ->
         })
     };
     let (mut low, mut high) = (of(1)?, of(1)?);
-    // A unit of width is a parameter at least, or the width changes nothing.
+    // One more unit of width adds at least one parameter, or the width has no effect.
     while high.parameters < wanted && high.width <= wanted {
         low = high;
         high = of(2 * low.width)?;
@@ -81,8 +83,8 @@ pub fn fit(spec: &ModelSpec, data: &DataSpec, wanted: usize, device: &Device) ->
     let nearest = if away(&low) <= away(&high) { low } else { high };
     if away(&nearest) as f64 > NEAR * wanted as f64 {
         return Err(TrainError::Config(format!(
-            "same_size_as: {wanted} parameters are wanted, but {} has {} with a hidden width of {}, and no \
-             other width comes nearer; change its layers or its latent",
+            "same_size_as: expected {wanted} parameters, but {} has {} with a hidden width of {}, and no \
+             other width is closer; change its layers or its latent",
             known.name, nearest.parameters, nearest.width
         )));
     }
@@ -155,7 +157,7 @@ mod tests {
         assert!(e.contains("1000000 parameters"), "{e}");
         let e = refused(json!({ "architecture": "scgpt" }), 1_000_000);
         assert!(
-            e.contains("scgpt has no width") && e.contains("vae, autoencoder"),
+            e.contains("scgpt has no adjustable width") && e.contains("vae, autoencoder"),
             "{e}"
         );
     }

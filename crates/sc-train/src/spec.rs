@@ -1,4 +1,4 @@
-//! A model as its configuration file describes it.
+//! A model as described by its configuration file.
 
 use crate::error::{Result, TrainError};
 use crate::inputs::corpus::Corpus;
@@ -20,36 +20,36 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// A model: architecture, network, tokens, vocabulary and how it is trained.
+/// A model: architecture, network, tokens, vocabulary and training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
     /// One of [`ARCHITECTURES`].
     pub architecture: String,
-    /// One sentence for people.
+    /// Description in one sentence.
     #[serde(default)]
     pub description: String,
-    /// What it is trained to do; the architecture's first objective by default.
+    /// The training objective; the architecture's first objective by default.
     #[serde(default)]
     pub objective: Option<String>,
-    /// Which genes it knows.
+    /// The vocabulary.
     #[serde(default)]
     pub vocabulary: VocabularyConfig,
-    /// Columns of `obs` by what they are to the model.
+    /// Columns of `obs` by their role in the model.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub obs: BTreeMap<Role, String>,
-    /// Another model, by the name of its preset, by its file, or as a whole: this one takes its
-    /// vocabulary and is made as wide as it takes to have as many parameters. Who reads files sees to
-    /// it, with [`crate::size::fit`].
+    /// Another model, by the name of its preset, by its file, or in full: this one takes its
+    /// vocabulary, and its width is chosen to match the number of parameters. The code that reads
+    /// files resolves it with [`crate::size::fit`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_size_as: Option<serde_json::Value>,
-    /// What surrounds a cell, for objectives on it.
+    /// Spatial neighbourhoods, for objectives on them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub niche: Option<NicheConfig>,
-    /// The network, in the architecture's own terms.
+    /// The network, in the architecture's own settings.
     #[serde(default)]
     pub network: serde_json::Value,
-    /// Tokens and masking, in the architecture's own terms.
+    /// Tokens and masking, in the architecture's own settings.
     #[serde(default)]
     pub input: serde_json::Value,
     /// Training.
@@ -57,19 +57,19 @@ pub struct ModelSpec {
     pub train: TrainConfig,
 }
 
-/// How the surroundings of a cell are counted.
+/// Definition of spatial neighbourhoods.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NicheConfig {
-    /// Key of `obsm` with the places of the cells.
+    /// Key of `obsm` with the coordinates of the cells.
     #[serde(default = "spatial")]
     pub coordinates: String,
-    /// Column of `obs` with the types that are counted.
+    /// Column of `obs` with the cell types that are counted.
     pub label: String,
-    /// Column of `obs` that tells sections of tissue apart.
+    /// Column of `obs` with the tissue section.
     #[serde(default)]
     pub section: Option<String>,
-    /// Who is a neighbour: `{ radius = 50.0 }` or `{ nearest = 20 }`.
+    /// Definition of neighbours: `{ radius = 50.0 }` or `{ nearest = 20 }`.
     pub within: Within,
 }
 
@@ -77,11 +77,11 @@ fn spatial() -> String {
     "spatial".into()
 }
 
-/// Which genes of the training data make the vocabulary.
+/// Selection of the vocabulary from the genes of the training data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct VocabularyConfig {
-    /// So many of the most variable genes of the training cells; 0 for all genes.
+    /// Number of most variable genes in the training cells; 0 for all genes.
     pub genes: usize,
     /// Which definition of variability, as in `scanpy.pp.highly_variable_genes`: `seurat` and
     /// `cell_ranger` on log-normalised values, `seurat_v3` on counts.
@@ -103,7 +103,7 @@ impl Default for VocabularyConfig {
     }
 }
 
-/// Takes rows of the file and their vectors, row-major.
+/// Receives rows of the file and their embeddings, row-major.
 pub type Sink<'a> = dyn FnMut(&[usize], &[f32]) -> Result<()> + 'a;
 
 /// A task of any architecture.
@@ -114,7 +114,7 @@ pub trait Trainable: Send + Sync {
     /// Those of [`trainer::train`].
     fn train(&self, run: &Run<'_>, on_step: &mut dyn FnMut(&StepReport)) -> Result<Outcome>;
 
-    /// Says whether `weights` are those of the network.
+    /// Checks whether `weights` match the network.
     ///
     /// # Errors
     /// Every tensor that is missing, extra or of another shape, in one list.
@@ -123,14 +123,14 @@ pub trait Trainable: Send + Sync {
     /// Initial weights.
     ///
     /// # Errors
-    /// When the configuration cannot be built.
+    /// For an invalid configuration.
     fn initial(&self, device: &Device) -> Result<Tensors>;
 
     /// Embeds every cell of `corpus`, minibatch by minibatch, in the task's own order; `sink` gets
-    /// the rows and their vectors, row-major.
+    /// the rows and their embeddings, row-major.
     ///
     /// # Errors
-    /// Weights that do not fit, unreadable data, or what `sink` returns.
+    /// Weights that do not match, unreadable data, or an error of `sink`.
     fn embed(
         &self,
         weights: Tensors,
@@ -142,16 +142,16 @@ pub trait Trainable: Send + Sync {
     /// What of `obs` it reads.
     fn reads(&self) -> Vec<Role>;
 
-    /// Width of the embedding.
+    /// Embedding dimension.
     fn dims(&self) -> usize;
 
-    /// How cells become its input, for `tokenizer.json`.
+    /// The tokeniser, for `tokenizer.json`.
     fn tokenizer(&self) -> Tokenizer;
 
     /// Number of parameters.
     ///
     /// # Errors
-    /// When the configuration cannot be built.
+    /// For an invalid configuration.
     fn parameters(&self, device: &Device) -> Result<usize>;
 
     /// Times steps on a minibatch; see [`timing::time`].
@@ -161,7 +161,7 @@ pub trait Trainable: Send + Sync {
     fn time(&self, work: Work, timing: &Timing<'_>) -> Result<Timed>;
 }
 
-/// How training ended.
+/// Result of training.
 #[derive(Debug)]
 pub struct Outcome {
     /// Weights by published name.
@@ -229,26 +229,26 @@ impl<T: Task> Trainable for T {
     }
 }
 
-/// Cells read at once for an embedding; they come in file order.
+/// Cells read at once for an embedding, in file order.
 const EMBED_WINDOW: usize = 4096;
 
 impl ModelSpec {
-    /// The architecture this asks for.
+    /// The architecture of this model.
     ///
     /// # Errors
-    /// [`TrainError::Config`] when it is not built.
+    /// [`TrainError::Config`] when it is unknown.
     pub fn known(&self) -> Result<&'static Architecture> {
         registry::find(&self.architecture).ok_or_else(|| {
             let names: Vec<&str> = ARCHITECTURES.iter().map(|a| a.name).collect();
             TrainError::Config(format!(
-                "architecture = '{}' is not built; there are: {}",
+                "architecture = '{}' is unknown; available: {}",
                 self.architecture,
                 names.join(", ")
             ))
         })
     }
 
-    /// The objective this asks for, or the architecture's first.
+    /// The objective, or the architecture's first.
     ///
     /// # Errors
     /// [`TrainError::Config`] when the architecture cannot be trained with it.
@@ -258,23 +258,23 @@ impl ModelSpec {
         let found = known.objectives.iter().find(|o| **o == wanted);
         found.copied().ok_or_else(|| {
             TrainError::Config(format!(
-                "objective = '{wanted}' does not fit {}; it can be trained with: {}",
+                "objective = '{wanted}' is not available for {}; choose one of: {}",
                 known.name,
                 known.objectives.join(", ")
             ))
         })
     }
 
-    /// The task this describes, for `data`.
+    /// The task for `data`.
     ///
     /// # Errors
     /// [`TrainError::Config`] for an unknown architecture, objective or setting, for a column of `obs`
-    /// that the objective does not read, or for a size that is still to be found.
+    /// that the objective does not use, or for an unresolved `same_size_as`.
     pub fn task(&self, data: &DataSpec) -> Result<Box<dyn Trainable>> {
         let objective = self.objective()?;
         if let Some(other) = &self.same_size_as {
             return Err(TrainError::Config(format!(
-                "same_size_as = {other} does not fit here: the size must be found before a model is built"
+                "same_size_as = {other} is unresolved: the size must be set before the model is built"
             )));
         }
         let task = (self.known()?.task)(self, data)?;
@@ -284,17 +284,17 @@ impl ModelSpec {
                 .collect();
             let other = match &others[..] {
                 [] => String::new(),
-                _ => format!(", or take another objective: {}", others.join(", ")),
+                _ => format!(", or use another objective: {}", others.join(", ")),
             };
             return Err(TrainError::Config(format!(
-                "{}: {what} is not read with objective = '{objective}'; leave it out{other}",
+                "{}: {what} is not used with objective = '{objective}'; remove it{other}",
                 self.architecture
             )));
         }
         Ok(task)
     }
 
-    /// The first column that is named for what a task does not read.
+    /// The first column given for a role that the task does not use.
     fn unread(&self, read: &[Role]) -> Option<String> {
         let mut columns = self.obs.iter();
         let column = columns.find(|(role, _)| !read.contains(role));
@@ -308,7 +308,7 @@ impl ModelSpec {
     /// The network's settings, in the architecture's own type.
     ///
     /// # Errors
-    /// [`TrainError::Config`] for an unknown setting or an unusable value.
+    /// [`TrainError::Config`] for an unknown setting or an invalid value.
     pub fn network<C: DeserializeOwned>(&self) -> Result<C> {
         self.part("network", &self.network)
     }
@@ -316,31 +316,31 @@ impl ModelSpec {
     /// The input's settings, in the architecture's own type.
     ///
     /// # Errors
-    /// [`TrainError::Config`] for an unknown setting or an unusable value.
+    /// [`TrainError::Config`] for an unknown setting or an invalid value.
     pub fn input<C: DeserializeOwned>(&self) -> Result<C> {
         self.part("input", &self.input)
     }
 
-    /// Refuses settings of the network that the data or the objective decide: `resolved` is the network
-    /// that is built, and nothing is put aside without a word. 0 and 1, which only say that there is
-    /// something to be counted, are taken for what is counted.
+    /// Refuses settings of the network that are determined by the data or the objective:
+    /// `resolved` is the network that is built, and no setting is ignored silently. 0 and 1, which
+    /// only mean that there is something to count, are replaced by the count.
     ///
     /// # Errors
-    /// [`TrainError::Config`] for the first setting that is not what it says.
+    /// [`TrainError::Config`] for the first setting that differs.
     pub fn settled<C: Serialize>(&self, resolved: &C) -> Result<()> {
         let resolved = serde_json::to_value(resolved)
             .map_err(|e| TrainError::Config(format!("{}: network: {e}", self.architecture)))?;
         match put_aside(&self.network, &resolved) {
             None => Ok(()),
             Some((path, given, built)) => Err(TrainError::Config(format!(
-                "{}: network.{path} = {given} cannot be chosen: it follows from the data and the objective, \
-                 and is {built} here; leave it out",
+                "{}: network.{path} = {given} cannot be set: it follows from the data and the objective, \
+                 and is {built} here; remove it",
                 self.architecture
             ))),
         }
     }
 
-    /// Refuses settings of the input that the objective does not read.
+    /// Refuses settings of the input that the objective does not use.
     ///
     /// # Errors
     /// [`TrainError::Config`] for the first of `settings` that is given.
@@ -349,7 +349,7 @@ impl ModelSpec {
         match given {
             None => Ok(()),
             Some(setting) => Err(TrainError::Config(format!(
-                "{}: input.{setting} is not read with objective = '{}'; leave it out",
+                "{}: input.{setting} is not used with objective = '{}'; remove it",
                 self.architecture,
                 self.objective()?
             ))),
@@ -379,7 +379,7 @@ impl ModelSpec {
     }
 }
 
-/// The first setting of `given` that is another in `built`: where it stands, and both values.
+/// The first setting of `given` that differs in `built`: its path, and both values.
 fn put_aside(given: &Value, built: &Value) -> Option<(String, Value, Value)> {
     match (given, built) {
         (Value::Object(given), Value::Object(built)) => given.iter().find_map(|(key, value)| {

@@ -1,4 +1,4 @@
-//! The joint between an architecture and the step loop.
+//! The interface between an architecture and the step loop.
 
 use crate::error::Result;
 use crate::inputs::corpus::{CellBatch, Corpus};
@@ -15,17 +15,17 @@ pub(crate) fn whole(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(values, [n]), device)
 }
 
-/// What cells are prepared for.
+/// Purpose for which cells are prepared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
     /// Training, in this epoch.
     Training(u64),
-    /// Embedding: nothing is hidden, and draws are the same every time.
+    /// Embedding: nothing is masked, and draws are always the same.
     Embedding,
 }
 
 impl Pass {
-    /// The epoch that names its random streams.
+    /// The epoch in the names of its random streams.
     pub fn epoch(self) -> u64 {
         match self {
             Self::Training(epoch) => epoch,
@@ -34,14 +34,14 @@ impl Pass {
     }
 }
 
-/// An architecture with its tokens and its objective: all that the step loop asks of it.
+/// An architecture with its tokeniser and its objective: the interface of the step loop.
 pub trait Task: Send + Sync {
     /// The network.
     type Model: Configured;
-    /// A minibatch as the network takes it, still on the host.
+    /// A minibatch as input of the network, still on the host.
     type Input: Send;
 
-    /// Sizes and choices of the network.
+    /// Hyperparameters of the network.
     fn network(&self) -> &<Self::Model as Configured>::Config;
 
     /// Seed of every random stream.
@@ -50,15 +50,15 @@ pub trait Task: Send + Sync {
     /// The network on `device` with initial weights drawn from the task's seed.
     ///
     /// # Errors
-    /// When the configuration cannot be built.
+    /// For an invalid configuration.
     fn build(&self, device: &Device) -> Result<Self::Model> {
         Ok(Self::Model::initial(self.network(), self.seed(), device)?)
     }
 
-    /// The network to load weights into, or to count, see [`Configured::empty`].
+    /// The network without weights, to load or to count them, see [`Configured::empty`].
     ///
     /// # Errors
-    /// When the configuration cannot be built.
+    /// For an invalid configuration.
     fn empty(&self, device: &Device) -> Result<Self::Model> {
         Ok(Self::Model::empty(self.network(), device)?)
     }
@@ -71,7 +71,7 @@ pub trait Task: Send + Sync {
     /// The minibatches of `epoch`: a pure function of the seed.
     ///
     /// # Errors
-    /// When the corpus asks for an order that the model cannot take.
+    /// For a cell order that the model does not support.
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>>;
 
     /// A minibatch for training; every draw depends on the cells' keys and the epoch only.
@@ -80,7 +80,7 @@ pub trait Task: Send + Sync {
     /// When the counts cannot be tokenised.
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<Self::Input>;
 
-    /// The objective on one minibatch; `step` is counted from 1.
+    /// The losses on one minibatch; `step` is counted from 1.
     fn losses(&self, model: &Self::Model, input: Self::Input, step: u64, device: &Device)
     -> Losses;
 
@@ -98,9 +98,9 @@ pub trait Task: Send + Sync {
         Vec::new()
     }
 
-    /// Width of the embedding.
+    /// Embedding dimension.
     fn dims(&self) -> usize;
 
-    /// How cells become its input, for `tokenizer.json`.
+    /// The tokeniser, for `tokenizer.json`.
     fn tokenizer(&self) -> Tokenizer;
 }

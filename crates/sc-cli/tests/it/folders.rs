@@ -45,7 +45,7 @@ fn every_file_of_the_folder_is_needed() {
         ("genes.tsv", "is missing"),
         ("model.safetensors", "is missing"),
         ("training_cells.npy", "training_cells.npy"),
-        ("config.json", "goes on from its checkpoints"),
+        ("config.json", "run the same training again to resume"),
     ] {
         let kept = fs::read(model.join(name)).unwrap();
         fs::remove_file(model.join(name)).unwrap();
@@ -66,7 +66,10 @@ fn tokens_that_the_configuration_does_not_make_are_refused() {
     refused(
         &file,
         &model,
-        &["tokenizer.json", "is not how config.json says"],
+        &[
+            "tokenizer.json",
+            "does not match the tokeniser in config.json",
+        ],
     );
 }
 
@@ -79,7 +82,7 @@ fn genes_in_another_order_are_refused() {
     let mut lines: Vec<&str> = table.lines().collect();
     lines.swap(3, 9);
     fs::write(&path, lines.join("\n") + "\n").unwrap();
-    refused(&file, &model, &["genes.tsv", "not in their order"]);
+    refused(&file, &model, &["genes.tsv", "in another order"]);
     lines.remove(4);
     fs::write(&path, lines.join("\n") + "\n").unwrap();
     refused(&file, &model, &["genes.tsv", "119 genes"]);
@@ -98,7 +101,7 @@ fn weights_that_are_no_numbers_are_refused_by_name() {
     refused(
         &file,
         &model,
-        &["model.safetensors", &name, "NaN at place 1"],
+        &["model.safetensors", &name, "NaN at position 1"],
     );
 }
 
@@ -181,7 +184,7 @@ fn a_damaged_newest_checkpoint_is_passed_over_with_a_warning() {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{errors}");
     assert!(
-        errors.contains("step-00000006") && errors.contains("passed over"),
+        errors.contains("step-00000006") && errors.contains("skipped"),
         "{errors}"
     );
     assert!(fs::read(model.join("model.safetensors")).unwrap() == whole);

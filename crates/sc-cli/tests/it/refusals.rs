@@ -212,7 +212,7 @@ fn a_size_that_cannot_be_taken() {
     refuse(
         "scgpt-tiny",
         "cellplm-tiny",
-        &["scgpt has no width", "vae, autoencoder"],
+        &["scgpt has no adjustable width", "vae, autoencoder"],
     );
 }
 
@@ -229,7 +229,7 @@ fn a_diverging_run_stops_and_says_so() {
         &[
             "diverged at step",
             "learning_rate",
-            "no checkpoint was written yet",
+            "no checkpoint has been written yet",
         ],
     );
     assert!(!out.join("model.safetensors").exists());

@@ -1,4 +1,4 @@
-//! Columns of `obs` that a model reads.
+//! Columns of `obs` that a model uses.
 
 use crate::error::{Result, TrainError};
 use crate::inputs::data_spec::{Levels, Numbers, Obs, Role};
@@ -8,17 +8,17 @@ use sc_data::dataset::Dataset;
 use sc_data::preprocess::spatial::{Places, composition};
 use std::collections::BTreeMap;
 
-/// The columns that training reads.
+/// The columns used in training.
 pub(crate) struct Columns {
     pub(crate) obs: Obs,
     pub(crate) levels: Levels,
-    /// Columns that tell the model labels of cells, or of those around them.
+    /// Columns with the labels of cells, or of their neighbours, that the model is trained on.
     pub(crate) labels: Vec<String>,
 }
 
-/// The columns that `spec` names, or `otherwise` does for what it cannot do without.
+/// The columns that `spec` names, or `otherwise` for those it requires.
 ///
-/// Only values of the cells at `rows` count; all other cells that have another value have none.
+/// Only values of the cells at `rows` are used; values found only in other cells count as missing.
 pub(crate) fn for_training(
     dataset: &Dataset,
     spec: &ModelSpec,
@@ -44,7 +44,7 @@ pub(crate) fn for_training(
             return Err(TrainError::file(
                 dataset.path(),
                 format!(
-                    "obs['{column}'] has no value in any of the {} cells to train on, and the model \
+                    "obs['{column}'] has no value in any of the {} training cells, but the model \
                      needs it as {}",
                     rows.len(),
                     role.word()
@@ -60,7 +60,7 @@ pub(crate) fn for_training(
         levels.insert(Role::Niche, types);
         labels.push(niche.label.clone());
     }
-    // Which cells come more often tells of their classes.
+    // Sampling by class reveals the classes.
     if let Sampling::Balanced { column, .. } = &spec.train.sampling {
         labels.push(column.clone());
     }
@@ -75,9 +75,9 @@ pub(crate) fn for_training(
 
 /// Counts of every type around every cell at `rows`, and the types.
 ///
-/// Cells at other rows are as if they were not there: they are no neighbours, and nothing is around
-/// them. What surrounds a cell is a target of training, so labels of held-out cells must not be in it;
-/// an embedding is made of genes alone and does not ask for it.
+/// Cells at other rows are ignored: they are no neighbours, and their neighbourhoods are empty. The
+/// neighbourhood of a cell is a target of training, so labels of held-out cells must not be in it;
+/// an embedding uses genes alone and does not need it.
 fn neighbourhoods(
     dataset: &Dataset,
     niche: &NicheConfig,
@@ -86,7 +86,7 @@ fn neighbourhoods(
     let labels = dataset.shared_categories(&niche.label)?;
     let types = labels.occurring(rows.iter().copied());
     if types.is_empty() {
-        let why = "has no value in any of the cells to train on, and [niche] counts its values";
+        let why = "has no value in any of the training cells, but [niche] counts its values";
         return Err(TrainError::file(
             dataset.path(),
             format!("obs['{}'] {why}", niche.label),
@@ -113,8 +113,8 @@ fn neighbourhoods(
             return Err(TrainError::file(
                 part.file().path(),
                 format!(
-                    "obsm['{}']: cell {} has no place (a coordinate is not finite); leave cells without \
-                     a place out",
+                    "obsm['{}']: cell {} has a non-finite coordinate; remove cells without \
+                     coordinates",
                     niche.coordinates,
                     row - first
                 ),
@@ -146,8 +146,8 @@ fn neighbourhoods(
 
 /// The columns that `spec` names, as codes of a trained model's `levels`.
 ///
-/// A column that the file lacks is left out, since only training cannot do without it; but of a model
-/// of several species every cell must say which it is of.
+/// A column that the file lacks is left out, since only training requires it; but for a model
+/// of several species every cell must have one.
 pub(crate) fn for_embedding(dataset: &Dataset, spec: &ModelSpec, levels: &Levels) -> Result<Obs> {
     let mut obs = Obs::default();
     for (role, column) in &spec.obs {
@@ -162,8 +162,8 @@ pub(crate) fn for_embedding(dataset: &Dataset, spec: &ModelSpec, levels: &Levels
         let other = values.names().iter().find(|n| !kept.contains(n));
         if let (Role::Species, Some(other)) = (role, other) {
             return Err(TrainError::Config(format!(
-                "{}: obs['{column}'] holds '{other}', but the model was trained on {}; leave these \
-                 cells out, or train on them",
+                "{}: obs['{column}'] holds '{other}', but the model was trained on {}; remove these \
+                 cells, or train on them",
                 dataset.path().display(),
                 kept.join(", ")
             )));
@@ -173,7 +173,7 @@ pub(crate) fn for_embedding(dataset: &Dataset, spec: &ModelSpec, levels: &Levels
     Ok(obs)
 }
 
-/// Sequencing batches by the codes of a trained model's; those it does not know follow them.
+/// Sequencing batches as codes of a trained model's; unknown ones follow.
 pub(crate) fn batch_codes(codes: &[u32], names: &[String], known: &[String]) -> Vec<u32> {
     let mut all: Vec<&String> = known.iter().collect();
     let unknown = names.iter().filter(|name| !known.contains(name));

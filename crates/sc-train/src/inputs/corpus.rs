@@ -1,4 +1,4 @@
-//! The cells a model sees: rows of a store, in the columns of its vocabulary.
+//! The cells of a training or embedding run: rows of a store, in the columns of a vocabulary.
 
 use crate::error::{Result, TrainError};
 use crate::inputs::data_spec::{MISSING, Obs, Role};
@@ -13,16 +13,16 @@ use std::sync::Arc;
 
 pub use sc_data::Counts;
 
-/// Minibatches read before they are taken.
+/// Minibatches prefetched.
 const READ_AHEAD: usize = 2;
 
-/// Cells of a minibatch that is large enough for cells to learn from each other.
+/// Number of cells in a minibatch that is large enough for cells to learn from each other.
 pub const FEW: usize = 256;
 
-/// In which order the cells of a corpus come.
+/// Order of the cells of a corpus.
 #[derive(Clone, Debug, Default)]
 pub enum Order {
-    /// Every cell once an epoch, in random order.
+    /// Every cell once per epoch, in random order.
     #[default]
     Shuffled,
     /// The same, block by block.
@@ -36,19 +36,20 @@ pub enum Order {
 pub struct Corpus {
     /// Where counts come from.
     pub counts: Arc<dyn Counts>,
-    /// The file's genes in the vocabulary.
+    /// Position of the file's genes in the vocabulary.
     pub genes: Arc<GeneMatch>,
     /// Sequencing batch of every cell of the file.
     pub batches: Arc<Vec<u32>>,
-    /// Rows to work on.
+    /// Rows in use.
     pub rows: Arc<Vec<usize>>,
-    /// A key of every cell of the file, in whose order cells are put before they are shuffled or made
-    /// sentences, so that their row does not matter; see [`sc_data::identity::CellKeys::draw_keys`].
-    /// Empty when not known: the order is then that of the file.
+    /// A key of every cell of the file, by which cells are ordered before they are shuffled or cut
+    /// into sentences, so that their row does not matter; see
+    /// [`sc_data::identity::CellKeys::draw_keys`]. Empty when unknown: the order is then that of
+    /// the file.
     pub keys: Arc<Vec<u64>>,
-    /// What `obs` says of every cell of the file, where the model asked.
+    /// Columns of `obs` of every cell of the file, as far as the model uses them.
     pub obs: Arc<Obs>,
-    /// In which order they come in training, where the model does not ask for one of its own.
+    /// Order in training, unless the model has its own.
     pub order: Order,
 }
 
@@ -64,20 +65,20 @@ pub struct CellBatch {
     pub counts: CsrMatrix,
     /// Sequencing batch of every cell.
     pub batches: Vec<u32>,
-    /// What `obs` says of the cells of the file.
+    /// Columns of `obs` of the cells of the file.
     pub obs: Arc<Obs>,
 }
 
 impl CellBatch {
-    /// Places of the labelled cells in the minibatch, and their labels.
+    /// Positions of the labelled cells in the minibatch, and their labels.
     pub fn labelled(&self) -> (Vec<i64>, Vec<i64>) {
         let labels = (0i64..).zip(self.codes(Role::Label));
         let known = labels.filter(|(_, code)| *code != MISSING);
         known.map(|(i, code)| (i, i64::from(code))).unzip()
     }
 
-    /// The name of the minibatch in random streams, for draws that its cells share: that of its first
-    /// cell.
+    /// The name of the minibatch in random streams, for draws shared by its cells: that of its
+    /// first cell.
     pub fn first_key(&self) -> u64 {
         self.keys.first().copied().unwrap_or_default()
     }
@@ -111,11 +112,11 @@ impl Corpus {
     /// The minibatches of an epoch in this corpus's order.
     ///
     /// # Errors
-    /// [`sc_data::DataError::Invalid`] when the weights cannot be drawn by.
+    /// [`sc_data::DataError::Invalid`] for invalid weights.
     pub fn minibatches(&self, size: usize, seed: u64, epoch: u64) -> Result<Vec<Vec<usize>>> {
         Ok(match &self.order {
             Order::Shuffled => sampler::shuffled(&self.ordered(), size, seed, epoch),
-            // Blocks are neighbours in the file.
+            // Blocks are adjacent in the file.
             Order::Blocks(blocks) => {
                 sampler::block_shuffled(&self.rows, *blocks, size, seed, epoch)
             }
@@ -129,12 +130,13 @@ impl Corpus {
         })
     }
 
-    /// The group of every sequencing batch for minibatches of up to `size` cells that should be of one
-    /// batch: its own code, or one group for all that are too small to fill half of a minibatch (of
-    /// [`FEW`] cells, where minibatches are larger), and how many these are.
+    /// The group of every sequencing batch for minibatches of up to `size` cells of one batch: its
+    /// own code, or a shared group for all batches that are too small to fill half of a minibatch
+    /// (of
+    /// [`FEW`] cells, where minibatches are larger), and the number of these.
     ///
-    /// Where every batch is small this mixes them, which costs a model whose cells attend to each other
-    /// far less than minibatches of a few cells.
+    /// Where every batch is small this mixes them, which hurts a model whose cells attend to each
+    /// other far less than minibatches of a few cells.
     pub fn groups(&self, size: usize) -> (BTreeMap<u32, u32>, usize) {
         let mut cells: BTreeMap<u32, usize> = BTreeMap::new();
         for &row in self.rows.iter() {
@@ -149,7 +151,7 @@ impl Corpus {
     /// Minibatches of one sequencing batch each.
     ///
     /// # Errors
-    /// [`TrainError::Config`] when another order than a shuffle is asked for.
+    /// [`TrainError::Config`] for another order than a shuffle.
     pub fn grouped(&self, size: usize, seed: u64, epoch: u64) -> Result<Vec<Vec<usize>>> {
         self.grouped_by(|row| self.batches[row], size, (seed, epoch))
     }
@@ -157,7 +159,7 @@ impl Corpus {
     /// Minibatches of one sequencing batch each, small batches together, see [`Self::groups`].
     ///
     /// # Errors
-    /// [`TrainError::Config`] when another order than a shuffle is asked for.
+    /// [`TrainError::Config`] for another order than a shuffle.
     pub fn grouped_small_together(
         &self,
         size: usize,
@@ -184,7 +186,7 @@ impl Corpus {
         }
     }
 
-    /// The key of the cell at `row`; the row itself where keys are not known.
+    /// The key of the cell at `row`; the row itself where keys are unknown.
     pub fn key(&self, row: usize) -> u64 {
         self.keys.get(row).copied().unwrap_or(row as u64)
     }
@@ -196,7 +198,7 @@ impl Corpus {
         rows
     }
 
-    /// Cells of successive minibatches that come from the same places, for [`Corpus::stream`].
+    /// Number of cells over which minibatches are mixed, for [`Corpus::stream`].
     pub fn mixed(&self) -> Option<usize> {
         match &self.order {
             Order::Blocks(blocks) => Some(blocks.window),
@@ -207,13 +209,14 @@ impl Corpus {
     /// Reads the cells at `rows` of the file.
     ///
     /// # Errors
-    /// Whatever is wrong with the file or its values.
+    /// Any error of the file or its values.
     pub fn read(&self, rows: &[usize]) -> Result<CellBatch> {
         self.cell_batch(rows, &self.counts.read(rows)?)
     }
 
-    /// Reads `minibatches` of rows of the file one after the other; on a thread of its own, ahead of
-    /// whoever takes them; `mixed` as in [`Loader::start`].
+    /// Reads `minibatches` of rows of the file in order, prefetched on a separate thread; `mixed`
+    /// as in
+    /// [`Loader::start`].
     pub fn stream<'a>(
         &'a self,
         minibatches: &'a [Vec<usize>],

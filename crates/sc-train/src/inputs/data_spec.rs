@@ -1,5 +1,5 @@
-//! What a network is built for: its genes, batches and the values of columns of `obs`; and what
-//! `obs` says of the cells.
+//! The data properties a network is built for: genes, batches and values of columns of `obs`; and
+//! the columns of `obs` of the cells.
 
 use crate::error::{Result, TrainError};
 pub use sc_data::categories::MISSING;
@@ -7,24 +7,24 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What a column of `obs` is to a model.
+/// Role of a column of `obs` in a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// What a supervised model learns to tell apart.
+    /// The label of a supervised model.
     Label,
     /// The organism of a cell.
     Species,
-    /// How a cell was measured.
+    /// The assay.
     Assay,
-    /// Which genes of a cell were perturbed.
+    /// The perturbed genes of a cell.
     Perturbation,
-    /// What surrounds a cell in its tissue.
+    /// The region of a cell in its tissue.
     Niche,
 }
 
 impl Role {
-    /// The word in configurations.
+    /// The name in configurations.
     pub fn word(self) -> &'static str {
         match self {
             Self::Label => "label",
@@ -36,18 +36,18 @@ impl Role {
     }
 }
 
-/// What is known of the data when a network is built, and kept with its weights.
+/// Properties of the data that are needed to build a network, saved with its weights.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DataSpec {
     /// Names of the genes of the vocabulary.
     pub genes: Arc<Vec<String>>,
-    /// Mean of the counts of every gene over the training cells that express it; NaN for a gene that
-    /// none does. Empty when not known.
+    /// Mean of the counts of every gene over the training cells that express it; NaN for a gene
+    /// without any. Empty when unknown.
     pub means: Arc<Vec<f32>>,
-    /// The largest `ln(1 + 10⁴ count / total)` of every gene in the training cells; see
-    /// [`crate::inputs::features::largest`]. Empty when not known.
+    /// The maximum of `ln(1 + 10⁴ count / total)` of every gene in the training cells; see
+    /// [`crate::inputs::features::largest`]. Empty when unknown.
     pub largest: Arc<Vec<f32>>,
-    /// Where every gene lies, for models that read along chromosomes. Empty when not known.
+    /// Genomic position of every gene, for models that order genes by it. Empty when unknown.
     pub positions: Arc<Vec<Option<GenePosition>>>,
     /// Names of the sequencing batches, in the order of their codes.
     pub batches: Vec<String>,
@@ -68,12 +68,12 @@ pub fn numbered_batches(n: usize) -> Vec<String> {
     }
 }
 
-/// Where a gene lies.
+/// Genomic position of a gene.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GenePosition {
     /// Number of its chromosome among those of the vocabulary.
     pub chromosome: u32,
-    /// Where it starts.
+    /// Start of the gene.
     pub start: u64,
 }
 
@@ -81,29 +81,29 @@ impl DataSpec {
     /// Number of values of `role`.
     ///
     /// # Errors
-    /// [`TrainError::Config`] when no column was named for it.
+    /// [`TrainError::Config`] when no column was given for it.
     pub fn count(&self, role: Role, architecture: &str) -> Result<usize> {
         self.levels.get(&role).map(Vec::len).ok_or_else(|| {
             let word = role.word();
             TrainError::Config(format!(
-                "{architecture} needs a {word} for every cell; name the column of obs: \
+                "{architecture} needs a {word} for every cell; give the column of obs: \
                  [obs] {word} = \"COLUMN\""
             ))
         })
     }
 }
 
-/// What `obs` says of every cell of a file.
+/// Columns of `obs` of every cell of a file.
 #[derive(Clone, Debug, Default)]
 pub struct Obs {
     columns: BTreeMap<Role, Vec<u32>>,
     numbers: BTreeMap<Role, Numbers>,
 }
 
-/// Numbers of every cell of a file.
+/// Numeric values of every cell of a file.
 #[derive(Clone, Debug)]
 pub struct Numbers {
-    /// Numbers a cell.
+    /// Numbers per cell.
     pub width: usize,
     /// `[cells, width]`, row-major.
     pub values: Vec<f32>,
@@ -115,7 +115,7 @@ impl Obs {
         self.columns.insert(role, codes);
     }
 
-    /// Adds numbers for every cell of the file.
+    /// Adds numeric values for every cell of the file.
     pub fn set_numbers(&mut self, role: Role, numbers: Numbers) {
         self.numbers.insert(role, numbers);
     }
@@ -133,7 +133,7 @@ impl Obs {
             .collect()
     }
 
-    /// Numbers of the cells at `rows`, row-major, if there are any.
+    /// Numeric values of the cells at `rows`, row-major, if there are any.
     pub fn numbers(&self, role: Role, rows: &[usize]) -> Option<Vec<f32>> {
         let numbers = self.numbers.get(&role)?;
         let row = |&r: &usize| &numbers.values[r * numbers.width..(r + 1) * numbers.width];

@@ -1,13 +1,13 @@
-//! Genes and peaks in one table: which is which, and what the training cells hold of them.
+//! Genes and peaks in one table, and their maxima in the training cells.
 
 use sc_data::CsrMatrix;
 pub use sc_data::genes::features::{Kind, kind};
 
-/// Counts a cell is scaled to before the logarithm.
+/// Counts per cell before the logarithm.
 pub const TARGET: f64 = 1e4;
 
-/// The largest `ln(1 + 10⁴ count / total)` of every feature over the cells, `[features]`; totals are
-/// taken among genes, or among peaks. 0 where no cell has any.
+/// The maximum of `ln(1 + 10⁴ count / total)` of every feature over the cells, `[features]`;
+/// totals are over genes, or over peaks. 0 where no cell has counts.
 ///
 /// # Shapes
 /// - counts: `[cells, features]`

@@ -1,4 +1,4 @@
-//! Where the genes of a vocabulary lie, for tokens along the chromosomes.
+//! Genomic positions of the genes of a vocabulary, for tokens along the chromosomes.
 
 use crate::error::Result;
 use crate::inputs::data_spec::DataSpec;
@@ -6,12 +6,12 @@ use sc_data::genes::vocab::chromosome_rows;
 use sc_data::tokens::uce::{Located, SpeciesTable, locate};
 use std::path::Path;
 
-/// The place of every gene, its token counted from `first`: as the data have it, or from the rows of
+/// The position of every gene, its token counted from `first`: from the data, or from the rows of
 /// `species` in a `species_chrom.csv`, or without a table all on one chromosome in the order of the
 /// vocabulary. Codes of chromosomes begin at 0.
 ///
 /// # Errors
-/// When the table cannot be read or does not know the species.
+/// When the table cannot be read or does not contain the species.
 pub fn places(
     data: &DataSpec,
     table: Option<&Path>,
@@ -50,8 +50,8 @@ pub fn places(
     Ok(located)
 }
 
-/// Numbers the chromosomes that are there from 0: a table's codes count those of all its species.
-/// Returns how many there are.
+/// Renumbers the chromosomes in use from 0: a table's codes count those of all its species.
+/// Returns their number.
 pub fn renumber(located: &mut [Option<Located>]) -> usize {
     let mut codes: Vec<u32> = located.iter().flatten().map(|g| g.chromosome).collect();
     codes.sort_unstable();

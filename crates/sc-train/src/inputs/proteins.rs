@@ -1,4 +1,4 @@
-//! Protein embeddings of genes, for models that know genes by their proteins (UCE, SATURN).
+//! Protein embeddings of genes, for models that represent genes by their proteins (UCE, SATURN).
 
 use crate::error::{Result, TrainError};
 use rand::RngExt as _;
@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-/// Where the vectors of genes come from.
+/// Source of the gene vectors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Proteins {
-    /// A file with one vector a gene symbol: `.safetensors`, or a `.pt` dictionary of tensors.
+    /// A file with one vector per gene symbol: `.safetensors`, or a `.pt` dictionary of tensors.
     File {
         /// The file.
         path: PathBuf,
     },
-    /// Normal vectors drawn by the gene's name: what a model is worth without knowing proteins.
+    /// Random normal vectors, drawn by gene name: a control without protein information.
     Random {
-        /// Numbers a gene.
+        /// Dimension of a vector.
         dim: usize,
     },
 }
@@ -34,20 +34,20 @@ impl Default for Proteins {
 /// Vectors of genes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProteinTable {
-    /// Numbers a gene.
+    /// Dimension of a vector.
     pub dim: usize,
     /// Whether each gene has a vector.
     pub known: Vec<bool>,
     vectors: Vectors,
 }
 
-/// Vectors of all genes, or what they are drawn from.
+/// Vectors of all genes, or how they are drawn.
 #[derive(Clone, Debug, PartialEq)]
 enum Vectors {
     /// `[genes, dim]`, row-major; zeros where a gene has no vector.
     Read(Vec<f32>),
-    /// Names of the genes: a vector is drawn when it is asked for, so that a network whose weights
-    /// nobody looks at costs nothing.
+    /// Names of the genes: a vector is drawn on access, so that a network whose weights are not
+    /// needed costs nothing.
     Drawn(Vec<String>),
 }
 
@@ -65,7 +65,7 @@ impl ProteinTable {
         }
     }
 
-    /// The vectors of `genes` one after the other, `[genes, dim]` row-major.
+    /// The vectors of `genes`, concatenated: `[genes, dim]` row-major.
     pub fn vectors(&self, genes: impl IntoIterator<Item = usize>) -> Vec<f32> {
         let genes = genes.into_iter();
         let mut values = Vec::with_capacity(genes.size_hint().0 * self.dim);
@@ -75,10 +75,11 @@ impl ProteinTable {
 }
 
 impl Proteins {
-    /// Checks what the types cannot; `of` is where the setting stands.
+    /// Checks the values; `of` is the path of the setting.
     ///
     /// # Errors
-    /// [`ModelError::Config`](sc_models::ModelError::Config) for a vector without numbers, or of too many.
+    /// [`ModelError::Config`](sc_models::ModelError::Config) for a dimension of 0, or one that is
+    /// too large.
     pub(crate) fn check(&self, of: &str) -> sc_models::error::Result<()> {
         match self {
             Self::Random { dim } => ranges::widths(of, &[("proteins.dim", *dim)]),
@@ -103,8 +104,8 @@ impl Proteins {
                 let dim = tensors.values().next().map_or(0, |t| t.data.len());
                 if let Some((name, t)) = tensors.iter().find(|(_, t)| t.data.len() != dim) {
                     return Err(fail(format!(
-                        "the vector of {name} has {} numbers, others have {dim}; one vector a gene is \
-                         wanted, all of one length",
+                        "the vector of {name} has {} numbers, others have {dim}; every gene needs one vector, \
+                         all of the same length",
                         t.data.len()
                     )));
                 }
@@ -118,7 +119,7 @@ impl Proteins {
                     .collect();
                 if dim == 0 || found.iter().all(Option::is_none) {
                     return Err(fail(format!(
-                        "none of the {} genes has a protein embedding here; genes are found by symbol",
+                        "none of the {} genes has a protein embedding in this file; genes are matched by symbol",
                         genes.len()
                     )));
                 }

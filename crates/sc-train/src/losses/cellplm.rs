@@ -8,7 +8,7 @@ use sc_models::cellplm::NegativeBinomial;
 use sc_models::layers::nb::{Scope, scaled_nll};
 use std::sync::Arc;
 
-/// Entries hidden from the encoder: for every cell the genes, ascending; empty for unmasked cells.
+/// Masked entries: the genes of every cell, ascending; empty for unmasked cells.
 pub type Masked = Vec<Arc<Vec<u32>>>;
 
 /// The two halves of the denoising loss, scalars.

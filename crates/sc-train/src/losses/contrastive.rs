@@ -16,7 +16,7 @@ pub struct Contrast {
     pub total: Tensor<1>,
 }
 
-/// Cross entropy of telling the own partner, `[i, i]`, from the other cells of the minibatch.
+/// Cross entropy of identifying the partner, `[i, i]`, among the cells of the minibatch.
 ///
 /// # Shapes
 /// - similarity: `[cells, cells]`, scaled

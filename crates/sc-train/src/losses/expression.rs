@@ -13,7 +13,8 @@ pub fn masked_mse(predicted: Tensor<2>, target: Tensor<2>, mask: Tensor<2>) -> T
     total(error.square()) / masked(mask)
 }
 
-/// How many are masked, 1 at least: cells of very few genes have none, and that is no error.
+/// Number of masked entries, at least 1: cells with very few genes have none, which is not an
+/// error.
 fn masked(mask: Tensor<2>) -> Tensor<1> {
     total(mask).clamp_min(1.0)
 }
@@ -30,7 +31,7 @@ pub fn expressed_nll(expressed: Tensor<2>, target: Tensor<2>, mask: Tensor<2>) -
     (total(log_p * mask.clone()) / masked(mask)).neg()
 }
 
-/// `mean m |ŷ − y| / (y + 1e-6)`; reported by the original, never trained on.
+/// `mean m |ŷ − y| / (y + 1e-6)`; reported by the original, not trained on.
 ///
 /// Zeros in the target make it explode by design of the original.
 pub fn masked_relative_error(

@@ -24,7 +24,7 @@ pub fn cell_nll(output: &Output, counts: &Arc<CsrMatrix>) -> Tensor<1> {
     )
 }
 
-/// Divergence of the latent from the standard normal, summed over cells, a scalar;
+/// KL divergence of the latent from the standard normal, summed over cells, a scalar;
 /// `−½ Σ (1 + ln σ² − μ² − σ²)`. `None` where the latent has no variance.
 pub fn divergence(output: &Output) -> Option<Tensor<1>> {
     let [mu, log_var] = output.moments.clone()?;
@@ -36,7 +36,7 @@ pub fn divergence(output: &Output) -> Option<Tensor<1>> {
 ///
 /// # Shapes
 /// - `nll`: `[cells]`, from [`cell_nll`]
-/// - `weights`: one a cell, or none for 1
+/// - `weights`: one per cell, or none for 1
 /// - `divergence`: with its weight β, from [`divergence`]
 pub fn species_loss(
     nll: Tensor<1>,
@@ -74,13 +74,13 @@ pub fn lasso(gene_weights: Tensor<2>) -> Tensor<1> {
     total(gene_weights.abs())
 }
 
-/// Similarity of genes against that of their proteins:
+/// Similarity of genes compared with that of their proteins:
 /// `Σ_g (cos(H_g, H_o(g)) − cos(E_g, E_o(g)))²` for another gene `o(g)` of every gene.
 ///
 /// # Shapes
 /// - `genes` H: `[genes, d]`, from [`sc_models::saturn::Saturn::gene_embeddings`]
 /// - `proteins`: `cos(E_g, E_o(g))` of every gene, from [`protein_similarity`]
-/// - `others` o: one a gene
+/// - `others` o: one per gene
 pub fn gene_ranking(genes: Tensor<2>, proteins: Vec<f32>, others: &[usize]) -> Tensor<1> {
     let n = others.len();
     let device = genes.device();
@@ -131,7 +131,8 @@ pub fn label_weights(all: &[u32], cells: &[u32]) -> Vec<f32> {
     cells.iter().map(weight).collect()
 }
 
-/// Weight of the divergence at `epoch`, counted from 0: up from 0 to 1 in half a period, then 1.
+/// Weight of the divergence at `epoch`, counted from 0: rises from 0 to 1 in half a period, then
+/// stays 1.
 pub fn divergence_weight(epoch: u64, period: u64) -> f64 {
     let half = (period / 2).max(1);
     match epoch % period.max(1) {
@@ -142,7 +143,7 @@ pub fn divergence_weight(epoch: u64, period: u64) -> f64 {
 
 /// Mean over the triplets kept of `relu(cos(a,n) − cos(a,p) + margin)`, those that are 0 left out.
 ///
-/// Which triplets are kept is decided, so the loss is linear in the cosines: their coefficients are
+/// The selection of triplets is fixed, so the loss is linear in the cosines: their coefficients are
 /// counted on the host and the sum is one product, whatever the number of triplets.
 ///
 /// # Shapes

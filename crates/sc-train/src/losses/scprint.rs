@@ -1,4 +1,4 @@
-//! scPRINT's objectives: counts, classes over a hierarchy, and what cell tokens should not share.
+//! scPRINT's objectives: counts, classes over a hierarchy, and decorrelation of cell tokens.
 //!
 //! Source: reference/saturn-uce-scprint-nicheformer.md C3.
 
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Mean over cells and genes of the loss of `counts` `[cells, genes]`, a scalar: the zero-inflated
 /// negative binomial, or where only a mean is predicted the squared error of `log₂(1+x)` scaled to
-/// 10,000 a cell.
+/// 10,000 per cell.
 pub fn expression(prediction: &Prediction, counts: &Arc<CsrMatrix>) -> Tensor<1> {
     let [cells, genes] = prediction.mean.dims();
     let Some([dispersion, zero]) = prediction.spread.clone() else {
@@ -30,25 +30,25 @@ pub fn expression(prediction: &Prediction, counts: &Arc<CsrMatrix>) -> Tensor<1>
     nll.sum() / (cells * genes) as f64
 }
 
-/// Labels of a class: leaves `0 … leaves − 1`, and above them labels that stand for several leaves.
+/// Labels of a class: leaves `0 … leaves − 1`, then labels that contain several leaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hierarchy {
-    /// Labels with none below them.
+    /// Number of leaves.
     pub leaves: usize,
     /// Leaves below label `leaves + i`.
     pub inner: Vec<Vec<usize>>,
 }
 
-/// Mean binary cross entropy over leaves, where a label that stands for several leaves asks for one
-/// of them, whichever; `None` is an unknown label and asks for nothing.
+/// Mean binary cross entropy over leaves, where the target of an inner label is any one of its
+/// leaves; `None` is an unknown label without a target.
 ///
-/// For a label above the leaves, its own leaves do not count, the others count as absent, and one
-/// more logit, `ln Σ exp` of its own leaves, counts as present. The mean is over all entries, those
-/// that do not count included, and over the additional column if any cell needs it, as published.
+/// For an inner label, its own leaves are ignored, the others count as absent, and one
+/// more logit, `ln Σ exp` of its own leaves, counts as present. The mean is over all entries,
+/// ignored ones included, and over the additional column if any cell needs it, as published.
 ///
 /// # Shapes
 /// - `logits`: `[cells, leaves]`
-/// - `labels`: one a cell; a label the hierarchy does not know counts as unknown
+/// - `labels`: one per cell; a label missing in the hierarchy counts as unknown
 pub fn classification(
     logits: Tensor<2>,
     labels: &[Option<usize>],
@@ -103,8 +103,8 @@ pub fn classification(
     sum.neg() / (cells * columns) as f64
 }
 
-/// How much cell tokens point the same way: the mean over pairs of tokens, the diagonal counting as
-/// 0, of the mean over cells of `|cos|`.
+/// Similarity of cell tokens: the mean over pairs of tokens, with 0 on the diagonal,
+/// of the mean over cells of `|cos|`.
 ///
 /// # Shapes
 /// - `cells`: `[minibatch, tokens, d]`
@@ -117,7 +117,7 @@ pub fn token_similarity(cells: Tensor<3>) -> Tensor<1> {
     total(mean * off_diagonal) / (n * n) as f64
 }
 
-/// Contrast of the same cells seen twice.
+/// Contrast between two passes of the same cells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Contrast {
@@ -129,7 +129,7 @@ pub enum Contrast {
     Published,
 }
 
-/// Cross entropy that tells which cell of `b` is which of `a`, both `[cells, d]`.
+/// Cross entropy of matching the cells of `b` to those of `a`, both `[cells, d]`.
 ///
 /// [`Contrast::Published`] needs at least as many features as cells.
 pub fn contrast(a: Tensor<2>, b: Tensor<2>, temperature: f64, by: Contrast) -> Tensor<1> {
@@ -148,10 +148,11 @@ pub fn contrast(a: Tensor<2>, b: Tensor<2>, temperature: f64, by: Contrast) -> T
     cross_entropy(cosines / temperature, own)
 }
 
-/// Counts after the noise of the denoising task: `max(x − n, 0)` for genes that stay, 0 for others.
+/// Counts after the noise of the denoising task: `max(x − n, 0)` for genes that are kept, 0 for
+/// others.
 ///
-/// `removed` are Poisson draws with mean `x · share / 2`, genes stay where `uniform ≥ share / 2`, and
-/// `share` is [`noise_share`].
+/// `removed` are Poisson draws with mean `x · share / 2`, genes are kept where `uniform ≥ share /
+/// 2`, and `share` is [`noise_share`].
 pub fn downsample(counts: &[f32], removed: &[f32], uniform: &[f32], share: f64) -> Vec<f32> {
     let draws = removed.iter().zip(uniform);
     counts
@@ -164,7 +165,7 @@ pub fn downsample(counts: &[f32], removed: &[f32], uniform: &[f32], share: f64) 
         .collect()
 }
 
-/// Share of the counts that noise takes, a little more than asked for since both halves overlap.
+/// Share of the counts removed by noise, a little more than the setting since both halves overlap.
 pub fn noise_share(noise: f64) -> f64 {
     noise * 1.1
 }

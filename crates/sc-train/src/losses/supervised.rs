@@ -3,19 +3,19 @@
 use super::cross_entropy;
 use burn::tensor::{Int, Tensor, TensorData};
 
-/// Which cells are mixed with which, and how much of a cell stays.
+/// Mixup partners, and the share of the cell itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mixup {
     /// Share of the cell itself.
     pub share: f64,
-    /// The other cell, by its place in the minibatch.
+    /// The partner, by its position in the minibatch.
     pub partner: Vec<i64>,
 }
 
 /// Cross entropy of cells and of cells mixed in the latent space, scalars.
 #[derive(Clone, Debug)]
 pub struct MixupTerms {
-    /// Of the cells as they are.
+    /// Of the unmixed cells.
     pub plain: Tensor<1>,
     /// Of the mixed cells: `share · own + (1 − share) · partner`.
     pub mixed: Tensor<1>,
@@ -29,7 +29,7 @@ pub struct MixupTerms {
     pub logits: Tensor<2>,
 }
 
-/// Manifold mixup as Islander has it (reference/schyena-scclip-evaluation.md B(a)).
+/// Manifold mixup as in Islander (reference/schyena-scclip-evaluation.md B(a)).
 ///
 /// # Shapes
 /// - latent: `[cells, latent]`

@@ -1,4 +1,4 @@
-//! Losses of objectives on tokens and genes: which token, expressed or not, what surrounds a cell.
+//! Losses of objectives on tokens and genes: token identity, expression, spatial neighbourhood.
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::{log_sigmoid, softmax};
@@ -12,7 +12,7 @@ pub fn binary_cross_entropy(logits: Tensor<2>, labels: Tensor<2>) -> Tensor<1> {
     super::total(positive + negative).neg() / (cells * genes) as f64
 }
 
-/// What a distribution over the niche is compared with.
+/// Target of a predicted composition of the niche.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Composition {

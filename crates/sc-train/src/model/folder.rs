@@ -1,8 +1,8 @@
 //! The folder of a model: `config.json`, `model.safetensors`, `genes.tsv`, `tokenizer.json`,
-//! `training.json`, and where it was trained here `training_cells.npy` and `split.json`.
+//! `training.json`, and for models trained here `training_cells.npy` and `split.json`.
 //!
-//! A folder that is not whole, or whose parts do not belong together, is refused: a vocabulary in
-//! another order would embed every cell with the weights of other genes, without a word.
+//! An incomplete folder, or one with inconsistent parts, is refused: a vocabulary in
+//! another order would silently embed every cell with the weights of other genes.
 
 use super::Model;
 use super::gene_table::{check_names, from_table, to_table};
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
 
-/// The layout that is written and read here.
+/// The schema that is written and read here.
 const SCHEMA: u32 = 1;
 
 /// Keys of the training cells.
@@ -28,28 +28,28 @@ pub const TRAINING_CELLS: &str = "training_cells.npy";
 /// The weights.
 pub const WEIGHTS: &str = "model.safetensors";
 
-/// What was held out of training.
+/// The held-out donors or cells.
 pub const SPLIT: &str = "split.json";
 
-/// `config.json`: what is needed to build the network again.
+/// `config.json`: what is needed to rebuild the network.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Config {
-    /// Layout of the folder.
+    /// Schema of the folder.
     schema: u32,
-    /// The model as it was configured.
+    /// The configuration of the model.
     spec: ModelSpec,
-    /// Sequencing batches the decoder knows, in the order of their codes.
+    /// Sequencing batches of the decoder, in the order of their codes.
     batches: Vec<String>,
-    /// Values of the columns of `obs` it was trained with, in the order of their codes.
+    /// Values of the columns of `obs` used in training, in the order of their codes.
     #[serde(default)]
     levels: Levels,
-    /// The model whose size it has, where it was asked to have one's.
+    /// The model whose size it matches, if one was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     same_size: Option<SameSize>,
     /// Seed it was trained with.
     seed: u64,
     /// blake3 of the names of the genes in the order of `genes.tsv`, which is that of the weights;
-    /// folders of before have none.
+    /// missing in older folders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     genes_blake3: Option<String>,
 }
@@ -75,17 +75,17 @@ impl Model {
         serde_json::to_value(self.config(None)).map_err(|e| TrainError::Config(e.to_string()))
     }
 
-    /// The same as bytes, for the hash by which a training that goes on is known.
+    /// The same as bytes, for the hash that identifies a resumed training.
     pub(crate) fn config_bytes(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(&self.config(None)).map_err(|e| TrainError::Config(e.to_string()))
     }
 
-    /// Writes the model into `folder`. `training.json` with this text comes last, so its presence means
-    /// that the folder is whole.
+    /// Writes the model into `folder`. `training.json` with this text is written last, so its
+    /// presence means that the folder is complete.
     ///
     /// # Errors
-    /// [`TrainError::File`] for a weight that is not finite, [`TrainError::Config`] for a gene's name
-    /// that no table holds, and whatever the system refuses.
+    /// [`TrainError::File`] for a non-finite weight, [`TrainError::Config`] for an invalid gene
+    /// name, and system errors.
     pub fn save(&self, folder: &Path, training: &[u8]) -> Result<()> {
         check_names(&self.data.genes)?;
         for (name, tensor) in &self.weights {
@@ -93,7 +93,7 @@ impl Model {
                 return Err(TrainError::file(
                     folder,
                     format!(
-                        "the tensor {name} holds {value}, so the model is not written; lower \
+                        "the tensor {name} contains {value}, so the model is not written; lower \
                          train.learning_rate or train.weight_decay"
                     ),
                 ));
@@ -124,8 +124,8 @@ impl Model {
     /// Reads the model in `folder`.
     ///
     /// # Errors
-    /// [`TrainError::File`] for a folder that is not whole, was written by another version, or whose
-    /// parts do not belong together.
+    /// [`TrainError::File`] for a folder that is incomplete, of another version, or
+    /// inconsistent.
     pub fn load(folder: &Path) -> Result<Self> {
         let config = read_config(folder)?;
         let trained = read_training(folder)?;
@@ -141,7 +141,7 @@ impl Model {
                 return Err(TrainError::file(
                     &file,
                     format!(
-                        "tensor {name} holds {} at place {at}, and every embedding would; restore the \
+                        "tensor {name} contains {} at position {at}, and every embedding would too; restore the \
                          file, or train again",
                         tensor.data[at]
                     ),
@@ -161,12 +161,12 @@ impl Model {
             trained,
             file,
         };
-        // What the network's own settings say must be what the folder says, or cells would become
-        // other tokens than the weights know.
+        // The network's own settings must match those of the folder, or cells would be tokenised
+        // differently than in training.
         if model.task()?.tokenizer().to_json()? != tokenizer.to_json()? {
             return Err(TrainError::file(
                 folder.join("tokenizer.json"),
-                "is not how config.json says that cells become tokens; restore the one that was changed, \
+                "does not match the tokeniser in config.json; restore the one that was changed, \
                  or train or convert again",
             ));
         }
@@ -174,8 +174,8 @@ impl Model {
     }
 }
 
-/// Whether the genes of the model in `folder` are tied to its weights; folders of before are not, and
-/// their order cannot be checked.
+/// Whether the genes of the model in `folder` are verified by a hash; in older folders their order
+/// cannot be checked.
 pub fn is_tied(folder: &Path) -> bool {
     read_config(folder).is_ok_and(|c| c.genes_blake3.is_some())
 }
@@ -196,7 +196,7 @@ fn read_part(path: &Path) -> Result<String> {
 fn missing(path: &Path) -> TrainError {
     TrainError::file(
         path,
-        "is missing, so the folder of the model is not whole; restore the file, or train or convert again",
+        "is missing, so the model folder is incomplete; restore the file, or train or convert again",
     )
 }
 
@@ -204,8 +204,8 @@ fn read_config(folder: &Path) -> Result<Config> {
     let path = folder.join("config.json");
     let text = std::fs::read_to_string(&path).map_err(|e| {
         let unfinished = match folder.join("checkpoints").is_dir() {
-            true => "; training has not finished, the same training goes on from its checkpoints",
-            false => "; name the folder that a training wrote",
+            true => "; training has not finished; run the same training again to resume",
+            false => "; give a folder written by training",
         };
         TrainError::file(&path, format!("{e}{unfinished}"))
     })?;
@@ -219,8 +219,8 @@ fn read_config(folder: &Path) -> Result<Config> {
         return Err(TrainError::file(
             &path,
             format!(
-                "schema {schema} is not read by scfm {}, which knows schema {SCHEMA}; the folder was \
-                 written by {who}, take that one",
+                "schema {schema} is not supported by scfm {}, which reads schema {SCHEMA}; the folder was \
+                 written by {who}, use that version",
                 env!("CARGO_PKG_VERSION")
             ),
         ));
@@ -234,7 +234,7 @@ fn read_training(folder: &Path) -> Result<Option<(TrainingRecord, CellKeys)>> {
     if !path.exists() {
         return Err(TrainError::file(
             &path,
-            "is missing: training has not finished; the same training goes on from its checkpoints and \
+            "is missing: training has not finished; run the same training again to resume, which \
              writes it last",
         ));
     }
@@ -244,8 +244,8 @@ fn read_training(folder: &Path) -> Result<Option<(TrainingRecord, CellKeys)>> {
     if value.get("version").is_none() {
         return Err(TrainError::file(
             &path,
-            "does not say which version wrote it, so it is not whole and nobody knows what the model \
-             was trained on; restore the file, or train or convert again",
+            "has no version, so it is incomplete and the training cells of the model are unknown; \
+             restore the file, or train or convert again",
         ));
     }
     let Some(record) = value.get("training") else {
@@ -265,7 +265,7 @@ fn read_genes(folder: &Path, config: &Config) -> Result<DataSpec> {
         Some(hash) if *hash != hash_names(&*data.genes) => Err(TrainError::file(
             &path,
             format!(
-                "its {} genes are not those of the weights, or not in their order (config.json has the \
+                "its {} genes do not match the weights, or are in another order (config.json has the \
                  hash of the names); restore the file, or train or convert again",
                 data.genes.len()
             ),

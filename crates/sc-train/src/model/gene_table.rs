@@ -4,17 +4,17 @@ use crate::error::{Result, TrainError};
 use crate::inputs::data_spec::{DataSpec, GenePosition};
 use std::sync::Arc;
 
-/// Refuses names that `genes.tsv` cannot hold.
+/// Refuses names that `genes.tsv` cannot store.
 ///
 /// # Errors
-/// A name that is empty or holds a tab, a line's end or another control character.
+/// A name that is empty or contains a tab, a line break or another control character.
 pub(crate) fn check_names(names: &[String]) -> Result<()> {
     let bad = |name: &&String| name.is_empty() || name.chars().any(char::is_control);
     match names.iter().find(bad) {
         None => Ok(()),
         Some(name) => Err(TrainError::Config(format!(
-            "the gene {name:?} cannot be part of a vocabulary: names are not empty and hold no tab, \
-             line's end or other control character; rename it in var"
+            "the gene {name:?} cannot be part of a vocabulary: names must not be empty or contain a tab, \
+             line break or other control character; rename it in var"
         ))),
     }
 }
@@ -39,10 +39,10 @@ pub(super) fn to_table(data: &DataSpec) -> String {
     table
 }
 
-/// Genes, means, largest values and positions of a table; the rest is left empty.
+/// Genes, means, maxima and positions of a table; the rest is left empty.
 ///
 /// # Errors
-/// The line and field that is neither empty nor what its column holds.
+/// The line and field that is neither empty nor valid.
 pub(super) fn from_table(table: &str) -> Result<DataSpec, String> {
     let (mut genes, mut means, mut largest) = (Vec::new(), Vec::new(), Vec::new());
     let mut positions: Vec<Option<GenePosition>> = Vec::new();
@@ -52,7 +52,7 @@ pub(super) fn from_table(table: &str) -> Result<DataSpec, String> {
         genes.push(fields.next().unwrap_or_default().to_string());
         let mut number = || fields.next().map_or(Ok(None), number);
         means.push(number().map_err(at)?.unwrap_or(f32::NAN));
-        // Models of before have no such column.
+        // Older models lack this column.
         largest.extend(number().map_err(at)?);
         if let Some(field) = fields.next() {
             positions.push(position(field).map_err(at)?);
@@ -87,7 +87,7 @@ fn position(text: &str) -> Result<Option<GenePosition>, String> {
         })
     };
     match parsed() {
-        None if !text.is_empty() => Err(format!("{text:?} is no place such as 3:77")),
+        None if !text.is_empty() => Err(format!("{text:?} is not a position such as 3:77")),
         position => Ok(position),
     }
 }
@@ -123,7 +123,10 @@ mod tests {
         for (row, wanted) in [
             ("A\tabc\t\t", "line 2: \"abc\" is not a finite number"),
             ("A\t1\tnan\t", "line 2: \"nan\" is not a finite number"),
-            ("A\t1\t2\tchr3", "line 2: \"chr3\" is no place such as 3:77"),
+            (
+                "A\t1\t2\tchr3",
+                "line 2: \"chr3\" is not a position such as 3:77",
+            ),
         ] {
             assert_eq!(of(row), Err(wanted.to_owned()));
         }

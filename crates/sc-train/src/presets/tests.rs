@@ -163,7 +163,7 @@ fn settings_that_would_do_nothing_are_refused() {
         let error = built(&preset).unwrap_err();
         let begins = format!("network.{key} = ");
         assert!(
-            error.contains(&begins) && error.contains("leave it out"),
+            error.contains(&begins) && error.contains("remove it"),
             "{name}: {error}"
         );
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::fmt;
 use std::path::Path;
 
-/// How a model was made as large as another.
+/// Match of a model's size to another's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SameSize {
     /// The other model.
@@ -21,7 +21,7 @@ pub struct SameSize {
     pub its_parameters: usize,
     /// Parameters of this one.
     pub parameters: usize,
-    /// The width of the hidden layer that was found.
+    /// The hidden width that was found.
     pub width: usize,
 }
 
@@ -35,13 +35,13 @@ impl fmt::Display for SameSize {
     }
 }
 
-/// The model that [`ModelSpec::same_size_as`] speaks of.
+/// The model in [`ModelSpec::same_size_as`].
 pub(crate) struct Other {
     name: String,
     pub(crate) spec: ModelSpec,
 }
 
-/// Takes the other model out of `spec`, which gets its vocabulary; none where no size is asked for.
+/// Takes the other model out of `spec`, which gets its vocabulary; `None` without `same_size_as`.
 pub(crate) fn other(spec: &mut ModelSpec) -> Result<Option<Other>> {
     let Some(asked) = spec.same_size_as.take() else {
         return Ok(None);
@@ -64,8 +64,8 @@ pub(crate) fn other(spec: &mut ModelSpec) -> Result<Option<Other>> {
     Ok(Some(Other { name, spec: other }))
 }
 
-/// Gives `spec`, for `data`, the width with which it is as large as `other`, whose columns of `obs` have
-/// these `levels`.
+/// Gives `spec`, for `data`, the width with which it matches the size of `other`, whose columns of
+/// `obs` these `levels`.
 pub(crate) fn find(
     spec: &ModelSpec,
     data: &DataSpec,
@@ -97,8 +97,8 @@ mod tests {
     use crate::registry::{ARCHITECTURES, Architecture, Features};
     use crate::size::Fitted;
 
-    /// The tiny preset of `baseline` at the size of that of `model`, on `data`, and the size it was
-    /// to have.
+    /// The tiny preset of `baseline` at the size of that of `model`, on `data`, and the requested
+    /// size.
     fn fitted(baseline: &str, model: &str, data: &DataSpec) -> (Result<Fitted>, usize) {
         let tiny = |name| of(name, "tiny").unwrap().unwrap();
         let mut ours = tiny(baseline);
@@ -111,9 +111,9 @@ mod tests {
         (fit(&ours, &data, wanted, &device), wanted)
     }
 
-    /// A unit of width is one parameter a gene in the MLP and two in the others, and half of that is as
-    /// near as they can come: below 1 % of most tiny models, and 1.1 % of scHyena, whose 72,141
-    /// parameters are the fewest, and of scCLIP on 2,000 features.
+    /// One unit of width is one parameter per gene in the MLP and two in the others, and half of
+    /// that is the best possible match: below 1 % of most tiny models, and 1.1 % of scHyena, whose
+    /// 72,141 parameters are the fewest, and of scCLIP on 2,000 features.
     #[test]
     fn every_baseline_takes_the_size_of_every_foundation_model() {
         let (baselines, models): (Vec<&Architecture>, Vec<&Architecture>) =
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn fewer_parameters_than_features_are_out_of_reach() {
-        // scCLIP reads patches; the others have a weight for every one of 120,000 features.
+        // scCLIP uses patches; the others have a weight for every one of 120,000 features.
         let data = assumed(Features::GenesAndPeaks);
         let (refused, wanted) = fitted("vae", "scclip", &data);
         let said = refused.unwrap_err().to_string();

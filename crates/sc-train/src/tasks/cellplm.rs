@@ -26,17 +26,17 @@ use sc_models::ranges;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// How cells become sentences.
+/// Composition of sentences.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SentenceConfig {
-    /// Most cells of a sentence when embedding; training takes `train.minibatch`.
+    /// Maximum number of cells per sentence for embedding; training uses `train.minibatch`.
     pub cells: usize,
     /// Share of the cells of a sentence that are masked.
     pub mask_cells: f64,
-    /// Share of a masked cell's genes, zeros included, that are hidden.
+    /// Share of a masked cell's genes, zeros included, that are masked.
     pub mask_genes: f64,
-    /// Steps over which the KL of a plain VAE comes in.
+    /// Warm-up steps of the KL weight of a plain VAE.
     pub kl_warmup: u64,
 }
 
@@ -50,7 +50,7 @@ impl SentenceConfig {
         );
         ranges::positive(OF, &[cells, genes])?;
         ranges::shares(OF, &[cells])?;
-        // With every gene hidden nothing is left to read.
+        // With every gene masked there is no input.
         Ok(ranges::below_one(OF, &[genes])?)
     }
 }
@@ -66,7 +66,7 @@ impl Default for SentenceConfig {
     }
 }
 
-/// CellPLM among the architectures.
+/// CellPLM in the registry.
 pub const CELLPLM: Architecture = Architecture {
     name: "cellplm",
     kind: Kind::FoundationModel,
@@ -107,11 +107,11 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     }))
 }
 
-/// Refuses heads that no objective here trains.
+/// Refuses heads without an objective.
 fn check_head(head: &HeadConfig) -> Result<()> {
     let refuse = |what: &str| {
         Err(TrainError::Config(format!(
-            "cellplm: network.head.{what} is not trained here; objective = 'denoise' wants kind = \
+            "cellplm: network.head.{what} has no objective; objective = 'denoise' needs kind = \
              'decode' with objective = 'denoise'"
         )))
     };
@@ -130,7 +130,7 @@ fn check_head(head: &HeadConfig) -> Result<()> {
 pub struct CellPlmTask {
     /// The network; `genes` and the decoder's batches are those of the data.
     pub network: CellPlmConfig,
-    /// How cells become sentences.
+    /// Composition of sentences.
     pub input: SentenceConfig,
     /// Seed of every random stream.
     pub seed: u64,
@@ -159,7 +159,7 @@ impl CellPlmTask {
         if rng.random::<f64>() >= self.input.mask_cells {
             return Vec::new();
         }
-        // One 32-bit draw a gene: a float would take twice the generator's output.
+        // One 32-bit draw per gene: a float would take twice the generator's output.
         let threshold = (self.input.mask_genes * f64::from(u32::MAX)) as u32;
         (0..self.network.genes as u32)
             .filter(|_| rng.next_u32() < threshold)
@@ -200,10 +200,10 @@ impl Task for CellPlmTask {
 
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {
         let untrained = match self.network.head {
-            HeadConfig::Embed => Some("kind = 'embed' has nothing to train; take kind = 'decode'"),
-            HeadConfig::Decode { datasets: 1.., .. } => {
-                Some("datasets is a covariate that the data have no column for; leave it out, or 0")
-            }
+            HeadConfig::Embed => Some("kind = 'embed' has nothing to train; use kind = 'decode'"),
+            HeadConfig::Decode { datasets: 1.., .. } => Some(
+                "datasets is a covariate without a column in the data; remove it, or set it to 0",
+            ),
             _ => None,
         };
         if let Some(why) = untrained {

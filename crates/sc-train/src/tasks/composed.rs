@@ -1,7 +1,7 @@
-//! Models put together of parts: which tokens, which encoder, which objective, each chosen apart.
+//! Composed models: tokeniser, encoder and objective, each chosen separately.
 //!
-//! What earns its keep, the transformer, the tokens or the objective? Published models differ in all
-//! three. Here two of them are held still while the third changes.
+//! Which part makes the difference, the transformer, the tokens or the objective? Published models
+//! differ in all three. Here two of them are kept fixed while the third changes.
 
 mod compatible;
 mod sequences;
@@ -30,12 +30,12 @@ use serde::{Deserialize, Serialize};
 use targets::Target;
 use tokens::Tokens;
 
-/// Models of parts among the architectures.
+/// Composed models in the registry.
 pub const COMPOSED: Architecture = Architecture {
     name: "composed",
     kind: Kind::FoundationModel,
-    paper: "none: parts of the others",
-    tokens: "any of the others', as input.tokens says",
+    paper: "none: combines parts of the others",
+    tokens: "any of the others', by input.tokens",
     objectives: Objective::WORDS,
     weights: "none published",
     licence: "ours",
@@ -94,34 +94,34 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     }))
 }
 
-/// Number of labels, of which there must be two to tell apart.
+/// Number of labels; at least two are needed.
 fn labels(data: &DataSpec) -> Result<usize> {
     match data.count(Role::Label, COMPOSED.name)? {
         n if n < 2 => Err(TrainError::Config(format!(
-            "composed: the label column has {n} value, so there is nothing to tell apart; name another \
-             column or take another objective"
+            "composed: the label column has {n} value, but a classifier needs at least two; choose another \
+             column or another objective"
         ))),
         n => Ok(n),
     }
 }
 
-/// Which tokens, and how the objective asks.
+/// Tokeniser, and settings of the objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ComposedInput {
-    /// How a cell becomes tokens.
+    /// The tokeniser.
     pub tokens: TokenKind,
-    /// Masked objectives: share of the tokens that are hidden and asked for.
+    /// Masked objectives: share of the tokens that are masked.
     pub mask: f64,
-    /// `denoise`, `contrast`: share of the counts that is taken away.
+    /// `denoise`, `contrast`: share of the counts that is removed.
     pub noise: f64,
     /// `expressed`: share of the expressed genes that is left out.
     pub left_out: f64,
-    /// `expressed`: genes asked for, half of them expressed.
+    /// `expressed`: number of target genes, half of them expressed.
     pub asked: usize,
-    /// `contrast`: what cosines are divided by.
+    /// `contrast`: temperature of the cosines.
     pub temperature: f64,
-    /// Cells a minibatch when embedding.
+    /// Minibatch size for embedding.
     pub embed_minibatch: usize,
 }
 
@@ -160,7 +160,7 @@ impl ComposedInput {
         )?;
         if self.asked < 2 {
             return Err(TrainError::Config(format!(
-                "{OF}asked = 1; must be at least 2, a gene that is expressed and one that is not"
+                "{OF}asked = 1; must be at least 2, one expressed gene and one unexpressed"
             )));
         }
         ranges::positive(OF, &[("temperature", self.temperature)])?;
@@ -168,7 +168,7 @@ impl ComposedInput {
     }
 }
 
-/// A model of parts as a task.
+/// A composed model as a task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ComposedTask {
     network: ComposedConfig,

@@ -24,7 +24,7 @@ use sc_models::ranges;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Nicheformer among the architectures.
+/// Nicheformer in the registry.
 pub const NICHEFORMER: Architecture = Architecture {
     name: "nicheformer",
     kind: Kind::FoundationModel,
@@ -47,7 +47,7 @@ pub const NICHEFORMER: Architecture = Architecture {
     task,
 };
 
-/// Rows of the published token table that are no class.
+/// Rows of the published token table that are not classes.
 const SPARE_ROWS: usize = 5;
 
 fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
@@ -82,21 +82,21 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     })
 }
 
-/// How a cell becomes tokens, and what is asked of them.
+/// The tokeniser, and the masking.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RankedInput {
-    /// Token of the organism where no column says: 5 human, 6 mouse.
+    /// Token of the organism without a species column: 5 human, 6 mouse.
     pub species: u32,
     /// Token of the assay: 7 MERFISH, 8 CosMx, 9 Xenium, 10 to 18 kinds of dissociated assays.
     pub assay: u32,
     /// Token of the modality: 3 dissociated, 4 spatial.
     pub modality: u32,
-    /// How the mean of the genes over the training cells is used.
+    /// Use of the mean of the genes over the training cells.
     pub mean: MeanMode,
-    /// Share of the tokens that are asked for.
+    /// Share of the tokens that are targets.
     pub mask: f64,
-    /// Cells a minibatch when embedding.
+    /// Minibatch size for embedding.
     pub embed_minibatch: usize,
     /// The head of objectives on the niche.
     pub head: HeadConfig,
@@ -130,7 +130,7 @@ impl RankedInput {
         ] {
             if !(SPECIAL..FIRST_GENE).contains(&token) {
                 return Err(TrainError::Config(format!(
-                    "{OF}{name} = {token}; tokens of what a cell is lie between {SPECIAL} and {}",
+                    "{OF}{name} = {token}; context tokens lie between {SPECIAL} and {}",
                     FIRST_GENE - 1
                 )));
             }
@@ -139,7 +139,7 @@ impl RankedInput {
     }
 }
 
-/// The first token that says what a cell is; masks and padding come before.
+/// The first context token; masks and padding come before.
 const SPECIAL: u32 = 3;
 
 /// The token of every species of the data.
@@ -162,11 +162,11 @@ fn species_tokens(data: &DataSpec, otherwise: u32) -> Result<Vec<u32>> {
 pub struct NicheformerTask {
     /// The network; its tokens are those of the vocabulary.
     pub network: NicheformerConfig,
-    /// How a cell becomes tokens.
+    /// The tokeniser.
     pub input: RankedInput,
-    /// What counts are divided by before they are ranked, `[genes]`.
+    /// Divisors of counts before ranking, `[genes]`.
     pub means: Arc<Vec<f32>>,
-    /// Token of every species of the data; of one, that of all cells.
+    /// Token of every species of the data; for a single species, that of all cells.
     pub species: Vec<u32>,
     /// Seed of every random stream.
     pub seed: u64,
@@ -186,7 +186,7 @@ impl NicheformerTask {
         let mut rows = Vec::with_capacity(cells.rows.len());
         for (i, species) in species.iter().enumerate() {
             let (genes, counts) = cells.counts.row(i);
-            let ranked = ranks::rank(genes, counts, &self.means, room)?;
+            let ranked = ranks::rank(genes, counts, &self.means, max_genes)?;
             let of = self.species.get(*species as usize).or(self.species.first());
             let first = match *species {
                 MISSING => self.species.first(),
@@ -196,7 +196,7 @@ impl NicheformerTask {
             rows.push(([first, self.input.assay, self.input.modality], ranked));
         }
         let longest = rows.iter().map(|r| r.1.len()).max().unwrap_or(0) + 3;
-        // The published mean counts padding, so there must always be as much of it.
+        // The published mean includes padding, so the amount of padding must be fixed.
         let length = match self.network.pooling {
             Pooling::Released => self.network.context_length,
             Pooling::Masked => longest,

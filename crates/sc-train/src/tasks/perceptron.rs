@@ -23,7 +23,7 @@ use sc_models::ranges;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The supervised perceptron among the architectures.
+/// The supervised perceptron in the registry.
 pub const MLP: Architecture = Architecture {
     name: "mlp",
     kind: Kind::NeuralBaseline,
@@ -41,7 +41,7 @@ pub const MLP: Architecture = Architecture {
     task,
 };
 
-/// The autoencoder among the architectures.
+/// The autoencoder in the registry.
 pub const AUTOENCODER: Architecture = Architecture {
     name: "autoencoder",
     kind: Kind::NeuralBaseline,
@@ -51,7 +51,7 @@ pub const AUTOENCODER: Architecture = Architecture {
     ..MLP
 };
 
-/// Islander among the architectures.
+/// Islander in the registry.
 pub const ISLANDER: Architecture = Architecture {
     name: "islander",
     kind: Kind::NeuralBaseline,
@@ -89,7 +89,7 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     }))
 }
 
-/// The first hidden layer gets the width, the others keep their share of it.
+/// The first hidden layer gets the width, the others keep their ratio to it.
 fn widen(spec: &ModelSpec, width: usize) -> Result<serde_json::Value> {
     let network: PerceptronConfig = spec.network()?;
     let first = network.hidden.first().map_or(1.0, |&h| h as f64);
@@ -98,10 +98,10 @@ fn widen(spec: &ModelSpec, width: usize) -> Result<serde_json::Value> {
     Ok(spec.network_with("hidden", hidden.into()))
 }
 
-/// What a perceptron learns.
+/// Objective of a perceptron.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Goal {
-    /// The cell itself.
+    /// Reconstruction of the cell.
     Reconstruct,
     /// Its label.
     Classify,
@@ -112,13 +112,13 @@ pub enum Goal {
     },
 }
 
-/// How a cell is given to a network that takes it whole.
+/// Input of networks on whole cells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WholeCell {
-    /// Counts a cell is scaled to before `ln(1 + x)`.
+    /// Counts per cell before `ln(1 + x)`.
     pub target: f64,
-    /// Cells a minibatch when embedding.
+    /// Minibatch size for embedding.
     pub embed_minibatch: usize,
 }
 
@@ -136,9 +136,9 @@ impl Default for WholeCell {
 pub struct PerceptronTask {
     /// The network; genes and classes are those of the data.
     pub network: PerceptronConfig,
-    /// How a cell is given to it.
+    /// Its input.
     pub input: WholeCell,
-    /// What it learns.
+    /// Its objective.
     pub goal: Goal,
     /// Seed of every random stream.
     pub seed: u64,
@@ -147,7 +147,7 @@ pub struct PerceptronTask {
 /// A minibatch on the host.
 pub struct PerceptronInput {
     cells: Arc<CsrMatrix>,
-    /// Places of the labelled cells in the minibatch, and their labels.
+    /// Positions of the labelled cells in the minibatch, and their labels.
     labelled: Vec<i64>,
     labels: Vec<i64>,
     mixup: Mixup,
@@ -171,7 +171,7 @@ impl Task for PerceptronTask {
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<PerceptronInput> {
         let (labelled, labels) = cells.labelled();
-        // One draw a minibatch, named by its first cell.
+        // One draw per minibatch, named by its first cell.
         let mut rng = stream(self.seed, "mixup", cells.first_key(), epoch);
         let share = rng.random::<f64>();
         let mut partner: Vec<i64> = (0..labelled.len() as i64).collect();
@@ -202,8 +202,8 @@ impl Task for PerceptronTask {
             && let Some(decoded) = model.decode(latent.clone(), Phase::Train, &mut ())
         {
             let shape = [input.cells.rows(), input.cells.cols()];
-            let truth = TensorData::new(input.cells.to_dense(), shape);
-            let mse = mean_squared_error(decoded, Tensor::from_data(truth, device));
+            let target = TensorData::new(input.cells.to_dense(), shape);
+            let mse = mean_squared_error(decoded, Tensor::from_data(target, device));
             terms.push(("reconstruction", mse, weight));
         }
         if self.goal != Goal::Reconstruct && !input.labelled.is_empty() {
@@ -219,7 +219,7 @@ impl Task for PerceptronTask {
                 _ => terms.push(("classify", cross_entropy(classify(latent), labels), 1.0)),
             }
         }
-        // A minibatch without labels teaches nothing, but is no error.
+        // A minibatch without labels has no loss, which is not an error.
         let zero = crate::losses::total(latent) * 0.0;
         Losses::weighted(zero, terms)
     }

@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-/// SATURN among the architectures.
+/// SATURN in the registry.
 pub const SATURN: Architecture = Architecture {
     name: "saturn",
     kind: Kind::FoundationModel,
@@ -74,7 +74,7 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     spec.settled(&network)?;
     if network.macrogenes > network.genes() {
         return Err(TrainError::Config(format!(
-            "saturn: network.macrogenes = {}, but there are {} genes with a protein embedding; take \
+            "saturn: network.macrogenes = {}, but there are {} genes with a protein embedding; use \
              fewer macrogenes",
             network.macrogenes,
             network.genes()
@@ -90,8 +90,8 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
             data.count(Role::Species, "saturn with objective = 'cross-species'")?;
             if network.species.len() < 2 {
                 return Err(TrainError::Config(format!(
-                    "saturn: objective = 'cross-species' needs cells of two species, and all are of \
-                     {}; take objective = 'reconstruct'",
+                    "saturn: objective = 'cross-species' needs cells of two species, but all are of \
+                     {}; use objective = 'reconstruct'",
                     network.species[0].name
                 )));
             }
@@ -111,67 +111,67 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     }))
 }
 
-/// What is trained.
+/// Training schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Objective {
-    /// Counts, all the way.
+    /// Reconstruction only.
     Reconstruct,
-    /// Counts for so many steps, then triplets across species.
+    /// Reconstruction for this number of steps, then triplets across species.
     CrossSpecies { reconstruct: u64 },
 }
 
-/// Whether rare labels count more.
+/// Whether rare labels have more weight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Balance {
-    /// Every cell counts the same.
+    /// All cells have the same weight.
     #[default]
     None,
     /// By the share of the label in the minibatch.
     Labels,
 }
 
-/// Whether triplets move the macrogenes.
+/// Whether the triplet loss updates the macrogenes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Macrogenes {
-    /// They do not: the encoder alone learns.
+    /// It does not: only the encoder is trained.
     #[default]
     Frozen,
-    /// They do.
+    /// It does.
     Trained,
 }
 
-/// How genes become macrogenes, and the objectives.
+/// Macrogenes, and the objectives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SaturnInput {
-    /// Which genes a species has.
+    /// Genes of each species.
     pub genes: GenesOf,
-    /// Where the vectors of genes come from.
+    /// Source of the gene vectors.
     pub proteins: Proteins,
-    /// The same for species that have a file of their own, by name.
+    /// The same for species with a separate file, by name.
     pub species_proteins: BTreeMap<String, Proteins>,
-    /// How the rank of a macrogene becomes the weight of a gene.
+    /// Weight of a gene from the rank of a macrogene.
     pub score: Score,
     /// Weight of the sum of the gene weights.
     pub l1: f64,
-    /// Weight of the similarity of genes to that of their proteins.
+    /// Weight of the loss on gene similarities compared with those of their proteins.
     pub protein_similarity: f64,
-    /// Steps after which the divergence of the latent begins again; only for
+    /// Period in steps of the KL weight; only for
     /// `latent = "normal"`.
     pub divergence_period: u64,
-    /// Whether rare labels count more in the reconstruction.
+    /// Whether rare labels have more weight in the reconstruction.
     pub balance: Balance,
-    /// Share of the steps that reconstruct, before triplets are trained.
+    /// Share of the steps for reconstruction, before triplets are trained.
     pub reconstruct_share: f64,
-    /// By how much a positive should be nearer than a negative.
+    /// Margin of the triplet loss.
     pub margin: f64,
-    /// Which cells of other species correspond.
+    /// Matching of cells across species.
     pub neighbours: Neighbours,
-    /// Whether triplets move the macrogenes.
+    /// Whether the triplet loss updates the macrogenes.
     pub macrogenes: Macrogenes,
-    /// Cells a minibatch when embedding.
+    /// Minibatch size for embedding.
     pub embed_minibatch: usize,
 }
 
@@ -223,27 +223,27 @@ impl Default for SaturnInput {
 pub struct SaturnTask {
     /// The network; its species are those of the data.
     pub network: SaturnConfig,
-    /// How genes become macrogenes, and the objectives.
+    /// Macrogenes, and the objectives.
     pub input: SaturnInput,
     genes: Arc<SpeciesGenes>,
     objective: Objective,
     /// Seed of every random stream.
     pub seed: u64,
-    /// Macrogene weights to begin with; k-means over all genes is done once.
+    /// Initial macrogene weights; k-means over all genes is done once.
     start: OnceLock<Arc<Vec<f32>>>,
 }
 
 /// Cells of one species in a minibatch.
 struct Part {
     cells: Cells,
-    /// Their places in the minibatch.
+    /// Their positions in the minibatch.
     places: Vec<usize>,
     labels: Vec<u32>,
     noise: Vec<f32>,
     keep: Vec<f32>,
 }
 
-/// A minibatch on the host, species by species; those without a cell are left out.
+/// A minibatch on the host, species by species; those without cells are left out.
 pub struct SaturnBatch {
     parts: Vec<Part>,
 }
@@ -391,7 +391,7 @@ impl SaturnTask {
                 continue;
             }
             let own = part.cells.species as u32;
-            // A label belongs to one species: two that share a name are two labels.
+            // A label belongs to one species: the same name in two species is two labels.
             let count = self.network.species.len() as u32;
             labels.extend(known.iter().map(|&i| part.labels[i as usize] * count + own));
             species.extend(known.iter().map(|_| own));

@@ -1,4 +1,4 @@
-//! scCLIP: RNA and open chromatin of the same cells, by contrast.
+//! scCLIP: contrastive learning on RNA and open chromatin of the same cells.
 
 mod import;
 
@@ -25,7 +25,7 @@ use sc_models::scclip::{Modality, ScClip, ScClipConfig};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// scCLIP among the architectures.
+/// scCLIP in the registry.
 pub const SCCLIP: Architecture = Architecture {
     name: "scclip",
     kind: registry::Kind::FoundationModel,
@@ -49,38 +49,38 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     Ok(Box::new(task))
 }
 
-/// How the two halves of a cell are read.
+/// Input of both modalities.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PairedInput {
-    /// Genes whose names begin so are not read.
+    /// Genes whose names begin so are left out.
     pub leave_out: Vec<String>,
-    /// How expression is scaled.
+    /// Scaling of expression.
     pub scale: Scale,
-    /// Share of what is there that is hidden from each tower in training.
+    /// Share of the non-zero features that is masked in each tower in training.
     pub hide: f64,
-    /// Which half of a cell its embedding comes from.
+    /// Modality of the embedding.
     pub embed: Half,
-    /// Cells a minibatch when embedding.
+    /// Minibatch size for embedding.
     pub embed_minibatch: usize,
 }
 
-/// How expression is scaled.
+/// Scaling of expression.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scale {
-    /// `ln(1 + x)` over the largest of the gene in the training cells.
+    /// `ln(1 + x)` over the maximum of the gene in the training cells.
     #[default]
     MaxAbs,
     /// `ln(1 + x)`.
     None,
 }
 
-/// Which half of a cell is embedded.
+/// Modality of the embedding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Half {
-    /// The mean of both; of a cell that has one only, that one.
+    /// The mean of both; for a cell with one only, that one.
     #[default]
     Both,
     /// Expression.
@@ -101,7 +101,7 @@ impl Default for PairedInput {
     }
 }
 
-/// Where a feature of the vocabulary goes.
+/// Position of a feature of the vocabulary in its tower.
 type Place = Option<(Kind, u32)>;
 
 /// scCLIP as a task.
@@ -109,25 +109,25 @@ type Place = Option<(Kind, u32)>;
 pub struct ScClipTask {
     /// The network; its features are those of the data.
     pub network: ScClipConfig,
-    /// How cells are read.
+    /// Input of the cells.
     pub input: PairedInput,
     /// Seed of every random stream.
     pub seed: u64,
     places: Arc<Vec<Place>>,
-    /// What values of every feature of the vocabulary are divided by.
+    /// Divisors of the values of every feature of the vocabulary.
     divisor: Arc<Vec<f32>>,
-    /// Hash of the features in their order: what a patch means hangs on it.
+    /// Hash of the features in their order, which defines the patches.
     features: String,
 }
 
-/// Both halves of a minibatch on the host.
+/// Both modalities of a minibatch on the host.
 pub struct Paired {
     atac: CsrMatrix,
     rna: CsrMatrix,
 }
 
 impl ScClipTask {
-    /// The task for data with `data`: features named as stretches of chromosomes are peaks.
+    /// The task for data with `data`: features named as genomic intervals are peaks.
     ///
     /// # Errors
     /// [`TrainError::Config`] when genes or peaks are missing.
@@ -204,7 +204,7 @@ impl ScClipTask {
         out
     }
 
-    /// Hides a share of what every cell has.
+    /// Masks a share of the non-zero features of every cell.
     fn hide(&self, cells: CsrMatrix, keys: &[u64], purpose: &str, epoch: u64) -> CsrMatrix {
         if self.input.hide == 0.0 {
             return cells;
@@ -223,7 +223,7 @@ impl ScClipTask {
         out
     }
 
-    /// One half of the cells in the common space, `[cells, projection]`.
+    /// One modality of the cells in the shared space, `[cells, projection]`.
     pub fn embed_half(&self, model: &ScClip, cells: &CellBatch, modality: Modality) -> Tensor<2> {
         let halves = self.halves(&cells.counts);
         let half = match modality {
@@ -234,7 +234,7 @@ impl ScClipTask {
     }
 }
 
-/// 1 for every cell that has anything, `[cells, 1]`.
+/// 1 for every non-empty cell, `[cells, 1]`.
 fn present(cells: &CsrMatrix, device: &Device) -> Tensor<2> {
     let has: Vec<f32> = cells
         .iter_rows()

@@ -1,7 +1,8 @@
 //! scGPT and scFormer: expressed genes as tokens, binned values.
 //!
 //! Masked values, integration, several modalities and annotation are one pass of one network and share
-//! [`ScGptTask`]; generative pretraining has a pass of its own, and perturbations a network.
+//! [`ScGptTask`]; generative pretraining has its own forward pass, and perturbations their own
+//! network.
 
 mod annotation;
 mod generative;
@@ -32,7 +33,7 @@ use sc_models::layers::norm::Phase;
 use sc_models::scgpt::{CellEmbedding, InputNorm, ScGpt, ScGptConfig, ValueEncoderConfig};
 use std::sync::Arc;
 
-/// scGPT among the architectures.
+/// scGPT in the registry.
 pub const SCGPT: Architecture = Architecture {
     name: "scgpt",
     kind: Kind::FoundationModel,
@@ -53,7 +54,7 @@ pub const SCGPT: Architecture = Architecture {
     company: Company::With {
         setting: "cell_embedding",
         values: &["avg-pool", "weighted-pool"],
-        why: "the mean counts padding up to the longest cell of the minibatch, as published",
+        why: "the mean includes padding up to the longest cell of the minibatch, as published",
     },
     widen: None,
     import: Some(import::import),
@@ -61,7 +62,7 @@ pub const SCGPT: Architecture = Architecture {
     task,
 };
 
-/// scFormer among the architectures.
+/// scFormer in the registry.
 pub const SCFORMER: Architecture = Architecture {
     name: "scformer",
     kind: Kind::FoundationModel,
@@ -99,7 +100,7 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     })
 }
 
-/// What all objectives begin with: the network for the vocabulary, as it is configured.
+/// Shared by all objectives: the network for the vocabulary, as configured.
 fn base(spec: &ModelSpec, data: &DataSpec) -> Result<ScGptTask> {
     let mut network: ScGptConfig = spec.network()?;
     let input: TokenConfig = spec.input()?;
@@ -107,7 +108,7 @@ fn base(spec: &ModelSpec, data: &DataSpec) -> Result<ScGptTask> {
     let genes = data.genes.len();
     network.tokens = genes + SPECIAL_TOKENS;
     network.pad = genes;
-    // Wherever the network tells batches apart, there are as many as in the data.
+    // Batch-specific parts of the network have as many batches as the data.
     let batches = data.batches.len().max(1);
     if let InputNorm::DomainSpecific { domains, .. } = &mut network.input_norm {
         *domains = batches;
@@ -129,7 +130,7 @@ fn base(spec: &ModelSpec, data: &DataSpec) -> Result<ScGptTask> {
             )));
         }
     }
-    // Only data of several has any to tell apart.
+    // Only data with several modalities has any.
     network.modalities = 0;
     network.check()?;
     Ok(ScGptTask {
@@ -142,7 +143,7 @@ fn base(spec: &ModelSpec, data: &DataSpec) -> Result<ScGptTask> {
     })
 }
 
-/// What is being built, for refusals.
+/// What is being built, for error messages.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     architecture: &'a str,
@@ -162,10 +163,10 @@ impl Place<'_> {
     }
 }
 
-/// What is learnt in one pass of the network.
+/// Objectives with a single forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// Values of masked tokens, and whatever else of cells and batches the network has heads for.
+    /// Values of masked tokens, and the losses of all other heads of the network.
     Values,
     /// Labels of cells.
     Labels,
@@ -176,13 +177,13 @@ pub enum Goal {
 pub struct ScGptTask {
     /// The network; `tokens` and `pad` are those of the vocabulary.
     pub network: ScGptConfig,
-    /// How a cell becomes tokens.
+    /// The tokeniser.
     pub input: TokenConfig,
     /// Genes of the vocabulary; special tokens follow them.
     pub genes: usize,
     /// Modality of every gene of the vocabulary; empty where there is one.
     pub modalities: Arc<Vec<u8>>,
-    /// What is learnt.
+    /// The objective.
     pub goal: Goal,
     /// Seed of every random stream.
     pub seed: u64,
@@ -191,7 +192,7 @@ pub struct ScGptTask {
 /// Special tokens that follow the genes: `<pad>`, `<cls>`, `<eoc>`.
 pub const SPECIAL_TOKENS: usize = 3;
 
-/// Bins behind those of values, where these are rows of a table: of padding, and of masked tokens.
+/// Bins after those of values, where values are rows of a table: of padding, and of masked tokens.
 const SPECIAL_VALUES: usize = 2;
 
 impl Task for ScGptTask {
@@ -226,7 +227,7 @@ impl Task for ScGptTask {
     }
 
     fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
-        // Where company matters, it is at least not that of the neighbouring rows.
+        // Where cells of a minibatch influence each other, they should not be adjacent rows.
         let rows = match self.network.cell_embedding {
             CellEmbedding::Cls => corpus.rows.to_vec(),
             _ => corpus.ordered(),
@@ -241,9 +242,9 @@ impl Task for ScGptTask {
             && cells.batches.iter().any(|&b| b as usize >= domains)
         {
             return Err(TrainError::Config(
-                "the model has a norm for every sequencing batch it was trained on, and there are cells \
-                 of another; name the column as in training (--batch COLUMN), and leave out cells of \
-                 batches that were not there"
+                "the model has a norm for every sequencing batch it was trained on, but there are cells \
+                 of other batches; give the column as in training (--batch COLUMN), and remove cells of \
+                 batches that were not in training"
                     .into(),
             ));
         }

@@ -17,7 +17,7 @@ use sc_models::ranges;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// scHyena among the architectures.
+/// scHyena in the registry.
 pub const SCHYENA: Architecture = Architecture {
     name: "schyena",
     kind: Kind::FoundationModel,
@@ -49,17 +49,17 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     Ok(Box::new(ScHyenaTask::new(network, input, data.seed)))
 }
 
-/// How a cell becomes a profile.
+/// The tokeniser.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProfileInput {
-    /// Counts a cell is scaled to before `ln(1 + x)`.
+    /// Counts per cell before `ln(1 + x)`.
     pub target: f64,
     /// Share of the expressed genes that is masked in training.
     pub mask: f64,
-    /// Seed of a random order of the genes, as a control of what the order is worth.
+    /// Seed of a random gene order, as a control for the effect of the order.
     pub permute: Option<u64>,
-    /// Cells a minibatch when embedding.
+    /// Minibatch size for embedding.
     pub embed_minibatch: usize,
 }
 
@@ -80,13 +80,13 @@ impl Default for ProfileInput {
 pub struct ScHyenaTask {
     /// The network; its genes are those of the data.
     pub network: ScHyenaConfig,
-    /// How a cell becomes a profile.
+    /// The tokeniser.
     pub input: ProfileInput,
     /// Seed of every random stream.
     pub seed: u64,
-    /// Place of every gene.
+    /// Position of every gene.
     order: Arc<Vec<u32>>,
-    /// Embedding at every place: 0, the cell's own, then one more than the gene.
+    /// Embedding at every position: 0, the cell token's, then one more than the gene.
     ids: Arc<Vec<i64>>,
 }
 
@@ -94,12 +94,12 @@ pub struct ScHyenaTask {
 pub struct ProfileBatch {
     cells: usize,
     values: Vec<f32>,
-    /// 1 at what is hidden; empty when nothing is.
+    /// 1 at masked values; empty when nothing is masked.
     mask: Vec<f32>,
 }
 
 impl ScHyenaTask {
-    /// The task of a network, whose genes lie in the order that `input` asks for.
+    /// The task of a network, whose genes are in the order of `input`.
     pub fn new(network: ScHyenaConfig, input: ProfileInput, seed: u64) -> Self {
         let order = profile::order(network.genes, input.permute);
         let mut ids = vec![0; order.len() + 1];
@@ -177,8 +177,8 @@ impl Task for ScHyenaTask {
         let hidden = input.mask.iter().any(|&m| m > 0.0);
         let profiles = self.on_device(input, device);
         let prediction = model.predict(&model.encode(&profiles, &mut ()));
-        // Only expressed genes are hidden, so a model may never learn a zero; the error over all
-        // values is shown beside what is trained.
+        // Only expressed genes are masked, so a model may never learn a zero; the error over all
+        // values is reported with the loss.
         let values = profiles.values.clone();
         let all = masked_mse(
             prediction.clone().detach(),

@@ -1,4 +1,4 @@
-//! scPRINT: drawn genes, denoising, classes, and generation from the cell tokens.
+//! scPRINT: sampled genes, denoising, classes, and generation from the cell tokens.
 
 mod draws;
 mod import;
@@ -38,12 +38,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// scPRINT among the architectures.
+/// scPRINT in the registry.
 pub const SCPRINT: Architecture = Architecture {
     name: "scprint",
     kind: Kind::FoundationModel,
     paper: "Kalfon et al., Nature Communications 2025",
-    tokens: "drawn genes with their counts, and a token for every class",
+    tokens: "sampled genes with their counts, and a token for every class",
     objectives: &["denoise", "denoise-classes"],
     weights: "scPRINT v1 .ckpt",
     licence: "GPL-3.0 (its package says MIT)",
@@ -77,14 +77,14 @@ fn assemble(spec: &ModelSpec, data: &DataSpec) -> Result<ScPrintTask> {
         "denoise" => ClassTokens::default(),
         _ => ClassTokens::new(data, &input.classes, input.ontology.as_deref())?,
     };
-    // Published classes stand for themselves; others are those of the data.
+    // Published classes are kept as they are; others are those of the data.
     let observed = labels.classes();
     if network.classes.is_empty() {
         network.classes = observed;
     } else if !observed.is_empty() && observed != network.classes {
         return Err(TrainError::Config(
-            "scprint: network.classes are not those of the data; leave them out to train classes, or \
-             take objective = 'denoise'"
+            "scprint: network.classes are not those of the data; remove them to train classes, or \
+             use objective = 'denoise'"
                 .into(),
         ));
     }
@@ -97,7 +97,7 @@ fn assemble(spec: &ModelSpec, data: &DataSpec) -> Result<ScPrintTask> {
     let places = match (network.positions, &input.chromosomes) {
         (Positions::None, _) => Vec::new(),
         (Positions::Genome, Some(path)) => located(path, &input.species, &data.genes, &known)?,
-        // Without a table all genes lie in one row, each at a place of its own.
+        // Without a table all genes are in one row, each at its own position.
         (Positions::Genome, None) => (0..known.len()).collect(),
     };
     Ok(ScPrintTask {
@@ -112,7 +112,7 @@ fn assemble(spec: &ModelSpec, data: &DataSpec) -> Result<ScPrintTask> {
     })
 }
 
-/// Places along the genome of the genes that are `known`.
+/// Genomic positions of the genes that are `known`.
 fn located(path: &Path, species: &str, genes: &[String], known: &[usize]) -> Result<Vec<usize>> {
     let rows = chromosome_rows(path)?;
     let of = rows.into_iter().filter(|r| r.species == species);
@@ -125,7 +125,7 @@ fn located(path: &Path, species: &str, genes: &[String], known: &[usize]) -> Res
             TrainError::file(
                 path,
                 format!(
-                    "gene {} of species '{species}' has no place here; take genes that have one, or \
+                    "gene {} of species '{species}' has no position here; use genes with a position, or \
                      network.positions = \"none\"",
                     genes[g]
                 ),
@@ -147,23 +147,23 @@ pub enum Generation {
     None,
 }
 
-/// How a cell becomes tokens, and the weights of the objectives.
+/// The tokeniser, and the weights of the objectives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScPrintInput {
-    /// Genes shown of a cell.
+    /// Genes per cell.
     pub length: usize,
-    /// Where the vectors of genes come from.
+    /// Source of the gene vectors.
     pub proteins: Proteins,
     /// `species_chrom.csv`, or none for all genes in one row.
     pub chromosomes: Option<PathBuf>,
     /// The species in that table.
     pub species: String,
-    /// Columns that have a class token, by what they are.
+    /// Columns with a class token, by role.
     pub classes: Vec<Role>,
     /// An ontology of labels in the OBO format.
     pub ontology: Option<PathBuf>,
-    /// Share of the counts that noise takes; one pass for each.
+    /// Share of the counts removed by noise; one pass for each.
     pub noise: Vec<f64>,
     /// Whether cells are also generated from their tokens alone.
     pub generation: Generation,
@@ -177,7 +177,7 @@ pub struct ScPrintInput {
     pub elastic: Option<Elastic>,
     /// Temperature and weight of the contrast between passes, if it is used.
     pub contrast: Option<Contrasted>,
-    /// Cells a minibatch when embedding.
+    /// Minibatch size for embedding.
     pub embed_minibatch: usize,
 }
 
@@ -185,7 +185,7 @@ pub struct ScPrintInput {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Elastic {
-    /// Cosine that cells should keep below or exceed.
+    /// Cosine threshold of the loss.
     pub threshold: f64,
     /// Weight.
     pub weight: f64,
@@ -195,11 +195,11 @@ pub struct Elastic {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contrasted {
-    /// Cosines are divided by it.
+    /// Temperature of the cosines.
     pub temperature: f64,
     /// Weight.
     pub weight: f64,
-    /// Which cosines.
+    /// Type of cosines.
     #[serde(default)]
     pub by: Contrast,
 }
@@ -266,7 +266,7 @@ impl ScPrintInput {
 pub struct ScPrintTask {
     /// The network; its genes and classes are those of the data.
     pub network: ScPrintConfig,
-    /// How a cell becomes tokens, and the weights of the objectives.
+    /// The tokeniser, and the weights of the objectives.
     pub input: ScPrintInput,
     /// The network's gene for every gene of the vocabulary; none without a protein.
     vocabulary: Arc<Vec<Option<u32>>>,
@@ -290,10 +290,10 @@ pub struct ScPrintBatch {
 }
 
 impl ScPrintTask {
-    /// The task that `spec` describes, for data with `data`.
+    /// The task of `spec`, for data with `data`.
     ///
     /// # Errors
-    /// [`TrainError::Config`] for an unusable setting, and whatever is wrong with the files it names.
+    /// [`TrainError::Config`] for an invalid setting, and any error of the files in it.
     pub fn new(spec: &ModelSpec, data: &DataSpec) -> Result<Self> {
         assemble(spec, data)
     }
@@ -320,13 +320,13 @@ impl ScPrintTask {
         for (i, &key) in cells.keys.iter().enumerate() {
             let (genes, values) = counts.row(i);
             let key = [self.seed, key, pass.epoch()];
-            let shown = sample(genes, values, self.network.genes, out.length, key)?;
+            let drawn = sample(genes, values, self.network.genes, out.length, key)?;
             for (k, share) in noise.iter().map(|n| noise_share(*n)).enumerate() {
-                let (removed, uniform) = draws::noise(&shown.counts, share, k, key);
-                out.noisy[k].extend(downsample(&shown.counts, &removed, &uniform, share));
+                let (removed, uniform) = draws::noise(&drawn.counts, share, k, key);
+                out.noisy[k].extend(downsample(&drawn.counts, &removed, &uniform, share));
             }
-            out.genes.extend(shown.genes.iter().map(|&g| i64::from(g)));
-            out.counts.extend(&shown.counts);
+            out.genes.extend(drawn.genes.iter().map(|&g| i64::from(g)));
+            out.counts.extend(&drawn.counts);
         }
         Ok(out)
     }
@@ -410,7 +410,7 @@ impl Task for ScPrintTask {
             outputs.push(output);
         }
         terms.push(("denoise", denoise, 1.0));
-        // Asked once: of the cell as its first pass saw it.
+        // Computed once: for the cell embedding of the first pass.
         if let Some(output) = outputs.first() {
             let logits = model.classes(output).into_iter().zip(&input.labels);
             let sum = logits.enumerate().fold(zero(), |sum, (i, ((_, l), of))| {

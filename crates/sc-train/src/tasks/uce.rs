@@ -1,4 +1,4 @@
-//! UCE: sentences of drawn genes, and the question which genes a cell expresses.
+//! UCE: sentences of sampled genes; the objective is to predict which genes a cell expresses.
 
 mod import;
 
@@ -27,12 +27,12 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// UCE among the architectures.
+/// UCE in the registry.
 pub const UCE: Architecture = Architecture {
     name: "uce",
     kind: Kind::FoundationModel,
     paper: "Rosen et al., bioRxiv 2023",
-    tokens: "genes drawn by expression, along the chromosomes",
+    tokens: "genes sampled by expression, along the chromosomes",
     objectives: &["expressed"],
     weights: "UCE 4- and 33-layer .torch",
     licence: "MIT",
@@ -77,7 +77,7 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     let longest = 1 + 2 * chromosomes + input.sample;
     if longest > network.max_length {
         return Err(TrainError::Config(format!(
-            "uce: {} genes drawn from {} chromosomes make sentences of up to {longest} tokens, but \
+            "uce: {} genes sampled from {} chromosomes make sentences of up to {longest} tokens, but \
              network.max_length = {}; lower input.sample or raise it",
             input.sample, chromosomes, network.max_length
         )));
@@ -92,21 +92,21 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     }))
 }
 
-/// How a cell becomes a sentence, and what is asked of it.
+/// The tokeniser, and the targets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SentenceInput {
-    /// Genes drawn from a cell.
+    /// Number of genes sampled from a cell.
     pub sample: usize,
-    /// Where the vectors of genes come from.
+    /// Source of the gene vectors.
     pub proteins: Proteins,
     /// `species_chrom.csv`, or none for all genes in one row.
     pub chromosomes: Option<PathBuf>,
     /// The species in that table.
     pub species: String,
-    /// How many genes are hidden and asked for.
+    /// Numbers of masked genes and targets.
     pub ask: TrainingConfig,
-    /// Cells a minibatch when embedding.
+    /// Minibatch size for embedding.
     pub embed_minibatch: usize,
 }
 
@@ -121,14 +121,14 @@ impl SentenceInput {
             ],
         )?;
         ranges::below_one(OF, &[("ask.hidden", self.ask.hidden)])?;
-        let asked = [
+        let targets = [
             ("ask.positives", self.ask.positives),
             ("ask.negatives", self.ask.negatives),
         ];
-        ranges::counts(OF, &asked)?;
-        if asked.iter().all(|(_, n)| *n == 0) {
+        ranges::counts(OF, &targets)?;
+        if targets.iter().all(|(_, n)| *n == 0) {
             return Err(TrainError::Config(format!(
-                "{OF}ask.positives and ask.negatives are 0, so nothing is asked for"
+                "{OF}ask.positives and ask.negatives are 0, so there are no targets"
             )));
         }
         Ok(self.proteins.check(OF)?)
@@ -153,7 +153,7 @@ impl Default for SentenceInput {
 pub struct UceTask {
     /// The network; its tokens are those of the vocabulary.
     pub network: UceConfig,
-    /// How a cell becomes a sentence.
+    /// The tokeniser.
     pub input: SentenceInput,
     layout: Layout,
     located: Arc<Vec<Option<Located>>>,
@@ -162,7 +162,7 @@ pub struct UceTask {
     pub seed: u64,
 }
 
-/// Sentences of a minibatch and the genes asked for, on the host.
+/// Sentences of a minibatch and the target genes, on the host.
 pub struct UceInput {
     sentences: Padded,
     targets: Vec<i64>,
@@ -258,7 +258,7 @@ impl Task for UceTask {
         if sentences.is_empty() {
             return Err(TrainError::Config(format!(
                 "none of the {} cells from row {} on has counts in a gene with a protein embedding and a \
-                 place on a chromosome; leave such cells out",
+                 position on a chromosome; remove such cells",
                 cells.rows.len(),
                 cells.rows.first().copied().unwrap_or_default()
             )));
@@ -283,7 +283,7 @@ impl Task for UceTask {
     }
 
     fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
-        // Where company matters, it is at least not that of the neighbouring rows.
+        // Where cells of a minibatch influence each other, they should not be adjacent rows.
         let rows = match self.network.padding {
             PaddingMode::Strict => corpus.rows.to_vec(),
             PaddingMode::Compat => corpus.ordered(),

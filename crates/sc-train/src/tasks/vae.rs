@@ -1,4 +1,4 @@
-//! The variational autoencoder: counts as draws of a (zero-inflated) negative binomial.
+//! The variational autoencoder: counts follow a (zero-inflated) negative binomial.
 
 use crate::error::Result;
 use crate::inputs::corpus::{CellBatch, Corpus};
@@ -21,7 +21,7 @@ use sc_models::vae::{Vae, VaeConfig};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The variational autoencoder among the architectures.
+/// The variational autoencoder in the registry.
 pub const VAE: Architecture = Architecture {
     name: "vae",
     kind: Kind::NeuralBaseline,
@@ -66,9 +66,9 @@ fn widen(spec: &ModelSpec, width: usize) -> Result<serde_json::Value> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct VaeInput {
-    /// Steps over which the latent's divergence comes in.
+    /// Warm-up steps of the KL weight.
     pub kl_warmup: u64,
-    /// Cells a minibatch when embedding.
+    /// Minibatch size for embedding.
     pub embed_minibatch: usize,
 }
 

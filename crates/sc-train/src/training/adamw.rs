@@ -1,8 +1,8 @@
 //! AdamW with a gradient clipped by its norm over all parameters.
 //!
-//! burn's optimiser clips every tensor by itself, restores its state on the default device
-//! whatever device trains, and on a CPU makes a dozen passes over memory where one will do. The
-//! update is PyTorch's: decay the weights, correct both moments for their start at zero.
+//! burn's optimiser clips every tensor separately, restores its state on the default device
+//! whatever device trains, and on a CPU makes a dozen passes over memory where one is enough. The
+//! update is PyTorch's: decay the weights, correct the bias of both moments.
 
 use crate::training::config::TrainConfig;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use sc_models::weights::{NamedTensor, Tensors, host};
 use std::collections::BTreeMap;
 
-/// Added to the root of the second moment.
+/// Epsilon, added to the root of the second moment.
 const EPSILON: f64 = 1e-8;
 
 /// Both moments of every parameter, by parameter id.
@@ -20,7 +20,7 @@ pub struct AdamW {
     moments: BTreeMap<u64, [Tensor<1>; 2]>,
 }
 
-/// The numbers of one step.
+/// The coefficients of one step.
 #[derive(Clone, Copy, Debug)]
 struct Step {
     beta: [f64; 2],
@@ -85,7 +85,7 @@ impl AdamW {
         out
     }
 
-    /// Restores what [`Self::tensors`] gave, on `device`. Unpaired tensors are left out.
+    /// Restores the state of [`Self::tensors`] on `device`. Unpaired tensors are left out.
     pub fn from_tensors(mut tensors: Tensors, device: &Device) -> Self {
         let ids: Vec<String> = tensors
             .keys()
@@ -188,7 +188,7 @@ mod flex {
     use burn::tensor::{Bytes, DType, Shape, Tensor};
     use rayon::prelude::*;
 
-    /// Elements a task handles; fixed, so that sums do not depend on the number of threads.
+    /// Elements per task; fixed, so that sums do not depend on the number of threads.
     const CHUNK: usize = 1 << 16;
 
     fn primitive(tensor: &Tensor<1>) -> Option<FlexTensor> {

@@ -1,8 +1,8 @@
-//! Step-level checkpoints: a killed run goes on from the last one and ends with the same weights.
+//! Checkpoints by step: a killed run resumes from the last one and ends with the same weights.
 //!
 //! Learning rate, order of cells, masks, noise and dropout are pure functions of the seed and the
 //! step, so weights, moments and the step number are the whole state. A checkpoint is written
-//! beside its place and renamed: what has the final name is complete.
+//! to a temporary path and renamed: what has the final name is complete.
 
 use crate::error::{Result, TrainError};
 use crate::training::adamw::AdamW;
@@ -15,14 +15,14 @@ use std::path::{Path, PathBuf};
 /// Checkpoints kept.
 const KEEP: usize = 2;
 
-/// Where a run stands; `state.json` of a checkpoint.
+/// State of a run; `state.json` of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// Steps done.
     pub step: u64,
-    /// Pass over the data the next step belongs to.
+    /// Epoch of the next step.
     pub epoch: u64,
-    /// Minibatch of that pass the next step takes.
+    /// Minibatch of the next step within its epoch.
     pub position: u64,
     /// Learning rate of the last step.
     pub learning_rate: f64,
@@ -32,10 +32,10 @@ pub struct State {
     pub fingerprint: String,
 }
 
-/// Writes the checkpoint of `state` below `folder` and drops old ones.
+/// Writes the checkpoint of `state` below `folder` and removes old ones.
 ///
 /// # Errors
-/// [`TrainError::File`] when the disk refuses; an earlier checkpoint is then still whole.
+/// [`TrainError::File`] for disk errors; earlier checkpoints stay intact.
 pub fn save(folder: &Path, state: &State, model: &Tensors, optimiser: &AdamW) -> Result<()> {
     let target = folder.join(format!("step-{:08}", state.step));
     let beside = folder.join(format!("step-{:08}.tmp", state.step));
@@ -90,7 +90,7 @@ fn list(folder: &Path) -> Vec<PathBuf> {
 
 /// A checkpoint read back.
 pub struct Restored {
-    /// Where the run stood.
+    /// State of the run.
     pub state: State,
     /// Weights by published name.
     pub model: Tensors,
@@ -98,13 +98,13 @@ pub struct Restored {
     pub optimiser: AdamW,
 }
 
-/// The newest checkpoint below `folder`, whole or not.
+/// The newest checkpoint below `folder`, intact or not.
 pub fn newest(folder: &Path) -> Option<PathBuf> {
     list(folder).pop()
 }
 
-/// The newest checkpoint below `folder` that is whole, if there is one, and a line on each that was
-/// passed over because it is damaged. `fits` says whether weights are those of the network.
+/// The newest intact checkpoint below `folder`, if there is one, and a line on each damaged one
+/// that was skipped. `fits` says whether weights are those of the network.
 ///
 /// # Errors
 /// [`TrainError::File`] when one belongs to another run, or all are damaged.
@@ -128,14 +128,14 @@ pub fn latest(
         };
         match state.and_then(|state| read(&path, state, &fits, device)) {
             Ok(found) => return Ok((Some(found), damaged)),
-            Err(e) => damaged.push(format!("damaged checkpoint passed over: {e}")),
+            Err(e) => damaged.push(format!("damaged checkpoint skipped: {e}")),
         }
     }
     match damaged.first() {
         None => Ok((None, damaged)),
         Some(first) => Err(TrainError::file(
             folder,
-            format!("no checkpoint is whole ({first}); remove them to start over"),
+            format!("all checkpoints are damaged ({first}); remove them to start over"),
         )),
     }
 }
@@ -146,7 +146,7 @@ fn read_state(checkpoint: &Path) -> Result<State> {
     serde_json::from_str(&text).map_err(|e| TrainError::file(&path, e))
 }
 
-/// Reads the rest of a checkpoint; numbers that are not finite are damage.
+/// Reads the rest of a checkpoint; non-finite numbers count as damage.
 fn read(
     path: &Path,
     state: State,
@@ -161,7 +161,7 @@ fn read(
             None => Ok(tensors),
             Some((name, _)) => Err(TrainError::file(
                 path,
-                format!("tensor {name} holds numbers that are not finite"),
+                format!("tensor {name} contains numbers that are not finite"),
             )),
         }
     };
@@ -221,8 +221,8 @@ mod tests {
         assert_eq!(newest(folder).unwrap(), (Some(4), 1));
         fs::remove_file(folder.join("step-00000004/state.json")).unwrap();
         let error = newest(folder).unwrap_err().to_string();
-        assert!(error.contains("no checkpoint is whole"), "{error}");
-        // A whole one of another run is not passed over.
+        assert!(error.contains("all checkpoints are damaged"), "{error}");
+        // An intact one of another run is not skipped.
         save(folder, &state(12), &weights(1.0), &AdamW::default()).unwrap();
         // Of another run are also weights of another shape.
         let foreign = |_: &Tensors| Err(TrainError::Config("another network".into()));

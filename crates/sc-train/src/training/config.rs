@@ -13,13 +13,13 @@ const MOST_STEPS: u64 = 1_000_000_000;
 pub struct TrainConfig {
     /// Optimiser steps.
     pub steps: u64,
-    /// Cells a step.
+    /// Cells per minibatch.
     pub minibatch: usize,
-    /// Highest learning rate.
+    /// Peak learning rate.
     pub learning_rate: f64,
     /// Steps of linear warm-up.
     pub warmup: u64,
-    /// Share of the learning rate left at the last step of the cosine.
+    /// Final learning rate of the cosine schedule, as a share of the peak.
     pub final_fraction: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
@@ -27,27 +27,27 @@ pub struct TrainConfig {
     pub beta1: f64,
     /// Second moment decay of AdamW.
     pub beta2: f64,
-    /// Largest norm of the gradient of all parameters together; 0 for no clipping.
+    /// Maximum norm of the gradient of all parameters together; 0 for no clipping.
     pub clip: f64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
-    /// In which order cells come.
+    /// Order of the cells.
     pub sampling: Sampling,
 }
 
-/// In which order cells come.
+/// Order of the cells.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Sampling {
-    /// Every cell once an epoch, in random order.
+    /// Every cell once per epoch, in random order.
     #[default]
     Shuffled,
-    /// The same with neighbours of the file kept together, for one pass over a compressed file that
-    /// is too large to pack.
+    /// The same with adjacent rows of the file kept together, for one pass over a compressed file
+    /// that is too large to pack.
     Blocks {
-        /// Neighbouring cells that stay together.
+        /// Adjacent cells that stay together.
         block: usize,
-        /// Cells of random blocks that are mixed with each other.
+        /// Number of cells, from random blocks, that are shuffled together.
         window: usize,
     },
     /// Drawn with replacement, cells of rare classes more often (scPRINT, reference C1).
@@ -78,10 +78,10 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// Checks what the types cannot.
+    /// Checks the values.
     ///
     /// # Errors
-    /// [`TrainError::Config`] names the setting, its value and what would be right.
+    /// [`TrainError::Config`] names the setting, its value and what is allowed.
     pub fn check(&self) -> Result<()> {
         const OF: &str = "train.";
         let fail = |what: String| Err(TrainError::Config(format!("{OF}{what}")));
@@ -108,7 +108,7 @@ impl TrainConfig {
         match &self.sampling {
             Sampling::Blocks { block, window } if *block == 0 || window < block => {
                 return fail(format!(
-                    "sampling: a window of {window} cells in blocks of {block}; the window holds at \
+                    "sampling: a window of {window} cells in blocks of {block}; the window must hold at \
                      least one block of at least one cell"
                 ));
             }

@@ -1,5 +1,5 @@
-//! How long a step takes: one minibatch again and again, without reading, logs and checkpoints, which
-//! in training run beside the step. What benchmarks compare with other implementations.
+//! Time per step: one minibatch repeated, without reading, logs and checkpoints, which in training
+//! run in parallel to the step. Used to compare with other implementations.
 
 use crate::error::Result;
 use crate::inputs::corpus::Corpus;
@@ -21,13 +21,13 @@ pub enum Work {
     Embed,
 }
 
-/// The minibatch and how often it is taken.
+/// The minibatch and the number of repeats.
 pub struct Timing<'a> {
     /// Its rows are the minibatch.
     pub corpus: &'a Corpus,
-    /// Rates and clipping.
+    /// Learning rate and clipping.
     pub config: &'a TrainConfig,
-    /// So many steps, the first of which warms caches and allocators.
+    /// Number of steps, the first of which warms caches and allocators.
     pub steps: u64,
     /// Device, without autodiff.
     pub device: &'a Device,
@@ -45,18 +45,18 @@ pub struct StepSeconds {
 }
 
 impl StepSeconds {
-    /// All of them.
+    /// Their sum.
     pub fn total(&self) -> f64 {
         self.forward + self.backward + self.update
     }
 }
 
-/// What timing found.
+/// Result of a timing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Timed {
     /// Parameters that are trained; frozen tables and running statistics are not.
     pub trained: usize,
-    /// Every step in its order.
+    /// All steps in order.
     pub steps: Vec<StepSeconds>,
 }
 
@@ -83,7 +83,7 @@ fn train<T: Task>(task: &T, timing: &Timing<'_>) -> Result<Timed> {
         let input = task.prepare(timing.corpus.read(&timing.corpus.rows)?, step)?;
         let started = Instant::now();
         let losses = task.losses(&model, input, step, &device);
-        // As in training, where every loss is looked at: a device has then done its work.
+        // As in training, where every loss is read: the device has then finished its work.
         host(losses.total.clone());
         let forward = started.elapsed().as_secs_f64();
         let grads = GradientsParams::from_grads(losses.total.backward(), &model);
@@ -114,7 +114,7 @@ fn embed<T: Task>(task: &T, timing: &Timing<'_>) -> Result<Timed> {
     Ok(out)
 }
 
-/// Numbers in the parameters that take a gradient.
+/// Number of parameters with a gradient.
 fn trained<M: Module>(model: &M) -> usize {
     struct Count(usize);
     impl ModuleVisitor for Count {

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
-/// Minibatches prepared ahead of the step that takes them.
+/// Minibatches prepared ahead.
 const AHEAD: usize = 2;
 
 /// One training run.
@@ -37,13 +37,13 @@ pub struct Run<'a> {
     pub folder: &'a Path,
     /// Device to train on, with autodiff.
     pub device: &'a Device,
-    /// Set from outside to stop after the step under way.
+    /// Set from outside to stop after the current step.
     pub stop: &'a AtomicBool,
-    /// Takes what the user should know and that does not end the run.
+    /// Called with warnings for the user.
     pub warn: &'a (dyn Fn(&str) + Sync),
 }
 
-/// What a step was like.
+/// Report on a step.
 #[derive(Clone, Debug)]
 pub struct StepReport {
     /// Step, from 1.
@@ -62,20 +62,20 @@ pub struct StepReport {
     pub seconds: f64,
 }
 
-/// How a run ended.
+/// Result of a run.
 pub struct Trained<M> {
     /// The network.
     pub model: M,
     /// Steps done.
     pub steps: u64,
-    /// Whether it was stopped from outside before its last step.
+    /// Whether it was stopped before its last step.
     pub interrupted: bool,
 }
 
-/// Trains `task`, going on from the newest checkpoint in the run's folder if there is one.
+/// Trains `task`, resuming from the newest checkpoint in the run's folder if there is one.
 ///
 /// # Errors
-/// Unusable settings, unreadable data, a full disk, or [`TrainError::Diverged`].
+/// Invalid settings, unreadable data, a full disk, or [`TrainError::Diverged`].
 pub fn train<T: Task>(
     task: &T,
     run: &Run<'_>,
@@ -96,7 +96,7 @@ pub fn train<T: Task>(
         checkpoint::latest(&checkpoints, run.fingerprint, fits, &inner(run.device))?;
     damaged.iter().for_each(|line| (run.warn)(line));
     if let Some(restored) = restored {
-        tracing::info!(step = restored.state.step, "going on from a checkpoint");
+        tracing::info!(step = restored.state.step, "resuming from a checkpoint");
         model = weights::load(model, restored.model, &task.names())?;
         optimiser = restored.optimiser;
         done = restored.state.step;
@@ -174,7 +174,7 @@ pub fn train<T: Task>(
     })
 }
 
-/// Reads and prepares minibatches ahead of the steps, in their order.
+/// Reads and prepares minibatches ahead of the steps, in order.
 fn produce<T: Task>(
     task: &T,
     run: &Run<'_>,
@@ -199,7 +199,7 @@ fn produce<T: Task>(
             let input = cells.and_then(|cells| task.prepare(cells, epoch));
             let input = input.map(|input| (input, rows.len()));
             let failed = input.is_err();
-            // The receiver is gone when training stopped; nobody wants more.
+            // The receiver is dropped when training stops.
             if send.send(input).is_err() || failed {
                 return;
             }
@@ -221,7 +221,7 @@ fn inner(device: &Device) -> Device {
     device.clone().without_autodiff()
 }
 
-/// Opens the log for appending, after dropping lines of steps that will be done again.
+/// Opens the log for appending, after removing lines of steps that will be repeated.
 fn open_log(path: &Path, done: u64) -> Result<File> {
     let fail = |e: std::io::Error| TrainError::file(path, format!("cannot write the log: {e}"));
     let mut kept = Vec::new();
@@ -265,7 +265,7 @@ fn write_log(log: &mut File, folder: &Path, report: &StepReport) -> Result<()> {
 /// Loss terms of a step, by name.
 pub type LossTerms = BTreeMap<String, f64>;
 
-/// Reads the steps and losses of a `train.jsonl` back.
+/// Reads the steps and losses of a `train.jsonl`.
 ///
 /// # Errors
 /// [`TrainError::File`] when the file cannot be read.

@@ -77,7 +77,7 @@ fn a_column_that_is_not_read_is_refused() {
                 } else {
                     let error = refusal(named, &data);
                     let what = format!(
-                        "{}: obs.{} = \"column\" is not read",
+                        "{}: obs.{} = \"column\" is not used",
                         known.name,
                         role.word()
                     );
@@ -121,7 +121,7 @@ fn one_species_or_one_label_is_refused_with_the_way_out() {
     };
     let saturn = with_objective(tiny("saturn"), "cross-species");
     let error = refusal(saturn.clone(), &with_one(Role::Species, "human"));
-    assert!(error.contains("take objective = 'reconstruct'"), "{error}");
+    assert!(error.contains("use objective = 'reconstruct'"), "{error}");
     let mut bare = full.clone();
     bare.levels.remove(&Role::Species);
     let error = refusal(saturn, &bare);
@@ -130,7 +130,7 @@ fn one_species_or_one_label_is_refused_with_the_way_out() {
     assert!(error.contains("a classifier needs at least two"), "{error}");
     let annotation = with_objective(tiny("scgpt"), "annotation");
     let error = refusal(annotation, &with_one(Role::Label, "T"));
-    assert!(error.contains("nothing to tell apart"), "{error}");
+    assert!(error.contains("at least two labels"), "{error}");
     let error = refusal(tiny("nicheformer"), &with_one(Role::Species, "frog"));
     assert!(error.contains("there are human and mouse"), "{error}");
 }
@@ -140,7 +140,7 @@ fn cells_without_what_the_model_was_built_for_stop_training_with_the_way_out() {
     let (mut corpus, data) = data();
     corpus.obs = Arc::default();
     for (value, way_out) in [
-        (tiny("saturn"), "the column of obs that tells them apart"),
+        (tiny("saturn"), "the species column of obs"),
         (
             with_objective(tiny("scgpt"), "perturbation"),
             "[obs] perturbation = \"COLUMN\"",

@@ -1,4 +1,4 @@
-//! Which cells of other species correspond to a label, and which triplets teach something.
+//! Which cells of other species correspond to a label, and which triplets are informative.
 //!
 //! Everything here is on the host and a pure function of embeddings, labels and seed.
 
@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 pub struct Batch<'a> {
     /// Embeddings of length 1, row-major.
     pub embeddings: &'a [f32],
-    /// Width of an embedding.
+    /// Dimension of an embedding.
     pub dims: usize,
     /// Label of every cell; nearly always of one species only.
     pub labels: &'a [u32],
@@ -21,7 +21,7 @@ pub struct Batch<'a> {
     pub species: &'a [u32],
 }
 
-/// Whether a neighbour must point back.
+/// Whether a neighbour must be mutual.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Neighbours {
@@ -46,11 +46,11 @@ pub struct Nearest {
 pub struct Pool {
     /// The label.
     pub label: u32,
-    /// Its own cells, then the neighbours that were kept, as often as they were found.
+    /// Its own cells, then the accepted neighbours, as often as they were found.
     pub cells: Vec<usize>,
 }
 
-/// The triplets that are close, but not wrong.
+/// The semi-hard triplets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Kept {
     /// Anchor, positive, negative.
@@ -69,7 +69,7 @@ impl Batch<'_> {
         f64::from(dot(self.row(a), self.row(b)))
     }
 
-    /// The cell most similar to `cell` among those of allowed species; the first of equals.
+    /// The cell most similar to `cell` among those of allowed species; the first among ties.
     fn nearest(&self, cell: usize, allowed: impl Fn(u32) -> bool) -> Option<usize> {
         let mut best: Option<(usize, f64)> = None;
         for other in (0..self.species.len()).filter(|&o| allowed(self.species[o])) {
@@ -96,7 +96,7 @@ impl Batch<'_> {
         Nearest { other, back }
     }
 
-    /// Whether the way across and back ends at the label it began with; of every cell.
+    /// Whether the nearest neighbour of the nearest neighbour has the same label; for every cell.
     pub fn mutual(&self, nearest: &Nearest) -> Vec<bool> {
         let labels = self.labels;
         let same =
@@ -127,8 +127,8 @@ impl Batch<'_> {
             .collect()
     }
 
-    /// Every pair of anchor and positive the draw can give, in its order: species by species, each
-    /// anchor of the species with each member of the pool that is of another one.
+    /// Every possible pair of anchor and positive, in order: species by species, each
+    /// anchor of the species with each member of the pool from another one.
     pub fn candidate_pairs(&self, pool: &Pool) -> Vec<[usize; 2]> {
         let mut pairs = Vec::new();
         self.each_species(pool, |anchors, positives| {
@@ -139,8 +139,8 @@ impl Batch<'_> {
         pairs
     }
 
-    /// Calls `f` with the anchors of each species and their possible positives; a label that cannot
-    /// make a triplet is passed over.
+    /// Calls `f` with the anchors of each species and their possible positives; a label without
+    /// possible triplets is skipped.
     fn each_species(&self, pool: &Pool, mut f: impl FnMut(&[usize], &[usize])) {
         let others = self.labels.iter().any(|&l| l != pool.label);
         if pool.cells.len() < 2 || !others {
@@ -199,12 +199,12 @@ impl Batch<'_> {
         triplets
     }
 
-    /// By how much the positive of a triplet is nearer than its negative.
+    /// By how much the positive of a triplet is closer than its negative.
     pub fn margin(&self, [a, p, n]: [usize; 3]) -> f64 {
         self.cosine(a, p) - self.cosine(a, n)
     }
 
-    /// Keeps triplets whose positive is nearer than the negative, but by no more than `margin`.
+    /// Keeps triplets whose positive is closer than the negative, but by no more than `margin`.
     pub fn semihard(&self, triplets: &[[usize; 3]], margin: f64) -> Kept {
         let found: Vec<_> = triplets
             .par_iter()
@@ -218,7 +218,7 @@ impl Batch<'_> {
     }
 }
 
-/// `Σ aᵢ bᵢ` in sums that do not wait for each other; always in the same order.
+/// `Σ aᵢ bᵢ` in independent partial sums; always in the same order.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut sums = [0f32; 8];

@@ -40,7 +40,7 @@ pub(super) fn import(files: &Files) -> Result<Model> {
             "free_nats": float("lamda", 5.0),
         }),
         other => {
-            let known = "vae, gmvae and ae are read";
+            let known = "vae, gmvae and ae are supported";
             return Err(TrainError::file(
                 &path,
                 format!("latent_mod = '{other}': {known}"),

@@ -1,23 +1,23 @@
-//! Which parts go together, and why others do not.
+//! Which parts can be combined, and why others cannot.
 
 use super::tokens::TokenKind;
 use crate::error::{Result, TrainError};
 use sc_models::composed::EncoderConfig;
 
-/// What is learned.
+/// The objective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Objective {
-    /// Values of hidden tokens, from the tokens (scGPT, scHyena).
+    /// Values of masked tokens, from the tokens (scGPT, scHyena).
     MaskedValue,
-    /// Values of hidden tokens, from the cell (scGPT's MVC).
+    /// Values of masked tokens, from the cell embedding (scGPT's MVC).
     MaskedValueFromCell,
-    /// Which gene a hidden token is (Nicheformer).
+    /// The gene of a masked token (Nicheformer).
     MaskedGene,
-    /// Which genes the cell expresses, of some that were left out (UCE).
+    /// Which of some left-out genes the cell expresses (UCE).
     Expressed,
-    /// The counts of all genes, from a cell with fewer (scPRINT, VAEs).
+    /// The counts of all genes, from downsampled counts (scPRINT, VAEs).
     Denoise,
-    /// Which two of many thinned cells are the same one.
+    /// Matching two downsampled copies of each cell in the minibatch.
     Contrast,
     /// The label.
     Classify,
@@ -57,7 +57,7 @@ impl Objective {
     }
 }
 
-/// Refuses parts that do not go together, with the reason.
+/// Refuses parts that cannot be combined, with the reason.
 pub(super) fn check(
     encoder: &EncoderConfig,
     tokens: &TokenKind,
@@ -65,28 +65,28 @@ pub(super) fn check(
 ) -> Result<()> {
     let reason = match (encoder, tokens, objective) {
         (EncoderConfig::None, _, Objective::MaskedValue | Objective::MaskedGene) => {
-            "tokens do not see each other, so there is nothing to tell a hidden one from; take an \
-             encoder that mixes them, or an objective that reads the cell"
+            "tokens do not attend to each other, so masked ones cannot be predicted; use an \
+             encoder that mixes them, or an objective on the cell embedding"
         }
         (_, t, Objective::MaskedValue | Objective::MaskedValueFromCell) if !t.have_values() => {
-            "these tokens have no values to hide; objective = 'masked-gene' or 'expressed' asks for \
-             what they show, and tokens of kind bins, log-values, profile and sampled have values"
+            "these tokens have no values to mask; use objective = 'masked-gene' or 'expressed', or \
+             tokens with values: bins, log-values, profile or sampled"
         }
         (_, TokenKind::Profile { .. }, Objective::MaskedGene) => {
-            "a profile has every gene at its own place, so which gene is hidden is no question; take \
+            "a profile has every gene at a fixed position, so the masked gene is known; use \
              'masked-value'"
         }
         (_, TokenKind::Sampled { .. }, Objective::MaskedGene) => {
-            "genes without counts are shown at random, and nothing tells which; take 'masked-value'"
+            "genes without counts are sampled at random, so they cannot be predicted; use 'masked-value'"
         }
         (_, TokenKind::Sentence { .. }, Objective::MaskedGene) => {
-            "a gene that is drawn twice is in the sentence twice, and one copy would tell the other; \
+            "a gene that is sampled twice is in the sentence twice, and one copy would reveal the other; \
              'expressed' asks for genes that are left out altogether"
         }
         _ => return Ok(()),
     };
     Err(TrainError::Config(format!(
-        "composed: encoder '{}', tokens '{}' and objective '{}' do not go together: {reason}",
+        "composed: encoder '{}', tokens '{}' and objective '{}' cannot be combined: {reason}",
         encoder.word(),
         tokens.word(),
         objective.word()

@@ -247,7 +247,7 @@ fn some(genes: &[u32], n: usize, rng: &mut impl Rng) -> Vec<i64> {
         .collect()
 }
 
-/// A cell as if it had been sequenced less: every count stays with probability `1 − noise`.
+/// A downsampled cell: every count is kept with probability `1 − noise`.
 fn thin(
     (genes, counts): (&[u32], &[f32]),
     noise: f64,

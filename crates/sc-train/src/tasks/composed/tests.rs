@@ -117,7 +117,7 @@ fn every_combination_trains_and_embeds_cell_by_cell_or_is_refused_with_a_reason(
                     Ok(task) => task,
                     Err(e) => {
                         let error = e.to_string();
-                        assert!(error.contains("do not go together: "), "{name}: {error}");
+                        assert!(error.contains("cannot be combined: "), "{name}: {error}");
                         refused += 1;
                         continue;
                     }
@@ -267,11 +267,11 @@ fn settings_that_cannot_be_are_refused_with_their_values() {
             json!({ "temperature": 0.0 }),
             "input.temperature = 0",
         ),
-        ("contrast", json!({ "mask": 0.3 }), "input.mask is not read"),
+        ("contrast", json!({ "mask": 0.3 }), "input.mask is not used"),
         (
             "classify",
             json!({ "noise": 0.3 }),
-            "input.noise is not read",
+            "input.noise is not used",
         ),
         (
             "denoise",

@@ -1,4 +1,4 @@
-//! One cell to tokens, by any of the published ways.
+//! Tokenisers of all published kinds.
 
 use super::COMPOSED;
 use crate::error::{Result, TrainError};
@@ -15,16 +15,16 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// How a cell becomes tokens.
+/// The tokeniser.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum TokenKind {
     /// Expressed genes with binned values (scGPT).
     Bins {
-        /// Most genes of a cell; of more, a random part is shown.
+        /// Maximum number of genes per cell; larger cells use a random sample.
         #[serde(default = "length")]
         length: usize,
-        /// Bins, 0 included.
+        /// Bins, including 0.
         #[serde(default = "bins")]
         bins: usize,
         /// How ties are broken.
@@ -33,40 +33,40 @@ pub enum TokenKind {
     },
     /// Expressed genes with log-normalised values: bins without the binning.
     LogValues {
-        /// Most genes of a cell; of more, a random part is shown.
+        /// Maximum number of genes per cell; larger cells use a random sample.
         #[serde(default = "length")]
         length: usize,
-        /// Counts a cell is scaled to before `ln(1 + x)`.
+        /// Counts per cell before `ln(1 + x)`.
         #[serde(default = "target")]
         target: f64,
     },
-    /// Expressed genes, the highest above its mean first, without values (Nicheformer).
+    /// Expressed genes without values, ranked by expression over the mean (Nicheformer).
     Ranks {
-        /// Most genes of a cell.
+        /// Maximum number of genes per cell.
         #[serde(default = "length")]
         length: usize,
-        /// How the mean over the training cells is used.
+        /// Use of the mean over the training cells.
         #[serde(default)]
         mean: MeanMode,
     },
     /// Every gene with its log-normalised value (scHyena).
     Profile {
-        /// Counts a cell is scaled to before `ln(1 + x)`.
+        /// Counts per cell before `ln(1 + x)`.
         #[serde(default = "target")]
         target: f64,
     },
     /// A fixed number of genes with values, expressed ones first (scPRINT).
     Sampled {
-        /// Genes of a cell.
+        /// Genes per cell.
         #[serde(default = "length")]
         length: usize,
-        /// What is shown of a count.
+        /// Transformation of the counts.
         #[serde(default = "logarithm")]
         normalization: Normalization,
     },
-    /// Genes drawn by expression, along the chromosomes, without values (UCE).
+    /// Genes sampled by expression, along the chromosomes, without values (UCE).
     Sentence {
-        /// Genes drawn.
+        /// Number of sampled genes.
         #[serde(default = "length")]
         sample: usize,
         /// `species_chrom.csv`, or none for all genes in one row.
@@ -105,7 +105,7 @@ impl Default for TokenKind {
 }
 
 impl TokenKind {
-    /// Checks what the types cannot; `of` is where the tokens stand.
+    /// Checks the values; `of` is the path of the setting.
     pub(super) fn check(&self, of: &str) -> Result<()> {
         let length = |n: usize| ranges::sizes(of, &[("tokens.length", n)]);
         let target = |t: f64| ranges::positive(of, &[("tokens.target", t)]);
@@ -122,7 +122,7 @@ impl TokenKind {
         }?)
     }
 
-    /// The word in configurations.
+    /// The name in configurations.
     pub(super) fn word(&self) -> &'static str {
         match self {
             Self::Bins { .. } => "bins",
@@ -134,23 +134,23 @@ impl TokenKind {
         }
     }
 
-    /// Whether tokens have values beside their gene.
+    /// Whether tokens have values.
     pub(super) fn have_values(&self) -> bool {
         !matches!(self, Self::Ranks { .. } | Self::Sentence { .. })
     }
 
-    /// Whether their order says something.
+    /// Whether their order is informative.
     pub(super) fn are_ordered(&self) -> bool {
         !self.have_values()
     }
 }
 
-/// Tokens of one cell, without the cell's own.
+/// Tokens of one cell, without the cell token.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct CellTokens {
     /// Rows of the token table.
     pub(super) ids: Vec<u32>,
-    /// Their values, or nothing.
+    /// Their values, if any.
     pub(super) values: Vec<f32>,
 }
 
@@ -159,7 +159,7 @@ pub(super) struct CellTokens {
 pub(super) struct Tokens {
     kind: TokenKind,
     genes: usize,
-    /// What counts are divided by before they are ranked.
+    /// Divisors of counts before ranking.
     means: Arc<Vec<f32>>,
     located: Arc<Vec<Option<Located>>>,
     layout: Layout,
@@ -230,7 +230,7 @@ impl Tokens {
         self.genes + SPECIAL_TOKENS + self.chromosomes
     }
 
-    /// Tokens of the longest cell, without the cell's own.
+    /// Maximum number of tokens per cell, without the cell token.
     pub(super) fn longest(&self) -> usize {
         match &self.kind {
             TokenKind::Bins { length, .. }
@@ -242,7 +242,7 @@ impl Tokens {
         }
     }
 
-    /// A special token, by its place in [`special`].
+    /// A special token, by its index in [`special`].
     pub(super) fn special(&self, place: usize) -> u32 {
         (self.genes + place) as u32
     }
@@ -309,7 +309,7 @@ impl Tokens {
         })
     }
 
-    /// How cells become tokens, for `tokenizer.json`.
+    /// The tokeniser, for `tokenizer.json`.
     pub(super) fn description(&self) -> Tokenizer {
         match &self.kind {
             TokenKind::Bins { length, bins, ties } => Tokenizer::Bins {

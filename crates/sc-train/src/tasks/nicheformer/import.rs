@@ -24,7 +24,7 @@ pub(super) fn import(files: &Files) -> Result<Model> {
     let vocabulary = files.vocabulary.clone().or_else(|| sibling("vocab.json"));
     let genes = genes(vocabulary.as_ref(), &weights)?;
     let mut found = Checkpoint::open(&weights)?.into_tensors("nicheformer.")?;
-    // The positions 0, 1, … that old checkpoints stored.
+    // The positions 0, 1, … stored in old checkpoints.
     found.remove("pos");
     let shape = |name: &str, axis: usize| found.get(name).map_or(0, |t| t.shape[axis]);
     let layers = found

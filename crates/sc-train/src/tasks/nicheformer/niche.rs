@@ -1,4 +1,4 @@
-//! Nicheformer with a head: what surrounds a cell, from its genes alone.
+//! Nicheformer with a head: the spatial neighbourhood of a cell, from its genes alone.
 
 use super::{NicheformerTask, RankedTokens};
 use crate::error::{Result, TrainError};
@@ -11,11 +11,11 @@ use burn::tensor::{Device, Tensor, TensorData};
 use sc_data::tokens::Tokenizer;
 use sc_models::nicheformer::{Context, HeadConfig, NicheConfig, NicheHead};
 
-/// What to do where the surroundings of cells are not known.
+/// Advice where the spatial neighbourhoods of cells are unknown.
 const WAY_OUT: &str = "add a table [niche] with coordinates = \"spatial\" (a key of obsm), \
                        label = \"COLUMN\" and within = { nearest = 20 } or { radius = 50.0 }";
 
-/// What the head predicts.
+/// Target of the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Goal {
     /// Share of every cell type among the neighbours.
@@ -35,7 +35,7 @@ pub struct NicheTask {
 }
 
 impl NicheTask {
-    /// A head for `objective`, as wide as the data asks.
+    /// A head for `objective`, with as many outputs as the data needs.
     pub(super) fn new(
         ranked: NicheformerTask,
         objective: &str,
@@ -50,7 +50,7 @@ impl NicheTask {
         let types = || {
             data.levels.get(&Role::Niche).map(Vec::len).ok_or_else(|| {
                 TrainError::Config(format!(
-                    "objective = '{objective}' needs to know what surrounds a cell: {WAY_OUT}"
+                    "objective = '{objective}' needs spatial neighbourhoods: {WAY_OUT}"
                 ))
             })
         };
@@ -71,7 +71,7 @@ impl NicheTask {
     }
 }
 
-/// Tokens and what surrounds the cells, on the host.
+/// Tokens and neighbourhoods of cells, on the host.
 pub struct NicheInput {
     tokens: RankedTokens,
     numbers: Vec<f32>,
@@ -99,7 +99,7 @@ impl Task for NicheTask {
         let numbers = cells.obs.numbers(Role::Niche, &cells.rows);
         if self.goal != Goal::Label && numbers.is_none() {
             return Err(TrainError::Config(format!(
-                "the data says nothing of what surrounds its cells: {WAY_OUT}"
+                "the data has no spatial neighbourhoods: {WAY_OUT}"
             )));
         }
         let (labelled, labels) = cells.labelled();

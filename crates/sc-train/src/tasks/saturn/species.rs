@@ -1,4 +1,4 @@
-//! Which genes are a species', and how they begin in the space of macrogenes.
+//! Assignment of genes to species, and their initial weights in the space of macrogenes.
 
 use super::SaturnInput;
 use crate::error::{Result, TrainError};
@@ -10,25 +10,25 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-/// Which genes of the file are whose.
+/// Assignment of genes to species.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum GenesOf {
-    /// Every species has every gene, each a copy of its own: files of one-to-one orthologs, or of one
-    /// species.
+    /// Every species has its own copy of every gene: for files of one-to-one orthologues, or of a
+    /// single species.
     #[default]
     Shared,
     /// The gene's name begins with the species' and a separator: `frog_tp53`.
     Prefix {
-        /// What stands between species and symbol.
+        /// The separator between species and symbol.
         separator: String,
-        /// What a species is called there, where that is not its name: `{ human = "hg19" }`.
+        /// Prefix of a species, where it is not its name: `{ human = "hg19" }`.
         #[serde(default)]
         names: BTreeMap<String, String>,
     },
 }
 
-/// The name of the species where no column says.
+/// The name of the species without a species column.
 const ONLY: &str = "cells";
 
 /// Species, their genes among those of the vocabulary, and the proteins of these genes.
@@ -36,23 +36,23 @@ const ONLY: &str = "cells";
 pub struct SpeciesGenes {
     /// Names of species, ascending.
     pub names: Vec<String>,
-    /// For every species and gene of the vocabulary the gene's number within the species.
+    /// For every species and gene of the vocabulary the gene's index within the species.
     pub columns: Vec<Vec<Option<u32>>>,
-    /// Numbers of a gene's vector.
+    /// Dimension of a gene's vector.
     pub dim: usize,
-    /// Vectors of the genes of every species, those without one among them.
+    /// Vectors of the genes of every species, including those without one.
     tables: Vec<ProteinTable>,
-    /// What [`Self::proteins`] gives, once it was asked for.
+    /// Cached result of [`Self::proteins`].
     proteins: OnceLock<Vec<f32>>,
-    /// For every code of the species' column its place in `names`.
+    /// For every code of the species column its index in `names`.
     codes: Vec<usize>,
 }
 
 impl SpeciesGenes {
-    /// Divides the genes of the vocabulary; those without a vector are left out.
+    /// Assigns the genes of the vocabulary; those without a vector are left out.
     ///
     /// # Errors
-    /// A gene whose name begins with no species, a file of vectors that cannot be used, or vectors of
+    /// A gene without a species prefix, an invalid file of vectors, or vectors of
     /// different lengths.
     pub fn new(data: &DataSpec, input: &SaturnInput) -> Result<Self> {
         let levels = data.levels.get(&Role::Species);
@@ -63,7 +63,7 @@ impl SpeciesGenes {
         let codes = levels.iter().map(place).collect();
         if let Some(name) = input.species_proteins.keys().find(|k| !names.contains(k)) {
             return Err(TrainError::Config(format!(
-                "saturn: input.species_proteins names '{name}', but the species are {}",
+                "saturn: input.species_proteins has '{name}', but the species are {}",
                 names.join(", ")
             )));
         }
@@ -80,15 +80,15 @@ impl SpeciesGenes {
             let symbols: Vec<String> = own.iter().map(|(_, s)| s.clone()).collect();
             if symbols.is_empty() {
                 return Err(TrainError::Config(format!(
-                    "saturn: no gene of the vocabulary is of species '{name}'; leave its cells out, or say \
-                     in input.genes.names how its genes are called"
+                    "saturn: no gene of the vocabulary is of species '{name}'; remove its cells, or set \
+                     its prefix in input.genes.names"
                 )));
             }
             let source = input.species_proteins.get(name).unwrap_or(&input.proteins);
             let table = source.of(&symbols)?;
             if dim != 0 && dim != table.dim {
                 return Err(TrainError::Config(format!(
-                    "saturn: proteins of {name} have {} numbers, those of the species before {}; all \
+                    "saturn: protein embeddings of {name} have {} dimensions, those of the species before {}; all \
                      must come from one protein model",
                     table.dim, dim
                 )));
@@ -122,7 +122,7 @@ impl SpeciesGenes {
     /// The species of a cell of the file.
     ///
     /// # Errors
-    /// [`TrainError::Config`] when there are several and nothing says which.
+    /// [`TrainError::Config`] when there are several species and the cell has none.
     pub fn species(&self, code: u32, row: usize) -> Result<usize> {
         if self.names.len() == 1 {
             return Ok(0);
@@ -130,14 +130,14 @@ impl SpeciesGenes {
         let known = self.codes.get(code as usize).filter(|_| code != MISSING);
         known.copied().ok_or_else(|| {
             TrainError::Config(format!(
-                "saturn: nothing says of which species the cell in row {row} is; there are {}, and \
-                 the column of obs that tells them apart must be in the file",
+                "saturn: the species of the cell in row {row} is unknown; there are {}, and \
+                 the species column of obs must be in the file",
                 self.names.join(", ")
             ))
         })
     }
 
-    /// What the macrogene weights begin with, `[macrogenes, genes]` row-major.
+    /// Initial macrogene weights, `[macrogenes, genes]` row-major.
     ///
     /// # Errors
     /// Vectors that are not finite.
@@ -148,7 +148,7 @@ impl SpeciesGenes {
     }
 }
 
-/// Owner and symbol of every gene; without an owner a gene is every species'.
+/// Species and symbol of every gene; without a species a gene belongs to every species.
 fn owners(
     names: &[String],
     genes: &[String],
@@ -172,12 +172,12 @@ fn owners(
         .iter()
         .map(|gene| {
             let symbol = |word: &str| gene.strip_prefix(word)?.strip_prefix(separator.as_str());
-            // The longest word wins, should one begin with another.
+            // The longest prefix wins, should one begin with another.
             let fits = words.iter().enumerate();
             let fits = fits.filter_map(|(i, w)| Some((w.len(), i, symbol(w)?)));
             let (_, owner, symbol) = fits.max().ok_or_else(|| {
                 TrainError::Config(format!(
-                    "saturn: gene '{gene}' begins with no species and '{separator}'; looked for {}",
+                    "saturn: gene '{gene}' does not begin with a species and '{separator}'; expected one of {}",
                     words
                         .iter()
                         .map(|w| w.as_str())

@@ -175,10 +175,10 @@ fn what_cannot_be_trained_is_refused_with_a_way_out() {
     let mut shared = good.clone();
     shared.input["genes"] = serde_json::json!({ "kind": "shared" });
     assert!(refused(&shared, &without(Role::Species)).contains("[obs] species"));
-    assert!(refused(&good, &without(Role::Species)).contains("begins with no species"));
+    assert!(refused(&good, &without(Role::Species)).contains("does not begin with a species"));
     let mut many = good.clone();
     many.network["macrogenes"] = 1000.into();
-    assert!(refused(&many, &data()).contains("take fewer macrogenes"));
+    assert!(refused(&many, &data()).contains("use fewer macrogenes"));
     let mut other = good.clone();
     other.input["species_proteins"] = serde_json::json!({ "cat": { "kind": "random", "dim": 8 } });
     assert!(refused(&other, &data()).contains("names 'cat'"));
@@ -189,7 +189,7 @@ fn what_cannot_be_trained_is_refused_with_a_way_out() {
     renamed.input["genes"]["names"] = serde_json::json!({ "cat": "x" });
     assert!(refused(&renamed, &data()).contains("input.genes.names has 'cat'"));
     renamed.input["genes"]["names"] = serde_json::json!({ "frog": "xt" });
-    assert!(refused(&renamed, &data()).contains("looked for fish, xt"));
+    assert!(refused(&renamed, &data()).contains("expected one of fish, xt"));
     // With genes that all species share, each has its own copy.
     let task = shared.task(&data()).unwrap();
     let weights = task.initial(&Device::flex()).unwrap();

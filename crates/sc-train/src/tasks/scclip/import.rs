@@ -1,5 +1,5 @@
-//! scCLIP's Lightning checkpoints: sizes are read off the tensors, since the hyper-parameters are
-//! objects that are not executed; the features are the user's to give.
+//! scCLIP's Lightning checkpoints: sizes are inferred from the tensors, since the hyper-parameters
+//! are objects that are not executed; the user must give the features.
 
 use crate::error::{Result, TrainError};
 use crate::import::{Files, gene_list, weight_file};
@@ -16,7 +16,7 @@ pub(super) fn import(files: &Files) -> Result<Model> {
     let features = gene_list(
         files.vocabulary.as_ref(),
         &path,
-        "genes and peaks in the order of the training data, one a line,",
+        "genes and peaks in the order of the training data, one per line,",
     )?;
     let checkpoint = Checkpoint::open(&path)?;
     let shape = |name: &str, axis: usize| checkpoint.shape(name).map_or(0, |s| s[axis]);
@@ -24,7 +24,7 @@ pub(super) fn import(files: &Files) -> Result<Model> {
         let at = |rest: &str| format!("{which}_model.{rest}");
         let positions = checkpoint.shape(&at("embeddings.position_embeddings"));
         let Some([_, positions, width]) = positions else {
-            let what = format!("holds no {which} tower");
+            let what = format!("has no {which} tower");
             return Err(TrainError::file(&path, what));
         };
         let query = at("encoder.layer.0.attention.attention.query.bias");

@@ -22,8 +22,8 @@ pub(super) fn annotate(
     let classes = data.count(Role::Label, &place.name())?;
     if classes < 2 {
         return place.refuse(format!(
-            "all labelled cells are '{}', so there is nothing to tell apart; name a column with two \
-             labels or more: [obs] label = \"COLUMN\", or take objective = 'masked'",
+            "all labelled cells are '{}', but a classifier needs at least two labels; give a column with two \
+             labels or more: [obs] label = \"COLUMN\", or use objective = 'masked'",
             data.levels[&Role::Label].concat()
         ));
     }
@@ -33,7 +33,8 @@ pub(super) fn annotate(
     Ok(task)
 }
 
-/// Mean cross entropy of the labelled cells; a minibatch without any teaches nothing, but is no error.
+/// Mean cross entropy of the labelled cells; a minibatch without labels has no loss, which is not
+/// an error.
 pub(super) fn losses(model: &ScGpt, input: TokenInput, device: &Device) -> Losses {
     let tokens = input.on_device(device);
     let cell = model.encode(&tokens, Phase::Train, &mut ()).cell;

@@ -1,5 +1,5 @@
-//! The pretraining of the published weights: values of genes that are asked for, from the known ones,
-//! from the cell, and again with the cell as the prompt.
+//! The pretraining of the published weights: values of target genes, from the known genes,
+//! from the cell embedding, and again with the cell embedding as the prompt.
 //!
 //! Source: reference/scformer-scgpt-cellplm.md A3.
 
@@ -17,14 +17,14 @@ use sc_data::tokens::Tokenizer;
 use sc_models::scgpt::{Asked, InputNorm, ScGpt, ScGptConfig};
 use serde::{Deserialize, Serialize};
 
-/// What is asked for in generative pretraining.
+/// Settings of generative pretraining.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GenerativeConfig {
-    /// Shares of a cell's genes that are asked for; every minibatch draws one.
+    /// Shares of a cell's genes that are targets; every minibatch draws one.
     pub asked: Vec<f64>,
-    /// Steps before the cell is used as a prompt. The published code means 1,000 and by its counting
-    /// starts at once.
+    /// Steps before the cell embedding is used as a prompt. The published code intends 1,000 but,
+    /// by its counting, starts at once.
     pub prompt_after: u64,
 }
 
@@ -37,14 +37,14 @@ impl Default for GenerativeConfig {
     }
 }
 
-/// scGPT in two streams as a task.
+/// scGPT with two streams as a task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerativeTask {
     scgpt: ScGptTask,
 }
 
 impl GenerativeTask {
-    /// The task, with the flag of genes that are asked for.
+    /// The task, with the flag of target genes.
     pub(super) fn new(mut scgpt: ScGptTask, place: Place<'_>) -> Result<Self> {
         let (network, input) = (&scgpt.network, &scgpt.input);
         let misfits = [
@@ -63,14 +63,14 @@ impl GenerativeTask {
         ];
         if let Some((_, setting)) = misfits.iter().find(|(set, _)| *set) {
             return place.refuse(format!(
-                "its two streams have no place for {setting}; leave it out, or take objective = 'masked'"
+                "its two streams do not support {setting}; remove it, or use objective = 'masked'"
             ));
         }
         scgpt.network.generative = true;
         Ok(Self { scgpt })
     }
 
-    /// A cell's tokens in two: those that stay known, and those that are asked for.
+    /// A cell's tokens in two parts: known genes and target genes.
     fn split(&self, tokens: Vec<Token>, share: f64, cell: u64, epoch: u64) -> [Vec<Token>; 2] {
         let mut rng = stream(self.scgpt.seed, "asked", cell, epoch);
         let count = (tokens.len() as f64 * share) as usize;
@@ -110,7 +110,7 @@ impl Task for GenerativeTask {
     }
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<GenerativeInput> {
-        // One share a minibatch, as published, named by its first cell.
+        // One share per minibatch, as published, named by its first cell.
         let shares = &self.scgpt.input.generative.asked;
         let mut rng = stream(self.scgpt.seed, "share", cells.first_key(), epoch);
         let share = shares[rng.random_range(0..shares.len())];

@@ -9,7 +9,7 @@ use sc_models::scgpt::NAMES;
 use sc_models::weights::{Checkpoint, Tensors};
 use serde_json::{Value, json as object};
 
-/// Special tokens in the order in which they follow our genes.
+/// Special tokens in the order in which they follow the genes here.
 const SPECIAL: [&str; 3] = ["<pad>", "<cls>", "<eoc>"];
 const TABLE: &str = "encoder.embedding.weight";
 
@@ -77,7 +77,8 @@ pub(super) fn import(files: &Files) -> Result<Model> {
         "cls_value": float("pad_value", -2.0),
     });
 
-    // Our genes come first and special tokens after them; theirs lie anywhere.
+    // Here genes come first and special tokens after them; in the published files their order is
+    // arbitrary.
     let kept = distinct(&vocabulary.genes);
     let mut order: Vec<usize> = kept
         .iter()
@@ -96,7 +97,7 @@ pub(super) fn import(files: &Files) -> Result<Model> {
             TrainError::file(
                 &vocabulary_path,
                 format!(
-                    "has {all} tokens, and {TABLE} has shape {:?}; the files belong to two models",
+                    "has {all} tokens, but {TABLE} has shape {:?}; the files belong to different models",
                     table.shape
                 ),
             )

@@ -1,5 +1,5 @@
-//! Bringing sequencing batches together: decoders that know the batch, so that cells need not, and an
-//! adversary that tries to tell the batch from the cell.
+//! Batch integration: decoders conditioned on the batch, so that cell embeddings need not encode
+//! it, and an adversary that predicts the batch from the cell embedding.
 //!
 //! Source: reference/scformer-scgpt-cellplm.md A2.2, A5.
 
@@ -9,13 +9,13 @@ use crate::inputs::data_spec::DataSpec;
 use sc_models::scgpt::InputNorm;
 use serde::{Deserialize, Serialize};
 
-/// Where the sequencing batch comes in.
+/// Use of the sequencing batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BatchUse {
     /// The decoders are conditioned on it.
     Decoders,
-    /// An adversary guesses, and cells are to give it nothing to go by.
+    /// An adversary predicts it, with its gradient reversed.
     Adversary,
 }
 
@@ -27,8 +27,8 @@ pub(super) fn integrate(
 ) -> Result<ScGptTask> {
     if data.batches.len() < 2 {
         return place.refuse(format!(
-            "there is nothing to bring together, the data has {} sequencing batch; name the column of \
-             obs that tells batches apart (--batch COLUMN, in an experiment data.batch), or take \
+            "there is nothing to integrate: the data has {} sequencing batch; give the column of \
+             obs with the batches (--batch COLUMN, in an experiment data.batch), or use \
              objective = 'masked'",
             data.batches.len().max(1)
         ));
@@ -37,8 +37,8 @@ pub(super) fn integrate(
     let normed = matches!(task.network.input_norm, InputNorm::DomainSpecific { .. });
     if task.input.batch.is_empty() && !normed {
         return place.refuse(
-            "nothing in it would know of batches; set input.batch = [\"decoders\", \"adversary\"] or \
-             network.input_norm = { kind = \"domain-specific\", epsilon = 6.1e-5 }, or take objective \
+            "nothing in it uses batches; set input.batch = [\"decoders\", \"adversary\"] or \
+             network.input_norm = { kind = \"domain-specific\", epsilon = 6.1e-5 }, or use objective \
              = 'masked'"
                 .into(),
         );
@@ -46,7 +46,7 @@ pub(super) fn integrate(
     Ok(task)
 }
 
-/// Gives the network the heads on batches that the settings name.
+/// Adds the batch heads in the settings to the network.
 pub(super) fn use_batches(task: &mut ScGptTask, data: &DataSpec) {
     let count = |of| match task.input.batch.contains(&of) {
         true => data.batches.len(),

@@ -1,5 +1,5 @@
-//! Several modalities in one cell: genes with peaks or with proteins, each binned on its own, and
-//! decoders that know which a token is of.
+//! Several modalities per cell: genes with peaks or with proteins, each binned separately, and
+//! decoders conditioned on the modality of a token.
 //!
 //! Source: reference/scformer-scgpt-cellplm.md A2.2, A5; the published `MultiOmicTransformerModel`.
 
@@ -10,7 +10,7 @@ use crate::inputs::data_spec::DataSpec;
 use crate::inputs::features;
 use std::sync::Arc;
 
-/// What a feature counts, in the order of the modalities' codes.
+/// Modality of a feature, in the order of the codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Modality {
     Gene,
@@ -18,7 +18,8 @@ enum Modality {
     Protein,
 }
 
-/// Told by the name: proteins begin or end as the settings say, peaks are stretches of chromosomes.
+/// Inferred from the name: proteins have the prefixes or suffixes in the settings, peaks are
+/// genomic intervals.
 fn modality(name: &str, proteins: &[String]) -> Modality {
     let mut affixes = proteins.iter().filter(|a| !a.is_empty());
     match features::kind(name) {
@@ -28,8 +29,8 @@ fn modality(name: &str, proteins: &[String]) -> Modality {
     }
 }
 
-/// The task for the modalities of the data; where these have several batches, these too come in as
-/// the settings say.
+/// The task for the modalities of the data; where these have several batches, they are used as in
+/// the settings.
 pub(super) fn multiomic(
     mut task: ScGptTask,
     data: &DataSpec,
@@ -42,10 +43,10 @@ pub(super) fn multiomic(
     present.dedup();
     if present.len() < 2 {
         return place.refuse(format!(
-            "it needs two modalities, and all {} features are of one. Peaks are recognised by names such as \
-             chr1:100-200, proteins by how their names begin or end: input.proteins = [\"p_\"] or \
+            "it needs two modalities, but all {} features are of one. Peaks are recognised by names such as \
+             chr1:100-200, proteins by a prefix or suffix: input.proteins = [\"p_\"] or \
              [\"_TotalSeqB\"]. Give a file that holds both, or two joined by a plus: \
-             rna.h5ad+atac.h5ad; keep all features: vocabulary.genes = 0; or take objective = 'masked'",
+             rna.h5ad+atac.h5ad; keep all features: vocabulary.genes = 0; or use objective = 'masked'",
             modalities.len()
         ));
     }

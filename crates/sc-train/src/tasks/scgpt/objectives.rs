@@ -1,4 +1,4 @@
-//! Masked values, from tokens and from the cell, and what is asked of cells beside them.
+//! Masked values, from tokens and from the cell embedding, and additional losses on cells.
 //!
 //! Source: reference/scformer-scgpt-cellplm.md A3.
 
@@ -16,11 +16,11 @@ use sc_models::scgpt::{Prediction, ScGpt};
 /// Weight of the losses on similarities of cells, as published.
 const SIMILARITY: f64 = 10.0;
 
-/// Weight of the adversary on batches, as published; its gradient is turned round in the network.
+/// Weight of the adversary on batches, as published; its gradient is reversed in the network.
 const ADVERSARY: f64 = 1.0;
 
 impl ScGptTask {
-    /// One term for every head that the network has and every loss that the settings name.
+    /// One term for every head of the network and every loss in the settings.
     pub(super) fn value_losses(&self, model: &ScGpt, input: TokenInput, device: &Device) -> Losses {
         let tokens = input.on_device(device);
         let shape = input.tokens.genes.shape();
@@ -46,7 +46,7 @@ impl ScGptTask {
             terms.push(("ecs", ecs, SIMILARITY));
         }
         if let Some(temperature) = self.input.contrast_temperature {
-            // Dropout draws anew, so the second pass sees the same cells otherwise.
+            // Dropout is drawn again, so the second pass differs for the same cells.
             let again = model.encode(&tokens, Phase::Train, &mut ()).cell;
             let cosine = unit(cell).matmul(unit(again).transpose());
             terms.push(("cce", contrast(cosine / temperature).rows, SIMILARITY));

@@ -1,5 +1,5 @@
-//! Perturbed cells from control cells: values of a control and flags of the perturbed genes in, values
-//! of a perturbed cell out.
+//! Prediction of perturbed cells: input are values of a control cell and flags of the perturbed
+//! genes, output are values of a perturbed cell.
 //!
 //! Source: reference/scformer-scgpt-cellplm.md A2.3, A5.
 
@@ -31,23 +31,23 @@ use sc_models::scgpt::{
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Flag of a gene that is not perturbed; its vector is 0 and stays so.
-/// Flag of a gene that is perturbed.
+/// Flag of an unperturbed gene; its vector is 0 and not trained.
+/// Flag of a perturbed gene.
 const PERTURBED: i64 = 1;
 
 /// `TransformerGenerator` as a task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PerturbationTask {
     scgpt: ScGptTask,
-    /// What every value of the column means.
+    /// Meaning of every value of the column.
     conditions: Arc<Vec<Condition>>,
 }
 
 impl PerturbationTask {
-    /// The task that a configuration describes, for who wants its predictions.
+    /// The task of a configuration, for predictions.
     ///
     /// # Errors
-    /// A setting that misfits, or data without controls or perturbations.
+    /// An invalid setting, or data without controls or perturbations.
     pub fn of(spec: &ModelSpec, data: &DataSpec) -> Result<Self> {
         let place = Place {
             architecture: &spec.architecture,
@@ -60,14 +60,14 @@ impl PerturbationTask {
     pub(super) fn new(scgpt: ScGptTask, data: &DataSpec, place: Place<'_>) -> Result<Self> {
         data.count(Role::Perturbation, &place.name())?;
         if scgpt.network.input_norm != InputNorm::None {
-            return place.refuse("it has no place for network.input_norm; leave it out".into());
+            return place.refuse("it does not support network.input_norm; remove it".into());
         }
         if matches!(
             scgpt.network.value_encoder,
             ValueEncoderConfig::Category { .. }
         ) {
             return place.refuse(
-                "its values are no bins, so they cannot be rows of a table; leave network.value_encoder \
+                "its values are not bins, so they cannot be rows of a table; remove network.value_encoder \
                  out"
                 .into(),
             );
@@ -81,35 +81,35 @@ impl PerturbationTask {
         })
     }
 
-    /// What every value of the column means, in the order of its codes.
+    /// Meaning of every value of the column, in the order of its codes.
     pub fn conditions(&self) -> &[Condition] {
         &self.conditions
     }
 
-    /// What cells with these codes are.
-    fn told(&self, codes: Vec<u32>) -> impl Iterator<Item = Option<&Condition>> {
+    /// Conditions of cells with these codes.
+    fn conditions_of(&self, codes: Vec<u32>) -> impl Iterator<Item = Option<&Condition>> {
         (codes.into_iter()).map(|code| self.conditions.get(code as usize))
     }
 
-    /// Genes that are shown, ascending: those of `wanted`, and of the others as many as there is room
-    /// for.
+    /// Input genes, ascending: those of `wanted`, and a random sample of the others up to the
+    /// maximum length.
     ///
-    /// The original draws all alike, so that a perturbed gene may be missing from its own cell.
+    /// The original samples all equally, so that a perturbed gene may be missing from its own cell.
     pub fn shown(&self, wanted: &BTreeSet<u32>, cell: u64, epoch: u64) -> Vec<u32> {
         let others: Vec<u32> = (0..self.scgpt.genes as u32)
             .filter(|g| !wanted.contains(g))
             .collect();
-        let room = self.scgpt.input.length.saturating_sub(wanted.len());
+        let rest = self.scgpt.input.length.saturating_sub(wanted.len());
         let mut rng = stream(self.scgpt.seed, "genes", cell, epoch);
-        let drawn = rand::seq::index::sample(&mut rng, others.len(), room.min(others.len()));
+        let drawn = rand::seq::index::sample(&mut rng, others.len(), rest.min(others.len()));
         let mut shown: Vec<u32> = wanted.iter().copied().collect();
         shown.extend(drawn.into_iter().map(|i| others[i]));
         shown.sort_unstable();
         shown
     }
 
-    /// `ln(1 + x)` of counts scaled to the settings' total, of the genes that are shown, `[cells,
-    /// shown]` row-major.
+    /// `ln(1 + x)` of counts scaled to the settings' total, of the input genes, `[cells,
+    /// genes]` row-major.
     ///
     /// # Shapes
     /// - counts: `[cells, genes]`
@@ -125,17 +125,17 @@ impl PerturbationTask {
         out
     }
 
-    /// Values of `controls` after a perturbation, `[cells, shown]`.
+    /// Predicted values of `controls` after a perturbation, `[cells, genes]`.
     pub fn predict(&self, model: &Perturb, controls: &Controls, device: &Device) -> Tensor<2> {
         let (tokens, flags) = controls.on_device(device);
         model.forward(&tokens, flags, &mut ())
     }
 }
 
-/// Control cells and what is done to them, on the host.
+/// Control cells and their perturbations, on the host.
 #[derive(Clone, Debug)]
 pub struct Controls {
-    /// The genes that are shown.
+    /// The input genes.
     pub genes: Vec<u32>,
     /// Values of control cells, `[cells, genes]` row-major.
     pub values: Vec<f32>,
@@ -192,11 +192,11 @@ impl Task for PerturbationTask {
         Ok(model.without_padding_vector())
     }
 
-    /// Every perturbed cell once, and behind them a control for each, drawn anew in every epoch.
+    /// Every perturbed cell once, followed by a control for each, drawn anew in every epoch.
     fn minibatches(&self, corpus: &Corpus, size: usize, epoch: u64) -> Result<Vec<Vec<usize>>> {
         let codes = corpus.obs.codes(Role::Perturbation, &corpus.rows);
         let (mut controls, mut perturbed) = (Vec::new(), Vec::new());
-        for (at, condition) in self.told(codes).enumerate() {
+        for (at, condition) in self.conditions_of(codes).enumerate() {
             match condition {
                 Some(Condition::Control) => controls.push(corpus.rows[at]),
                 Some(Condition::Perturbed(_)) => perturbed.push(at),
@@ -206,7 +206,7 @@ impl Task for PerturbationTask {
         controls.sort_by_key(|&row| corpus.key(row));
         if controls.is_empty() || perturbed.is_empty() {
             return Err(TrainError::Config(format!(
-                "among the {} cells to train on are {} controls and {} perturbed cells, and both are \
+                "among the {} training cells are {} controls and {} perturbed cells, but both are \
                  needed: {WAY_OUT}",
                 corpus.rows.len(),
                 controls.len(),
@@ -239,13 +239,13 @@ impl Task for PerturbationTask {
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<PerturbationInput> {
         let pairs = cells.rows.len() / 2;
         let codes = cells.obs.codes(Role::Perturbation, &cells.rows[..pairs]);
-        let perturbed: Vec<Vec<u32>> = (self.told(codes))
+        let perturbed: Vec<Vec<u32>> = (self.conditions_of(codes))
             .map(|condition| match condition {
                 Some(Condition::Perturbed(genes)) => genes.clone(),
                 _ => Vec::new(),
             })
             .collect();
-        // One choice a minibatch, as published, named by its first cell.
+        // One choice per minibatch, as published, named by its first cell.
         let wanted = perturbed.iter().flatten().copied().collect();
         let genes = self.shown(&wanted, cells.first_key(), epoch);
         let mut targets = self.values(cells.counts, &genes);
@@ -271,7 +271,7 @@ impl Task for PerturbationTask {
         sampler::sequential(&corpus.rows, |_| 0, self.scgpt.input.embed_minibatch)
     }
 
-    /// The mean of the outputs of the genes that are shown, the same for all cells, none flagged.
+    /// The mean of the outputs of the input genes, the same for all cells, none flagged.
     fn embed(&self, model: &Perturb, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
         let count = cells.rows.len();
         let genes = self.shown(&BTreeSet::new(), 0, Pass::Embedding.epoch());

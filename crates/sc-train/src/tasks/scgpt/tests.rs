@@ -283,7 +283,7 @@ fn what_misfits_is_refused_with_the_way_out() {
         json!({ "batch_labels": 2 }),
     ] {
         let error = refusal("generative", json!({ "network": network }), &full);
-        assert!(error.contains("leave it out"), "{error}");
+        assert!(error.contains("remove it"), "{error}");
     }
     let table = json!({ "value_encoder": { "kind": "category", "bins": 51 } });
     let error = refusal("masked", json!({ "network": table }), &full);

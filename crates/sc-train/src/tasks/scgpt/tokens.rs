@@ -1,4 +1,4 @@
-//! From counts to tokens: which genes of a cell are shown, their bins, and which bins are hidden.
+//! From counts to tokens: the genes of a cell in the input, their bins, and the mask.
 
 use super::ScGptTask;
 use super::generative::GenerativeConfig;
@@ -21,17 +21,18 @@ const MASKED: f32 = -1.0;
 /// Value of padding, where values are numbers.
 const PADDING: f32 = -2.0;
 
-/// How a cell becomes tokens, and what is asked of them.
+/// The tokeniser, and settings of the objectives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TokenConfig {
-    /// Most tokens of a cell, `<cls>` included; a cell with more genes shows a random part.
+    /// Maximum number of tokens per cell, including `<cls>`; cells with more genes use a random
+    /// sample.
     pub length: usize,
-    /// Which genes of a cell are tokens.
+    /// Genes of a cell that are tokens.
     pub shown: Shown,
     /// Value of `<cls>`.
     pub cls_value: f32,
-    /// Bins of the values, 0 included.
+    /// Bins of the values, including 0.
     pub bins: usize,
     /// How ties are broken.
     pub ties: Ties,
@@ -39,30 +40,30 @@ pub struct TokenConfig {
     pub mask: f64,
     /// Threshold of the elastic cell similarity loss, if it is used.
     pub ecs_threshold: Option<f64>,
-    /// What similarities of two passes of dropout are divided by (0.5 as published), if cells are to
-    /// be told apart by them.
+    /// Temperature of the similarities between two passes with dropout (0.5 as published), for the
+    /// loss that matches cells between them, if it is used.
     pub contrast_temperature: Option<f64>,
-    /// Where the sequencing batch comes in, for `integration` and `multiomic`; a norm per batch is the
+    /// Use of the sequencing batch, for `integration` and `multiomic`; a norm per batch is the
     /// network's `input_norm`.
     pub batch: Vec<BatchUse>,
-    /// How names of proteins begin or end, for `multiomic`.
+    /// Prefixes or suffixes of protein names, for `multiomic`.
     pub proteins: Vec<String>,
     /// For `generative`.
     pub generative: GenerativeConfig,
     /// For `perturbation`.
     pub perturbation: PerturbationConfig,
-    /// Cells a minibatch when embedding.
+    /// Minibatch size for embedding.
     pub embed_minibatch: usize,
 }
 
-/// Which genes of a cell are tokens.
+/// Genes of a cell that are tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shown {
-    /// Those it expresses.
+    /// Expressed genes.
     #[default]
     Expressed,
-    /// All of the vocabulary, zeros as bin 0; what the probability of zero is learnt from.
+    /// All of the vocabulary, zeros as bin 0; needed for the probability of zero.
     All,
 }
 
@@ -87,10 +88,10 @@ impl Default for TokenConfig {
 }
 
 impl TokenConfig {
-    /// Checks what the types cannot.
+    /// Checks the values.
     ///
     /// # Errors
-    /// [`TrainError::Config`] names the setting, its value and what would be right.
+    /// [`TrainError::Config`] names the setting, its value and what is allowed.
     pub fn check(&self, architecture: &str) -> Result<()> {
         let of = format!("{architecture}: input.");
         let fail = |what: String| Err(TrainError::Config(format!("{of}{what}")));
@@ -125,11 +126,11 @@ impl TokenConfig {
         }
         if let Some(s) = (self.generative.asked.iter()).find(|s| !(**s > 0.0 && **s < 1.0)) {
             return fail(format!(
-                "generative.asked holds {s}; shares lie between 0 and 1"
+                "generative.asked contains {s}; shares must lie between 0 and 1"
             ));
         }
         if self.generative.asked.is_empty() {
-            return fail("generative.asked is empty; name shares such as 0.25, 0.5, 0.75".into());
+            return fail("generative.asked is empty; give shares such as 0.25, 0.5, 0.75".into());
         }
         let total = [("perturbation.total", self.perturbation.total)];
         Ok(ranges::positive(&of, &total)?)
@@ -147,7 +148,7 @@ pub struct TokenInput {
     /// 1 where a value is masked, `[cells, length]` row-major.
     pub(super) masked: Vec<f32>,
     pub(super) batches: Vec<i64>,
-    /// Modality of every token, `[cells, length]` row-major, of models of several.
+    /// Modality of every token, `[cells, length]` row-major, for models of several.
     modalities: Option<Vec<i64>>,
     /// Rows of the labelled cells in the minibatch, and their labels.
     pub(super) labelled: Vec<i64>,
@@ -199,7 +200,7 @@ impl ScGptTask {
         (self.genes as i64, self.special_values()[0])
     }
 
-    /// Values of padding and of masked tokens: behind the bins, where these are rows of a table.
+    /// Values of padding and of masked tokens: after the bins, where these are rows of a table.
     fn special_values(&self) -> [f32; 2] {
         match self.network.value_encoder {
             ValueEncoderConfig::Category { .. } => [0, 1].map(|k| (self.input.bins + k) as f32),
@@ -239,7 +240,7 @@ impl ScGptTask {
         Ok(tokens)
     }
 
-    /// Bins of the values of a cell, those of every modality among themselves.
+    /// Bins of the values of a cell, separately for every modality.
     fn bins(&self, cell: u64, genes: &[u32], counts: &[f32], epoch: u64) -> Result<Vec<u32>> {
         let mut out = vec![0; counts.len()];
         for modality in 0..self.network.modalities.max(1) {
@@ -275,7 +276,7 @@ impl ScGptTask {
         (self.network.modalities > 0).then(|| genes.iter().map(of).collect())
     }
 
-    /// Tokens of cells behind their `<cls>`, as long as the longest of them; the share of the
+    /// Tokens of cells after their `<cls>`, padded to the longest; the share of the
     /// settings is masked, except for embedding.
     pub(super) fn tokenize(&self, cells: &CellBatch, pass: Pass) -> Result<TokenInput> {
         let mut input = self.unmasked(cells, self.rows(cells, pass.epoch())?);
@@ -298,7 +299,7 @@ impl ScGptTask {
         Ok(input)
     }
 
-    /// `rows` of tokens behind their `<cls>`, none masked.
+    /// `rows` of tokens after their `<cls>`, none masked.
     pub(super) fn unmasked(&self, cells: &CellBatch, mut rows: Vec<Vec<Token>>) -> TokenInput {
         rows.iter_mut().for_each(|row| row.insert(0, self.cls()));
         let tokens = GenesValues::new(&rows, self.pad());

@@ -1,4 +1,4 @@
-//! scPRINT's Lightning checkpoints of the first generation: the vocabulary and the sizes are among the
+//! scPRINT's Lightning checkpoints of the first generation: the vocabulary and the sizes are in the
 //! hyper-parameters.
 
 use crate::error::{Result, TrainError};
@@ -7,8 +7,8 @@ use crate::model::Model;
 use sc_models::weights::{Checkpoint, parameters};
 use serde_json::{Value, json as object};
 
-/// Classes in the order of their tokens. The checkpoint holds it as the order of a dictionary, which a
-/// reader of pickles need not keep.
+/// Classes in the order of their tokens. The checkpoint stores it as the order of a dictionary,
+/// which a pickle parser need not keep.
 const CLASSES: [&str; 8] = [
     "cell_type",
     "disease",
@@ -29,7 +29,7 @@ pub(super) fn import(files: &Files) -> Result<Model> {
     let flag = |key: &str| about.get(key).and_then(Value::as_bool);
     let genes: Vec<String> = match about.get("genes") {
         Some(Value::Array(list)) => texts(list),
-        // Some checkpoints keep a list an organism.
+        // Some checkpoints have one list per organism.
         Some(Value::Object(lists)) => {
             let order = about.get("organisms").and_then(Value::as_array);
             let order = texts(order.map_or(&[], Vec::as_slice));
@@ -39,7 +39,7 @@ pub(super) fn import(files: &Files) -> Result<Model> {
         _ => {
             return Err(TrainError::file(
                 &path,
-                "its hyper-parameters hold no genes",
+                "its hyper-parameters have no genes",
             ));
         }
     };
@@ -53,7 +53,7 @@ pub(super) fn import(files: &Files) -> Result<Model> {
     let place = |name: &str| CLASSES.iter().position(|c| name.starts_with(c));
     if let Some(other) = names.iter().find(|n| place(n).is_none()) {
         let what = format!(
-            "class '{other}' is none of the published ones: {}",
+            "class '{other}' is not a published one: {}",
             CLASSES.join(", ")
         );
         return Err(TrainError::file(&path, what));

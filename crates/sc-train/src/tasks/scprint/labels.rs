@@ -1,4 +1,4 @@
-//! Columns of `obs` as classes with a token of their own.
+//! Columns of `obs` as classes with their own tokens.
 
 use crate::error::{Result, TrainError};
 use crate::inputs::corpus::CellBatch;
@@ -8,7 +8,7 @@ use sc_data::genes::ontology::{self, LabelHierarchy};
 use sc_models::scprint::Class;
 use std::path::Path;
 
-/// Label of every cell in the order of the hierarchy; none where it is not known.
+/// Label of every cell in the order of the hierarchy; none where it is unknown.
 pub type Labels = Vec<Option<usize>>;
 
 /// The classes of a data set.
@@ -17,20 +17,20 @@ pub struct ClassTokens {
     roles: Vec<Role>,
     /// Code of every value of a column in its hierarchy.
     codes: Vec<Vec<usize>>,
-    /// How the labels of every class lie above each other.
+    /// Hierarchy of the labels of every class.
     pub hierarchies: Vec<Hierarchy>,
 }
 
 impl ClassTokens {
-    /// The classes of `roles`, cell types by the ontology where there is one.
+    /// The classes of `roles`, cell types with the ontology where there is one.
     ///
     /// # Errors
-    /// A role without a column, an ontology that cannot be read, or one that knows none of the labels.
+    /// A role without a column, an unreadable ontology, or one without any of the labels.
     pub fn new(data: &DataSpec, roles: &[Role], path: Option<&Path>) -> Result<Self> {
         let objective = "scprint with objective = 'denoise-classes'";
         if roles.is_empty() {
             return Err(TrainError::Config(format!(
-                "{objective}: input.classes is empty; name roles such as \"label\""
+                "{objective}: input.classes is empty; give roles such as \"label\""
             )));
         }
         let mut out = Self::default();
@@ -44,7 +44,7 @@ impl ClassTokens {
                         return Err(TrainError::file(
                             path,
                             format!(
-                                "knows none of the {count} labels, such as '{}'; labels are found by \
+                                "has none of the {count} labels, such as '{}'; labels are matched by \
                                  id or name",
                                 labels.first().map_or("", String::as_str)
                             ),
@@ -64,12 +64,12 @@ impl ClassTokens {
         Ok(out)
     }
 
-    /// What of `obs` the classes are.
+    /// Roles of the classes.
     pub fn roles(&self) -> &[Role] {
         &self.roles
     }
 
-    /// The classes as the network has them.
+    /// The classes for the network.
     pub fn classes(&self) -> Vec<Class> {
         let pairs = self.roles.iter().zip(&self.hierarchies);
         pairs

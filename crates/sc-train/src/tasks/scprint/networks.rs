@@ -13,7 +13,7 @@ use sc_models::scprint::ScPrint;
 use sc_models::scprint::network::{QueriesKeys, Shape};
 use sc_models::weights::{self, Tensors, host};
 
-/// Keeps queries and keys of every layer.
+/// Collects queries and keys of every layer.
 #[derive(Default)]
 struct Kept(Vec<Vec<f32>>);
 
@@ -43,9 +43,9 @@ impl Attention for ScPrintTask {
 }
 
 impl ScPrintTask {
-    /// Shows every cell of `corpus` to `model` and averages its queries and keys.
+    /// Runs every cell of `corpus` through `model` and averages its queries and keys.
     ///
-    /// Which genes of a cell are shown is a function of seed and cell; a gene that no cell shows is
+    /// The sampled genes of a cell are a function of seed and cell; a gene that is never sampled is
     /// left out.
     ///
     /// # Errors

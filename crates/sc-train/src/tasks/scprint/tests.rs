@@ -169,7 +169,7 @@ fn what_cannot_be_trained_is_refused_with_a_way_out() {
         "denoise-classes",
         serde_json::json!({ "ontology": file.path() }),
     );
-    assert!(refused(&other, &data()).contains("knows none of the 4 labels"));
+    assert!(refused(&other, &data()).contains("has none of the 4 labels"));
 }
 
 #[test]

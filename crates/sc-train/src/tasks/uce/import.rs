@@ -1,6 +1,6 @@
 //! UCE's `.torch` files: one state dictionary with the table of all species in it.
 //!
-//! A model of ours knows one species: of the 145,469 rows of the table those of its genes and
+//! A model here has one species: of the 145,469 rows of the table those of its genes and
 //! chromosomes are kept.
 
 use crate::error::{Result, TrainError};
@@ -18,10 +18,10 @@ use std::sync::Arc;
 use super::FIRST_GENE;
 
 const TABLE: &str = "pe_embedding.weight";
-/// Width of a head in both published models.
+/// Dimension of a head in both published models.
 const HEAD: usize = 64;
 
-/// Reads the weights, and what of the table one species needs.
+/// Reads the weights, and the rows of the table that one species needs.
 pub(super) fn import(files: &Files) -> Result<Model> {
     let path = weight_file(&files.weights, &[".torch"])?;
     let genes = gene_list(
@@ -31,11 +31,11 @@ pub(super) fn import(files: &Files) -> Result<Model> {
     )?;
     let missing = |what: &str, needs| unpublished(&path, format!("does not say {what}"), needs);
     let offset = files.offset.ok_or_else(|| {
-        let what = "where the genes of the species begin; name the token of the first";
+        let what = "where the genes of the species begin; give the token of the first";
         missing(what, PublishedFile::Offset)
     })?;
     let chromosomes = files.chromosomes.as_ref().ok_or_else(|| {
-        let what = "where genes lie; name species_chrom.csv";
+        let what = "the positions of genes; give species_chrom.csv";
         missing(what, PublishedFile::Chromosomes)
     })?;
     let all = chromosome_rows(chromosomes)?;
@@ -67,7 +67,7 @@ pub(super) fn import(files: &Files) -> Result<Model> {
         .filter(|&i| located.get(&genes[i]).is_some())
         .collect();
     if kept.is_empty() {
-        let what = format!("none of the {} genes has a place", genes.len());
+        let what = format!("none of the {} genes has a position", genes.len());
         return Err(TrainError::file(chromosomes, what));
     }
     let found: Vec<_> = kept
@@ -93,12 +93,12 @@ pub(super) fn import(files: &Files) -> Result<Model> {
         "output": rows_of("decoder.3.weight"),
         "decoder_hidden": rows_of("decoder.0.0.weight"),
         "binary_hidden": binary,
-        // What the weights were trained with.
+        // As the weights were trained.
         "padding": PaddingMode::Compat,
     });
-    let room = rows_of("pos_encoder.pe").saturating_sub(1 + 2 * codes.len());
+    let max_genes = rows_of("pos_encoder.pe").saturating_sub(1 + 2 * codes.len());
     let input = object!({
-        "sample": room.min(1024),
+        "sample": max_genes.min(1024),
         "proteins": { "kind": "random", "dim": table.shape[1] },
         "species": files.species,
     });

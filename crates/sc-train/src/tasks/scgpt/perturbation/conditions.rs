@@ -1,25 +1,25 @@
-//! What a column of `obs` says was done to a cell: `GENE`, `GENE1+GENE2`, `GENE+ctrl`, or the name of
-//! controls.
+//! Perturbation of a cell from a column of `obs`: `GENE`, `GENE1+GENE2`, `GENE+ctrl`, or the name
+//! of controls.
 
 use crate::error::Result;
 use crate::tasks::scgpt::Place;
 use sc_data::genes::{Across, Vocabulary, match_genes};
 use serde::{Deserialize, Serialize};
 
-/// What to do where controls or perturbed cells are missing.
-pub(super) const WAY_OUT: &str = "name the column of obs: [obs] perturbation = \"COLUMN\", with values \
-                                  such as GENE, GENE1+GENE2 or GENE+ctrl, and say what it calls \
+/// Advice where controls or perturbed cells are missing.
+pub(super) const WAY_OUT: &str = "give the column of obs: [obs] perturbation = \"COLUMN\", with values \
+                                  such as GENE, GENE1+GENE2 or GENE+ctrl, and set the name of \
                                   controls: [input.perturbation] control = [\"NAME\"]";
 
-/// How perturbations are read, and cells with them.
+/// Settings of perturbations and perturbed cells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PerturbationConfig {
-    /// What the column calls cells without a perturbation.
+    /// Value of the column for unperturbed cells.
     pub control: Vec<String>,
-    /// What becomes of cells whose perturbed gene is not in the vocabulary.
+    /// Treatment of cells whose perturbed gene is not in the vocabulary.
     pub unknown: Unknown,
-    /// Counts a cell is scaled to before `ln(1 + x)`.
+    /// Counts per cell before `ln(1 + x)`.
     pub total: f64,
 }
 
@@ -35,21 +35,21 @@ impl Default for PerturbationConfig {
     }
 }
 
-/// What becomes of cells whose perturbed gene is not in the vocabulary.
+/// Treatment of cells whose perturbed gene is not in the vocabulary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unknown {
-    /// Training is refused.
+    /// An error.
     #[default]
     Refuse,
-    /// They are not trained on.
+    /// They are left out of training.
     LeaveOut,
 }
 
-/// What was done to a cell.
+/// Condition of a cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Nothing.
+    /// Control.
     Control,
     /// These genes of the vocabulary were perturbed.
     Perturbed(Vec<u32>),
@@ -77,7 +77,7 @@ pub(super) fn read(
                 .collect(),
         })
         .collect();
-    // Found as genes of a file are: by name, by the id of a symbol, by a former symbol.
+    // Matched as genes of a file: by name, by the id of a symbol, by a previous symbol.
     let named: Vec<String> = parts.concat();
     let vocabulary = Vocabulary::new(genes.to_vec())?;
     let found = match_genes(&named, &vocabulary, Across::Same);
@@ -107,7 +107,7 @@ pub(super) fn read(
     };
     if !conditions.contains(&Condition::Control) {
         return place.refuse(format!(
-            "no cell is a control: none is called {}, there are {}; {WAY_OUT}",
+            "no cell is a control: none has the value {}, there are {}; {WAY_OUT}",
             config.control.join(" or "),
             some(levels)
         ));
@@ -115,7 +115,7 @@ pub(super) fn read(
     if !unknown.is_empty() && config.unknown == Unknown::Refuse {
         return place.refuse(format!(
             "{} of {} perturbations are of genes that are not in the vocabulary: {}; keep all genes \
-             (vocabulary.genes = 0), name genes as the file does, or leave such cells out: \
+             (vocabulary.genes = 0), use the gene names of the file, or leave such cells out: \
              [input.perturbation] unknown = \"leave-out\"",
             unknown.len(),
             levels.len(),

@@ -166,7 +166,7 @@ fn held_out_cells_are_better_than_their_controls_and_than_the_mean() {
     let controls: Vec<usize> = controls.into_iter().cycle().take(perturbed.len()).collect();
     let genes: Vec<u32> = (0..GENES as u32).collect();
     let values = |rows: &[usize]| task.values(corpus.counts.read(rows).unwrap(), &genes);
-    let truth = values(&perturbed);
+    let target = values(&perturbed);
     let given = Controls {
         genes: genes.clone(),
         values: values(&controls),
@@ -174,14 +174,14 @@ fn held_out_cells_are_better_than_their_controls_and_than_the_mean() {
             .map(|&r| vec![condition(r) as u32 - 1])
             .collect(),
     };
-    let predicted = error(&host(task.predict(&model, &given, &device)), &truth);
-    let unchanged = error(&given.values, &truth);
+    let predicted = error(&host(task.predict(&model, &given, &device)), &target);
+    let unchanged = error(&given.values, &target);
     // The mean of the perturbed cells that were trained on, whatever was done to them.
     let trained: Vec<usize> = (0..TRAINED).filter(|&r| condition(r) > 0).collect();
     let seen = values(&trained);
     let average = |g: usize| seen.iter().skip(g).step_by(GENES).sum::<f32>() / trained.len() as f32;
     let average: Vec<f32> = (0..GENES).map(average).collect();
-    let mean = error(&average.repeat(perturbed.len()), &truth);
+    let mean = error(&average.repeat(perturbed.len()), &target);
     assert!(
         predicted < 0.5 * mean.min(unchanged),
         "{predicted}, {unchanged}, {mean}"
