@@ -115,7 +115,7 @@ else:
             seconds.append(time.perf_counter() - start)
             parts["forward"].append(seconds[-1] - parts["mask"][-1])
 
-# Well under 1: other work had the cores, and the times say little.
+# Well under 1: other processes used the cores, and the times say little.
 share = (time.process_time() - used) / (sum(seconds) * args.threads)
 median = float(np.median(seconds[1:]))
 print(json.dumps({

@@ -97,7 +97,7 @@ def run(name, model, args, loss_of, embed, kind, cells, **told):
             parts["backward"].append(backward - forward)
             parts["update"].append(end - backward)
             loss = loss.item()
-    # Well under 1: other work had the cores, and the times say little.
+    # Well under 1: other processes used the cores, and the times say little.
     share = (time.process_time() - used) / (sum(seconds) * args.threads)
     median = float(np.median(seconds[1:]))
     print(json.dumps({

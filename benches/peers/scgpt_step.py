@@ -152,7 +152,7 @@ else:
             nn.functional.normalize(model.embed(genes, target, padding)[:, 0])
             seconds.append(time.perf_counter() - start)
 
-# Well under 1: other work had the cores, and the times say little.
+# Well under 1: other processes used the cores, and the times say little.
 share = (time.process_time() - used) / (sum(seconds) * args.threads)
 median = float(np.median(seconds[1:]))
 print(json.dumps({

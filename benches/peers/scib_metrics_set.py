@@ -89,7 +89,7 @@ for call in range(args.calls):
         }
         values.update({k: float(v) for k, v in result.items()})
 cores = len(os.sched_getaffinity(0))
-# Well under 1: other work had the cores, or the metric uses one core.
+# Well under 1: other processes used the cores, or the metric uses one core.
 share = (time.process_time() - used) / ((time.perf_counter() - begin) * cores)
 
 print(json.dumps({

@@ -27,7 +27,7 @@ pub fn counts(cells: usize, genes: usize, density: f64) -> CsrMatrix {
 /// Reads a little-endian C-ordered array of four-byte values, with its shape.
 ///
 /// # Errors
-/// A file that cannot be read or is no such array.
+/// A file that cannot be read or is not such an array.
 pub fn npy<T>(
     path: &Path,
     value: impl Fn([u8; 4]) -> T,

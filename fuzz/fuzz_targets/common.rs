@@ -1,4 +1,4 @@
-//! Reading all that a file offers.
+//! Reading everything in a file.
 
 use sc_data::H5ad;
 use sc_data::io::store::CellStore;

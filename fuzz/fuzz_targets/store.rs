@@ -1,4 +1,4 @@
-//! Any bytes as a row-packed store: refused, or whole.
+//! Any bytes as a row-packed store: refused, or intact.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

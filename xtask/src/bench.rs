@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: our side and its peers one after the other, with ratios.
+//! `cargo xtask bench`: scfm and its peers, one after another, with ratios.
 
 use crate::error::Error;
 use crate::experiment::build::built;
@@ -14,11 +14,12 @@ mod step;
 
 #[derive(Subcommand)]
 pub(crate) enum Bench {
-    /// Minibatches and scans of a large file, beside annbatch, anndata and h5py.
+    /// Minibatches and scans of a large file, compared with annbatch, anndata and h5py.
     Loader(loader::Args),
-    /// Training steps of every architecture, beside its original or the same network in torch.
+    /// Training steps of every architecture, compared with its original or the same network in
+    /// torch.
     Step(step::Args),
-    /// How often intervals hold the truth, and equal models are called different, by simulation.
+    /// Coverage of the intervals, and false positive rate between equal models, by simulation.
     Coverage(coverage::Args),
 }
 
@@ -35,7 +36,7 @@ fn program(name: &str) -> Result<PathBuf, Error> {
     let mut command = cargo();
     command.current_dir(root()).args([
         "build",
-        // The selection of packages that tests use as well: another would build burn once more.
+        // The same selection of packages as in tests: another would build burn again.
         "--workspace",
         "--bins",
         "--message-format=json-render-diagnostics",
@@ -55,7 +56,7 @@ fn finish(command: &mut Command) -> Result<String, Error> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// What a side prints as its last line.
+/// The last line printed by a side.
 fn measured<T: DeserializeOwned>(command: &mut Command) -> Result<T, Error> {
     let text = finish(command)?;
     let last = text.lines().last().unwrap_or_default();

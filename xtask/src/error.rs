@@ -1,4 +1,4 @@
-//! What can go wrong outside of the runs themselves.
+//! Errors outside of the runs themselves.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// A fault in a configuration.
+    /// An invalid configuration.
     pub(crate) fn config(file: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Config {
             file: file.into(),
@@ -44,7 +44,7 @@ impl Error {
         }
     }
 
-    /// Adds what was being read or written to a JSON error.
+    /// Adds the input or output to a JSON error.
     pub(crate) fn json(what: impl Into<String>) -> impl FnOnce(serde_json::Error) -> Self {
         let what = what.into();
         |source| Self::Json { what, source }

@@ -1,7 +1,7 @@
-//! `cargo xtask experiment`: a matrix of runs, each one `scfm` process, and their report.
+//! `cargo xtask experiment`: a matrix of runs, each one an `scfm` process, and their report.
 //!
-//! A run is keyed by the hash of its resolved configuration, its data and its program, so a second
-//! call does only what is missing. A run that fails does not stop the others.
+//! A run is identified by the hash of its resolved configuration, its data and its program, so a
+//! second call does only missing runs. A run that fails does not stop the others.
 
 pub(crate) mod build;
 mod collect;
@@ -24,19 +24,19 @@ use std::process::ExitCode;
 pub(crate) struct Args {
     /// The matrix; without it, configs/experiments/quickstart.toml.
     file: Option<PathBuf>,
-    /// Change one value of the matrix: `data.path=FILE`, `methods.cellplm.train.steps=50`.
+    /// Change a value of the matrix: `data.path=FILE`, `methods.cellplm.train.steps=50`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Folder of the output [default: runs/NAME].
+    /// Output folder [default: runs/NAME].
     #[arg(short = 'o', long = "output", alias = "out")]
     out: Option<PathBuf>,
     /// Where runs are started.
     #[arg(long, value_enum, default_value_t = Launcher::Local)]
     launcher: Launcher,
-    /// Cargo profile of `scfm`; dev is optimised where it counts.
+    /// Cargo profile of `scfm`; dev is optimised where it matters.
     #[arg(long, value_enum, default_value_t = Profile::Dev)]
     profile: Profile,
-    /// Runs at a time; more than one makes the times in the report worth less.
+    /// Runs in parallel; more than one makes the times in the report less reliable.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
     /// Use this `scfm` instead of building one.
@@ -47,9 +47,9 @@ pub(crate) struct Args {
 /// Cargo profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Profile {
-    /// Quick to build.
+    /// Fastest build.
     Dev,
-    /// Quickest to run.
+    /// Fastest program.
     Release,
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
         Some(out) => out.clone(),
         None => Path::new("runs").join(&loaded.matrix.name),
     };
-    // A missing file shall not be told after minutes of building.
+    // A missing file must be reported before minutes of building.
     plan::runs(&loaded, "", &out)?;
     let devices = &loaded.matrix.devices;
     let scfm = match &args.scfm {
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     )
 }
 
-/// Does what is missing and returns every run with its end.
+/// Does the missing runs and returns every run with its outcome.
 fn run_missing(
     args: &Args,
     program: &build::Program,
@@ -102,7 +102,7 @@ fn run_missing(
         finished.len(),
         missing.len()
     );
-    // A child draws its progress bar on the terminal only when it has it to itself.
+    // A child draws its progress bar only when it has the terminal to itself.
     let shared = args.jobs <= 1 && std::io::stderr().is_terminal();
     let jobs: Vec<Job> = missing
         .iter()

@@ -1,6 +1,6 @@
-//! `cargo xtask`: experiment matrices, benches, golden parity, checks of the repository, and ci.
+//! `cargo xtask`: experiment matrices, benches, golden parity, checks of the repository, and CI.
 //!
-//! Light on purpose: it builds and spawns `scfm`, and links nothing of burn.
+//! Kept light on purpose: it builds and spawns `scfm`, and does not link burn.
 
 #![allow(
     clippy::print_stdout,
@@ -30,18 +30,18 @@ struct Cli {
 enum Task {
     /// Run a matrix of data × method × objective × seed × device and write its report.
     Experiment(experiment::Args),
-    /// Measure against other programs, both sides in one run.
+    /// Measure scfm and its peers, both in one run.
     #[command(subcommand)]
     Bench(bench::Bench),
-    /// Compare with outputs of the original implementations; arguments are handed on.
+    /// Compare with outputs of the original implementations; arguments are passed on.
     Golden {
         /// Arguments of the golden harness.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Check what the architecture page calls invariants, as far as a program can.
+    /// Check the invariants of the architecture page, as far as a program can.
     Tidy(tidy::Args),
-    /// Run what continuous integration runs: the script `.ci/run`.
+    /// Run continuous integration: the script `.ci/run`.
     Ci,
 }
 

@@ -1,18 +1,18 @@
-//! Other programs: cargo, git, and the two tasks that only hand on to one.
+//! Other programs: cargo, git, and the two tasks that only call one.
 
 use crate::error::Error;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-/// The root of the workspace: of the one cargo runs us from, else of the one we were built in.
+/// The root of the workspace: of the running cargo, else of the one it was built in.
 pub(crate) fn root() -> PathBuf {
     let built = || env!("CARGO_MANIFEST_DIR").into();
     let here: PathBuf = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(built, PathBuf::from);
     here.parent().map_or_else(|| here.clone(), Path::to_owned)
 }
 
-/// The cargo that runs us, or the one on the path.
+/// The running cargo, or the one on the path.
 pub(crate) fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     Command::new(program)
@@ -20,7 +20,7 @@ pub(crate) fn cargo() -> Command {
 
 /// `cargo xtask golden`.
 pub(crate) fn golden(args: &[OsString]) -> Result<ExitCode, Error> {
-    // Without a package: features are then those of the workspace, for which all is compiled already.
+    // Without a package: features are then those of the workspace, which is compiled already.
     let mut command = cargo();
     command.args(["run", "--quiet", "--bin", "golden", "--manifest-path"]);
     command.arg(root().join("Cargo.toml")).arg("--");
@@ -32,10 +32,10 @@ pub(crate) fn ci() -> Result<ExitCode, Error> {
     hand_on(Command::new("bash").arg(root().join(".ci/run")))
 }
 
-/// Runs a command to its end and takes over its exit code.
+/// Runs a command to its end and exits with its exit code.
 fn hand_on(command: &mut Command) -> Result<ExitCode, Error> {
     let status = command.status().map_err(|e| failed(command, &e))?;
-    // A signal leaves no code; 2 says that something went wrong.
+    // A signal has no exit code; 2 means an error.
     let code = status
         .code()
         .and_then(|c| u8::try_from(c).ok())
@@ -43,7 +43,7 @@ fn hand_on(command: &mut Command) -> Result<ExitCode, Error> {
     Ok(ExitCode::from(code))
 }
 
-/// What a command that could not be started or read says.
+/// The error for a command that could not be started or read.
 pub(crate) fn failed(command: &Command, why: &dyn std::fmt::Display) -> Error {
     Error::Process {
         command: command.get_program().to_string_lossy().into_owned(),

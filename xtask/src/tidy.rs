@@ -36,12 +36,12 @@ impl Finding {
 /// Arguments of `cargo xtask tidy`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Take the public API of the libraries as it is for the one that is meant.
+    /// Accept the current public API of the libraries.
     #[arg(long)]
     bless: bool,
 }
 
-/// Checks everything; exit code 1 when something was found.
+/// Checks everything; exit code 1 when there are findings.
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     let root = root();
     let files = listed(&root)?;
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     let mut lengths = Vec::new();
     let mut listings = api::Listings::new();
     for file in &files {
-        // A file that was deleted and not yet committed is still listed.
+        // A deleted but uncommitted file is still listed.
         let Ok(bytes) = std::fs::read(root.join(file)) else {
             continue;
         };

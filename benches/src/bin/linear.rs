@@ -3,7 +3,7 @@
 //!
 //! Prints one JSON line.
 
-// Figures on standard output are what this program is for.
+// This program prints its results.
 #![allow(clippy::print_stdout)]
 
 use sc_data::CsrMatrix;

@@ -1,8 +1,8 @@
 //! Cells per second of the loader: `loader CASE FILE [--store FILE] [--threads N] [--cells N]`.
 //!
 //! Cases: `store` and `h5ad` read block-shuffled minibatches of 512 cells, `random` minibatches of
-//! cells from anywhere, `scan` every row in order, `inflate` only unpacks every chunk with libdeflate,
-//! `pack` writes a store. One JSON line: cells per second, seconds, peak memory.
+//! cells from anywhere, `scan` every row in order, `inflate` only decompresses every chunk with
+//! libdeflate, `pack` writes a store. One JSON line: cells per second, seconds, peak memory.
 
 #![allow(clippy::print_stdout, reason = "the result of a bench is its output")]
 
@@ -92,7 +92,7 @@ fn main() -> Result<()> {
                 seconds,
             )
         }
-        other => return Err(format!("there is no case '{other}'").into()),
+        other => return Err(format!("unknown case '{other}'").into()),
     };
     println!(
         "{}",
@@ -110,7 +110,7 @@ enum Order {
     Anywhere,
 }
 
-/// One epoch, or as much of it as `limit` cells; every value is touched as a consumer would.
+/// One epoch, or `limit` cells of it; every value is read as a consumer would.
 fn epoch(counts: Arc<dyn Counts>, limit: usize, order: Order) -> Result<(usize, usize, f64)> {
     let rows: Vec<usize> = (0..counts.cells()).collect();
     let blocks = Blocks::default();
@@ -133,7 +133,7 @@ fn epoch(counts: Arc<dyn Counts>, limit: usize, order: Order) -> Result<(usize, 
     Ok((cells, entries, started.elapsed().as_secs_f64()))
 }
 
-/// What libdeflate alone takes to unpack both arrays, the chunks shared among the threads.
+/// Time of libdeflate alone for decompressing both arrays, the chunks divided among threads.
 fn inflate(file: &std::path::Path) -> Result<(usize, usize, f64)> {
     let h5ad = H5ad::open(file)?;
     let raw = File::open(file)?;

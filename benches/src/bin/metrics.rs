@@ -3,7 +3,7 @@
 //! The arrays are those that `benches/peers/scib_metrics_set.py` wrote and timed scib-metrics on.
 //! Prints one JSON line.
 
-// Figures on standard output are what this program is for.
+// This program prints its results.
 #![allow(clippy::print_stdout)]
 
 use ndarray::Array2;

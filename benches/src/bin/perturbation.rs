@@ -1,15 +1,16 @@
 //! `perturbation FILE COLUMN CONTROL [steps=…] [seed=…]`: how well scGPT predicts perturbed cells of a
 //! screen.
 //!
-//! Two questions. Cells: a quarter of the cells of every condition is held out. Genes: one perturbation
-//! is held out whole, each in turn. Asked for is the mean of the held-out perturbed cells; given are
-//! held-out controls. Cells whose perturbed gene is not in the file take no part. Baselines are the mean control, the mean of all perturbed cells in training, and
-//! for held-out cells the mean of the same condition in training, which no model can beat by much.
+//! Two settings. Cells: a quarter of the cells of every condition is held out. Genes: each
+//! perturbation in turn is held out completely. The target is the mean of the held-out perturbed
+//! cells; the inputs are held-out controls. Cells whose perturbed gene is not in the file are left
+//! out. Baselines are the mean control, the mean of all perturbed training cells, and for held-out
+//! cells the mean of the same condition in training, which no model can beat by much.
 //!
-//! Prints one JSON line a question: mean squared error over genes, and Pearson's correlation of the
-//! change from the mean control of training, both averaged over perturbations.
+//! Prints one JSON line per setting: mean squared error over genes, and Pearson's correlation of
+//! the change from the mean control of training, both averaged over perturbations.
 
-// Figures on standard output are what this program is for.
+// This program prints its results.
 #![allow(clippy::print_stdout)]
 
 use burn::tensor::Device;
@@ -50,7 +51,7 @@ fn main() -> Result<(), Failure> {
         "{}",
         json!({ "question": "cells", "steps": steps, "scores": cells })
     );
-    // Of one perturbation alone nothing is left to train on.
+    // With a single perturbation nothing is left to train on.
     let left_out = screen.perturbations();
     if left_out.len() < 2 {
         return Ok(());
@@ -68,7 +69,7 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// A screen with every condition's cells dealt into trained and held-out.
+/// A screen with the cells of every condition split into training and held-out ones.
 struct Screen {
     corpus: Corpus,
     task: PerturbationTask,

@@ -6,7 +6,7 @@
 //! scGPT have the published size of `docs/src/benchmarks.md`, the others that of `small`. `step list`
 //! prints the names of the architectures.
 
-// Figures on standard output are what this program is for.
+// This program prints its results.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use burn::tensor::Device;
@@ -22,25 +22,25 @@ use std::sync::Arc;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// What the data are like, and how they are run.
+/// Size of the data, and how it is run.
 struct Sizes {
-    /// Genes of the data, where the preset takes all.
+    /// Genes of the data, where the preset uses all.
     genes: usize,
-    /// Peaks beside them, for models that take peaks.
+    /// Number of peaks, for models that need peaks.
     peaks: usize,
     /// Share of the counts above 0.
     density: f64,
     /// Sequencing batches.
     batches: usize,
-    /// Labels, for models that learn them.
+    /// Number of labels, for models that need labels.
     labels: usize,
-    /// Timed steps, after one that warms up.
+    /// Timed steps, after one warm-up step.
     steps: u64,
     /// Threads.
     threads: usize,
 }
 
-/// The published sizes that `docs/src/benchmarks.md` speaks of.
+/// The published sizes in `docs/src/benchmarks.md`.
 fn published(architecture: &str) -> Option<&'static [&'static str]> {
     match architecture {
         "cellplm" => Some(&["genes=19374", "density=0.08"]),
@@ -59,7 +59,8 @@ fn main() -> Result<()> {
         }
         [name, work @ ("train" | "embed"), rest @ ..] => {
             let known = sc_train::registry::find(name);
-            let known = known.ok_or_else(|| format!("there is no {name}; see `step list`"))?;
+            let known =
+                known.ok_or_else(|| format!("unknown architecture {name}; see `step list`"))?;
             let (preset, rest) = match (rest, published(name)) {
                 (["--preset", preset, rest @ ..], _) => (*preset, rest.to_vec()),
                 (rest, Some(sizes)) => ("paper", [sizes, rest].concat()),
@@ -152,24 +153,24 @@ fn read(known: &Architecture, preset: &str, changes: &[&str]) -> Result<(ModelSp
             "threads" => sizes.threads = text.parse()?,
             _ => {
                 return Err(
-                    format!("{key} is no size of the data, and a setting has a dot").into(),
+                    format!("{key} is not a size of the data, and settings contain a dot").into(),
                 );
             }
         }
     }
     if sizes.steps == 0 {
-        return Err("steps=0 times nothing".into());
+        return Err("steps must be at least 1".into());
     }
     Ok((serde_json::from_value(spec)?, sizes))
 }
 
-/// Puts `value` at `key`, the names of tables on the way apart by dots.
+/// Sets `value` at `key`, with tables separated by dots.
 fn put(spec: &mut Value, key: &str, value: Value) {
     let pointer = key.split('.').fold(spec, |at, name| &mut at[name]);
     *pointer = value;
 }
 
-/// A minibatch for the model, and what is known of its cells.
+/// A minibatch for the model, and the columns of its cells.
 fn data(known: &Architecture, spec: &ModelSpec, sizes: &Sizes) -> Result<(Corpus, DataSpec)> {
     let numbered = |word: &str, n: usize| (0..n).map(|i| format!("{word}{i}")).collect();
     let genes = match spec.vocabulary.genes {

@@ -10,16 +10,16 @@ use sc_train::registry::ARCHITECTURES;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-/// Pretrain, embed with and honestly judge single-cell foundation models.
+/// Pretrain, embed with and evaluate single-cell foundation models.
 ///
-/// Exit code 0: done. 1: a check failed. 2: an error, which is written to standard error.
+/// Exit code 0: success. 1: a check failed. 2: an error, which is written to standard error.
 #[derive(Debug, Parser)]
 #[command(name = "scfm", version, propagate_version = true)]
 pub(crate) struct Args {
-    /// Threads to compute with [default: all cores]; results do not depend on it
+    /// Number of threads [default: all cores]; results do not depend on it
     #[arg(long, global = true, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// Say more of what is done; twice for details [also: SCFM_LOG=info]
+    /// More log messages; twice for details [also: SCFM_LOG=info]
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub(crate) verbose: u8,
     /// Log errors only
@@ -31,41 +31,41 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Look at a file: what is in it, and what would go wrong later
+    /// Inspect a file: its contents, and what would go wrong later
     Doctor(Doctor),
     /// Train a model on a file
     Pretrain(Pretrain),
     /// Embed the cells of a file with a trained model
     Embed(Embed),
-    /// Write which genes a trained model makes attend to which
+    /// Write the attention between genes of a trained model
     Network(Network),
     /// Evaluate embeddings against simple baselines and controls
     Eval(Eval),
     /// Do one run of an experiment: train, embed, evaluate
     Run(Run),
-    /// Make one HTML page of results
+    /// Write one HTML page of results
     Report(Report),
-    /// Write a file in another form
+    /// Convert a file to another format
     Convert(Convert),
     /// Write a simulated data set
     Simulate(Simulate),
-    /// What can be trained
+    /// List the models
     Models(Models),
-    /// Completions for a shell
+    /// Write completions for a shell
     Completions(Completions),
 }
 
-/// How lists are printed.
+/// Format of lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
+    /// Tables
     #[default]
     Table,
-    /// For programs
+    /// JSON
     Json,
 }
 
-/// Where counts are found, and on what the work is done.
+/// Source of the counts, and the cells.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Input {
     /// The cells: .h5ad, 10x .h5, a folder of matrix.mtx, .h5mu[/modality], .zarr or .loom
@@ -74,27 +74,27 @@ pub(crate) struct Input {
     pub(crate) from: CountsFrom,
 }
 
-/// Which matrix is taken as counts.
+/// Source of the counts.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct CountsFrom {
     /// Matrix with the counts: X, raw/X or layers/NAME [default: layers/counts, raw/X, X]
     #[arg(long, value_name = "MATRIX")]
     pub(crate) counts: Option<String>,
-    /// Take ln(1 + scaled counts) where there are no counts, or of --counts; values that were never
-    /// logged are refused
+    /// Use ln(1 + scaled counts) where there are no counts, or in --counts; values that were never
+    /// log-transformed are refused
     #[arg(long)]
     pub(crate) assume_normalized: bool,
 }
 
 impl Input {
-    /// Opens the cells, and says what was assumed of their values.
+    /// Opens the cells, and prints what was assumed about their values.
     pub(crate) fn open(&self) -> crate::error::Result<Dataset> {
         self.from.open(std::slice::from_ref(&self.file))
     }
 }
 
 impl CountsFrom {
-    /// Opens the files, and says what was assumed of their values.
+    /// Opens the files, and prints what was assumed about their values.
     pub(crate) fn open(&self, files: &[PathBuf]) -> crate::error::Result<Dataset> {
         let policy = match (&self.counts, self.assume_normalized) {
             (Some(name), false) => CountsPolicy::Named(name.clone()),
@@ -113,7 +113,7 @@ impl CountsFrom {
 fn share(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err("a share is a number from 0 to 1".to_owned()),
+        _ => Err("must be between 0 and 1".to_owned()),
     }
 }
 
@@ -121,10 +121,10 @@ fn share(text: &str) -> Result<f64, String> {
 pub(crate) struct Doctor {
     /// The cells: .h5ad, 10x .h5, a folder of matrix.mtx, .h5mu[/modality], .zarr or .loom
     pub(crate) file: PathBuf,
-    /// Folders of trained models, or published vocabularies, to tell which genes they would find
+    /// Folders of trained models, or published vocabularies, to match with the genes of the file
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Vec<PathBuf>,
-    /// How to print
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
 }
@@ -136,16 +136,16 @@ pub(crate) struct Pretrain {
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) from: CountsFrom,
-    /// Folder for the model; a run that was stopped goes on from its checkpoints
+    /// Folder for the model; a stopped run resumes from its checkpoints
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
-    /// The model and how to train it: a file, or the name of a preset such as scgpt-tiny
+    /// The model and its training: a file, or the name of a preset such as scgpt-tiny
     #[arg(short, long, value_name = "TOML|PRESET")]
     pub(crate) config: PathBuf,
     /// Change a setting, as in --set train.steps=500
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,
-    /// Column of obs with the sequencing batch; of several files, each is a batch unless it is given
+    /// Column of obs with the sequencing batch [default: one batch per file]
     #[arg(long, value_name = "COLUMN")]
     pub(crate) batch: Option<String>,
     /// Row-packed copy of the counts: auto (in $SCFM_CACHE or the user's cache folder, when the data
@@ -155,10 +155,10 @@ pub(crate) struct Pretrain {
     /// Device: flex, ndarray, wgpu, vulkan, metal, cuda or cuda:1, as far as built in
     #[arg(long, default_value = DEFAULT)]
     pub(crate) device: String,
-    /// Seed of everything random
+    /// Seed of all random draws
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Print the plan and what it needs, and stop
+    /// Print the plan and its requirements, and exit
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
@@ -172,7 +172,7 @@ pub(crate) struct Embed {
     /// Folder of a trained model
     #[arg(short, long, value_name = "DIR")]
     pub(crate) model: PathBuf,
-    /// What to write: a copy of the file with the embedding (.h5ad), an array (.npy), a table (.parquet)
+    /// Output: a copy of the file with the embedding (.h5ad), an array (.npy), a table (.parquet)
     #[arg(short, long, value_name = "FILE", required_unless_present_any = ["in_place", "dry_run"])]
     pub(crate) output: Option<PathBuf>,
     /// Write the embedding into the file itself
@@ -180,13 +180,13 @@ pub(crate) struct Embed {
     pub(crate) in_place: bool,
     #[command(flatten)]
     pub(crate) replace: Replace,
-    /// Name in obsm; X_ and the architecture unless given
+    /// Name in obsm [default: X_ and the architecture]
     #[arg(long, value_name = "NAME")]
     pub(crate) key: Option<String>,
-    /// Take human genes for mouse ones, or the reverse, by one-to-one orthologues
+    /// Match human genes to mouse genes, or the reverse, by one-to-one orthologues
     #[arg(long)]
     pub(crate) orthologs: bool,
-    /// Refuse when fewer genes match, as a share of those that could (the smaller of both sides)
+    /// Minimum share of matching genes, of those possible (the smaller of both sides)
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
     pub(crate) min_overlap: f64,
     /// Column of obs with the sequencing batch, where the model groups cells by it
@@ -195,19 +195,19 @@ pub(crate) struct Embed {
     /// Device: flex, ndarray, wgpu, vulkan, metal, cuda or cuda:1, as far as built in
     #[arg(long, default_value = DEFAULT)]
     pub(crate) device: String,
-    /// Print the plan and what it needs, and stop
+    /// Print the plan and its requirements, and exit
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
-/// What is made of the attention of a model's heads.
+/// Aggregation of attention heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Heads {
-    /// The mean of all
+    /// The mean of all heads
     Mean,
-    /// The strongest of all, pair by pair
+    /// The element-wise maximum of all heads
     Max,
-    /// Every head apart
+    /// Every head separately
     Each,
 }
 
@@ -215,7 +215,7 @@ pub(crate) enum Heads {
 pub(crate) struct Network {
     #[command(flatten)]
     pub(crate) input: Input,
-    /// Folder of a trained model that attends from genes to genes (scprint)
+    /// Folder of a trained model with attention between genes (scprint)
     #[arg(short, long, value_name = "DIR")]
     pub(crate) model: PathBuf,
     /// The table to write (.tsv): gene, the gene it attends to, weight
@@ -223,20 +223,20 @@ pub(crate) struct Network {
     pub(crate) output: PathBuf,
     #[command(flatten)]
     pub(crate) replace: Replace,
-    /// Which heads
+    /// Aggregation of heads
     #[arg(long, value_enum, default_value = "mean", conflicts_with = "known")]
     pub(crate) heads: Heads,
-    /// Known edges (.tsv: regulator, target): heads are chosen that see those of half the regulators,
-    /// and judged on those of the other half
+    /// Known edges (.tsv: regulator, target): heads are selected on half of the regulators, and
+    /// evaluated on the other half
     #[arg(long, value_name = "TSV")]
     pub(crate) known: Option<PathBuf>,
-    /// Strongest edges kept of every gene; 0 for all
+    /// Strongest edges kept per gene; 0 for all
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) top: usize,
     /// Column of obs with the sequencing batch, where the model groups cells by it
     #[arg(long, value_name = "COLUMN")]
     pub(crate) batch: Option<String>,
-    /// Refuse when fewer genes match, as a share of those that could (the smaller of both sides)
+    /// Minimum share of matching genes, of those possible (the smaller of both sides)
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
     pub(crate) min_overlap: f64,
     /// Device: flex, ndarray, wgpu, vulkan, metal, cuda or cuda:1, as far as built in
@@ -244,22 +244,22 @@ pub(crate) struct Network {
     pub(crate) device: String,
 }
 
-/// Cells that are not trained on, to evaluate the model on them.
+/// Cells held out from training, to evaluate the model on them.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Held-out cells")]
 pub(crate) struct HoldOut {
-    /// Train on a part of the donors only, drawn as `eval` draws them; split.json in the model folder
-    /// names the others, for eval --split
+    /// Hold out some of the donors, drawn as in `eval`; split.json in the model folder lists them,
+    /// for eval --split
     #[arg(long)]
     pub(crate) hold_out: bool,
-    /// Hold out what was held out before: split.json of another model folder
+    /// Hold out the cells of a saved split: split.json of another model folder
     #[arg(long, value_name = "JSON", conflicts_with = "hold_out")]
     pub(crate) split: Option<PathBuf>,
     /// Column of obs with the donor [default: donor_id]; 'none' holds out cells at random
     #[arg(long, value_name = "COLUMN", requires = "hold_out")]
     pub(crate) donor: Option<String>,
-    /// Column of obs with the cell type, so that no type is held out as a whole [default: cell_type];
-    /// 'none' for data without. The model is not conditioned on it
+    /// Column of obs with the cell type, so that no type is held out completely [default:
+    /// cell_type]; 'none' for data without. The model is not conditioned on it
     #[arg(long, value_name = "COLUMN", requires = "hold_out")]
     pub(crate) label: Option<String>,
     /// Share of the donors held out [default: 0.35]
@@ -273,7 +273,7 @@ pub(crate) struct Columns {
     /// Column of obs with the cell type
     #[arg(long, value_name = "COLUMN", default_value_t = Design::default().label)]
     pub(crate) label: String,
-    /// Column of obs with the sequencing batch; none to evaluate cell types only
+    /// Column of obs with the sequencing batch; 'none' to evaluate cell types only
     #[arg(long, value_name = "COLUMN", default_value_t = Design::default().batch)]
     pub(crate) batch: String,
     /// Column of obs with the donor; 'none' holds out cells at random [default: what the models of the
@@ -291,13 +291,13 @@ pub(crate) struct Eval {
     pub(crate) input: Input,
     #[command(flatten)]
     pub(crate) columns: Columns,
-    /// Score on the cells that this split.json of a model folder holds out
+    /// Score on the held-out cells of this split.json from a model folder
     #[arg(long, value_name = "JSON", conflicts_with = "test_fraction")]
     pub(crate) split: Option<PathBuf>,
     /// Embeddings of obsm to evaluate [default: every X_… with more than two columns]
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     pub(crate) obsm: Vec<String>,
-    /// Baselines and controls beside them
+    /// Baselines and controls to compare with
     #[arg(
         long,
         value_name = "NAME",
@@ -335,19 +335,19 @@ pub(crate) struct Report {
     pub(crate) output: PathBuf,
     #[command(flatten)]
     pub(crate) replace: Replace,
-    /// Heading of the page
+    /// Title of the page
     #[arg(long, default_value = "Evaluation of cell embeddings")]
     pub(crate) title: String,
 }
 
-/// What a file can be turned into.
+/// Target formats of conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ConvertTo {
-    /// Row-packed counts (.rows): what training reads fastest
+    /// Row-packed counts (.rows): fastest for training
     Store,
-    /// A new .h5ad with everything a file of another format holds
+    /// A new .h5ad with the whole content of a file in another format
     H5ad,
-    /// A model folder of published weights
+    /// A model folder from published weights
     Model,
 }
 
@@ -355,7 +355,7 @@ pub(crate) enum ConvertTo {
 pub(crate) struct Convert {
     #[command(flatten)]
     pub(crate) input: Input,
-    /// What to write [default: a model, when --from is given]
+    /// Target format [default: model, when --from is given]
     #[arg(long, value_enum, required_unless_present = "from")]
     pub(crate) to: Option<ConvertTo>,
     /// The file (.h5ad, .rows) or folder (a model) to write
@@ -367,23 +367,25 @@ pub(crate) struct Convert {
     pub(crate) weights: Weights,
 }
 
-/// What `--from` takes, by the registry.
+/// The values of `--from`, from the registry.
 fn architectures_with_weights() -> String {
     let names = ARCHITECTURES.iter().filter(|a| a.import.is_some());
     let names: Vec<&str> = names.map(|a| a.name).collect();
     format!("The architecture of the weights: {}", names.join(", "))
 }
 
-/// What published weights need besides themselves.
+/// Further files of published weights.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Published weights")]
 pub(crate) struct Weights {
     #[arg(long, value_name = "ARCHITECTURE", help = architectures_with_weights())]
     pub(crate) from: Option<String>,
-    /// The configuration, where it does not lie beside the weights (args.json, NAME.config.json, config.json)
+    /// The configuration, where it is not next to the weights (args.json, NAME.config.json,
+    /// config.json)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Genes in the order of their tokens (vocab.json, model.h5ad, token_dictionary.pkl, or one a line)
+    /// Genes in the order of their tokens (vocab.json, model.h5ad, token_dictionary.pkl, or one
+    /// per line)
     #[arg(long, value_name = "FILE")]
     pub(crate) vocab: Option<PathBuf>,
     /// UCE: species_chrom.csv
@@ -395,11 +397,11 @@ pub(crate) struct Weights {
     /// UCE: token of the first gene of the species
     #[arg(long, value_name = "N")]
     pub(crate) offset: Option<u32>,
-    /// Nicheformer: mean of every gene for the technology; Geneformer: its median. A .npy with one number a
-    /// gene, in the order of the vocabulary, without special tokens
+    /// Nicheformer: mean of every gene for the technology; Geneformer: its median. A .npy with one
+    /// number per gene, in the order of the vocabulary, without special tokens
     #[arg(long, value_name = "NPY")]
     pub(crate) means: Option<PathBuf>,
-    /// Attention heads, where no file tells
+    /// Number of attention heads, where no file has it
     #[arg(long, value_name = "N")]
     pub(crate) heads: Option<usize>,
 }
@@ -423,7 +425,7 @@ pub(crate) struct Simulate {
     /// Number of genes
     #[arg(long)]
     pub(crate) genes: Option<usize>,
-    /// Seed of every draw
+    /// Seed of all random draws
     #[arg(long)]
     pub(crate) seed: Option<u64>,
 }
@@ -438,7 +440,7 @@ pub(crate) struct Models {
 pub(crate) enum ModelsVerb {
     /// List architectures
     List {
-        /// How to print
+        /// Output format
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },

@@ -1,11 +1,11 @@
-//! Errors of the binary: a message for people, on one line where that is possible.
+//! Errors of the binary: a message for the user, on one line where possible.
 
 use std::path::Path;
 
-/// Anything a verb can fail with; the message is the whole story.
+/// Any error of a subcommand; the message is complete.
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Result of a verb.
+/// Result of a subcommand.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error with this message.

@@ -1,10 +1,10 @@
-//! Ctrl-C and SIGTERM: training stops after its step, everything else ends at once and leaves no
-//! temporary files.
+//! Ctrl-C and SIGTERM: training stops after its step, everything else ends immediately without
+//! leaving temporary files.
 
 use sc_data::io::atomic::remove_unfinished;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether training looks at [`STOP`].
+/// Whether training checks [`STOP`].
 static TRAINING: AtomicBool = AtomicBool::new(false);
 static STOP: AtomicBool = AtomicBool::new(false);
 /// The exit code that shells give to a process ended by Ctrl-C.

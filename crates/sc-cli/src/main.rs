@@ -1,16 +1,16 @@
-//! `scfm`: pretrain, embed with and honestly judge single-cell foundation models.
+//! `scfm`: pretrain, embed with and evaluate single-cell foundation models.
 //!
-//! Verbs and wiring only; what they do lives in the crates below. Exit code 0 is success, 1 a check
-//! that failed, 2 an error, which is one line on standard error.
+//! Subcommands and wiring only; the work is done in the crates below. Exit code 0 is success, 1 a
+//! check that failed, 2 an error, which is one line on standard error.
 
-/// As in std, but a closed pipe is no panic.
+/// As in std, but a closed pipe is not a panic.
 macro_rules! println {
     ($($text:tt)*) => { $crate::printing::line(format_args!($($text)*)) };
 }
 
 /// As in std, but never a panic.
 macro_rules! eprintln {
-    ($($text:tt)*) => { $crate::printing::told(format_args!($($text)*)) };
+    ($($text:tt)*) => { $crate::printing::note(format_args!($($text)*)) };
 }
 
 mod args;

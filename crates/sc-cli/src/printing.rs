@@ -1,14 +1,14 @@
 //! Lines on standard output and standard error.
 //!
 //! The macros of std panic when a line cannot be written. `println!` and `eprintln!` in this crate
-//! come here instead.
+//! use this module instead.
 
 use sc_data::io::atomic::remove_unfinished;
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
 
-/// Writes bytes to standard output; where nobody reads on, the process ends quietly, as others do
-/// before `head`, and where they cannot be written, with an error.
+/// Writes bytes to standard output; on a closed pipe (`| head`) the process ends silently, and on
+/// other errors with a message.
 pub(crate) fn bytes(bytes: &[u8]) {
     let mut out = std::io::stdout().lock();
     if let Err(e) = out.write_all(bytes).and_then(|()| out.flush()) {
@@ -16,7 +16,7 @@ pub(crate) fn bytes(bytes: &[u8]) {
         if e.kind() == ErrorKind::BrokenPipe {
             std::process::exit(0);
         }
-        told(format_args!("scfm: standard output: {e}"));
+        note(format_args!("scfm: standard output: {e}"));
         std::process::exit(2);
     }
 }
@@ -26,7 +26,7 @@ pub(crate) fn line(text: Arguments<'_>) {
     bytes(format!("{text}\n").as_bytes());
 }
 
-/// Writes a line to standard error; there is nowhere to tell that it could not be written.
-pub(crate) fn told(text: Arguments<'_>) {
+/// Writes a line to standard error; a failure is ignored, since it cannot be reported.
+pub(crate) fn note(text: Arguments<'_>) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

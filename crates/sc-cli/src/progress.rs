@@ -1,12 +1,12 @@
-//! Progress on standard error, silent when it is no terminal.
+//! Progress on standard error; quiet unless it is a terminal.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use sc_train::training::trainer::StepReport;
 use std::io::IsTerminal;
 
-/// Smoothing of the rate shown.
+/// Smoothing of the displayed rate.
 const SMOOTH: f64 = 0.1;
-/// Lines of a training run where there is no terminal.
+/// Number of log lines of a training run without a terminal.
 const LINES: u64 = 10;
 
 fn bar(length: u64, template: &str) -> ProgressBar {
@@ -18,7 +18,8 @@ fn bar(length: u64, template: &str) -> ProgressBar {
     ProgressBar::new(length).with_style(style)
 }
 
-/// A bar for training steps: loss terms, cells a second, time left. It begins with the first.
+/// A progress bar for training steps: loss terms, cells per second, time left. It starts with the
+/// first step.
 #[derive(Default)]
 pub(crate) struct Steps {
     bar: Option<ProgressBar>,
@@ -64,7 +65,7 @@ impl Steps {
     }
 }
 
-/// A bar for cells that are packed, file after file. It begins with the first.
+/// A progress bar for packing cells, file by file. It starts with the first cell.
 #[derive(Default)]
 pub(crate) struct Packing(Option<(usize, Cells)>);
 
@@ -80,7 +81,7 @@ impl Packing {
     }
 }
 
-/// A bar for cells.
+/// A progress bar for cells.
 pub(crate) struct Cells(ProgressBar);
 
 impl Cells {
@@ -102,7 +103,7 @@ impl Cells {
     }
 }
 
-/// A bar for the parts of a file.
+/// A progress bar for the parts of a file.
 pub(crate) struct Parts(ProgressBar);
 
 impl Parts {
@@ -122,7 +123,7 @@ impl Parts {
     }
 }
 
-/// Which row of a table is being made: a bar on a terminal, a line each elsewhere.
+/// Progress over the rows of a table: a bar on a terminal, otherwise one line each.
 pub(crate) struct Rows {
     bar: ProgressBar,
     rows: usize,

@@ -1,4 +1,4 @@
-//! Judge two embeddings of the same cells against each other and against baselines, with error bars.
+//! Compare two embeddings of the same cells with each other and with baselines, with error bars.
 //!
 //! ```sh
 //! cargo run -p sc-run --example judge_two

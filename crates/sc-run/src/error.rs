@@ -7,20 +7,20 @@ use sc_experiment::ExperimentError;
 use sc_models::ModelError;
 use sc_train::TrainError;
 
-/// Anything that stops a run.
+/// Any error of a run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The data.
+    /// An error of the data.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The model or its training.
+    /// An error of the model or its training.
     #[error(transparent)]
     Train(TrainError),
-    /// What is to be judged.
+    /// An error of the evaluation.
     #[error(transparent)]
     Eval(#[from] EvalError),
-    /// A fault in the settings of the run.
+    /// An invalid setting of the run.
     #[error("{place}: {message}")]
     Settings {
         /// The file, or the key.
@@ -28,23 +28,23 @@ pub enum RunError {
         /// What is wrong, and what to do.
         message: String,
     },
-    /// A network that the machine cannot hold.
+    /// A network that does not fit into memory.
     #[error(
-        "the network has {parameters} parameters, which take {needed:.1} GB, and {free:.1} GB are free; \
+        "the network has {parameters} parameters, which need {needed:.1} GB, but {free:.1} GB are free; \
          make it smaller (widths, layers, vocabulary.genes)"
     )]
     TooLarge {
-        /// Its parameters.
+        /// Number of parameters.
         parameters: usize,
-        /// Gigabytes it takes.
+        /// Gigabytes it needs.
         needed: f64,
-        /// Gigabytes that are free.
+        /// Free gigabytes.
         free: f64,
     },
 }
 
 impl RunError {
-    /// A fault in the settings of a run.
+    /// An invalid setting of a run.
     pub fn settings(place: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Settings {
             place: place.into(),
@@ -53,7 +53,7 @@ impl RunError {
     }
 }
 
-// What went wrong with the data is reported as such, wherever it was met.
+// Errors of the data are reported as such, wherever they occur.
 impl From<TrainError> for RunError {
     fn from(e: TrainError) -> Self {
         match e {

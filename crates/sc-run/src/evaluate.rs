@@ -1,4 +1,4 @@
-//! Judging the embeddings that a file holds, beside baselines and controls.
+//! Evaluation of the embeddings in a file, with baselines and controls.
 
 use crate::error::Result;
 use crate::provenance::{description, family};
@@ -11,28 +11,28 @@ use sc_eval::benchmark::{Benchmark, EvalData, MethodInfo, describe};
 use sc_eval::exposure::{exposure, given_as_batches};
 use sc_eval::results::{Cost, Exposure, Family, RunResult};
 
-/// An embedding of a file, and what it says of its model.
+/// An embedding of a file, and its record.
 pub struct FoundEmbedding {
     /// Its name in `obsm`.
     pub key: String,
     /// Vectors of all cells, `[cells, dims]`, all finite.
     pub vectors: Array2<f32>,
-    /// What was written beside it.
+    /// Its record of the model.
     pub provenance: Provenance,
 }
 
-/// The embeddings of a file that are to be judged.
+/// The embeddings of a file to evaluate.
 pub struct FoundEmbeddings {
-    /// Those that can be.
+    /// Those that can be evaluated.
     pub usable: Vec<FoundEmbedding>,
-    /// Keys that were not asked for by name and cannot be, with the reason.
+    /// Keys that were not requested by name and cannot be evaluated, with the reason.
     pub left_out: Vec<(String, String)>,
 }
 
-/// Reads the embeddings called `keys`; without any, every `X_…` of more than two columns.
+/// Reads the embeddings called `keys`; without any, every `X_…` with more than two columns.
 ///
 /// # Errors
-/// [`DataError::File`] for a key that is not there, or was named and cannot be judged.
+/// [`DataError::File`] for a key that does not exist, or was requested and cannot be evaluated.
 pub fn embeddings(file: &H5ad, keys: &[String]) -> Result<FoundEmbeddings> {
     let there = file.obsm_keys();
     let named = !keys.is_empty();
@@ -67,7 +67,7 @@ pub fn embeddings(file: &H5ad, keys: &[String]) -> Result<FoundEmbeddings> {
                 continue;
             }
         };
-        // Pictures are not embeddings.
+        // Two-dimensional layouts are not embeddings.
         if named || vectors.ncols() > 2 {
             let provenance = Provenance::of(file, &key)?;
             found.usable.push(FoundEmbedding {
@@ -80,14 +80,14 @@ pub fn embeddings(file: &H5ad, keys: &[String]) -> Result<FoundEmbeddings> {
     Ok(found)
 }
 
-/// Refuses what cannot be judged.
+/// Refuses what cannot be evaluated.
 fn usable(values: Array2<f32>) -> std::result::Result<Array2<f32>, String> {
     if values.ncols() == 0 {
         return Err("it has no columns".to_owned());
     }
     match values.indexed_iter().find(|(_, v)| !v.is_finite()) {
         Some(((row, column), v)) => Err(format!(
-            "cell {row}, column {column} holds {v}; an embedding must be finite"
+            "cell {row}, column {column} contains {v}; an embedding must be finite"
         )),
         None => Ok(values),
     }
@@ -95,7 +95,7 @@ fn usable(values: Array2<f32>) -> std::result::Result<Array2<f32>, String> {
 
 /// What the models of a file held out.
 pub enum HeldOut {
-    /// Nothing that is known.
+    /// Unknown.
     Unknown,
     /// All the same.
     Same(SavedSplit),
@@ -118,8 +118,8 @@ pub fn held_out(found: &[FoundEmbedding]) -> HeldOut {
     }
 }
 
-/// What an embedding saw of the scored cells, and why that cannot be known, where somebody changed what
-/// was recorded.
+/// Exposure of an embedding to the scored cells, and the reason where it is unknown because the
+/// file was changed.
 ///
 /// # Errors
 /// [`DataError`] when the column of batches cannot be read.
@@ -139,7 +139,7 @@ pub fn seen(
     let ours = |row: &usize| vectors.contains(vector_key(&embedding.vectors.row(*row).to_vec()));
     if !test.iter().all(ours) {
         let why = format!(
-            "obsm['{}'] was changed since scfm wrote it, so nobody knows what it saw",
+            "obsm['{}'] was changed since scfm wrote it, so its training cells are unknown",
             embedding.key
         );
         return Ok((Exposure::Unknown, Some(why)));
@@ -157,14 +157,14 @@ pub fn seen(
         }
     }
     let why = format!(
-        "obsm['{}'] was embedded with other batches than obs['{}'] holds now, so nobody knows what it saw \
-         of labels",
+        "obsm['{}'] was embedded with other batches than obs['{}'] holds now, so it is unknown whether it saw \
+         labels",
         embedding.key, batch.column
     );
     Ok((Exposure::Unknown, Some(why)))
 }
 
-/// Judges an embedding that saw of the scored cells what `exposure` says.
+/// Evaluates an embedding with this `exposure` to the scored cells.
 ///
 /// # Errors
 /// Those of [`Benchmark::embedding`].
@@ -179,7 +179,7 @@ pub fn judge(
         Some(on) => (family(&on.architecture), description(on)),
         None => by_name(&embedding.key),
     };
-    // A key may be the name of a baseline that runs beside it.
+    // A key may be the name of a baseline in the same evaluation.
     let name = match describe(&embedding.key) {
         Some(_) => format!("obsm-{}", embedding.key),
         None => embedding.key.clone(),
@@ -199,8 +199,8 @@ pub fn judge(
     Ok(benchmark.embedding(info, vectors, cost, Vec::new())?)
 }
 
-/// What an embedding of unknown origin is taken for: by the name that scanpy and scvi-tools give it, or
-/// for what somebody claims to be a foundation model.
+/// Family of an embedding of unknown origin: by the name that scanpy and scvi-tools give it,
+/// otherwise a foundation model.
 fn by_name(key: &str) -> (Family, String) {
     const CLASSICAL: [&str; 12] = [
         "pca",
@@ -228,9 +228,9 @@ fn by_name(key: &str) -> (Family, String) {
     let lower = key.to_lowercase();
     let name = lower.strip_prefix("x_").unwrap_or(&lower);
     let (family, by) = if CLASSICAL.contains(&name) {
-        (Family::Baseline, ", by its name of a classical method")
+        (Family::Baseline, ", classical by its name")
     } else if NEURAL.contains(&name) {
-        (Family::Neural, ", by its name of a small network")
+        (Family::Neural, ", a small network by its name")
     } else {
         (Family::Model, "")
     };

@@ -1,4 +1,4 @@
-//! Doing one run: train, embed, judge.
+//! Doing one run: train, embed, evaluate.
 
 use crate::error::{Result, RunError};
 use crate::memory;
@@ -21,30 +21,31 @@ use sc_train::{ModelSpec, Role, TrainConfig, TrainError, registry};
 use std::path::Path;
 use std::time::Instant;
 
-/// Points of a training curve that are kept.
+/// Number of points kept of a training curve.
 const CURVE_POINTS: usize = 300;
 
 /// Reads `run.toml`.
 ///
 /// # Errors
-/// [`RunError`] for a key or a value that does not belong there, naming it.
+/// [`RunError`] naming an invalid key or value.
 pub fn read(path: &Path) -> Result<Run> {
     let table = settings::read(path)?;
     let name = path.display().to_string();
     let run: Run = settings::parse(table, &name)?;
     if run.schema != SCHEMA {
-        let what = format!("schema {} is not read here, only {SCHEMA}", run.schema);
+        let what = format!("schema {} is not supported, only {SCHEMA}", run.schema);
         return Err(RunError::settings(name, what));
     }
     Ok(run)
 }
 
-/// Does `run`, which was read from `from`, in `folder`, and leaves `result.json` and `manifest.json`
-/// there. `revision` is that of the code; `packed` is called when counts are packed.
+/// Does `run`, which was read from `from`, in `folder`, and writes `result.json` and
+/// `manifest.json` there. `revision` is that of the code; `packed` is called while counts are
+/// packed.
 ///
 /// # Errors
-/// [`RunError`] for data that changed since the run was planned, and for anything that stops
-/// training or judging.
+/// [`RunError`] for data that changed since the run was planned, and for any error of
+/// training or evaluation.
 pub fn execute(
     run: &Run,
     (from, folder): (&Path, &Path),
@@ -98,15 +99,15 @@ pub fn execute(
     Ok(result)
 }
 
-/// The model of a method, with its training and its objective.
+/// The model of a method, with its training and objective.
 ///
 /// # Errors
-/// [`RunError::Settings`] when there is none, or a setting cannot be read.
+/// [`RunError::Settings`] when it is missing, or a setting cannot be read.
 pub fn spec(method: &RunMethod) -> Result<ModelSpec> {
     let of = |key: &str| format!("method.{key} ({})", method.name);
     let model = method.model.clone();
     let model = model
-        .ok_or_else(|| RunError::settings(of("model"), "is missing; name the model of the run"))?;
+        .ok_or_else(|| RunError::settings(of("model"), "is missing; give the model of the run"))?;
     let mut spec: ModelSpec = settings::parse(model, &of("model"))?;
     spec.train = match &method.train {
         Some(train) => settings::parse(train.clone(), &of("train"))?,
@@ -116,9 +117,9 @@ pub fn spec(method: &RunMethod) -> Result<ModelSpec> {
     Ok(spec)
 }
 
-/// What to say where no packed copy of the counts could be made.
+/// Note that no packed copy of the counts could be made.
 pub fn not_packed(why: &sc_data::DataError) -> String {
-    format!("no packed copy of the counts is made ({why}); training reads the file")
+    format!("the counts are not packed ({why}); training reads the file")
 }
 
 fn options(run: &Run) -> Options {
@@ -147,7 +148,7 @@ fn baseline(run: &Run, data: &EvalData) -> Result<RunResult> {
         };
         return Err(RunError::settings(
             "method.kind",
-            format!("does not fit: {method} is a {right}; write kind = \"{right}\""),
+            format!("is wrong: {method} is a {right}; write kind = \"{right}\""),
         ));
     }
     let mut description = about.to_string();
@@ -193,7 +194,7 @@ fn network(
     let sized = match &training.model.same_size {
         Some(same) => {
             (watch.warn)(&format!("{}: {same}", method.name));
-            format!(" of the size of {} ({same})", same.model)
+            format!(" of equal size to {} ({same})", same.model)
         }
         None => String::new(),
     };
@@ -241,7 +242,7 @@ fn network(
     } else {
         (
             Family::Control,
-            format!("{preset}{sized} with its initial weights, never trained"),
+            format!("{preset}{sized} with its initial weights, untrained"),
         )
     };
     let mut info = info(run, family, description);
@@ -275,7 +276,7 @@ fn info(run: &Run, family: Family, description: String) -> MethodInfo {
     }
 }
 
-/// The training curve, thinned.
+/// The thinned training curve.
 fn curve(path: &Path) -> Result<Vec<CurvePoint>> {
     let points = sc_train::training::trainer::read_log(path)?;
     let step = points.len().div_ceil(CURVE_POINTS).max(1);

@@ -1,5 +1,5 @@
-//! Doing one run of an experiment: [`execute`](execute::execute) trains, embeds and judges what a
-//! [`sc_experiment::run::Run`] says; [`evaluate`] judges the embeddings that a file holds already.
+//! Doing one run of an experiment: [`execute`](execute::execute) trains, embeds and evaluates a
+//! [`sc_experiment::run::Run`]; [`evaluate`] evaluates the embeddings in a file.
 
 pub mod error;
 pub mod evaluate;

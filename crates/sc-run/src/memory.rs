@@ -1,12 +1,12 @@
-//! Whether a network fits into the machine, asked before anything is allocated.
+//! Checks whether a network fits into memory, before anything is allocated.
 
 use crate::error::{Result, RunError};
 
-/// Bytes a parameter takes in training: weight, gradient and both moments.
+/// Bytes per parameter in training: weight, gradient and both moments.
 pub const TRAINING: u64 = 16;
 
-/// Refuses a network of so many parameters, of `bytes` each, that the machine cannot hold. Other
-/// devices have memory of their own, which nobody is asked about here.
+/// Refuses a network of this many parameters, of `bytes` each, that does not fit into memory. Other
+/// devices have their own memory, which is not checked.
 ///
 /// # Errors
 /// [`RunError::TooLarge`] with both numbers.

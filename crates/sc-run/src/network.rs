@@ -1,5 +1,5 @@
-//! Networks of genes from a model's attention: heads that see known edges, what those heads are worth on
-//! edges they were not chosen by, and the table of edges.
+//! Gene networks from a model's attention: heads that recover known edges, their performance on
+//! edges that were not used to select them, and the table of edges.
 
 use crate::error::{Result, RunError};
 use sc_data::genes::{Across, Vocabulary, match_genes};
@@ -11,30 +11,30 @@ use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
-/// Share of the regulators that choose heads; the others judge.
+/// Share of the regulators used to select heads; the others are for evaluation.
 const CHOOSE: f64 = 0.5;
 
-/// Chosen heads, and how they do on the regulators that did not choose.
+/// Selected heads, and their performance on the other regulators.
 #[derive(Debug, Serialize)]
 pub struct Choice {
     /// Heads, numbered layer by layer.
     pub heads: Vec<usize>,
-    /// Regulators that chose.
+    /// Regulators used for selection.
     chosen_by: usize,
-    /// Regulators that judged.
+    /// Regulators used for evaluation.
     judged_by: usize,
-    /// Known edges of these.
+    /// Their known edges.
     edges: usize,
-    /// Share of known edges among as many strongest pairs as there are known edges, for the mean of
-    /// the chosen heads.
+    /// Early precision: share of known edges among the strongest pairs, as many as there are known
+    /// edges, for the mean of the selected heads.
     precision: f64,
     /// The same for the mean of all heads.
     precision_of_all: f64,
-    /// The same for pairs at random.
+    /// The same for random pairs.
     chance: f64,
 }
 
-/// Where the names of `edges` are among `genes`, found as the genes of a file are.
+/// Indices of the names of `edges` among `genes`, matched as the genes of a file.
 fn places(edges: &KnownEdges, genes: &[String]) -> Result<HashMap<String, usize>> {
     let names = edges.names();
     let vocabulary = Vocabulary::new(genes.to_vec())?;
@@ -45,10 +45,11 @@ fn places(edges: &KnownEdges, genes: &[String]) -> Result<HashMap<String, usize>
         .collect())
 }
 
-/// Chooses heads by the edges of half the regulators among `genes`, and judges by the others.
+/// Selects heads by the edges of half the regulators among `genes`, and evaluates them on the
+/// others.
 ///
 /// # Errors
-/// [`RunError::Settings`] for edges of fewer than two regulators, or that no head sees.
+/// [`RunError::Settings`] for edges of fewer than two regulators, or when no head recovers them.
 pub fn choose(
     edges: &KnownEdges,
     averages: &Averages,
@@ -72,7 +73,7 @@ pub fn choose(
             "known edges",
             format!(
                 "{} of its {} edges are between genes of the model, of {} regulators; heads are \
-                 chosen by one half of the regulators and judged by the other, so name at least 2",
+                 selected on one half of the regulators and evaluated on the other, so give at least 2",
                 edges.len(),
                 known_edges.edges.len(),
                 regulators.len()
@@ -80,19 +81,19 @@ pub fn choose(
         ));
     }
     let split = PairSplit::random(&regulators, CHOOSE, seed);
-    // A target attends to its regulator, and rows shall be regulators.
+    // A target attends to its regulator, and rows are regulators.
     let turned = |n: Network| n.without_first(averages.cell_tokens).transpose();
     let head = |h: usize| turned(averages.head(h, Scores::Softmax));
     let known = |from: usize, to: usize| edges.contains(&(from, to));
     let seen = edges.iter().filter(|e| split.choose.contains(&e.0)).count();
     let pairs = split.choose.len() * genes.len().saturating_sub(1);
-    // Edges weigh as much as all pairs that are none; the original has 800 for any network.
+    // Edges have the same total weight as all other pairs; the original has 800 for any network.
     let weight = (pairs - seen) as f64 / seen.max(1) as f64;
     let selection = select_heads(averages.heads(), head, known, &split.choose, weight);
     if selection.heads.is_empty() {
         return Err(RunError::settings(
             "known edges",
-            "no head sees them; leave them out to take the mean of all heads",
+            "no head recovers them; remove them to use the mean of all heads",
         ));
     }
     let judge = |heads: Option<&[usize]>| {
@@ -119,7 +120,7 @@ impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} heads chosen by {} regulators; on {} edges of {} others: early precision {:.4}, of all \
+            "{} heads selected on {} regulators; on {} edges of {} others: early precision {:.4}, of all \
              heads {:.4}, at random {:.4}",
             self.heads.len(),
             self.chosen_by,
@@ -132,14 +133,15 @@ impl fmt::Display for Choice {
     }
 }
 
-/// A network, and what its rows begin with: its head as `layer.head`, both counted from 0, or nothing.
+/// A network, and the prefix of its rows: its head as `layer.head`, both counted from 0, or
+/// nothing.
 pub type Named = (String, Network);
 
-/// Writes edges, the strongest of every gene first, the `top` of each or with 0 all; an edge of a gene to
-/// itself is none.
+/// Writes edges, the strongest of every gene first, the `top` of each or all with 0; edges of a
+/// gene to itself are left out.
 ///
 /// # Errors
-/// What the system says, and a weight that is not finite.
+/// System errors, and a weight that is not finite.
 pub fn write_table(
     file: &mut File,
     columns: &str,
@@ -157,7 +159,7 @@ pub fn write_table(
             order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
             if let Some(j) = row.iter().position(|w| !w.is_finite()) {
                 return Err(std::io::Error::other(format!(
-                    "{head}{} to {}: {} is not finite, so nothing was written; look for weights that \
+                    "{head}{} to {}: {} is not finite, so nothing was written; check for weights that \
                      are not finite",
                     genes[i], genes[j], row[j]
                 )));

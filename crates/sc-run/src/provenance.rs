@@ -1,19 +1,19 @@
-//! What a result says of the model behind an embedding.
+//! Description of the model behind an embedding, for results.
 
 use sc_data::identity::TrainedOn;
 use sc_eval::results::Family;
 use sc_train::registry::{self, Kind};
 
-/// What kind of thing a trained architecture is.
+/// Family of a trained architecture.
 pub fn family(architecture: &str) -> Family {
     match registry::find(architecture).map(|a| a.kind) {
         Some(Kind::NeuralBaseline) => Family::Neural,
-        // An architecture of another version is held to what is asked of a foundation model.
+        // An architecture of another version is treated as a foundation model.
         Some(Kind::FoundationModel) | None => Family::Model,
     }
 }
 
-/// One sentence: what the model of an embedding was.
+/// Description of the model of an embedding, in one sentence.
 pub fn description(on: &TrainedOn) -> String {
     let company = registry::find(&on.architecture).and_then(|a| a.company.note(None));
     format!(

@@ -7,16 +7,16 @@ use std::process::ExitCode;
 /// What to simulate.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Draws of scored donors behind every number.
+    /// Number of draws of scored donors.
     #[arg(long, default_value_t = 200)]
     draws: u32,
     /// Numbers of scored donors.
     #[arg(long, default_value = "5,8,12,20")]
     donors: String,
-    /// One table only: balanced, unbalanced, rare, one, equal or random.
+    /// A single table: balanced, unbalanced, rare, one, equal or random.
     #[arg(long)]
     kind: Option<String>,
-    /// Cells per donor, instead of the kind's own.
+    /// Cells per donor, instead of the default of the table.
     #[arg(long)]
     cells: Option<usize>,
 }

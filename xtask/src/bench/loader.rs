@@ -12,28 +12,28 @@ use std::process::{Command, ExitCode};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Folder for the files, which are kept and used again.
+    /// Folder for the files, which are kept and reused.
     #[arg(long, default_value = "target/bench-loader")]
     dir: PathBuf,
-    /// Cells of the simulated file of 20,000 genes, about 1,500 of them expressed in a cell.
+    /// Cells of the simulated file with 20,000 genes, about 1,500 of them expressed per cell.
     #[arg(long, default_value_t = 200_000)]
     cells: usize,
     /// Threads of both sides.
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// A Python 3.12 or newer with annbatch, anndata, h5py and zarrs; `none` measures our side only.
+    /// A Python 3.12 or newer with annbatch, anndata, h5py and zarrs; `none` measures scfm only.
     #[arg(long, default_value = "python3")]
     python: String,
 }
 
-/// What either side prints.
+/// Result printed by either side.
 #[derive(Clone, Debug, Deserialize)]
 struct Line {
     cells_per_s: f64,
     peak_memory_bytes: u64,
 }
 
-/// Which program runs a case.
+/// The program that runs a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Ours,
@@ -112,7 +112,7 @@ const CASES: [Case; 11] = [
     ),
 ];
 
-/// Ours, the peer's, and the ratio that is aimed at.
+/// Case of scfm, case of the peer, and the target ratio.
 const RATIOS: [(&str, &str, f64); 7] = [
     ("store, blocks", "annbatch, blocks", 3.0),
     ("store, blocks", "anndata gzip, blocks", 20.0),
@@ -142,7 +142,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
             }
             match cache {
                 "cold" => drop_from_cache(&bench.dir.join(reads)),
-                // Whatever ran before may have pushed the file out: a first run brings it back.
+                // Earlier cases may have evicted the file from the cache: a first run reads it
+                // back.
                 _ => {
                     bench.measure(side, arguments)?;
                 }
@@ -158,8 +159,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
         for (ours, theirs, aim) in RATIOS {
             if let Some((a, b)) = found.get(&(cache, ours)).zip(found.get(&(cache, theirs))) {
                 let ratio = a.cells_per_s / b.cells_per_s;
-                let told = if ratio >= aim { "" } else { ", missed" };
-                println!("  {ours} / {theirs}: {ratio:.2} (aim {aim}{told})");
+                let note = if ratio >= aim { "" } else { ", missed" };
+                println!("  {ours} / {theirs}: {ratio:.2} (aim {aim}{note})");
             }
         }
     }
@@ -175,7 +176,7 @@ struct Sides {
 }
 
 impl Sides {
-    /// Makes the files that are not there yet.
+    /// Creates missing files.
     fn prepare(&self, args: &Args) -> Result<(), Error> {
         if !self.dir.join("base.h5ad").exists() {
             let mut simulate = Command::new(scfm(Profile::Dev, &[])?);
@@ -228,7 +229,7 @@ impl Sides {
     }
 }
 
-/// Asks the system to forget what it holds of a file, or of every file in a folder.
+/// Drops a file, or every file in a folder, from the page cache.
 fn drop_from_cache(path: &Path) {
     if let Ok(members) = std::fs::read_dir(path) {
         members.flatten().for_each(|m| drop_from_cache(&m.path()));

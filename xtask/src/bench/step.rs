@@ -9,8 +9,8 @@ use std::process::{Command, ExitCode};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A Python with torch and the packages that benches/peers/README.md names; `none` measures our
-    /// side only.
+    /// A Python with torch and the packages listed in benches/peers/README.md; `none` measures
+    /// scfm only.
     #[arg(long, default_value = "python3")]
     python: String,
     /// Only these architectures.
@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// Embedding passes instead of training steps.
     #[arg(long)]
     embed: bool,
-    /// Timed steps, after one that warms up.
+    /// Number of timed steps, after one warm-up step.
     #[arg(long, default_value_t = 3)]
     steps: usize,
     /// Threads of both sides.
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     threads: usize,
 }
 
-/// The other side of an architecture, with what both need to have the same sizes.
+/// The peer of an architecture, with settings that give both the same sizes.
 struct Peer {
     architecture: &'static str,
     script: &'static str,
@@ -35,8 +35,8 @@ struct Peer {
     ours: &'static [&'static str],
 }
 
-/// Peers at the sizes of `configs/models/*-small.toml`, which most of them have of their own accord.
-/// An architecture that is not here is measured alone.
+/// Peers at the sizes of `configs/models/*-small.toml`, which most of them have by default.
+/// An architecture without a peer is measured alone.
 const PEERS: [Peer; 12] = [
     Peer {
         architecture: "cellplm",
@@ -91,7 +91,7 @@ const PEERS: [Peer; 12] = [
     },
 ];
 
-/// A peer whose defaults are ours.
+/// A peer with the same defaults.
 const fn peer(architecture: &'static str, script: &'static str) -> Peer {
     Peer {
         architecture,
@@ -101,14 +101,14 @@ const fn peer(architecture: &'static str, script: &'static str) -> Peer {
     }
 }
 
-/// What either side prints.
+/// Result printed by either side.
 #[derive(Clone, Debug, Deserialize)]
 struct Line {
     cells_per_second: f64,
     peak_memory_bytes: u64,
-    /// Parameters that are trained; our embedding passes do not count them.
+    /// Trained parameters; embedding passes of scfm do not count them.
     parameters: u64,
-    /// Peers: the part of the processors that they had.
+    /// Peers: share of the processors they had.
     #[serde(default)]
     processor_share: Option<f64>,
     /// Peers: whether the network is the original's.
@@ -116,7 +116,7 @@ struct Line {
     model: Option<String>,
 }
 
-/// Below this share of the processors, other work had the cores.
+/// Below this share of the processors, other processes used the cores.
 const BUSY: f64 = 0.8;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
@@ -124,7 +124,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     let listed = finish(Command::new(&ours).arg("list"))?;
     if let Some(other) = args.only.iter().find(|o| !listed.lines().any(|l| l == *o)) {
         let names = listed.trim_end().replace('\n', ", ");
-        let message = format!("there is no {other}; architectures are {names}");
+        let message = format!("unknown architecture {other}; architectures are {names}");
         return Err(Error::config("--only", message));
     }
     let wanted = |name: &&str| args.only.is_empty() || args.only.iter().any(|o| o == name);
@@ -139,7 +139,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
         let mine = measured::<Line>(&mut ours_of(&ours, name, told, args));
         let theirs = peer.filter(|_| args.python != "none");
         let theirs = theirs.map(|p| measured::<Line>(&mut theirs_of(p, args)));
-        // One side that fails does not cost the other lines their time.
+        // If one side fails, the other lines keep their time.
         let failed = [
             mine.as_ref().err(),
             theirs.as_ref().and_then(|t| t.as_ref().err()),
@@ -152,7 +152,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
         println!("{}", table_row(name, mine.ok().as_ref(), theirs.as_ref()));
     }
     println!(
-        "\ncells/s, GB and trained parameters at the preset `small`, {} threads, {} after one to warm up",
+        "\ncells/s, GB and trained parameters at the preset `small`, {} threads, {} steps after one warm-up step",
         args.threads, args.steps
     );
     Ok(code)
@@ -195,7 +195,7 @@ fn table_row(name: &str, ours: Option<&Line>, theirs: Option<&Line>) -> String {
         .and_then(|t| t.processor_share)
         .is_some_and(|s| s < BUSY)
     {
-        remarks.push("other work had the cores".into());
+        remarks.push("other processes used the cores".into());
     }
     row([
         name,
@@ -249,7 +249,7 @@ mod tests {
             "2.43",
             "1.50 of 1.50",
             "7 of 7",
-            "other work",
+            "other processes",
         ] {
             assert!(both.contains(part), "{part}: {both}");
         }

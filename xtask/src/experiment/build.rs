@@ -1,4 +1,4 @@
-//! The `scfm` executable: built by cargo, told apart by its bytes.
+//! The `scfm` executable: built by cargo, identified by its hash.
 
 use super::Profile;
 use crate::error::Error;
@@ -8,12 +8,12 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-/// An executable and what identifies it.
+/// An executable and its identity.
 pub(crate) struct Program {
     pub(crate) path: PathBuf,
     /// First line of `scfm --version`.
     pub(crate) version: String,
-    /// blake3 of the file: another build is another program, whatever its version says.
+    /// blake3 of the file: another build is another program, whatever its version.
     pub(crate) hash: String,
 }
 
@@ -31,7 +31,7 @@ impl Program {
     }
 }
 
-/// A line of `cargo build --message-format=json`, as far as we care.
+/// A line of `cargo build --message-format=json`, as far as needed.
 #[derive(Deserialize)]
 struct Message {
     reason: String,
@@ -49,7 +49,7 @@ pub(crate) fn scfm(profile: Profile, devices: &[String]) -> Result<PathBuf, Erro
     let mut command = cargo();
     command.current_dir(root()).args([
         "build",
-        // Without a package: features are then those of the workspace, which tests use as well.
+        // Without a package: features are then those of the workspace, as in tests.
         "--bin",
         "scfm",
         "--message-format=json-render-diagnostics",
@@ -66,7 +66,7 @@ pub(crate) fn scfm(profile: Profile, devices: &[String]) -> Result<PathBuf, Erro
     built(&mut command, "scfm")
 }
 
-/// Runs a build that tells its artefacts in JSON and returns the path of one executable.
+/// Runs a build with JSON messages and returns the path of one executable.
 pub(crate) fn built(command: &mut std::process::Command, name: &str) -> Result<PathBuf, Error> {
     let output = command
         .stderr(Stdio::inherit())
@@ -80,7 +80,7 @@ pub(crate) fn built(command: &mut std::process::Command, name: &str) -> Result<P
         return Err(fail("failed; its messages are above".to_owned()));
     }
     executable(&String::from_utf8_lossy(&output.stdout), name)
-        .ok_or_else(|| fail(format!("named no executable `{name}`")))
+        .ok_or_else(|| fail(format!("reported no executable `{name}`")))
 }
 
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {

@@ -1,4 +1,4 @@
-//! What an experiment leaves behind: tables, the manifest and the report.
+//! Outputs of an experiment: tables, the manifest and the report.
 
 use super::build::Program;
 use super::host::{Host, now, utc};
@@ -13,7 +13,7 @@ use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// How a run came to its end.
+/// Outcome of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum State {
@@ -22,7 +22,7 @@ enum State {
     Failed(String),
 }
 
-/// A run and its end.
+/// A run and its outcome.
 pub(crate) struct Finished {
     pub(crate) run: PlannedRun,
     state: State,
@@ -30,7 +30,7 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
-    /// A run whose result was there already.
+    /// A run with a cached result.
     pub(crate) fn cached(run: PlannedRun) -> Self {
         Self {
             run,
@@ -58,7 +58,7 @@ impl Finished {
     }
 }
 
-/// The result of a run, if it is complete and of our layout.
+/// The result of a run, if it is complete and has the current schema.
 pub(crate) fn read(run: &PlannedRun) -> Result<RunResult, String> {
     let path = run.folder.join("result.json");
     let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -66,7 +66,7 @@ pub(crate) fn read(run: &PlannedRun) -> Result<RunResult, String> {
         serde_json::from_slice(&bytes).map_err(|e| format!("{}: {e}", path.display()))?;
     if result.schema != report::SCHEMA {
         return Err(format!(
-            "{} has schema {}, this program reads {}; delete the folder and run again",
+            "{} has schema {}, but this version reads {}; delete the folder and run again",
             path.display(),
             result.schema,
             report::SCHEMA
@@ -108,7 +108,7 @@ struct RunEntry<'a> {
     state: &'a State,
 }
 
-/// Writes everything and prints where; exit code 1 when a run failed.
+/// Writes all outputs and prints their paths; exit code 1 when a run failed.
 pub(crate) fn write(
     out: &Path,
     loaded: &Loaded,
@@ -221,10 +221,10 @@ fn split(loaded: &Loaded) -> String {
             split.seed
         )
     } else {
-        format!("{} named donors were held out", split.test_donors.len())
+        format!("{} given donors were held out", split.test_donors.len())
     };
     format!(
-        "{how}, the same for every method. Methods and probes were fitted on the other donors; every score is that of cells of held-out donors."
+        "{how}, the same for every method. Methods and probes were fitted on the other donors; every score is on cells of held-out donors."
     )
 }
 
@@ -235,7 +235,7 @@ fn facts(m: &Manifest<'_>) -> Vec<(String, String)> {
     };
     let count = |is: fn(&State) -> bool| m.runs.iter().filter(|c| is(c.state)).count();
     let runs = format!(
-        "{} run, {} taken from an earlier call, {} failed",
+        "{} run, {} cached, {} failed",
         count(|s| *s == State::Done),
         count(|s| *s == State::Cached),
         count(|s| matches!(s, State::Failed(_)))
@@ -258,7 +258,7 @@ fn facts(m: &Manifest<'_>) -> Vec<(String, String)> {
     rows.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
 }
 
-/// A title of the matrix and the files it ran on.
+/// Title from the matrix and the files it ran on.
 fn of_data(experiment: &Matrix) -> String {
     let files: Vec<String> = (experiment.data.0.iter())
         .filter_map(|d| d.path.as_ref()?.file_name())
@@ -273,7 +273,7 @@ fn of_data(experiment: &Matrix) -> String {
 fn notes(jobs: usize) -> Vec<String> {
     if jobs > 1 {
         vec![format!(
-            "{jobs} runs went on at a time and shared the machine, so times are longer than alone."
+            "{jobs} runs shared the machine at a time, so times are longer than for a single run."
         )]
     } else {
         Vec::new()

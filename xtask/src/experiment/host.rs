@@ -4,7 +4,7 @@ use crate::process::{root, text_of};
 use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What the manifest says about the machine and the sources.
+/// The machine and the sources, for the manifest.
 #[derive(Serialize)]
 pub(crate) struct Host {
     pub(crate) cpu: String,

@@ -1,8 +1,9 @@
 //! Where runs are started.
 //!
-//! The only place that knows: a scheduler such as slurm or Kubernetes becomes another variant of
+//! The only place that starts runs: a scheduler such as slurm or Kubernetes becomes another
+//! variant of
 //! [`Launcher`] and another arm of [`Launcher::launch`]. Every [`Job`] is a program with absolute
-//! paths, reads nothing but its `run.toml` and the data, and writes only into its own folder, so
+//! paths, reads only its `run.toml` and the data, and writes only into its own folder, so
 //! it can run on any machine that sees the same files. Such an arm submits all jobs (an array of
 //! `jobs.len()` tasks, at most `parallel` at a time), waits, and calls `on_end` once for each.
 
@@ -22,11 +23,11 @@ pub(crate) enum Launcher {
     Local,
 }
 
-/// One run to start.
+/// A run to start.
 pub(crate) struct Job {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<OsString>,
-    /// File of its standard error; without one it writes to ours.
+    /// File for its standard error; without one it is inherited.
     pub(crate) log: Option<PathBuf>,
     pub(crate) label: String,
 }
@@ -34,15 +35,15 @@ pub(crate) struct Job {
 /// A run that ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// Place among the jobs.
+    /// Index among the jobs.
     pub(crate) index: usize,
-    /// What it said last, if it failed.
+    /// Its last message, if it failed.
     pub(crate) outcome: Result<(), String>,
     pub(crate) seconds: f64,
 }
 
 impl Launcher {
-    /// Runs all jobs, at most `parallel` at a time, and tells `on_end` of each that ends.
+    /// Runs all jobs, at most `parallel` at a time, and calls `on_end` for each that ends.
     pub(crate) fn launch(self, jobs: &[Job], parallel: usize, on_end: &mut dyn FnMut(Ended)) {
         match self {
             Self::Local => local(jobs, parallel.max(1), on_end),
@@ -105,7 +106,7 @@ fn run(job: &Job, threads: Option<usize>) -> Result<(), String> {
     Err(said.unwrap_or_else(|| format!("ended with {status} and no message")))
 }
 
-/// Last line that says something; a progress bar redraws itself after carriage returns.
+/// The last non-empty line; a progress bar redraws itself after carriage returns.
 fn last_line(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
     let mut lines = text.split(['\n', '\r']).map(str::trim);

@@ -56,8 +56,8 @@ impl Place {
         place.write("x.toml", MATRIX);
         place.write("a.h5ad", "data");
         place.write("result.json", &result());
-        // Copied by another process: had we written it, a process forked meanwhile by another
-        // test would hold it open for writing, and nobody could execute it.
+        // Copied by another process: had this one written it, a process forked meanwhile by another
+        // test would hold it open for writing, and it could not be executed.
         place.write("script", SCRIPT);
         let copied = std::process::Command::new("install")
             .args(["-m", "755"])

@@ -1,7 +1,7 @@
-//! The public items of the libraries, listed in `docs/api`, so that a change of them is seen.
+//! The public items of the libraries, listed in `docs/api`, so that changes are visible.
 //!
-//! A listing is made of the text: every line that begins a public item, outside of tests, with the
-//! module it stands in. It is no list of paths that compile, and need not be.
+//! A listing is textual: every line that begins a public item, outside of tests, with its
+//! module. It is not a list of importable paths, and need not be.
 
 use super::Finding;
 use super::sources::{Test, code_of};
@@ -83,7 +83,7 @@ fn items(text: &str) -> Vec<String> {
     found
 }
 
-/// Compares with what is in the repository, or puts the listings there.
+/// Compares with the repository, or writes the listings.
 pub(super) fn check(root: &Path, listings: &Listings) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, text) in listings {
@@ -96,7 +96,7 @@ pub(super) fn check(root: &Path, listings: &Listings) -> Vec<Finding> {
             new.unwrap_or("the order only").to_owned()
         };
         let what = format!(
-            "the public API is another (new: {}; gone: {}); if that is meant, run `cargo xtask tidy --bless`",
+            "the public API changed (new: {}; removed: {}); if intended, run `cargo xtask tidy --bless`",
             first(text, &known),
             first(&known, text)
         );

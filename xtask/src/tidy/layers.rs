@@ -1,10 +1,10 @@
-//! The arrows between crates, and who may touch HDF5 and burn.
+//! The dependencies between crates, and which may use HDF5 and burn.
 
 use super::Finding;
 use super::metadata::{Metadata, Package};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Crates of the workspace that a crate may depend on. Crates not named here (tests, benches) may
+/// Crates of the workspace that a crate may depend on. Crates not listed here (tests, benches) may
 /// depend on all.
 const ARROWS: &[(&str, &[&str])] = &[
     ("sc-data", &[]),
@@ -36,7 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &["sc-data", "sc-eval", "sc-experiment"]),
 ];
 
-/// Crates that must stay free of burn down to the last dependency.
+/// Crates that must not depend on burn, even indirectly.
 const WITHOUT_BURN: &[&str] = &["sc-data", "sc-eval", "sc-experiment", "xtask"];
 
 pub(super) fn check(metadata: &Metadata) -> Vec<Finding> {
@@ -49,7 +49,7 @@ pub(super) fn check(metadata: &Metadata) -> Vec<Finding> {
             && let Some(chain) = path_to_burn(metadata, &package.id)
         {
             let what = format!(
-                "{} reaches burn by {}; move what needs tensors to sc-models or sc-train",
+                "{} depends on burn through {}; move what needs tensors to sc-models or sc-train",
                 package.name,
                 chain.join(" → ")
             );
@@ -59,7 +59,7 @@ pub(super) fn check(metadata: &Metadata) -> Vec<Finding> {
     findings
 }
 
-/// Where the manifest of a member lies.
+/// Path of a member's manifest.
 fn manifest(name: &str) -> String {
     match name {
         "xtask" | "benches" => format!("{name}/Cargo.toml"),

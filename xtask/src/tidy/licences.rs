@@ -1,9 +1,9 @@
-//! Every dependency under a licence that MIT OR Apache-2.0 code may be shipped with.
+//! Every dependency must have a licence compatible with MIT OR Apache-2.0.
 
 use super::Finding;
 use super::metadata::Metadata;
 
-/// Licences that are fine. deny.toml holds the same list.
+/// Allowed licences. deny.toml has the same list.
 pub(super) const ALLOWED: &[&str] = &[
     "0BSD",
     "Apache-2.0",
@@ -24,7 +24,7 @@ pub(super) const ALLOWED: &[&str] = &[
     "Zlib",
 ];
 
-/// Packages that pass although their manifest does not, each with the reason.
+/// Packages that pass despite their manifest, each with the reason.
 const EXCEPTIONS: &[(&str, &str)] = &[(
     "cfg_block",
     "its manifest names a file instead of an expression; the file is the notice of Apache-2.0",
@@ -36,15 +36,15 @@ pub(super) fn check(metadata: &Metadata) -> Vec<Finding> {
             return None;
         }
         let what = match p.license.as_deref() {
-            None => "states no licence".to_owned(),
+            None => "has no licence".to_owned(),
             Some(expression) => match allowed(expression) {
                 Some(true) => return None,
                 Some(false) => format!("is under `{expression}`"),
-                None => format!("has the licence `{expression}`, which is no SPDX expression"),
+                None => format!("has the licence `{expression}`, which is not an SPDX expression"),
             },
         };
         let what = format!(
-            "{} {} {what}; replace it, or name it among the exceptions of xtask/src/tidy/licences.rs and of deny.toml with a reason",
+            "{} {} {what}; replace it, or add it to the exceptions of xtask/src/tidy/licences.rs and of deny.toml with a reason",
             p.name, p.version
         );
         Some(Finding::new("Cargo.lock", 0, what))
@@ -52,7 +52,7 @@ pub(super) fn check(metadata: &Metadata) -> Vec<Finding> {
     judged.collect()
 }
 
-/// Whether one of the choices an SPDX expression offers is allowed; `None` when it cannot be read.
+/// Whether one of the choices of an SPDX expression is allowed; `None` when it cannot be parsed.
 fn allowed(expression: &str) -> Option<bool> {
     // Before SPDX, a slash meant OR.
     let spaced = expression
@@ -68,7 +68,7 @@ fn allowed(expression: &str) -> Option<bool> {
 fn any(tokens: &mut &[&str]) -> Option<bool> {
     let mut verdict = all(tokens)?;
     while eat(tokens, "OR") {
-        // Not short-circuited: the rest has to be read.
+        // Not short-circuited: the rest must be parsed.
         verdict |= all(tokens)?;
     }
     Some(verdict)

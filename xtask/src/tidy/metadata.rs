@@ -5,7 +5,7 @@ use crate::process::{cargo, failed};
 use serde::Deserialize;
 use std::path::Path;
 
-/// Packages and how they depend on each other.
+/// Packages and their dependencies.
 #[derive(Deserialize)]
 pub(super) struct Metadata {
     pub(super) packages: Vec<Package>,

@@ -2,14 +2,14 @@
 
 use super::Finding;
 
-/// More lines than this, and nobody finds anything.
+/// Longer files are hard to navigate.
 const MAX_LINES: usize = 700;
 
-/// Macros that print, and where they may.
+/// Macros that print, and where they are allowed.
 const PRINTING: &[&str] = &["println", "eprintln", "print", "eprint", "dbg"];
 /// Macros that mark unfinished work.
 const UNFINISHED: &[&str] = &["todo", "unimplemented"];
-/// Sources of randomness that nobody can repeat.
+/// Sources of randomness that are not reproducible.
 const UNSEEDED: &[&str] = &[
     "thread_rng",
     "from_entropy",
@@ -19,7 +19,7 @@ const UNSEEDED: &[&str] = &[
     "SysRng",
 ];
 
-/// Places of the machines people work on. Written apart, so that this file does not find itself.
+/// Machine-specific paths. Written in parts, so that this file does not match itself.
 const PLACES: &[&str] = &[
     concat!("/wo", "rk/"),
     concat!("/ro", "ot/"),
@@ -28,7 +28,7 @@ const PLACES: &[&str] = &[
     concat!("/Use", "rs/"),
 ];
 
-/// Files that make a matrix dense, and what of: never a whole data set with all its genes.
+/// Files that make a matrix dense, and which: never a whole data set with all its genes.
 const DENSE: &[&str] = &[
     // A minibatch.
     "crates/sc-models/src/layers/sparse.rs",
@@ -40,7 +40,7 @@ const DENSE: &[&str] = &[
     "crates/sc-eval/src/benchmark.rs",
 ];
 
-/// Ways to a network, written apart, so that this file does not find itself.
+/// Network access. Written in parts, so that this file does not match itself.
 const NETWORK: &[&str] = &[
     concat!("std::", "net"),
     concat!("Tcp", "Stream"),
@@ -53,7 +53,7 @@ const NETWORK: &[&str] = &[
 pub(super) fn check(file: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     if file.ends_with("mod.rs") && file.rsplit('/').next() == Some("mod.rs") {
-        let what = "a mod.rs; name the file after its module, beside the folder";
+        let what = "a mod.rs; name the file after its module, next to the folder";
         findings.push(Finding::new(file, 0, what));
     }
     if file != "Cargo.lock" && !file.ends_with(".safetensors") {
@@ -81,7 +81,7 @@ fn lines(file: &str, text: &str, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Which rules of Rust sources apply to a file.
+/// Rules that apply to a Rust file.
 struct Scope {
     /// A library crate: no printing, no panics on user data.
     library: bool,
@@ -132,7 +132,7 @@ fn rust(file: &str, text: &str, findings: &mut Vec<Finding>) {
         }
         for name in NETWORK.iter().filter(|n| code.contains(**n)) {
             found(format!(
-                "`{name}`; nothing here talks to a network, tests least of all"
+                "`{name}`; no code may access the network, including tests"
             ));
         }
         let dense = code.contains(".to_dense()") && !in_tests && scope.library;
@@ -154,7 +154,7 @@ fn rust(file: &str, text: &str, findings: &mut Vec<Finding>) {
             }
             for name in UNSEEDED.iter().filter(|n| has_word(code, n)) {
                 found(format!(
-                    "`{name}` cannot be repeated; use sc_data::rng with the seed of the run"
+                    "`{name}` is not reproducible; use sc_data::rng with the seed of the run"
                 ));
             }
             if let Some(what) = forbidden_io(file, code).filter(|_| !in_tests) {
@@ -170,18 +170,18 @@ fn rust(file: &str, text: &str, findings: &mut Vec<Finding>) {
     }
 }
 
-/// The item of tests that the lines read so far are in.
+/// The test item that contains the current line.
 #[derive(Default)]
 pub(super) struct Test {
-    /// Spaces before its attribute, which stand before its closing brace as well.
+    /// Indentation of its attribute, which is also that of its closing brace.
     indent: Option<usize>,
     /// Whether its first line was read.
     begun: bool,
 }
 
 impl Test {
-    /// Whether the next line is one of tests. `cargo fmt` sees to it that an item ends where a brace
-    /// stands below its attribute, or on its first line.
+    /// Whether the next line is in tests. `cargo fmt` ensures that an item ends at a brace
+    /// with the indentation of its attribute, or on its first line.
     pub(super) fn holds(&mut self, code: &str) -> bool {
         let line = code.trim();
         let spaces = code.len() - code.trim_start().len();
@@ -206,7 +206,7 @@ fn begins_tests(code: &str) -> bool {
     code == "#[cfg(test)]" || code.starts_with("#[cfg(all(test,")
 }
 
-/// Which crates do no input and output.
+/// Crates without input and output.
 fn forbidden_io(file: &str, code: &str) -> Option<String> {
     if !code.contains("std::fs") {
         return None;
@@ -222,15 +222,15 @@ fn forbidden_io(file: &str, code: &str) -> Option<String> {
     let (_, _, why) = crates.iter().find(|(folder, except, _)| {
         file.starts_with(folder) && (except.is_empty() || !file.contains(except))
     })?;
-    Some(format!("`std::fs`; {why}, hand the content in"))
+    Some(format!("`std::fs`; {why}, pass the content in"))
 }
 
-/// A line without its comment. Strings that hold `//` are cut too, which hides nothing we look for.
+/// A line without its comment. Strings with `//` are cut too, which hides nothing relevant.
 pub(super) fn code_of(line: &str) -> &str {
     line.split_once("//").map_or(line, |(code, _)| code)
 }
 
-/// Whether `name` stands in `code` as a word of its own, followed by `next`.
+/// Whether `name` occurs in `code` as a whole word, followed by `next`.
 fn calls(code: &str, name: &str, next: char) -> bool {
     words(code, name).any(|rest| rest.starts_with(next))
 }
@@ -240,7 +240,7 @@ fn has_word(code: &str, name: &str) -> bool {
     words(code, name).any(|rest| !rest.starts_with(is_part))
 }
 
-/// What follows every occurrence of `name` that begins a word.
+/// The text after every occurrence of `name` at a word start.
 fn words<'c>(code: &'c str, name: &str) -> impl Iterator<Item = &'c str> {
     let length = name.len();
     code.match_indices(name).filter_map(move |(at, _)| {
@@ -250,13 +250,13 @@ fn words<'c>(code: &'c str, name: &str) -> impl Iterator<Item = &'c str> {
     })
 }
 
-/// A call of the method `name` with nothing or anything in its parentheses.
+/// A call of the method `name` with or without arguments.
 fn method(code: &str, name: &str) -> bool {
     code.match_indices('.').any(|(at, _)| {
         let rest = &code[at + 1..];
         match (rest.strip_prefix(name), name) {
-            // `expect` of a parser takes no text; that of Option and Result does.
-            // A broken invariant is a fault of the program, and is to be loud.
+            // `expect` of a parser takes no string; that of Option and Result does.
+            // A broken invariant is a bug, and should panic.
             (Some(rest), "expect") if rest.starts_with("(\"invariant: ") => false,
             (Some(rest), "expect") => rest.starts_with("(\"") || rest.starts_with("(&"),
             (Some(rest), _) => rest.starts_with("()"),
@@ -300,13 +300,13 @@ mod tests {
             file,
             "//! D\nlet r = rand::thread_rng();\n",
             2,
-            "cannot be repeated",
+            "is not reproducible",
         );
         holds(
             "crates/sc-eval/src/a.rs",
             "//! D\nuse std::fs;\n",
             2,
-            "hand the content in",
+            "pass the content in",
         );
         assert_eq!(
             found("crates/sc-models/src/weights.rs", "//! D\nuse std::fs;\n"),
@@ -325,7 +325,7 @@ mod tests {
             "crates/sc-cli/tests/it/a.rs",
             &socket,
             2,
-            "talks to a network",
+            "no code may access the network",
         );
         let dense = "//! D\nlet x = counts.to_dense();\n";
         holds("crates/sc-data/src/a.rs", dense, 2, "keep it sparse");

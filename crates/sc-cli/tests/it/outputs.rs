@@ -63,7 +63,7 @@ fn an_input_is_never_written_over() {
         ] {
             fail(
                 &[verb, &["-o", text(&out), "--force"]].concat(),
-                &["is the input", "name another file"],
+                &["is the input", "choose another output file"],
             );
         }
     }
@@ -92,7 +92,7 @@ fn what_is_there_is_replaced_on_request_only() {
         let out = folder.path().join(name);
         fs::write(&out, "mine").unwrap();
         let args = [verb, &["-o", text(&out)]].concat();
-        fail(&args, &[name, "exists already", "--force"]);
+        fail(&args, &[name, "already exists", "--force"]);
         assert_eq!(fs::read_to_string(&out).unwrap(), "mine");
         succeed(&[&args[..], &["--force"]].concat());
         assert!(fs::read(&out).unwrap() != b"mine");
