@@ -158,8 +158,8 @@ impl GeneformerTask {
     /// Tokens of one cell, the most telling gene first.
     fn tokens(&self, genes: &[u32], counts: &[f32]) -> Result<Vec<i64>> {
         let ends = self.input.ends;
-        let room = self.network.context_length.saturating_sub(ends.around());
-        let ranked = ranks::rank(genes, counts, &self.typical, room)?;
+        let max_genes = self.network.context_length.saturating_sub(ends.around());
+        let ranked = ranks::rank(genes, counts, &self.typical, max_genes)?;
         let genes = ranked.iter().map(|t| t - FIRST_GENE + ends.special());
         let all: Vec<u32> = match ends {
             Ends::None => genes.collect(),

@@ -181,7 +181,7 @@ pub struct RankedTokens {
 impl NicheformerTask {
     /// Tokens of cells, as long as the longest of them, the network's length at most.
     fn tokenize(&self, cells: &CellBatch, pass: Pass) -> Result<RankedTokens> {
-        let room = self.network.context_length.saturating_sub(3);
+        let max_genes = self.network.context_length.saturating_sub(3);
         let species = cells.codes(Role::Species);
         let mut rows = Vec::with_capacity(cells.rows.len());
         for (i, species) in species.iter().enumerate() {

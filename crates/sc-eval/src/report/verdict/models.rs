@@ -24,7 +24,7 @@ pub(super) struct Compared<'m, 'a> {
 }
 
 /// Baselines of both kinds that are eligible for comparison.
-fn opponents<'m, 'a>(methods: &'m [Method<'a>], metric: &str) -> Vec<(&'m Method<'a>, Score)> {
+fn comparable<'m, 'a>(methods: &'m [Method<'a>], metric: &str) -> Vec<(&'m Method<'a>, Score)> {
     methods
         .iter()
         .filter(|m| m.is_comparable())

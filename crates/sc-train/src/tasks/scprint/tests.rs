@@ -1,6 +1,7 @@
 //! Tests of tasks scprint.
 
 use super::*;
+use crate::attention::AverageAttention;
 use crate::inputs::corpus::Order;
 use crate::inputs::data_spec::Obs;
 use crate::tasks::tests::train;
