@@ -1,9 +1,10 @@
-//! Geneformer (Theodoris et al., Nature 2023): a cell is its genes by rank, read by BERT.
+//! Geneformer (Theodoris et al., Nature 2023): a cell is a sequence of its genes by rank, the
+//! input of BERT.
 //!
 //! Word, position and token-type embeddings are summed and normalised; post-norm blocks follow; a head
-//! with the transposed word table predicts hidden genes. The vector of a cell is the mean over its genes
-//! of the output of a block, in the paper's zero-shot use the last but one. Checked against
-//! `BertForMaskedLM` of Hugging Face's transformers with the same weights.
+//! with the transposed word table predicts masked genes. The embedding of a cell is the mean over
+//! its genes of the output of a block, in the paper's zero-shot use the second to last. Checked
+//! against `BertForMaskedLM` of Hugging Face's transformers with the same weights.
 
 mod config;
 mod model;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct GeneformerConfig {
     /// Special tokens and genes.
     pub tokens: usize,
-    /// Positions; a cell has at most as many tokens.
+    /// Maximum number of tokens per cell.
     pub context_length: usize,
     /// Dimension of a token.
     pub width: usize,
@@ -25,7 +25,7 @@ pub struct GeneformerConfig {
     pub activation: Activation,
     /// Dropout of all layers.
     pub dropout: f64,
-    /// The block whose output makes a cell's vector, counted from the last, which is 0.
+    /// The block whose output gives the cell embedding, counted from the last, which is 0.
     pub pooled_from_last: usize,
 }
 

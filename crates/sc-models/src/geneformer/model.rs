@@ -15,7 +15,7 @@ use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, L
 use burn::tensor::activation::{gelu, relu};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
-/// Added to variances of the norms.
+/// Epsilon of the norms.
 const EPSILON: f64 = 1e-12;
 
 /// Tokens of a minibatch of cells.

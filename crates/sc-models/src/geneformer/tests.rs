@@ -36,7 +36,7 @@ fn gradients_agree_with_differences() {
     // Embeddings large enough that a step of the difference is small beside them.
     let model = initialise(model, 1, |path| INIT(path).map(|_| Init::Normal(0.5)));
     let padded = tokens(&device);
-    // The row of padding gets no gradient from where it stands, so what is asked has none.
+    // The padding row gets no gradient, so this sequence has no padding.
     let whole = Tokens {
         ids: padded.ids.clone().narrow(0, 0, 1),
         padding: None,
