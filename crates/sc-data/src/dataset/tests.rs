@@ -47,7 +47,7 @@ fn files_of_one_name_are_told_apart_and_known_again() {
         alone.batch_names_as(&own, Some("batch"), columns.names()),
         columns.names()[2..]
     );
-    // Names that tell batches apart by themselves stay as they are.
+    // Distinct batch names are unchanged.
     let other = Categories::one(20, "x");
     assert_eq!(alone.batch_names_as(&other, Some("batch"), known), ["x"]);
 }

@@ -41,7 +41,7 @@ fn counting_allocates_no_weights() {
         }
     }
     assert!(parameters > 800_000_000, "{parameters}");
-    // Of systems that do not tell, both are 0.
+    // On systems that do not report it, both are 0.
     let more = peak() - before;
     assert!(more < parameters as u64 / 10, "{more} bytes");
 }

@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use sc_models::weights::Tensors;
 use std::sync::atomic::AtomicBool;
 
-/// Trains in a folder of its own; gives the weights and the losses of every step.
+/// Trains in a separate folder; returns the weights and the losses of every step.
 pub(super) fn train(
     task: &dyn Trainable,
     corpus: &Corpus,
@@ -36,7 +36,7 @@ pub(super) fn mean(steps: &[(u64, LossTerms)], term: &str) -> f64 {
     steps.iter().map(|(_, l)| l[term]).sum::<f64>() / steps.len() as f64
 }
 
-/// Settings to learn 64 cells by heart.
+/// Settings to overfit 64 cells.
 pub(super) fn by_heart(steps: u64) -> TrainConfig {
     TrainConfig {
         steps,

@@ -38,7 +38,7 @@ pub(super) fn host_mask(padding: &Tensor<2, Bool>) -> Arc<Vec<bool>> {
             .clone()
             .into_data_as::<bool>()
             .try_into_vec::<bool>()
-            .expect("invariant: a mask of truth values"),
+            .expect("invariant: a boolean mask"),
     )
 }
 

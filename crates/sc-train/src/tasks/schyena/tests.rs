@@ -11,7 +11,7 @@ use sc_models::weights::host;
 const GENES: usize = 30;
 
 fn corpus(cells: usize) -> Corpus {
-    // Two programmes of genes, so that what is hidden follows from what is shown.
+    // Two gene programmes, so that masked values can be predicted from the others.
     let value = |i: usize, g: usize| match (g % 2 == i % 2, (i * 31 + g * 17) % 3) {
         (true, k) => (4 * k + 2 * (g % 5)) as f32,
         (false, _) => 0.0,
