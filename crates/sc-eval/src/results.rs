@@ -203,12 +203,12 @@ impl ProbeDetail {
     pub fn scores(&self, k: usize) -> [Option<f64>; 3] {
         let hits = self.classes[k].taken_for.get(k).copied().unwrap_or(0) as f64;
         let predicted: usize = self.classes.iter().filter_map(|c| c.taken_for.get(k)).sum();
-        let targets = self.classes[k].cells as f64;
+        let actual = self.classes[k].cells as f64;
         let share = |of: f64| (of > 0.0).then(|| hits / of);
         [
             share(predicted as f64),
-            share(targets),
-            share((predicted as f64 + targets) / 2.0),
+            share(actual),
+            share((predicted as f64 + actual) / 2.0),
         ]
     }
 }
