@@ -14,7 +14,7 @@ mod model;
 mod perturb;
 
 pub use config::{CellEmbedding, InputNorm, MvcStyle, ScGptConfig, Scale, ValueEncoderConfig};
-pub use generative::{Asked, Generated};
+pub use generative::{Generated, Targets};
 pub use heads::Prediction;
 pub use model::{INIT, NAMES, Output, Outputs, SPECIAL_MODALITIES, ScGpt, Tokens};
 pub use perturb::{NOT_PERTURBED, PERTURB_NAMES, Perturb};

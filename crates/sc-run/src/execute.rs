@@ -179,7 +179,8 @@ fn network(
     let preset = method.preset.clone();
     let preset = preset.unwrap_or_else(|| spec.architecture.clone());
     let kind = family(&spec.architecture);
-    let company = registry::find(&spec.architecture).and_then(|a| a.company.note(Some(&spec)));
+    let company =
+        registry::find(&spec.architecture).and_then(|a| a.minibatch_dependence.note(Some(&spec)));
     let objective = spec.objective.clone();
     let annotations = &data.annotations;
     let cells = TrainingCells {

@@ -15,7 +15,7 @@ pub fn family(architecture: &str) -> Family {
 
 /// Description of the model of an embedding, in one sentence.
 pub fn description(on: &TrainedOn) -> String {
-    let company = registry::find(&on.architecture).and_then(|a| a.company.note(None));
+    let company = registry::find(&on.architecture).and_then(|a| a.minibatch_dependence.note(None));
     format!(
         "an embedding by {}, trained on {} cells for {} steps{}",
         on.architecture,

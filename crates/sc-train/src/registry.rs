@@ -32,7 +32,7 @@ pub struct Architecture {
     /// Modalities it uses.
     pub features: Features,
     /// Whether the embedding of a cell depends on the other cells of its minibatch.
-    pub company: Company,
+    pub minibatch_dependence: MinibatchDependence,
     /// Sets another hidden width in the network, for baselines that match the size of another
     /// model.
     #[serde(skip)]
@@ -71,9 +71,9 @@ pub enum Features {
 /// Whether the embedding of a cell depends on the other cells of its minibatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Company {
+pub enum MinibatchDependence {
     /// It does not.
-    Alone,
+    None,
     /// It does, by design.
     Always {
         /// The reason, in a few words.
@@ -90,12 +90,12 @@ pub enum Company {
     },
 }
 
-impl Company {
+impl MinibatchDependence {
     /// Why the embedding of a cell depends on the others in a model of `spec`; `None` where it
     /// does not.
     pub fn matters(&self, spec: &ModelSpec) -> Option<&'static str> {
         match self {
-            Self::Alone => None,
+            Self::None => None,
             Self::Always { why } => Some(why),
             Self::With {
                 setting,
@@ -109,13 +109,13 @@ impl Company {
     }
 }
 
-impl Company {
+impl MinibatchDependence {
     /// The note in a result for a model of `spec`, or for any setting where that is unknown;
     /// `None` where an embedding depends on no other cell.
     pub fn note(&self, spec: Option<&ModelSpec>) -> Option<String> {
         let why = match (spec, self) {
             (Some(spec), _) => self.matters(spec)?.to_owned(),
-            (None, Self::Alone) => return None,
+            (None, Self::None) => return None,
             (None, Self::Always { why }) => (*why).to_owned(),
             (None, Self::With { why, .. }) => format!("{self}, {why}"),
         };
@@ -125,10 +125,10 @@ impl Company {
     }
 }
 
-impl std::fmt::Display for Company {
+impl std::fmt::Display for MinibatchDependence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Alone => write!(f, "no"),
+            Self::None => write!(f, "no"),
             Self::Always { .. } => write!(f, "always"),
             Self::With {
                 setting, values, ..

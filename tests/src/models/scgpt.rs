@@ -8,8 +8,8 @@ use sc_models::layers::lookup::unit;
 use sc_models::layers::norm::Phase;
 use sc_models::layers::observe::Record;
 use sc_models::scgpt::{
-    Asked, CellEmbedding, InputNorm, MvcStyle, NAMES, Outputs, PERTURB_NAMES, Perturb, Prediction,
-    ScGpt, ScGptConfig, Scale, Tokens, ValueEncoderConfig,
+    CellEmbedding, InputNorm, MvcStyle, NAMES, Outputs, PERTURB_NAMES, Perturb, Prediction, ScGpt,
+    ScGptConfig, Scale, Targets, Tokens, ValueEncoderConfig,
 };
 use sc_models::weights;
 use sc_train::losses::cross_entropy;
@@ -277,18 +277,18 @@ fn generative(case: &Case, config: &ScGptConfig) -> Result<Vec<Row>, String> {
         domain: 0,
     };
     let genes = whole(case, "gen_gene", &device)?;
-    let asked = Asked {
+    let targets = Targets {
         frozen: Some(genes.clone().equal_elem(pad)),
         padding: Some(mask("gen_key_padding_mask")?),
         genes,
     };
     let mut found = Found::new();
-    let mut pass = |prefix: &str, asked: Option<&Asked>, prompt| {
+    let mut pass = |prefix: &str, targets: Option<&Targets>, prompt| {
         let mut seen = Record::default();
-        let outputs = model.generate(&known, asked, prompt, &mut seen);
+        let outputs = model.generate(&known, targets, prompt, &mut seen);
         add(&mut seen.0, "pcpt_preds", outputs.known.value.clone());
-        if let Some(asked) = &outputs.asked {
-            add(&mut seen.0, "gen_preds", asked.value.clone());
+        if let Some(targets) = &outputs.targets {
+            add(&mut seen.0, "gen_preds", targets.value.clone());
         }
         if let Some(from_cell) = &outputs.from_cell {
             add(&mut seen.0, "mvc_output", from_cell.value.clone());
@@ -301,14 +301,14 @@ fn generative(case: &Case, config: &ScGptConfig) -> Result<Vec<Row>, String> {
         outputs
     };
     pass("pcpt_only", None, None);
-    let first = pass("pass1", Some(&asked), None);
-    let second = pass("pass2", Some(&asked), Some(first.cell.clone().detach()));
+    let first = pass("pass1", Some(&targets), None);
+    let second = pass("pass2", Some(&targets), Some(first.cell.clone().detach()));
     let target = matrix(case, "gen_expr_target", &device)?;
     let [_, count] = target.dims();
     let kept = mask("gen_key_padding_mask")?.bool_not().float();
     let term = |p: Tensor<2>| masked_mse(p, target.clone(), kept.clone());
     let missing = || "the generative stream is missing".to_string();
-    let values = first.asked.ok_or_else(missing)?.value;
+    let values = first.targets.ok_or_else(missing)?.value;
     let mre = masked_relative_error(values.clone(), target.clone(), kept.clone());
     let mut total = term(values);
     add(&mut found, "loss.mse", total.clone());
@@ -319,7 +319,7 @@ fn generative(case: &Case, config: &ScGptConfig) -> Result<Vec<Row>, String> {
         add(&mut found, "loss.mvc", mvc.clone());
         total = total + mvc;
     }
-    let prompted = term(second.asked.ok_or_else(missing)?.value);
+    let prompted = term(second.targets.ok_or_else(missing)?.value);
     add(&mut found, "loss.gen", prompted.clone());
     total = total + prompted;
     add(&mut found, "loss.total", total.clone());

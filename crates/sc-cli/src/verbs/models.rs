@@ -58,7 +58,7 @@ fn print(rows: &[Row]) {
     } in rows
     {
         let objectives = a.objectives.join(", ");
-        let company = a.company.to_string();
+        let company = a.minibatch_dependence.to_string();
         let [tiny, small, paper] = SIZES.map(|s| millions(presets.get(s).and_then(Option::as_ref)));
         lines.push(cells([
             a.name,

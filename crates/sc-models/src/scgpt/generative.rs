@@ -13,7 +13,7 @@ use burn::tensor::{Bool, Int, Tensor};
 
 /// Genes whose values are predicted.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct Targets {
     /// Gene of every token, `[minibatch, length]`.
     pub genes: Tensor<2, Int>,
     /// True where the gene is the padding token, whose embedding is not trained; `None` if nowhere.
@@ -28,7 +28,7 @@ pub struct Generated {
     /// Values of the known genes, `[minibatch, known]`.
     pub known: Prediction,
     /// Values of the target genes, `[minibatch, targets]`.
-    pub asked: Option<Prediction>,
+    pub targets: Option<Prediction>,
     /// Values of all genes from the cell embedding, known ones first, `[minibatch, known +
     /// targets]`.
     pub from_cell: Option<Prediction>,
@@ -43,7 +43,7 @@ impl ScGpt {
     pub fn generate(
         &self,
         known: &Tokens,
-        asked: Option<&Asked>,
+        targets: Option<&Targets>,
         prompt: Option<Tensor<2>>,
         seen: &mut impl Observer,
     ) -> Generated {
@@ -55,8 +55,8 @@ impl ScGpt {
             x = Tensor::cat(vec![prompt.unsqueeze_dim::<3>(1), rest], 1);
         }
         seen.see("emb.pcpt_total", &x);
-        let mut y = asked.map(|asked| {
-            let genes = self.embed_genes(asked.genes.clone(), asked.frozen.as_ref());
+        let mut y = targets.map(|targets| {
+            let genes = self.embed_genes(targets.genes.clone(), targets.frozen.as_ref());
             all_genes = Tensor::cat(vec![all_genes.clone(), genes.clone()], 1);
             let y = match self.flag() {
                 Some(flag) => genes + flag,
@@ -66,8 +66,8 @@ impl ScGpt {
             y
         });
         let padding = known.padding.clone().map(Padding::hidden);
-        let asked = asked.and_then(|a| a.padding.clone()).map(Padding::hidden);
-        let hidden = [padding.as_ref(), asked.as_ref()];
+        let targets = targets.and_then(|a| a.padding.clone()).map(Padding::hidden);
+        let hidden = [padding.as_ref(), targets.as_ref()];
         for (i, layer) in self.layers().iter().enumerate() {
             let _span = layer_span(i);
             (x, y) = two_streams(layer, x, y, hidden, &format!("layer.{i}"), seen);
@@ -76,7 +76,7 @@ impl ScGpt {
         seen.see("cell_emb", &cell);
         Generated {
             known: self.values(x),
-            asked: y.map(|y| self.values(y)),
+            targets: y.map(|y| self.values(y)),
             from_cell: self.values_from_cell(cell.clone(), all_genes),
             cell,
         }
@@ -103,8 +103,8 @@ fn two_streams(
     let attended = attention.output(context);
     seen.see(&format!("{name}.attn_pcpt"), &attended);
     let y = y.map(|y| {
-        let asked = attention.project(y.clone());
-        let context = look_at_known(attention, known, asked, [padding, asked_padding]);
+        let targets = attention.project(y.clone());
+        let context = look_at_known(attention, known, targets, [padding, asked_padding]);
         seen.see(&format!("{name}.attn_gen"), &context);
         let y = layer.after_attention(y, context);
         seen.see(&format!("{name}.gen"), &y);
@@ -120,7 +120,7 @@ fn two_streams(
 fn look_at_known(
     attention: &SelfAttention,
     known: Tensor<3>,
-    asked: Tensor<3>,
+    targets: Tensor<3>,
     [padding, asked_padding]: [Option<&Padding>; 2],
 ) -> Tensor<3> {
     let heads = attention.heads();
@@ -134,22 +134,22 @@ fn look_at_known(
         })
     };
     let [_, known_keys, known_values] = parts(known);
-    let [queries, keys, values] = parts(asked);
-    let [b, h, asked, width] = queries.dims();
+    let [queries, keys, values] = parts(targets);
+    let [b, h, targets, width] = queries.dims();
     let [_, _, known, _] = known_keys.dims();
     let queries = queries * (1.0 / (width as f64).sqrt());
     let mut scores = queries.clone().matmul(known_keys.swap_dims(2, 3));
     if let Some(padding) = padding {
         let mask = padding.mask.clone().reshape([b, 1, 1, known]);
-        scores = scores.mask_fill(mask.expand([b, h, asked, known]), padding.bias);
+        scores = scores.mask_fill(mask.expand([b, h, targets, known]), padding.bias);
     }
     let mut own = (queries * keys).sum_dim(3);
     if let Some(padding) = asked_padding {
-        let mask = padding.mask.clone().reshape([b, 1, asked, 1]);
-        own = own.mask_fill(mask.expand([b, h, asked, 1]), padding.bias);
+        let mask = padding.mask.clone().reshape([b, 1, targets, 1]);
+        own = own.mask_fill(mask.expand([b, h, targets, 1]), padding.bias);
     }
     let weights = attention.drop(softmax(Tensor::cat(vec![scores, own], 3), 3));
     let context = weights.clone().narrow(3, 0, known).matmul(known_values)
         + values * weights.narrow(3, known, 1);
-    context.swap_dims(1, 2).reshape([b, asked, h * width])
+    context.swap_dims(1, 2).reshape([b, targets, h * width])
 }

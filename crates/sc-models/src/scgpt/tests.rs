@@ -122,7 +122,7 @@ fn gradients_of_two_streams_agree_with_differences() {
     let known = tokens(&device);
     let genes = Tensor::<2, Int>::from_data([[5, 3, 8], [6, 9, PAD]], &device);
     let padding: Tensor<2, Bool> = genes.clone().equal_elem(PAD);
-    let asked = Asked {
+    let targets = Targets {
         genes,
         frozen: Some(padding.clone()),
         padding: Some(padding),
@@ -132,13 +132,13 @@ fn gradients_of_two_streams_agree_with_differences() {
         ..config()
     };
     let model = initialise(ScGpt::new(&config, &device).unwrap(), 1, INIT);
-    let [seen, wanted] = [&known.padding, &asked.padding].map(kept);
+    let [seen, wanted] = [&known.padding, &targets.padding].map(kept);
     let all = Tensor::cat(vec![seen.clone(), wanted.clone()], 1);
     for prompt in [None, Some(spread([2, 8], &device))] {
         let loss = |m: &ScGpt| {
-            let found = m.generate(&known, Some(&asked), prompt.clone(), &mut ());
+            let found = m.generate(&known, Some(&targets), prompt.clone(), &mut ());
             of(&found.known, &seen)
-                + of(&found.asked.unwrap(), &wanted)
+                + of(&found.targets.unwrap(), &wanted)
                 + of(&found.from_cell.unwrap(), &all)
         };
         slopes_agree(&model, &NAMES, &[], loss, 1e-3, 2e-2);

@@ -7,7 +7,7 @@ use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::DataSpec;
 use crate::losses::Losses;
 use crate::losses::cellplm::{Masked, denoise};
-use crate::registry::{Architecture, Company, Features, Kind};
+use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -77,7 +77,7 @@ pub const CELLPLM: Architecture = Architecture {
     licence: "BSD-2-Clause",
     needs: &[],
     features: Features::Genes,
-    company: Company::Always {
+    minibatch_dependence: MinibatchDependence::Always {
         why: "its tokens are cells, and those of a sentence attend to each other",
     },
     widen: None,

@@ -17,7 +17,7 @@ use crate::error::{Result, TrainError};
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::{DataSpec, Role};
 use crate::losses::Losses;
-use crate::registry::{Architecture, Company, Features, Kind};
+use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
 use burn::tensor::{Device, Tensor};
@@ -41,7 +41,7 @@ pub const COMPOSED: Architecture = Architecture {
     licence: "ours",
     needs: &[],
     features: Features::Genes,
-    company: Company::Alone,
+    minibatch_dependence: MinibatchDependence::None,
     widen: None,
     import: None,
     attention: None,
@@ -58,12 +58,12 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
         Objective::MaskedValue | Objective::MaskedValueFromCell | Objective::MaskedGene => {
             &["mask"]
         }
-        Objective::Expressed => &["left_out", "asked"],
+        Objective::Expressed => &["left_out", "targets"],
         Objective::Denoise => &["noise"],
         Objective::Contrast => &["noise", "temperature"],
         Objective::Classify => &[],
     };
-    let mut of_objectives = vec!["mask", "noise", "left_out", "asked", "temperature"];
+    let mut of_objectives = vec!["mask", "noise", "left_out", "targets", "temperature"];
     of_objectives.retain(|s| !read.contains(s));
     spec.unread_input(&of_objectives)?;
     let tokens = Tokens::new(input.tokens.clone(), data)?;
@@ -118,7 +118,8 @@ pub struct ComposedInput {
     /// `expressed`: share of the expressed genes that is left out.
     pub left_out: f64,
     /// `expressed`: number of target genes, half of them expressed.
-    pub asked: usize,
+    #[serde(alias = "asked")]
+    pub targets: usize,
     /// `contrast`: temperature of the cosines.
     pub temperature: f64,
     /// Minibatch size for embedding.
@@ -132,7 +133,7 @@ impl Default for ComposedInput {
             mask: 0.3,
             noise: 0.3,
             left_out: 0.2,
-            asked: 64,
+            targets: 64,
             temperature: 0.1,
             embed_minibatch: 64,
         }
@@ -154,13 +155,13 @@ impl ComposedInput {
         ranges::sizes(
             OF,
             &[
-                ("asked", self.asked),
+                ("targets", self.targets),
                 ("embed_minibatch", self.embed_minibatch),
             ],
         )?;
-        if self.asked < 2 {
+        if self.targets < 2 {
             return Err(TrainError::Config(format!(
-                "{OF}asked = 1; must be at least 2, one expressed gene and one unexpressed"
+                "{OF}targets = 1; must be at least 2, one expressed gene and one unexpressed"
             )));
         }
         ranges::positive(OF, &[("temperature", self.temperature)])?;

@@ -8,10 +8,10 @@ use crate::error::Result;
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::DataSpec;
 use crate::losses::Losses;
-use crate::registry::{Architecture, Company, Features, Kind};
+use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
-use crate::tasks::padded::{HiddenTokens, Padded};
+use crate::tasks::padded::{MaskedTokens, Padded};
 use burn::tensor::{Device, Tensor};
 use rand::RngExt as _;
 use sc_data::rng::stream;
@@ -34,7 +34,7 @@ pub const GENEFORMER: Architecture = Architecture {
     licence: "Apache-2.0",
     needs: &[],
     features: Features::Genes,
-    company: Company::Alone,
+    minibatch_dependence: MinibatchDependence::None,
     widen: None,
     import: Some(import::import),
     attention: None,
@@ -151,7 +151,7 @@ pub struct GeneformerTask {
 /// Tokens of a minibatch on the host.
 pub struct RankBatch {
     tokens: Padded,
-    hidden: HiddenTokens,
+    hidden: MaskedTokens,
 }
 
 impl GeneformerTask {
@@ -177,7 +177,7 @@ impl GeneformerTask {
         });
         let mut rows: Vec<Vec<i64>> = rows.collect::<Result<_>>()?;
         let length = rows.iter().map(Vec::len).max().unwrap_or(0);
-        let mut hidden = HiddenTokens::default();
+        let mut hidden = MaskedTokens::default();
         if let Pass::Training(epoch) = pass {
             for (i, (row, &key)) in rows.iter_mut().zip(&cells.keys).enumerate() {
                 let mut rng = stream(self.seed, "mask", key, epoch);

@@ -9,10 +9,10 @@ use crate::error::{Result, TrainError};
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::{DataSpec, MISSING, Role};
 use crate::losses::Losses;
-use crate::registry::{Architecture, Company, Features, Kind};
+use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
-use crate::tasks::padded::{HiddenTokens, Padded};
+use crate::tasks::padded::{MaskedTokens, Padded};
 use burn::tensor::{Device, Tensor};
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
@@ -40,7 +40,7 @@ pub const NICHEFORMER: Architecture = Architecture {
     licence: "MIT",
     needs: &[],
     features: Features::Genes,
-    company: Company::Alone,
+    minibatch_dependence: MinibatchDependence::None,
     widen: None,
     import: Some(import::import),
     attention: None,
@@ -175,7 +175,7 @@ pub struct NicheformerTask {
 /// Tokens of a minibatch on the host, `[cells, length]` row-major.
 pub struct RankedTokens {
     tokens: Padded,
-    hidden: HiddenTokens,
+    hidden: MaskedTokens,
 }
 
 impl NicheformerTask {
@@ -201,7 +201,7 @@ impl NicheformerTask {
             Pooling::Released => self.network.context_length,
             Pooling::Masked => longest,
         };
-        let mut hidden = HiddenTokens::default();
+        let mut hidden = MaskedTokens::default();
         let mut inputs = Vec::with_capacity(rows.len());
         for (i, ((context, ranked), &key)) in rows.iter().zip(&cells.keys).enumerate() {
             let (ids, _) = ranks::input_ids(*context, ranked, context.len() + ranked.len());

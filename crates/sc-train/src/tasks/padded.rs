@@ -62,12 +62,12 @@ impl Padded {
 
 /// Tokens that are hidden in training: their positions in the flat array of ids, and the ids there.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct HiddenTokens {
+pub(crate) struct MaskedTokens {
     pub(crate) positions: Vec<i64>,
     pub(crate) tokens: Vec<i64>,
 }
 
-impl HiddenTokens {
+impl MaskedTokens {
     /// Cross-entropy of the hidden tokens given the `outputs` of a network, `[cells, length, width]`;
     /// `None` where none is hidden. `logits` takes `[hidden, width]` to `[hidden, tokens]`.
     pub(crate) fn loss(
@@ -86,7 +86,7 @@ impl HiddenTokens {
         Some(cross_entropy(logits, whole(self.tokens, device)))
     }
 
-    /// The objective of BERT, with [`HiddenTokens::loss`] as its one term; where none is hidden, a 0
+    /// The objective of BERT, with [`MaskedTokens::loss`] as its one term; where none is hidden, a 0
     /// that is still a function of the weights.
     pub(crate) fn losses(
         self,

@@ -6,7 +6,7 @@ use crate::inputs::data_spec::{DataSpec, Role};
 use crate::losses::supervised::{Mixup, mixup};
 use crate::losses::tokens::mean_squared_error;
 use crate::losses::{Losses, cross_entropy};
-use crate::registry::{Architecture, Company, Features, Kind};
+use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Task, whole};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -34,7 +34,7 @@ pub const MLP: Architecture = Architecture {
     licence: "ours",
     needs: &[Role::Label],
     features: Features::Genes,
-    company: Company::Alone,
+    minibatch_dependence: MinibatchDependence::None,
     widen: Some(widen),
     import: None,
     attention: None,

@@ -16,7 +16,7 @@ use crate::losses::saturn::{
     cell_nll, divergence, divergence_weight, gene_ranking, label_weights, lasso,
     protein_similarity, species_loss, triplet_loss,
 };
-use crate::registry::{Architecture, Company, Features, Kind};
+use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -46,7 +46,7 @@ pub const SATURN: Architecture = Architecture {
     licence: "MIT",
     needs: &[],
     features: Features::Genes,
-    company: Company::Alone,
+    minibatch_dependence: MinibatchDependence::None,
     widen: None,
     import: None,
     attention: None,

@@ -8,7 +8,7 @@ use crate::inputs::data_spec::DataSpec;
 use crate::inputs::features::{self, Kind};
 use crate::losses::Losses;
 use crate::losses::contrastive::contrast;
-use crate::registry::{self, Architecture, Company, Features};
+use crate::registry::{self, Architecture, Features, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -36,7 +36,7 @@ pub const SCCLIP: Architecture = Architecture {
     licence: "none published",
     needs: &[],
     features: Features::GenesAndPeaks,
-    company: Company::Alone,
+    minibatch_dependence: MinibatchDependence::None,
     widen: None,
     import: Some(import::import),
     attention: None,

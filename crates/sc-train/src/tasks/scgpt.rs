@@ -16,13 +16,13 @@ mod tokens;
 pub use generative::{GenerativeConfig, GenerativeTask};
 pub use integration::BatchUse;
 pub use perturbation::{Condition, Controls, PerturbationConfig, PerturbationTask, Unknown};
-pub use tokens::{Shown, TokenConfig, TokenInput};
+pub use tokens::{InputGenes, TokenConfig, TokenInput};
 
 use crate::error::{Result, TrainError};
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::{DataSpec, Role};
 use crate::losses::Losses;
-use crate::registry::{Architecture, Company, Features, Kind};
+use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
 use burn::tensor::{Device, Tensor};
@@ -51,7 +51,7 @@ pub const SCGPT: Architecture = Architecture {
     licence: "MIT",
     needs: &[],
     features: Features::Genes,
-    company: Company::With {
+    minibatch_dependence: MinibatchDependence::With {
         setting: "cell_embedding",
         values: &["avg-pool", "weighted-pool"],
         why: "the mean includes padding up to the longest cell of the minibatch, as published",

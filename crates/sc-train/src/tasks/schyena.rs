@@ -5,7 +5,7 @@ use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::DataSpec;
 use crate::losses::expression::masked_mse;
 use crate::losses::{Losses, total};
-use crate::registry::{Architecture, Company, Features, Kind};
+use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -28,7 +28,7 @@ pub const SCHYENA: Architecture = Architecture {
     licence: "ours (safari, HyenaDNA: Apache-2.0)",
     needs: &[],
     features: Features::Genes,
-    company: Company::Alone,
+    minibatch_dependence: MinibatchDependence::None,
     widen: None,
     import: None,
     attention: None,

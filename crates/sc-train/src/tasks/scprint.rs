@@ -18,7 +18,7 @@ use crate::losses::expression::elastic_cell_similarity;
 use crate::losses::scprint::{
     Contrast, classification, contrast, downsample, expression, noise_share, token_similarity,
 };
-use crate::registry::{Architecture, Company, Features, Kind};
+use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -49,7 +49,7 @@ pub const SCPRINT: Architecture = Architecture {
     licence: "GPL-3.0 (its package says MIT)",
     needs: &[],
     features: Features::Genes,
-    company: Company::Alone,
+    minibatch_dependence: MinibatchDependence::None,
     widen: None,
     import: Some(import::import),
     attention: Some(networks::attention),

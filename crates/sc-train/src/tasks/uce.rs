@@ -9,7 +9,7 @@ use crate::inputs::places::{places, renumber};
 use crate::inputs::proteins::{ProteinTable, Proteins};
 use crate::losses::Losses;
 use crate::losses::tokens::binary_cross_entropy;
-use crate::registry::{Architecture, Company, Features, Kind};
+use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
 use crate::tasks::padded::Padded;
@@ -38,7 +38,7 @@ pub const UCE: Architecture = Architecture {
     licence: "MIT",
     needs: &[],
     features: Features::Genes,
-    company: Company::With {
+    minibatch_dependence: MinibatchDependence::With {
         setting: "padding",
         values: &["compat"],
         why: "padding up to the longest sentence of the minibatch is attended to, as published",
@@ -105,7 +105,8 @@ pub struct SentenceInput {
     /// The species in that table.
     pub species: String,
     /// Numbers of masked genes and targets.
-    pub ask: TrainingConfig,
+    #[serde(alias = "ask")]
+    pub targets: TrainingConfig,
     /// Minibatch size for embedding.
     pub embed_minibatch: usize,
 }
@@ -120,15 +121,15 @@ impl SentenceInput {
                 ("embed_minibatch", self.embed_minibatch),
             ],
         )?;
-        ranges::below_one(OF, &[("ask.hidden", self.ask.hidden)])?;
+        ranges::below_one(OF, &[("targets.hidden", self.targets.hidden)])?;
         let targets = [
-            ("ask.positives", self.ask.positives),
-            ("ask.negatives", self.ask.negatives),
+            ("targets.positives", self.targets.positives),
+            ("targets.negatives", self.targets.negatives),
         ];
         ranges::counts(OF, &targets)?;
         if targets.iter().all(|(_, n)| *n == 0) {
             return Err(TrainError::Config(format!(
-                "{OF}ask.positives and ask.negatives are 0, so there are no targets"
+                "{OF}targets.positives and targets.negatives are 0, so there are no targets"
             )));
         }
         Ok(self.proteins.check(OF)?)
@@ -142,7 +143,7 @@ impl Default for SentenceInput {
             proteins: Proteins::default(),
             chromosomes: None,
             species: "human".into(),
-            ask: TrainingConfig::default(),
+            targets: TrainingConfig::default(),
             embed_minibatch: 32,
         }
     }
@@ -248,9 +249,9 @@ impl Task for UceTask {
                 continue;
             }
             let key = [self.seed, key, epoch];
-            let ask = &self.input.ask;
-            let draw = TrainingDraw::new(&self.layout, ask, &self.located, cell, key)?;
-            let made = training_sentence(&self.layout, ask, &self.located, cell, &draw)?;
+            let config = &self.input.targets;
+            let draw = TrainingDraw::new(&self.layout, config, &self.located, cell, key)?;
+            let made = training_sentence(&self.layout, config, &self.located, cell, &draw)?;
             sentences.push(made.sentence);
             targets.extend(made.targets.iter().map(|&t| i64::from(t)));
             expressed.extend(made.expressed.iter().map(|&e| f32::from(u8::from(e))));

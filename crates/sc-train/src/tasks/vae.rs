@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::DataSpec;
 use crate::losses::Losses;
-use crate::registry::{Architecture, Company, Features, Kind};
+use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -32,7 +32,7 @@ pub const VAE: Architecture = Architecture {
     licence: "ours (scvi-tools: BSD-3-Clause)",
     needs: &[],
     features: Features::Genes,
-    company: Company::Alone,
+    minibatch_dependence: MinibatchDependence::None,
     widen: Some(widen),
     import: None,
     attention: None,

@@ -187,7 +187,7 @@ pub(crate) fn tiny(architecture: &str) -> Value {
             }),
             json!({
                 "sample": 24, "proteins": { "kind": "random", "dim": 32 },
-                "ask": { "hidden": 0.2, "positives": 8, "negatives": 8 }, "embed_minibatch": CELLS,
+                "targets": { "hidden": 0.2, "positives": 8, "negatives": 8 }, "embed_minibatch": CELLS,
             }),
         ),
         "saturn" => (

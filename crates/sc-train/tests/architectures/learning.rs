@@ -35,7 +35,7 @@ fn scgpt_brings_batches_together_cell_by_cell() {
             "none" => json!({ "kind": norm }),
             _ => json!({ "kind": norm, "epsilon": 6.1e-5 }),
         };
-        value["input"]["shown"] = json!("all");
+        value["input"]["genes"] = json!("all");
         value["input"]["ecs_threshold"] = json!(0.8);
         let fitted = fit(value, 150);
         fitted.is_embedded_cell_by_cell();

@@ -3,7 +3,7 @@
 
 use crate::common::{CELLS, data, embedded, file_of, spec, tiny, train, with_objective};
 use burn::tensor::Device;
-use sc_train::registry::{ARCHITECTURES, Company};
+use sc_train::registry::{ARCHITECTURES, MinibatchDependence};
 use serde_json::json;
 
 /// A third of the cells, and their order turned round.
@@ -18,7 +18,10 @@ fn a_cell_has_the_same_vector_in_any_row_of_any_file() {
     let whole = file_of(&corpus, &everyone);
     let mut wrong = Vec::new();
     for known in ARCHITECTURES {
-        if matches!(known.company, Company::Always { .. }) {
+        if matches!(
+            known.minibatch_dependence,
+            MinibatchDependence::Always { .. }
+        ) {
             continue;
         }
         for objective in known.objectives {
@@ -91,7 +94,7 @@ fn what_depends_on_company_says_so() {
     let matters = |network: serde_json::Value, architecture: &str| {
         let spec = spec(network, architecture);
         let known = spec.known().unwrap();
-        known.company.matters(&spec).is_some()
+        known.minibatch_dependence.matters(&spec).is_some()
     };
     assert!(matters(json!({}), "cellplm"));
     assert!(!matters(json!({}), "uce") && !matters(json!({}), "vae"));

@@ -10,7 +10,7 @@ use crate::losses::expression::masked_mse;
 use crate::losses::tokens::binary_cross_entropy;
 use crate::losses::{Losses, cross_entropy, total};
 use crate::task::whole;
-use crate::tasks::padded::HiddenTokens;
+use crate::tasks::padded::MaskedTokens;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::seq::index;
 use rand::{Rng, RngExt as _};
@@ -28,7 +28,7 @@ pub(super) enum Target {
     /// Values of all tokens, `[cells, length]`; the hidden ones count.
     Values(Vec<f32>),
     /// Genes of the hidden tokens.
-    Genes(HiddenTokens),
+    Genes(MaskedTokens),
     /// Genes of every cell, and 1 where it expresses them, `[cells, queries]`.
     Expressed {
         genes: Vec<i64>,
@@ -84,7 +84,7 @@ impl ComposedTask {
                 let tokens = tokens(&complete)?;
                 let mut input = self.pad(&tokens);
                 let mask = i64::from(self.tokens.special(special::MASK));
-                let mut hidden = HiddenTokens::default();
+                let mut hidden = MaskedTokens::default();
                 for (i, cell) in tokens.iter().enumerate() {
                     let [seed, key, epoch] = key(i);
                     let count = (self.input.mask * cell.ids.len() as f64) as usize;
@@ -151,7 +151,7 @@ impl ComposedTask {
         let silent: Vec<u32> = (0..self.network.genes as u32)
             .filter(|g| genes.binary_search(g).is_err())
             .collect();
-        let queries = self.input.asked;
+        let queries = self.input.targets;
         let positives = match (expressed.is_empty(), silent.is_empty()) {
             (true, _) => 0,
             (_, true) => queries,
@@ -197,7 +197,7 @@ impl ComposedTask {
                 ("masked_gene", hidden.loss(states.tokens, logits, device))
             }
             Target::Expressed { genes, expressed } => {
-                let shape = [input.tokens.cells, self.input.asked];
+                let shape = [input.tokens.cells, self.input.targets];
                 let genes = Tensor::<2, Int>::from_data(TensorData::new(genes, shape), device);
                 let expressed = Tensor::<2>::from_data(TensorData::new(expressed, shape), device);
                 let logits = model.expressed(cell, genes);

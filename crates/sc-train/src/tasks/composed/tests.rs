@@ -261,7 +261,7 @@ fn settings_that_cannot_be_are_refused_with_their_values() {
         ("masked-value", json!({ "mask": 1.0 }), "input.mask = 1"),
         ("masked-value", json!({ "mask": 0.0 }), "input.mask = 0"),
         ("denoise", json!({ "noise": -0.1 }), "input.noise = -0.1"),
-        ("expressed", json!({ "asked": 1 }), "input.asked = 1"),
+        ("expressed", json!({ "targets": 1 }), "input.targets = 1"),
         (
             "contrast",
             json!({ "temperature": 0.0 }),

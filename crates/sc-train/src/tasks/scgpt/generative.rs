@@ -14,7 +14,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt as _;
 use sc_data::rng::stream;
 use sc_data::tokens::Tokenizer;
-use sc_models::scgpt::{Asked, InputNorm, ScGpt, ScGptConfig};
+use sc_models::scgpt::{InputNorm, ScGpt, ScGptConfig, Targets};
 use serde::{Deserialize, Serialize};
 
 /// Settings of generative pretraining.
@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct GenerativeConfig {
     /// Shares of a cell's genes that are targets; every minibatch draws one.
-    pub asked: Vec<f64>,
+    #[serde(alias = "targets")]
+    pub target_shares: Vec<f64>,
     /// Steps before the cell embedding is used as a prompt. The published code intends 1,000 but,
     /// by its counting, starts at once.
     pub prompt_after: u64,
@@ -31,7 +32,7 @@ pub struct GenerativeConfig {
 impl Default for GenerativeConfig {
     fn default() -> Self {
         Self {
-            asked: vec![0.25, 0.5, 0.75],
+            target_shares: vec![0.25, 0.5, 0.75],
             prompt_after: 0,
         }
     }
@@ -72,13 +73,13 @@ impl GenerativeTask {
 
     /// A cell's tokens in two parts: known genes and target genes.
     fn split(&self, tokens: Vec<Token>, share: f64, cell: u64, epoch: u64) -> [Vec<Token>; 2] {
-        let mut rng = stream(self.scgpt.seed, "asked", cell, epoch);
+        let mut rng = stream(self.scgpt.seed, "targets", cell, epoch);
         let count = (tokens.len() as f64 * share) as usize;
-        let mut asked = vec![false; tokens.len()];
+        let mut targets = vec![false; tokens.len()];
         let drawn = rand::seq::index::sample(&mut rng, tokens.len(), count);
-        drawn.into_iter().for_each(|k| asked[k] = true);
+        drawn.into_iter().for_each(|k| targets[k] = true);
         let part = |wanted: bool| {
-            let both = tokens.iter().zip(&asked);
+            let both = tokens.iter().zip(&targets);
             both.filter(|(_, a)| **a == wanted)
                 .map(|(t, _)| *t)
                 .collect()
@@ -90,7 +91,7 @@ impl GenerativeTask {
 /// Both streams of a minibatch on the host.
 pub struct GenerativeInput {
     pub(super) known: TokenInput,
-    pub(super) asked: GenesValues,
+    pub(super) targets: GenesValues,
 }
 
 impl Task for GenerativeTask {
@@ -111,32 +112,32 @@ impl Task for GenerativeTask {
 
     fn prepare(&self, cells: CellBatch, epoch: u64) -> Result<GenerativeInput> {
         // One share per minibatch, as published, named by its first cell.
-        let shares = &self.scgpt.input.generative.asked;
+        let shares = &self.scgpt.input.generative.target_shares;
         let mut rng = stream(self.scgpt.seed, "share", cells.first_key(), epoch);
         let share = shares[rng.random_range(0..shares.len())];
         let rows = self.scgpt.rows(&cells, epoch)?;
         let parts = rows.into_iter().zip(&cells.keys);
-        let (known, asked): (Vec<_>, Vec<_>) = parts
+        let (known, targets): (Vec<_>, Vec<_>) = parts
             .map(|(tokens, &key)| {
-                let [known, asked] = self.split(tokens, share, key, epoch);
-                (known, asked)
+                let [known, targets] = self.split(tokens, share, key, epoch);
+                (known, targets)
             })
             .unzip();
         Ok(GenerativeInput {
             known: self.scgpt.unmasked(&cells, known),
-            asked: GenesValues::new(&asked, self.scgpt.pad()),
+            targets: GenesValues::new(&targets, self.scgpt.pad()),
         })
     }
 
     fn losses(&self, model: &ScGpt, input: GenerativeInput, step: u64, device: &Device) -> Losses {
         let known = input.known.on_device(device);
-        let GenesValues { genes, values } = input.asked;
+        let GenesValues { genes, values } = input.targets;
         let shape = genes.shape();
         let padding = genes.padding_on(device);
         let kept: Vec<f32> = (genes.padding.iter())
             .map(|&p| f32::from(u8::from(!p)))
             .collect();
-        let asked = Asked {
+        let targets = Targets {
             genes: genes.ids_on(device),
             frozen: padding.clone(),
             padding,
@@ -150,17 +151,17 @@ impl Task for GenerativeTask {
                 terms.push((name, mse, 1.0));
             }
         };
-        let first = model.generate(&known, Some(&asked), None, &mut ());
+        let first = model.generate(&known, Some(&targets), None, &mut ());
         let prompt = first.cell.detach();
-        term("gep", first.asked.map(|p| p.value));
+        term("gep", first.targets.map(|p| p.value));
         let from_cell = first.from_cell.map(|p| {
             let [_, all] = p.value.dims();
             p.value.narrow(1, all - shape[1], shape[1])
         });
         term("gepc", from_cell);
         if step > self.scgpt.input.generative.prompt_after {
-            let second = model.generate(&known, Some(&asked), Some(prompt), &mut ());
-            term("prompted", second.asked.map(|p| p.value));
+            let second = model.generate(&known, Some(&targets), Some(prompt), &mut ());
+            term("prompted", second.targets.map(|p| p.value));
         }
         Losses::weighted(Tensor::zeros([1], device), terms)
     }

@@ -95,7 +95,7 @@ impl PerturbationTask {
     /// maximum length.
     ///
     /// The original samples all equally, so that a perturbed gene may be missing from its own cell.
-    pub fn shown(&self, wanted: &BTreeSet<u32>, cell: u64, epoch: u64) -> Vec<u32> {
+    pub fn input_genes(&self, wanted: &BTreeSet<u32>, cell: u64, epoch: u64) -> Vec<u32> {
         let others: Vec<u32> = (0..self.scgpt.genes as u32)
             .filter(|g| !wanted.contains(g))
             .collect();
@@ -247,7 +247,7 @@ impl Task for PerturbationTask {
             .collect();
         // One choice per minibatch, as published, named by its first cell.
         let wanted = perturbed.iter().flatten().copied().collect();
-        let genes = self.shown(&wanted, cells.first_key(), epoch);
+        let genes = self.input_genes(&wanted, cells.first_key(), epoch);
         let mut targets = self.values(cells.counts, &genes);
         let values = targets.split_off(pairs * genes.len());
         Ok(PerturbationInput {
@@ -274,7 +274,7 @@ impl Task for PerturbationTask {
     /// The mean of the outputs of the input genes, the same for all cells, none flagged.
     fn embed(&self, model: &Perturb, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
         let count = cells.rows.len();
-        let genes = self.shown(&BTreeSet::new(), 0, Pass::Embedding.epoch());
+        let genes = self.input_genes(&BTreeSet::new(), 0, Pass::Embedding.epoch());
         let controls = Controls {
             values: self.values(cells.counts, &genes),
             genes,

@@ -95,7 +95,7 @@ fn zeros_are_tokens_where_all_genes_are_shown() {
         .tokenize(&cells(), Pass::Training(0))
         .unwrap();
     assert_eq!(expressed.tokens.genes.shape(), [3, 9]);
-    let all = scgpt("masked", json!({ "shown": "all" }));
+    let all = scgpt("masked", json!({ "genes": "all" }));
     let all = all.tokenize(&cells(), Pass::Training(0)).unwrap();
     assert_eq!(all.tokens.genes.shape(), [3, GENES + 1]);
     let zeros = all.targets[1..=GENES].iter().filter(|v| **v == 0.0);
@@ -155,7 +155,10 @@ fn cells_learn_to_give_the_adversary_nothing_to_go_by() {
 
 #[test]
 fn genes_are_known_or_asked_for_and_every_draw_is_named() {
-    let task = scgpt("generative", json!({ "generative": { "asked": [0.5] } }));
+    let task = scgpt(
+        "generative",
+        json!({ "generative": { "target_shares": [0.5] } }),
+    );
     let place = Place {
         architecture: "scgpt",
         objective: "generative",
@@ -163,18 +166,18 @@ fn genes_are_known_or_asked_for_and_every_draw_is_named() {
     let task = GenerativeTask::new(task, place).unwrap();
     let input = task.prepare(cells(), 0).unwrap();
     assert_eq!(input.known.tokens.genes.shape(), [3, 5]);
-    assert_eq!(input.asked.genes.shape(), [3, 4]);
+    assert_eq!(input.targets.genes.shape(), [3, 4]);
     for cell in 0..2 {
         let known = &input.known.tokens.genes.ids[cell * 5 + 1..(cell + 1) * 5];
-        let mut genes = [known, &input.asked.genes.ids[cell * 4..(cell + 1) * 4]].concat();
+        let mut genes = [known, &input.targets.genes.ids[cell * 4..(cell + 1) * 4]].concat();
         genes.sort_unstable();
         let first = 4 * cell as i64;
         assert_eq!(genes, (first..first + 8).collect::<Vec<_>>());
     }
     let again = task.prepare(cells(), 0).unwrap();
-    assert_eq!(input.asked.genes, again.asked.genes);
+    assert_eq!(input.targets.genes, again.targets.genes);
     let later = task.prepare(cells(), 1).unwrap();
-    assert_ne!(input.asked.genes, later.asked.genes);
+    assert_ne!(input.targets.genes, later.targets.genes);
     let found = terms(&task);
     let sum = found["gep"] + found["gepc"] + found["prompted"];
     assert!((sum - found["total"]).abs() < 1e-4 * sum, "{found:?}");
@@ -293,8 +296,11 @@ fn what_misfits_is_refused_with_the_way_out() {
         ("mask", json!(1.5)),
         ("mask", json!(0.0)),
         ("contrast_temperature", json!(0.0)),
-        ("generative.asked", json!({ "asked": [1.0] })),
-        ("generative.asked", json!({ "asked": [] })),
+        (
+            "generative.target_shares",
+            json!({ "target_shares": [1.0] }),
+        ),
+        ("generative.target_shares", json!({ "target_shares": [] })),
         ("perturbation.total", json!({ "total": 0.0 })),
     ] {
         let (part, _) = setting.split_once('.').unwrap_or((setting, ""));

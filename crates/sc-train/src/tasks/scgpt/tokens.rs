@@ -29,7 +29,8 @@ pub struct TokenConfig {
     /// sample.
     pub length: usize,
     /// Genes of a cell that are tokens.
-    pub shown: Shown,
+    #[serde(alias = "shown")]
+    pub genes: InputGenes,
     /// Value of `<cls>`.
     pub cls_value: f32,
     /// Bins of the values, including 0.
@@ -59,7 +60,7 @@ pub struct TokenConfig {
 /// Genes of a cell that are tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Shown {
+pub enum InputGenes {
     /// Expressed genes.
     #[default]
     Expressed,
@@ -71,7 +72,7 @@ impl Default for TokenConfig {
     fn default() -> Self {
         Self {
             length: 1200,
-            shown: Shown::Expressed,
+            genes: InputGenes::Expressed,
             cls_value: 0.0,
             bins: 51,
             ties: Ties::Random,
@@ -124,13 +125,16 @@ impl TokenConfig {
         if let Some(t) = self.ecs_threshold {
             ranges::finite(&of, &[("ecs_threshold", t)])?;
         }
-        if let Some(s) = (self.generative.asked.iter()).find(|s| !(**s > 0.0 && **s < 1.0)) {
+        if let Some(s) = (self.generative.target_shares.iter()).find(|s| !(**s > 0.0 && **s < 1.0))
+        {
             return fail(format!(
-                "generative.asked contains {s}; shares must lie between 0 and 1"
+                "generative.target_shares contains {s}; shares must lie between 0 and 1"
             ));
         }
-        if self.generative.asked.is_empty() {
-            return fail("generative.asked is empty; give shares such as 0.25, 0.5, 0.75".into());
+        if self.generative.target_shares.is_empty() {
+            return fail(
+                "generative.target_shares is empty; give shares such as 0.25, 0.5, 0.75".into(),
+            );
         }
         let total = [("perturbation.total", self.perturbation.total)];
         Ok(ranges::positive(&of, &total)?)
@@ -225,9 +229,9 @@ impl ScGptTask {
         let bins = self.bins(cell, genes, counts, epoch)?;
         let expressed = genes.iter().zip(bins);
         let expressed = expressed.map(|(&g, b)| (i64::from(g), b as f32));
-        let mut tokens: Vec<Token> = match self.input.shown {
-            Shown::Expressed => expressed.collect(),
-            Shown::All => {
+        let mut tokens: Vec<Token> = match self.input.genes {
+            InputGenes::Expressed => expressed.collect(),
+            InputGenes::All => {
                 let mut all: Vec<Token> = (0..self.genes as i64).map(|g| (g, 0.0)).collect();
                 expressed.for_each(|token| all[token.0 as usize] = token);
                 all
