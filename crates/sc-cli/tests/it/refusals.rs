@@ -92,7 +92,7 @@ fn one_batch() {
         &file,
         folder.path(),
         &[],
-        &["one.h5ad", "one batch", "none"],
+        &["one.h5ad", "single batch", "none"],
     );
 }
 
@@ -100,7 +100,7 @@ fn one_batch() {
 fn one_cell() {
     let folder = tempfile::tempdir().unwrap();
     let file = dense(folder.path(), "one.h5ad", 2, &[1.0, 2.0]);
-    pretrain(&file, folder.path(), &["one.h5ad", "1 cell"]);
+    pretrain(&file, folder.path(), &["one.h5ad", "1 training cell"]);
     eval(&file, folder.path(), &["--batch", "none"], &["one label"]);
 }
 

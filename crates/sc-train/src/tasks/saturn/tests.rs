@@ -181,7 +181,7 @@ fn what_cannot_be_trained_is_refused_with_a_way_out() {
     assert!(refused(&many, &data()).contains("use fewer macrogenes"));
     let mut other = good.clone();
     other.input["species_proteins"] = serde_json::json!({ "cat": { "kind": "random", "dim": 8 } });
-    assert!(refused(&other, &data()).contains("names 'cat'"));
+    assert!(refused(&other, &data()).contains("has 'cat'"));
     let mut one = data();
     one.levels.insert(Role::Species, vec!["frog".into()]);
     assert!(refused(&shared, &one).contains("objective = 'reconstruct'"));
