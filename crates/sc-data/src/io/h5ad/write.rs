@@ -98,23 +98,19 @@ impl H5adWriter {
             x.set_attr_array_numeric("shape", &shape)?;
             let indices = growing::<i32>(&x, "indices", None, Packing::Gzip)?;
             let data = growing::<f32>(&x, "data", None, Packing::Gzip)?;
-            let mut groups = Vec::new();
-            for name in ["obsm", "uns", "layers", "obsp", "varm", "varp"] {
+            let dictionary = |name: &str| {
                 let group = root.create_group(name)?;
                 encode_group(&group, "dict", "0.1.0")?;
-                groups.push(group);
+                Ok::<_, Hdf5Error>(group)
+            };
+            let (obsm, uns) = (dictionary("obsm")?, dictionary("uns")?);
+            let layers = dictionary("layers")?;
+            for empty in ["obsp", "varm", "varp"] {
+                dictionary(empty)?;
             }
-            groups.truncate(3);
-            Ok((file, x, indices, data, groups))
+            Ok((file, [x, obsm, uns, layers], indices, data))
         };
-        let (file, x, indices, data, mut groups) = wrap(path, open())?;
-        let (Some(layers), Some(uns), Some(obsm)) = (groups.pop(), groups.pop(), groups.pop())
-        else {
-            return Err(DataError::file(
-                path,
-                "cannot be written: its groups were not created",
-            ));
-        };
+        let (file, [x, obsm, uns, layers], indices, data) = wrap(path, open())?;
         Ok(Self {
             indices,
             data,
