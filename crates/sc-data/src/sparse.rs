@@ -337,7 +337,8 @@ impl CsrMatrix {
     /// Sum of each row.
     pub fn row_sums(&self) -> Vec<f64> {
         self.iter_rows()
-            .map(|(_, v)| v.iter().map(|&x| f64::from(x)).sum())
+            // Not with sum, which makes -0 of nothing.
+            .map(|(_, v)| v.iter().fold(0.0, |sum, &x| sum + f64::from(x)))
             .collect()
     }
 

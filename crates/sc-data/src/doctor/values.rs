@@ -57,7 +57,8 @@ pub(super) fn read(store: &CellStore, symbols: &[String]) -> Result<ValuesReport
     for chunk in store.chunks(store.rows_for_bytes(CHUNK_BYTES)) {
         let (_, matrix) = chunk?;
         for (indices, values) in matrix.iter_rows() {
-            sums.push(values.iter().map(|&v| f64::from(v)).sum::<f64>());
+            // Not with sum, which makes -0 of nothing.
+            sums.push(values.iter().fold(0.0, |sum, &v| sum + f64::from(v)));
             genes.push(values.len() as f64);
             report.stored += values.len() as u64;
             report.empty_cells += usize::from(values.is_empty());
