@@ -4,7 +4,7 @@ use crate::args::Verb;
 use crate::error::Error;
 use sc_data::DataError;
 use sc_data::error::{ColumnUse, GenesWayOut};
-use sc_eval::benchmark::BenchmarkError;
+use sc_eval::benchmark::{BenchmarkError, Design};
 use sc_run::RunError;
 use sc_train::TrainError;
 use sc_train::import::PublishedFile;
@@ -21,6 +21,9 @@ pub(crate) fn hint(error: &Error, verb: &Verb) -> String {
         };
         return format!(" ({flag})");
     }
+    if let Some(TrainError::NoColumn { key, .. }) = error.downcast_ref() {
+        return format!(" (--set {key}=COLUMN)");
+    }
     let Some(error) = data_error(error) else {
         return String::new();
     };
@@ -33,6 +36,10 @@ pub(crate) fn hint(error: &Error, verb: &Verb) -> String {
             };
             format!(" ({})", if in_a_file { key } else { flag })
         }
+        DataError::NoColumn { column, .. } => match naming(column, verb) {
+            Some(flag) => format!(" ({flag})"),
+            None => String::new(),
+        },
         DataError::NoCounts {
             counts_in,
             logged_in,
@@ -51,6 +58,39 @@ pub(crate) fn hint(error: &Error, verb: &Verb) -> String {
         },
         _ => String::new(),
     }
+}
+
+/// How `verb` is told of another column than this one.
+fn naming(column: &str, verb: &Verb) -> Option<&'static str> {
+    const LABEL: &str = "--label COLUMN";
+    const LABEL_OR_NONE: &str = "--label COLUMN or --label none";
+    const BATCH: &str = "--batch COLUMN or --batch none";
+    const DONOR: &str = "--donor COLUMN or --donor none";
+    let usual = Design::default();
+    let donor = |given: &Option<String>| given.clone().unwrap_or_else(|| usual.donor.clone());
+    let flags = match verb {
+        Verb::Eval(v) => vec![
+            (v.columns.label.clone(), LABEL),
+            (v.columns.batch.clone(), BATCH),
+            (donor(&v.columns.donor), DONOR),
+        ],
+        Verb::Pretrain(v) => {
+            let label = v.hold_out.label.clone().unwrap_or(usual.label.clone());
+            let batch = v.batch.clone().unwrap_or(usual.batch.clone());
+            vec![
+                (donor(&v.hold_out.donor), DONOR),
+                (label, LABEL_OR_NONE),
+                (batch, BATCH),
+            ]
+        }
+        Verb::Embed(v) => vec![(v.batch.clone()?, BATCH)],
+        Verb::Network(v) => vec![(v.batch.clone()?, BATCH)],
+        _ => return None,
+    };
+    flags
+        .into_iter()
+        .find(|(named, _)| named == column)
+        .map(|(_, flag)| flag)
 }
 
 fn data_error(error: &Error) -> Option<&DataError> {

@@ -50,7 +50,17 @@ pub enum DataError {
         /// What is wrong with it, and what to do.
         message: String,
     },
-    /// The genes of a file do not match those of a model.
+    /// There is no such column of `obs`.
+    #[error("{}: obs has no column '{column}'; {there}", path.display())]
+    NoColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// Which columns there are.
+        there: String,
+    },
+    /// The genes of a file are not those of a model.
     #[error("{}{message}", in_front(path.as_ref()))]
     Genes {
         /// The file, if there is one.

@@ -15,7 +15,15 @@ pub enum TrainError {
     /// An error of the model.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// An invalid setting.
+    /// A setting that names a column of `obs` that is not there.
+    #[error("{source}; {key} names it")]
+    NoColumn {
+        /// The setting.
+        key: String,
+        /// Which columns there are.
+        source: DataError,
+    },
+    /// A setting that cannot be trained with.
     #[error("{0}")]
     Config(String),
     /// The loss is NaN or infinite.
@@ -71,6 +79,17 @@ fn kept(checkpoint: Option<&Path>) -> String {
 }
 
 impl TrainError {
+    /// The same, of a column that the setting `key` names.
+    pub(crate) fn of_column(e: DataError, key: impl Into<String>) -> Self {
+        match e {
+            DataError::NoColumn { .. } => Self::NoColumn {
+                key: key.into(),
+                source: e,
+            },
+            other => Self::Data(other),
+        }
+    }
+
     /// A [`TrainError::File`] for `path`.
     pub fn file(path: impl Into<PathBuf>, message: impl ToString) -> Self {
         Self::File {

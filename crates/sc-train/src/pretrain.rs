@@ -411,7 +411,8 @@ fn order(dataset: &Dataset, sampling: &Sampling, rows: &[usize]) -> Result<Order
         Sampling::Shuffled => Order::Shuffled,
         &Sampling::Blocks { block, window } => Order::Blocks(Blocks { block, window }),
         Sampling::Balanced { column, scaler } => {
-            let classes = dataset.categories(column)?;
+            let classes = dataset.categories(column);
+            let classes = classes.map_err(|e| TrainError::of_column(e, "train.sampling.column"))?;
             let classes: Vec<u32> = rows.iter().map(|&r| classes.codes()[r]).collect();
             Order::Weighted(Arc::new(balanced_weights(&classes, *scaler)))
         }

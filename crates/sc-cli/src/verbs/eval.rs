@@ -33,6 +33,7 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
         ));
     }
     let design = design(args, &found)?;
+    dataset.donors_other_than_labels(&design.donor, &design.label)?;
     let data = EvalData::open(&dataset, &design)?;
     args.replace
         .check_folder(&args.output, &[args.input.file.as_path()])?;

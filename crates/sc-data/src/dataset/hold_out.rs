@@ -60,12 +60,30 @@ impl Dataset {
         saved.apply(Apart::of(self, &saved.donor)?.cells())
     }
 
+    /// Refuses a column of donors that is the one of labels.
+    ///
+    /// # Errors
+    /// [`DataError::Column`] for the donors.
+    pub fn donors_other_than_labels(&self, donor: &str, label: &str) -> Result<()> {
+        if donor == NO_COLUMN || donor != label {
+            return Ok(());
+        }
+        let what = format!(
+            "is the label and the donor at once, so every held-out cell would have a label that no \
+             training cell has; name the column of the donors, or '{NO_COLUMN}' to hold out cells at random"
+        );
+        Err(self.wrong_column(donor, ColumnUse::Donor, what))
+    }
+
     /// Draws a split.
     ///
     /// # Errors
-    /// [`DataError::Column`] for a column that does not exist or holds a single donor; those of
+    /// [`DataError::NoColumn`]; [`DataError::Column`] for donors that are the labels or one alone; those of
     /// [`split_by_donor`].
     pub fn draw_split(&self, how: &HoldOut) -> Result<SavedSplit> {
+        if let Some(label) = &how.label {
+            self.donors_other_than_labels(&how.donor, label)?;
+        }
         let apart = Apart::of(self, &how.donor)?;
         if let Apart::Donors(donors) = &apart
             && donors.names().len() < 2
@@ -117,12 +135,7 @@ impl Dataset {
 /// A column of `obs` in which every cell must have a value, its names sorted.
 fn column(dataset: &Dataset, name: &str, used_as: ColumnUse) -> Result<Categories> {
     let wrong = |what: String| dataset.wrong_column(name, used_as, what);
-    if !dataset.has_column(name) {
-        return Err(wrong(format!(
-            "does not exist, so cells cannot be held out by it; choose another column, or '{NO_COLUMN}'"
-        )));
-    }
-    // Read as in an evaluation, so that both draw the same split.
+    // As an evaluation reads it, so that both draw the same.
     if dataset.parts().len() == 1 {
         return Ok(dataset.categories(name)?.sorted());
     }

@@ -38,7 +38,9 @@ pub(crate) fn for_training(
         if matches!(role, Role::Label | Role::Perturbation | Role::Niche) {
             labels.push(column.clone());
         }
-        let values = dataset.shared_categories(&column)?;
+        let values = dataset
+            .shared_categories(&column)
+            .map_err(|e| TrainError::of_column(e, format!("obs.{}", role.word())))?;
         let kept = values.occurring(rows.iter().copied());
         if kept.is_empty() {
             return Err(TrainError::file(
@@ -83,7 +85,11 @@ fn neighbourhoods(
     niche: &NicheConfig,
     rows: &[usize],
 ) -> Result<(Numbers, Vec<String>)> {
-    let labels = dataset.shared_categories(&niche.label)?;
+    let column = |column: &str, key: &str| {
+        let values = dataset.shared_categories(column);
+        values.map_err(|e| TrainError::of_column(e, key))
+    };
+    let labels = column(&niche.label, "niche.label")?;
     let types = labels.occurring(rows.iter().copied());
     if types.is_empty() {
         let why = "has no value in any of the training cells, but [niche] counts its values";
@@ -94,7 +100,7 @@ fn neighbourhoods(
     }
     let codes = labels.recoded(&types).codes().to_vec();
     let sections = match &niche.section {
-        Some(column) => dataset.shared_categories(column)?.codes().to_vec(),
+        Some(section) => column(section, "niche.section")?.codes().to_vec(),
         None => vec![0; dataset.cells()],
     };
     let width = types.len();

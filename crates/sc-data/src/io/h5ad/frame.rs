@@ -134,15 +134,20 @@ pub(super) fn column(source: &dyn H5Source, frame: &FrameInfo, name: &str) -> Re
             Some(near) => format!("did you mean '{near}'? "),
             None => String::new(),
         };
-        return Err(DataError::file(
-            source.path(),
-            format!(
-                "{} has no column '{name}'; {hint}it has {}{}",
-                frame.node,
-                listing(&frame.columns),
-                in_other_files(source)
-            ),
-        ));
+        let there = format!(
+            "{hint}it has {}{}",
+            listing(&frame.columns),
+            in_other_files(source)
+        );
+        if frame.node == "obs" {
+            return Err(DataError::NoColumn {
+                path: source.path().to_path_buf(),
+                column: name.to_owned(),
+                there,
+            });
+        }
+        let what = format!("{} has no column '{name}'; {there}", frame.node);
+        return Err(DataError::file(source.path(), what));
     }
     read(source, frame, name)
 }
