@@ -29,6 +29,17 @@ impl ExperimentError {
         }
     }
 
+    /// The same, of the matrix or run that is called `name`.
+    pub(crate) fn in_file(self, name: &str) -> Self {
+        match self {
+            Self::Config { file, message } if file != name => {
+                Self::config(name, format!("{file}: {message}"))
+            }
+            Self::Data(DataError::Invalid(message)) => Self::config(name, message),
+            other => other,
+        }
+    }
+
     /// Adds the path to what the system said.
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
         move |source| Self::Data(DataError::io(path, source))

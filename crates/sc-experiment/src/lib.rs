@@ -3,6 +3,7 @@
 //!
 //! No burn here: what plans and collects an experiment need not train. `sc-run` does the runs.
 
+pub mod check;
 pub mod error;
 pub mod matrix;
 pub mod plan;

@@ -1,8 +1,9 @@
 //! The TOML of a matrix: what may stand in it and what is refused.
 
+use crate::check;
 use crate::error::{ExperimentError, Result};
 use crate::run::{DEFAULT_DEVICE, EvalSettings, MethodKind, SplitSettings};
-use sc_data::settings::{self, Assignment};
+use sc_data::settings::{self, Assignment, keys};
 use sc_data::simulate::SimConfig;
 use sc_eval::benchmark::{Design, MethodOptions};
 use serde::Deserialize as Derive;
@@ -161,6 +162,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
 pub struct Loaded {
     /// The matrix.
     pub matrix: Matrix,
+    /// What errors call it: the file, with the assignments.
+    pub name: String,
     /// Folder of the file, from which its paths count.
     pub folder: PathBuf,
     /// The file after assignments, as it was understood.
@@ -184,10 +187,10 @@ pub fn load(file: &Path, assignments: &[String]) -> Result<Loaded> {
 }
 
 fn parse(text: &str, name: &str, folder: PathBuf, assignments: &[String]) -> Result<Loaded> {
-    let fault = |e: toml::de::Error| ExperimentError::config(name, e.to_string().trim_end());
+    let fault = |message: String| ExperimentError::config(name, message.trim_end());
+    let mut resolved: toml::Table = toml::from_str(text).map_err(|e| fault(e.to_string()))?;
     // First as it stands, because only then do messages show the line.
-    toml::from_str::<Matrix>(text).map_err(fault)?;
-    let mut resolved: toml::Table = toml::from_str(text).map_err(fault)?;
+    toml::from_str::<Matrix>(text).map_err(|e| fault(with_key(&e, &resolved)))?;
     for text in assignments {
         anchored(Assignment::parse(text)?).apply(&mut resolved)?;
     }
@@ -202,12 +205,25 @@ fn parse(text: &str, name: &str, folder: PathBuf, assignments: &[String]) -> Res
         _ => format!("{name} with {}", assignments.join(", ")),
     };
     let matrix: Matrix = settings::parse(resolved.clone(), &changed)?;
-    check(&matrix).map_err(|message| ExperimentError::config(name, message))?;
+    check_matrix(&matrix).map_err(|message| ExperimentError::config(name, message))?;
     Ok(Loaded {
         matrix,
+        name: changed,
         folder,
         resolved,
     })
+}
+
+/// What is wrong and in which line, with the key where that is known.
+fn with_key(error: &toml::de::Error, table: &toml::Table) -> String {
+    let (whole, said) = (error.to_string(), error.message());
+    let (whole, said) = (whole.trim_end(), said.trim_end());
+    let keyed =
+        serde_json::to_value(table).map_or(Ok(()), |v| keys::parse::<Matrix>(v).map(|_| ()));
+    match (keyed, whole.strip_suffix(said)) {
+        (Err(keyed), Some(line)) if keyed.ends_with(&keys::plain(said)) => format!("{line}{keyed}"),
+        _ => keys::plain(whole),
+    }
 }
 
 /// Paths of the command line count from the current folder, those of the file from its own.
@@ -227,21 +243,16 @@ fn anchored(mut assignment: Assignment) -> Assignment {
 }
 
 /// What types cannot say.
-fn check(e: &Matrix) -> std::result::Result<(), String> {
+fn check_matrix(e: &Matrix) -> std::result::Result<(), String> {
     plain("name", &e.name)?;
     if e.seeds.is_empty() || e.devices.is_empty() || e.methods.is_empty() || e.data.0.is_empty() {
         return Err("seeds, devices, data and methods must not be empty; without them there is nothing to run".to_owned());
     }
-    if e.split.test_donors.is_empty()
-        && !(e.split.test_fraction > 0.0 && e.split.test_fraction < 1.0)
-    {
-        return Err(format!(
-            "split.test_fraction is {}; it must lie between 0 and 1, both excluded",
-            e.split.test_fraction
-        ));
-    }
-    if e.eval.probe_neighbors == 0 {
-        return Err("eval.probe_neighbors is 0; it must be at least 1".to_owned());
+    e.devices.iter().try_for_each(|d| check::device(d))?;
+    check::split(&e.split)?;
+    check::eval(&e.eval)?;
+    for data in &e.data.0 {
+        check::columns(&data.label, &data.donor)?;
     }
     repeated("seeds", e.seeds.iter())?;
     repeated("devices", e.devices.iter())?;
@@ -306,7 +317,7 @@ fn check_method(m: &Method) -> std::result::Result<(), String> {
         ));
     }
     if !is_model {
-        m.options.check(name).map_err(|e| e.to_string())?;
+        check::baseline(m.kind, &m.options, name, &format!("methods.{name}"))?;
     }
     if let Some(objectives) = &m.objective {
         repeated(&format!("objective of `{name}`"), objectives.0.iter())?;

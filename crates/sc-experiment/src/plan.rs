@@ -77,6 +77,10 @@ struct Choice<'a> {
 /// # Errors
 /// [`ExperimentError`] for files and columns that are not there.
 pub fn runs(loaded: &Loaded, program: &str, out: &Path) -> Result<Vec<PlannedRun>> {
+    planned(loaded, program, out).map_err(|e| e.in_file(&loaded.name))
+}
+
+fn planned(loaded: &Loaded, program: &str, out: &Path) -> Result<Vec<PlannedRun>> {
     let out = std::path::absolute(out).map_err(ExperimentError::io(out))?;
     let matrix = &loaded.matrix;
     if let Some(seed) = matrix.seeds.iter().find(|s| i64::try_from(**s).is_err()) {
@@ -123,8 +127,8 @@ fn find<'a>(loaded: &Loaded, data: &'a Data, out: &Path) -> Result<Found<'a>> {
         (None, Some(simulation)) => simulated(simulation, out)?,
         (None, None) => {
             return Err(ExperimentError::config(
-                &loaded.matrix.name,
-                "data.path is not set; set data.path=FILE.h5ad",
+                "data.path",
+                "is not set; set data.path=FILE.h5ad",
             ));
         }
     };

@@ -2,7 +2,8 @@
 
 use sc_eval::benchmark::{Design, MethodOptions};
 use sc_eval::protocol::Options;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::path::PathBuf;
 
 /// The layout of `run.toml` that is written and read here.
@@ -63,8 +64,23 @@ pub struct SplitSettings {
     /// Seed of the draw.
     pub seed: u64,
     /// The donors themselves, instead of a share.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "some_donors"
+    )]
     pub test_donors: Vec<String>,
+}
+
+/// Nobody who names donors means none.
+fn some_donors<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let donors = Vec::<String>::deserialize(deserializer)?;
+    match donors.is_empty() {
+        true => Err(D::Error::invalid_length(
+            0,
+            &"at least one donor; leave test_donors out to hold out a share of them",
+        )),
+        false => Ok(donors),
+    }
 }
 
 impl Default for SplitSettings {

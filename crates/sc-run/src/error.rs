@@ -6,6 +6,7 @@ use sc_eval::benchmark::BenchmarkError;
 use sc_experiment::ExperimentError;
 use sc_models::ModelError;
 use sc_train::TrainError;
+use std::path::Path;
 
 /// Any error of a run.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +45,21 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// An invalid setting of a run.
+    /// The same, of the run that `file` says, where no file is named yet.
+    pub(crate) fn in_file(self, file: &Path) -> Self {
+        let file = file.display();
+        match self {
+            Self::Settings { place, message } => {
+                Self::settings(format!("{file}: {place}"), message)
+            }
+            Self::Data(DataError::Invalid(message))
+            | Self::Train(TrainError::Config(message))
+            | Self::Eval(EvalError::Invalid(message)) => Self::settings(file.to_string(), message),
+            other => other,
+        }
+    }
+
+    /// A fault in the settings of a run.
     pub fn settings(place: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Settings {
             place: place.into(),

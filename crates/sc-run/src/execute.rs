@@ -14,7 +14,8 @@ use sc_data::{DataError, Dataset, settings};
 use sc_eval::benchmark::{Benchmark, EvalData, MethodInfo, MethodOptions, describe, unknown};
 use sc_eval::protocol::Options;
 use sc_eval::results::{Cost, CurvePoint, Family, RunResult};
-use sc_experiment::run::{MapKind, MethodKind, Run, RunMethod, SCHEMA};
+use sc_experiment::check;
+use sc_experiment::run::{MapKind, MethodKind, Run, RunData, RunMethod};
 use sc_train::inputs::corpus::Corpus;
 use sc_train::pretrain::{Pretraining, TrainingCells, Watch};
 use sc_train::{ModelSpec, Role, TrainConfig, TrainError, registry};
@@ -24,6 +25,9 @@ use std::time::Instant;
 /// Number of points kept of a training curve.
 const CURVE_POINTS: usize = 300;
 
+/// Variable genes that components are fitted on, unless another number is given.
+const VARIABLE: usize = 2000;
+
 /// Reads `run.toml`.
 ///
 /// # Errors
@@ -31,12 +35,7 @@ const CURVE_POINTS: usize = 300;
 pub fn read(path: &Path) -> Result<Run> {
     let table = settings::read(path)?;
     let name = path.display().to_string();
-    let run: Run = settings::parse(table, &name)?;
-    if run.schema != SCHEMA {
-        let what = format!("schema {} is not supported, only {SCHEMA}", run.schema);
-        return Err(RunError::settings(name, what));
-    }
-    Ok(run)
+    Ok(settings::parse(table, &name)?)
 }
 
 /// Does `run`, which was read from `from`, in `folder`, and writes `result.json` and
@@ -44,8 +43,8 @@ pub fn read(path: &Path) -> Result<Run> {
 /// packed.
 ///
 /// # Errors
-/// [`RunError`] for data that changed since the run was planned, and for any error of
-/// training or evaluation.
+/// [`RunError`] for values that cannot be meant, for data that changed since the run was planned, and
+/// for anything that stops training or judging.
 pub fn execute(
     run: &Run,
     (from, folder): (&Path, &Path),
@@ -53,6 +52,21 @@ pub fn execute(
     packed: impl FnMut(usize, usize),
     watch: &mut Watch<'_>,
 ) -> Result<RunResult> {
+    let done = in_folder(run, folder, revision, packed, watch);
+    done.map_err(|e| e.in_file(from))
+}
+
+fn in_folder(
+    run: &Run,
+    folder: &Path,
+    revision: &'static str,
+    packed: impl FnMut(usize, usize),
+    watch: &mut Watch<'_>,
+) -> Result<RunResult> {
+    let fault = |what: String| RunError::from(DataError::invalid(what));
+    check::run(run)?;
+    // A baseline does not touch it, and yet its result names it.
+    sc_models::device::open(&run.device).map_err(|e| fault(format!("device: {e}")))?;
     std::fs::create_dir_all(folder).map_err(|e| DataError::io(folder, e))?;
     let _lock = lock_folder(folder)?;
     let policy = match &run.data.counts {
@@ -60,21 +74,25 @@ pub fn execute(
         None => CountsPolicy::RequireCounts,
     };
     let mut dataset = Dataset::open(&run.data.path, &policy)?;
-    let data = EvalData::open(&dataset, &run.design())?;
-    let in_file = |what: String| RunError::settings(from.display().to_string(), what);
-    if dataset.hash()? != run.data.hash {
-        return Err(RunError::settings(
-            dataset.path().display().to_string(),
-            "the file changed since the experiment was planned; run it again",
-        ));
+    // What follows is about the file as it was, so this is first.
+    if dataset.hash()? != run.data.hash.to_ascii_lowercase() {
+        return Err(fault(format!(
+            "data.hash = \"{}\" is not that of {} ({}), so the file changed since the run was planned; \
+             plan it again",
+            run.data.hash,
+            dataset.path().display(),
+            dataset.hash()?
+        )));
     }
+    let data = EvalData::open(&dataset, &run.design())
+        .map_err(|e| of_column(e.into(), &run.data, fault))?;
     let (asked, most) = (run.eval.probe_neighbors, data.annotations.train.len());
     if !(1..=most).contains(&asked) {
-        return Err(in_file(format!(
+        return Err(fault(format!(
             "eval.probe_neighbors = {asked}; must lie between 1 and {most}, the training cells"
         )));
     }
-    let resolved = serde_json::to_value(run).map_err(|e| in_file(e.to_string()))?;
+    let resolved = serde_json::to_value(run).map_err(|e| fault(e.to_string()))?;
     let mut manifest = Manifest::new(revision, &run.data.hash, resolved, (run.seed, &run.device));
     let result = match run.method.kind {
         MethodKind::Model | MethodKind::RandomInit => {
@@ -99,7 +117,23 @@ pub fn execute(
     Ok(result)
 }
 
-/// The model of a method, with its training and objective.
+/// The same, with the key that names the column that is not there.
+fn of_column(e: RunError, data: &RunData, fault: impl Fn(String) -> RunError) -> RunError {
+    let RunError::Data(DataError::NoColumn { column, .. }) = &e else {
+        return e;
+    };
+    let keys = [
+        ("data.label", &data.label),
+        ("data.batch", &data.batch),
+        ("data.donor", &data.donor),
+    ];
+    match keys.iter().find(|(_, named)| *named == column) {
+        Some((key, _)) => fault(format!("{key} = \"{column}\": {e}")),
+        None => e,
+    }
+}
+
+/// The model of a method, with its training and its objective.
 ///
 /// # Errors
 /// [`RunError::Settings`] when it is missing, or a setting cannot be read.
@@ -131,26 +165,40 @@ fn options(run: &Run) -> Options {
 
 fn map_cells(run: &Run) -> usize {
     match run.eval.map {
-        MapKind::Umap => run.eval.map_cells.max(1),
+        MapKind::Umap => run.eval.map_cells,
         MapKind::None => 0,
     }
+}
+
+/// Refuses options of which the data have fewer: a row would be called by a number that it has not.
+fn enough(given: &MethodOptions, data: &EvalData) -> Result<()> {
+    let (train, genes) = (data.annotations.train.len(), data.values.matrix().cols());
+    // Those that components are fitted on.
+    let variable = given.genes.unwrap_or(VARIABLE).min(genes);
+    let most = [
+        ("genes", genes, "all genes of the file"),
+        (
+            "components",
+            variable.min(train.saturating_sub(1)),
+            "the variable genes, or the training cells less one",
+        ),
+        ("neighbors", train, "all training cells"),
+    ];
+    for (key, value) in given.given() {
+        let of = most.iter().find(|(k, _, _)| *k == key);
+        if let Some((_, most, by)) = of.filter(|(_, most, _)| value > *most) {
+            let what = format!("method.options.{key} = {value}; must be at most {most} ({by})");
+            return Err(DataError::invalid(what).into());
+        }
+    }
+    Ok(())
 }
 
 fn baseline(run: &Run, data: &EvalData) -> Result<RunResult> {
     let given = &run.method.options;
     let method = given.check(&run.method.name)?;
     let (family, about) = describe(method).ok_or_else(|| unknown(method))?;
-    if (family == Family::Control) != (run.method.kind == MethodKind::Control) {
-        let right = if family == Family::Control {
-            "control"
-        } else {
-            "baseline"
-        };
-        return Err(RunError::settings(
-            "method.kind",
-            format!("is wrong: {method} is a {right}; write kind = \"{right}\""),
-        ));
-    }
+    enough(given, data)?;
     let mut description = about.to_string();
     let set: Vec<String> = given
         .given()

@@ -3,6 +3,9 @@
 use crate::common::{fail, simulated, text};
 use std::fs;
 
+/// The method of the run.
+const CONTROL: &str = "name = \"random-embedding\"\nkind = \"control\"";
+
 #[test]
 fn a_run_is_done_as_it_is_written_or_refused_by_its_key() {
     let folder = tempfile::tempdir().unwrap();
@@ -28,8 +31,7 @@ probe_neighbors = 15
 map = "none"
 map_cells = 100
 [method]
-name = "random-embedding"
-kind = "control"
+{CONTROL}
 "#,
         text(&file)
     );
@@ -48,7 +50,7 @@ kind = "control"
         (
             "neighbors = 15",
             "neighbors = 0",
-            ["eval.probe_neighbors = 0", "training cells"],
+            ["eval.probe_neighbors = 0", "at least 1"],
         ),
         (
             "neighbors = 15",
@@ -56,13 +58,37 @@ kind = "control"
             ["probe_neighbors = 1000", "between 1 and"],
         ),
         ("\"none\"", "\"tsne\"", ["eval.map", "umap"]),
+        ("seed = 0\ndevice", "seed = -1\ndevice", ["seed: ", "`-1`"]),
+        ("\"flex\"", "\"tpu\"", ["device: ", "'tpu'"]),
+        (&hash, "xx", ["data.hash = \"xx\"", "64 hexadecimal digits"]),
+        (&hash, &"0".repeat(64), ["data.hash = \"000", "cells.h5ad"]),
+        (
+            "\"donor_id\"",
+            "\"cell_type\"",
+            ["data.donor = \"cell_type\"", "data.label"],
+        ),
+        (
+            "[eval]",
+            "test_donors = [\"nobody\"]\n[eval]",
+            ["split.test_donors", "'nobody'"],
+        ),
+        (
+            CONTROL,
+            "name = \"pca\"\nkind = \"baseline\"\noptions = { components = 5000 }",
+            ["method.options.components = 5000", "must be at most"],
+        ),
+        (
+            CONTROL,
+            "name = \"hvg\"\nkind = \"baseline\"\noptions = { genes = 5000 }",
+            ["method.options.genes = 5000", "must be at most 120"],
+        ),
     ] {
         assert!(run.contains(from), "{from}");
         fs::write(&config, run.replace(from, to)).unwrap();
         let out = folder.path().join("out");
         fail(
             &["run", "--config", text(&config), "-o", text(&out)],
-            &parts,
+            &[&parts[..], &["run.toml: "]].concat(),
         );
         assert!(!out.join("result.json").exists());
     }

@@ -54,6 +54,30 @@ fn unknown_keys_name_themselves_and_the_known_ones() {
 }
 
 #[test]
+fn a_value_that_does_not_fit_is_told_with_line_key_and_value() {
+    let said = refusal(&SMALL.replace("[0, 1]", "[0, -1]"), &[]);
+    for part in [
+        "x.toml",
+        "line 3",
+        "seeds.1: ",
+        "`-1`",
+        "an integer of 0 or more",
+    ] {
+        assert!(said.contains(part), "{said}\nlacks {part}");
+    }
+    let pca = "kind = \"baseline\"\noptions = { genes = \"many\" }";
+    let said = refusal(&SMALL.replace("kind = \"baseline\"", pca), &[]);
+    for part in ["line 14", "methods.pca.options.genes: ", "\"many\""] {
+        assert!(said.contains(part), "{said}\nlacks {part}");
+    }
+    let said = refusal(SMALL, &["split.test_donors=[]"]);
+    assert!(
+        said.contains("split.test_donors: invalid length 0"),
+        "{said}"
+    );
+}
+
+#[test]
 fn faults_between_keys_are_found() {
     for (from, to, part) in [
         ("model = \"m.toml\"\n", "", "no `model`"),
@@ -64,6 +88,11 @@ fn faults_between_keys_are_found() {
         ),
         ("seeds = [0, 1]", "seeds = [1, 1]", "`1` twice"),
         ("seeds = [0, 1]", "seeds = []", "must not be empty"),
+        (
+            "seeds = [0, 1]",
+            "devices = [\"flex\", \"tpu\"]",
+            "there is no device 'tpu'; there are: flex",
+        ),
         ("name = \"pca\"", "name = \"m\"", "`m` twice"),
         ("name = \"pca\"", "name = \"a/b\"", "names a folder"),
         (
@@ -80,6 +109,16 @@ fn faults_between_keys_are_found() {
             "[data]",
             "[split]\ntest_fraction = 1.0\n[data]",
             "between 0 and 1",
+        ),
+        (
+            "[data]",
+            "[eval]\nmap_cells = 0\n[data]",
+            "eval.map_cells = 0",
+        ),
+        (
+            "[data]",
+            "[data]\ndonor = \"cell_type\"",
+            "is data.label as well",
         ),
     ] {
         let said = refusal(&SMALL.replace(from, to), &[]);
