@@ -334,3 +334,6 @@ fn curve(path: &Path) -> Result<Vec<CurvePoint>> {
         .map(|(step, losses)| CurvePoint { step, losses })
         .collect())
 }
+
+#[cfg(test)]
+mod tests;
