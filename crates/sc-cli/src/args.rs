@@ -19,10 +19,10 @@ pub(crate) struct Args {
     /// Number of threads [default: all cores]; results do not depend on it
     #[arg(long, global = true, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// More log messages; twice for details [also: SCFM_LOG=info]
+    /// Say more of what is done; twice for details [also: SCFM_LOG=info or debug]
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub(crate) verbose: u8,
-    /// Log errors only
+    /// Write only errors, warnings and the result
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     #[command(subcommand)]

@@ -13,10 +13,16 @@ macro_rules! eprintln {
     ($($text:tt)*) => { $crate::printing::note(format_args!($($text)*)) };
 }
 
+/// A line on standard error about what is being done: neither error nor warning.
+macro_rules! note {
+    ($($text:tt)*) => { $crate::printing::note(format_args!($($text)*)) };
+}
+
 mod args;
 mod error;
 mod hints;
 mod interrupt;
+mod logging;
 mod outputs;
 mod printing;
 mod progress;
@@ -29,20 +35,14 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let level = match (args.quiet, args.verbose) {
-        (true, _) => "error",
-        (false, 0) => "warn",
-        (false, 1) => "info",
-        (false, _) => "debug",
-    };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SCFM_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    interrupt::handle();
-    match run(&args) {
+    if args.quiet {
+        printing::be_quiet();
+    }
+    let done = logging::begin(&args).and_then(|()| {
+        interrupt::handle();
+        run(&args)
+    });
+    match done {
         Ok(code) => code,
         Err(e) => {
             eprintln!("scfm: {e}{}", hints::hint(&e, &args.verb));

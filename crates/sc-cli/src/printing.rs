@@ -6,6 +6,27 @@
 use sc_data::io::atomic::remove_unfinished;
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether only errors, warnings and results are written.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From here on only errors, warnings and results are written.
+pub(crate) fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Whether that is so.
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Writes a line of progress to standard error, unless nobody wants it.
+pub(crate) fn note(text: Arguments<'_>) {
+    if !is_quiet() {
+        told(text);
+    }
+}
 
 /// Writes bytes to standard output; on a closed pipe (`| head`) the process ends silently, and on
 /// other errors with a message.

@@ -1,5 +1,7 @@
-//! Progress on standard error; quiet unless it is a terminal.
+//! Progress on standard error: bars on a terminal, a few lines elsewhere, nothing where only results are
+//! wanted.
 
+use crate::printing::is_quiet;
 use indicatif::{ProgressBar, ProgressStyle};
 use sc_train::training::trainer::StepReport;
 use std::io::IsTerminal;
@@ -10,7 +12,7 @@ const SMOOTH: f64 = 0.1;
 const LINES: u64 = 10;
 
 fn bar(length: u64, template: &str) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
+    if is_quiet() || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let style =
@@ -46,7 +48,7 @@ impl Steps {
         let every = (report.steps / LINES).max(1);
         if bar.is_hidden() && (report.step.is_multiple_of(every) || report.step == 1) {
             let (step, of, rate) = (report.step, report.steps, self.rate);
-            eprintln!(
+            note!(
                 "step {step} of {of}: {}, {rate:.0} cells/s",
                 losses.join(", ")
             );
@@ -140,7 +142,7 @@ impl Rows {
     pub(crate) fn next(&mut self, name: &str) {
         if self.bar.is_hidden() {
             let at = self.bar.position() + 1;
-            eprintln!("{at}/{} {name}", self.rows);
+            note!("{at}/{} {name}", self.rows);
         }
         self.bar.set_message(name.to_string());
         self.bar.inc(1);

@@ -127,12 +127,16 @@ impl Dataset {
             let file = H5ad::open(path)?;
             let found = find_counts(&file, policy)?;
             let genes = file.gene_names(&found.slot)?;
+            let values = match found.kind {
+                ValueKind::Counts => "counts",
+                _ => "log-normalised",
+            };
             tracing::info!(
                 file = %path.display(),
                 cells = file.n_obs(),
                 genes = genes.len(),
                 matrix = %found.slot,
-                kind = ?found.kind,
+                values = %values,
                 "opened"
             );
             kinds.push(found.kind);

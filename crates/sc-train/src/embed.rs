@@ -72,7 +72,10 @@ impl<'a> Embedder<'a> {
         tracing::info!(
             matched = genes.matched,
             of = genes.vocabulary,
-            by = ?genes.found,
+            by_name = genes.found.name,
+            translated = genes.found.translated,
+            by_former_name = genes.found.former,
+            by_ortholog = genes.found.ortholog,
             "matched genes"
         );
         let batch = how.batch.as_deref();

@@ -133,7 +133,7 @@ fn split(args: &Eval, found: &[FoundEmbedding]) -> Result<Option<SavedSplit>> {
             Ok(None)
         }
         HeldOut::Same(saved) => {
-            eprintln!(
+            note!(
                 "scored on what the model held out ({} donors of obs['{}']); --test-fraction draws another \
                  split",
                 saved.test_donors.len(),

@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
         return Ok(());
     }
     if let Some(same) = &training.model.same_size {
-        eprintln!("{}: {same}", training.model.spec.architecture);
+        note!("{}: {same}", training.model.spec.architecture);
     }
     free_for_training(&args.output)?;
     std::fs::create_dir_all(&args.output).map_err(|e| at(&args.output, e))?;

@@ -3,6 +3,7 @@
 mod common;
 mod folders;
 mod held_out;
+mod logging;
 mod network;
 mod objectives;
 mod order;

@@ -192,7 +192,7 @@ fn produce<T: Task>(
                 return;
             }
         };
-        tracing::info!(epoch, minibatches = minibatches.len(), "epoch begins");
+        tracing::debug!(epoch, minibatches = minibatches.len(), "epoch begins");
         let left = (run.config.steps - epoch * per_epoch).min(per_epoch);
         let due = &minibatches[(at % per_epoch) as usize..left as usize];
         for (rows, cells) in due.iter().zip(run.corpus.stream(due, run.corpus.mixed())) {

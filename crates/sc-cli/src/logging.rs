@@ -1,0 +1,132 @@
+//! What is said of the work under way: `-v`, `-vv` and `SCFM_LOG`.
+
+use crate::args::Args;
+use crate::error::{Result, message};
+use std::fmt;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, uptime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// The variable that says as much as the flags do.
+const VARIABLE: &str = "SCFM_LOG";
+
+/// How much can be said.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// The crates whose work the levels speak of; of others only warnings are told.
+const OURS: [&str; 7] = [
+    "sc_data",
+    "sc_models",
+    "sc_train",
+    "sc_eval",
+    "sc_experiment",
+    "sc_run",
+    "scfm",
+];
+
+/// Begins to log to standard error. Flags go before the variable.
+pub(crate) fn begin(args: &Args) -> Result<()> {
+    let filter = match (args.quiet, args.verbose) {
+        (true, _) => of_ours("warn"),
+        (false, 0) => match std::env::var(VARIABLE) {
+            Ok(text) if !text.trim().is_empty() => read(text.trim()).map_err(message)?,
+            Ok(_) | Err(std::env::VarError::NotPresent) => of_ours("warn"),
+            Err(e) => return Err(message(format!("{VARIABLE}: {e}"))),
+        },
+        (false, 1) => of_ours("info"),
+        (false, _) => of_ours("debug"),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .event_format(Plain)
+        .init();
+    Ok(())
+}
+
+fn of_ours(level: &str) -> String {
+    let each = OURS.map(|name| format!("{name}={level}"));
+    format!("warn,{}", each.join(","))
+}
+
+/// A level, or levels of parts of the program.
+fn read(text: &str) -> Result<String, String> {
+    let is_level = |level: &str| LEVELS.contains(&level.to_lowercase().as_str());
+    if is_level(text) {
+        return Ok(match text.to_lowercase().as_str() {
+            "off" => "off".to_owned(),
+            level => of_ours(level),
+        });
+    }
+    let fine = |part: &str| match part.trim().split_once('=') {
+        Some((name, level)) => OURS.iter().any(|o| name.starts_with(o)) && is_level(level),
+        None => is_level(part.trim()),
+    };
+    match text.split(',').find(|part| !fine(part)) {
+        None => Ok(text.to_owned()),
+        Some(part) => Err(format!(
+            "{VARIABLE}={text}: '{part}' is no level; write {} or {}, or levels of parts, as in \
+             warn,sc_train=debug (parts: {})",
+            LEVELS[..5].join(", "),
+            LEVELS[5],
+            OURS.join(", ")
+        )),
+    }
+}
+
+/// One line for people: what happened, and to what. Details come with the time since the start.
+struct Plain;
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let level = *event.metadata().level();
+        let word = match level {
+            Level::ERROR => "error",
+            Level::WARN => "warning",
+            Level::INFO => "info",
+            Level::DEBUG => "debug",
+            Level::TRACE => "trace",
+        };
+        write!(writer, "{word}: ")?;
+        if level > Level::INFO {
+            uptime().format_time(&mut writer)?;
+            write!(writer, ": ")?;
+        }
+        context.format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_read_and_other_words_refused() {
+        assert!(read("INFO").is_ok_and(|f| f.starts_with("warn,sc_data=info")));
+        assert_eq!(
+            read("warn,sc_train=debug"),
+            Ok("warn,sc_train=debug".to_owned())
+        );
+        for wrong in ["loud", "info,sc_train=loud", "burn=info", "3"] {
+            let said = read(wrong).unwrap_err();
+            let last = wrong.rsplit(',').next().unwrap();
+            assert!(
+                said.contains(&format!("'{last}' is no level; write off")),
+                "{said}"
+            );
+        }
+    }
+}
