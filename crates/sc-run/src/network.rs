@@ -14,7 +14,10 @@ use std::io::{BufWriter, Write};
 /// Share of the regulators used to select heads; the others are for evaluation.
 const CHOOSE: f64 = 0.5;
 
-/// Selected heads, and their performance on the other regulators.
+/// Genes that an error shows.
+const SHOWN: usize = 3;
+
+/// Chosen heads, and how they do on the regulators that did not choose.
 #[derive(Debug, Serialize)]
 pub struct Choice {
     /// Heads, numbered layer by layer.
@@ -38,7 +41,18 @@ pub struct Choice {
 fn places(edges: &KnownEdges, genes: &[String]) -> Result<HashMap<String, usize>> {
     let names = edges.names();
     let vocabulary = Vocabulary::new(genes.to_vec())?;
-    let found = match_genes(&names, &vocabulary, Across::Same)?;
+    let found = match_genes(&names, &vocabulary, Across::Same).map_err(|_| {
+        let some = |names: &[String]| names[..names.len().min(SHOWN)].join(", ");
+        RunError::settings(
+            "known edges",
+            format!(
+                "none of their {} genes ({}) is one of the model ({}); name genes as the model does",
+                names.len(),
+                some(&names),
+                some(genes)
+            ),
+        )
+    })?;
     let places = names.into_iter().zip(found.map);
     Ok(places
         .filter_map(|(name, place)| Some((name, place? as usize)))

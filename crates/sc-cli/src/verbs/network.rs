@@ -83,6 +83,16 @@ pub(crate) fn run(args: &Network) -> Result<()> {
 }
 
 fn read_edges(path: &Path) -> Result<KnownEdges> {
-    let text = std::fs::read_to_string(path).map_err(|e| at(path, e))?;
-    KnownEdges::parse(&text).map_err(|e| at(path, e))
+    let bytes = std::fs::read(path).map_err(|e| at(path, e))?;
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let first = e.utf8_error().valid_up_to();
+        let what = "write one edge a line: regulator, tab, target";
+        at(path, format!("is no text (at byte {first}); {what}"))
+    })?;
+    let known = KnownEdges::parse(&text).map_err(|e| at(path, e))?;
+    if let Some([from, to]) = &known.header {
+        let what = format!("the first line is a header; edges go from '{from}' to '{to}'");
+        note!("{}: {what}", path.display());
+    }
+    Ok(known)
 }

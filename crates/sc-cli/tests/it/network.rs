@@ -1,6 +1,6 @@
 //! `scfm network`: tables of edges, heads chosen by known ones, and refusals.
 
-use crate::common::{SMALL_CELLPLM, fail, pretraining, simulated, succeed, text, tiny};
+use crate::common::{SMALL_CELLPLM, fail, pretraining, run, simulated, succeed, text, tiny};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -68,6 +68,12 @@ fn edges_are_written_strongest_first_and_known_ones_choose_heads() {
     fs::write(&known, pairs.concat()).unwrap();
     let told = succeed(&[&args[..], &["--known", text(&known)]].concat());
     assert!(told.contains("early precision"), "{told}");
+
+    fs::write(&known, format!("TF\ttarget\n{}", pairs.concat())).unwrap();
+    let output = run(&[&args[..], &["--known", text(&known)]].concat());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), told);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("edges go from 'TF' to 'target'"), "{said}");
 }
 
 #[test]
@@ -81,11 +87,18 @@ fn what_cannot_be_a_network_is_refused() {
     let args = ["network", text(&file), "-m", text(&model), "-o", text(&out)];
     for (edges, parts) in [
         ("A\tB\nonly\n", vec!["known.tsv", "line 2", "'only'"]),
-        ("A\tB\n", vec!["known.tsv", "(A, B)"]),
+        ("A\tB\n", vec!["known.tsv", "(A, B)", "(ENSG"]),
+        ("\n", vec!["known.tsv", "holds no edges"]),
     ] {
         fs::write(&known, edges).unwrap();
         fail(&[&args[..], &["--known", text(&known)]].concat(), &parts);
     }
+    fs::write(&known, b"\x1f\x8b\xff").unwrap();
+    let more = ["--known", text(&known)];
+    fail(
+        &[&args[..], &more].concat(),
+        &["known.tsv", "no text (at byte 1)"],
+    );
     let (file, model) = trained(folder.path(), "cellplm", SMALL_CELLPLM);
     let args = ["network", text(&file), "-m", text(&model), "-o", text(&out)];
     fail(&args, &["cellplm", "take a model of scprint"]);
