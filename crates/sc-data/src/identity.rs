@@ -49,7 +49,12 @@ pub struct CellKeys {
 }
 
 impl CellKeys {
-    /// The keys of all cells of `counts`, whose columns are `genes` and whose rows are `names`;
+    /// How many cells have no counts.
+    pub fn empty(&self) -> usize {
+        self.content.iter().filter(|k| **k == EMPTY).count()
+    }
+
+    /// The keys of all cells of `counts`, whose columns are `genes` and whose rows are named `names`;
     /// counts are read once, a few thousand cells at a time.
     ///
     /// # Errors

@@ -56,6 +56,8 @@ pub struct Embedder<'a> {
     batch: Option<String>,
     /// Batch of every cell.
     given: Option<GivenBatches>,
+    /// Cells without counts, as far as [`Embedder::identified`] has looked.
+    empty: usize,
 }
 
 impl<'a> Embedder<'a> {
@@ -97,6 +99,7 @@ impl<'a> Embedder<'a> {
             trained_on: Known::Unknown,
             batch: batch.filter(|b| *b != NO_COLUMN).map(str::to_owned),
             given: None,
+            empty: 0,
         })
     }
 
@@ -107,6 +110,7 @@ impl<'a> Embedder<'a> {
     /// [`TrainError::Data`] when names, counts or batches cannot be read.
     pub fn identified(mut self) -> Result<Self> {
         let keys = self.dataset.cell_keys()?;
+        self.empty = keys.empty();
         if let Some((record, training)) = &self.model.trained {
             let architecture = &self.model.spec.architecture;
             self.trained_on = Known::On(TrainedOn::new(architecture, record, training, &keys));
@@ -120,7 +124,19 @@ impl<'a> Embedder<'a> {
         Ok(self)
     }
 
-    /// The manifest of an output on `device`, by a program of this `revision`.
+    /// What to know of cells without counts, once the cells are [identified](Embedder::identified).
+    pub fn empty_cells(&self) -> Option<String> {
+        (self.empty > 0).then(|| {
+            format!(
+                "{}: {} of {} cells have no counts, so their embeddings say nothing of them; drop them first",
+                self.dataset.path().display(),
+                self.empty,
+                self.dataset.cells()
+            )
+        })
+    }
+
+    /// What an output on `device` is made with, by a program of this `revision`.
     ///
     /// # Errors
     /// [`TrainError::Data`] when the file of the weights cannot be read.

@@ -20,7 +20,7 @@ use sc_data::RawCounts;
 use sc_data::categories::Categories;
 use sc_data::dataset::Dataset;
 use sc_data::genes::{Across, Vocabulary, match_genes, normal_form};
-use sc_data::identity::{CellKeys, TrainingRecord, write_keys};
+use sc_data::identity::{CellKeys, EMPTY, TrainingRecord, write_keys};
 use sc_data::io::manifest::Manifest;
 use sc_data::preprocess::hvg::{Flavor, HvgInput, most_variable, sample};
 use sc_data::sampling::sampler::{Blocks, balanced_weights};
@@ -112,6 +112,19 @@ impl Pretraining {
         let other = size::other(&mut spec)?;
         let looked_at = sample(&rows, batches.codes());
         let counts = dataset.counts().read(&looked_at)?;
+        // Without keys, for a plan, as many cells as were read must do.
+        let nothing = match keys.cells() {
+            0 => counts.row_sums().iter().all(|total| *total == 0.0),
+            _ => rows.iter().all(|&r| keys.content[r] == EMPTY),
+        };
+        if nothing {
+            let what = format!(
+                "none of the {} cells to train on has any counts, so there is nothing to learn; name the \
+                 matrix with the counts, or another file",
+                rows.len()
+            );
+            return Err(TrainError::file(dataset.path(), what));
+        }
         let chosen: Vec<usize> = match spec.vocabulary.genes {
             n if n == 0 || n >= dataset.genes().len() => (0..dataset.genes().len()).collect(),
             n => {
@@ -220,7 +233,15 @@ impl Pretraining {
         })
     }
 
-    /// A warning where batches are too small for a model whose minibatches hold one batch each.
+    /// What to know of cells without counts among those that are trained on.
+    pub fn empty_cells(&self) -> Option<String> {
+        let (empty, cells) = (self.keys.empty(), self.keys.cells());
+        (empty > 0).then(|| {
+            format!("{empty} of the {cells} cells to train on have no counts; drop them first")
+        })
+    }
+
+    /// What to know where batches are too small for a model whose minibatches are of one batch each.
     pub fn small_batches(&self) -> Option<String> {
         let spec = &self.model.spec;
         if spec.architecture != "cellplm" {

@@ -48,6 +48,9 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
         return Ok(());
     }
     embedder = embedder.identified()?;
+    if let Some(warning) = embedder.empty_cells() {
+        eprintln!("warning: {warning}");
+    }
     let provenance = embedder.provenance(&args.device, env!("SCFM_REVISION"))?;
     // Opened before any work is done, so that a read-only folder is reported at once.
     let place = args.output.as_deref();

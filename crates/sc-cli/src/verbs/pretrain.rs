@@ -53,6 +53,9 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
     if let Some(warning) = training.small_batches() {
         eprintln!("{warning}");
     }
+    if let Some(warning) = training.empty_cells() {
+        eprintln!("warning: {}: {warning}", dataset.path().display());
+    }
     memory::fits(parameters, memory::TRAINING, &args.device)?;
     if args.dry_run {
         print_plan(&training, &dataset, &held_out, parameters);

@@ -1,6 +1,6 @@
 //! Bad input: one clear line, exit code 2, nothing written half.
 
-use crate::common::{SMALL_CELLPLM, dense, fail, pretraining, simulated, succeed, text, tiny};
+use crate::common::{SMALL_CELLPLM, dense, fail, pretraining, run, simulated, succeed, text, tiny};
 use std::fs;
 use std::path::Path;
 
@@ -76,6 +76,101 @@ fn a_missing_column() {
         folder.path(),
         &["--label", "celltype"],
         &["celltype", "cell_type"],
+    );
+}
+
+#[test]
+fn every_verb_says_which_columns_there_are_and_how_to_name_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = simulated(folder.path(), 60);
+    let there = "it has 'cell_type', 'batch', 'donor_id'";
+    for (more, flag) in [
+        (["--label", "nope"], "--label COLUMN"),
+        (["--batch", "nope"], "--batch COLUMN or --batch none"),
+        (["--donor", "nope"], "--donor COLUMN or --donor none"),
+    ] {
+        eval(&file, folder.path(), &more, &["'nope'", there, flag]);
+    }
+    let (out, config) = (folder.path().join("model"), tiny("cellplm"));
+    let args = pretraining(&file, &config, &out);
+    for (more, flag) in [
+        (
+            &["--hold-out", "--donor", "nope"][..],
+            "--donor COLUMN or --donor none",
+        ),
+        (
+            &["--hold-out", "--label", "nope"],
+            "--label COLUMN or --label none",
+        ),
+        (
+            &["--hold-out", "--batch", "nope"],
+            "--batch COLUMN or --batch none",
+        ),
+        (&["--batch", "nope"], "--batch COLUMN or --batch none"),
+        (&["--set", "obs.label=nope"], "--set obs.label=COLUMN"),
+        (
+            &[
+                "--set",
+                "train.sampling={ kind = \"balanced\", column = \"nope\", scaler = 1 }",
+            ],
+            "--set train.sampling.column=COLUMN",
+        ),
+    ] {
+        fail(
+            &[&args[..], more].concat(),
+            &["cells.h5ad", "'nope'", there, flag],
+        );
+    }
+}
+
+#[test]
+fn donors_that_are_the_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = simulated(folder.path(), 60);
+    let parts = [
+        "obs['cell_type']",
+        "the label and the donor at once",
+        "--donor COLUMN",
+    ];
+    eval(&file, folder.path(), &["--donor", "cell_type"], &parts);
+    let (out, config) = (folder.path().join("model"), tiny("cellplm"));
+    let args = pretraining(&file, &config, &out);
+    fail(
+        &[&args[..], &["--hold-out", "--donor", "cell_type"]].concat(),
+        &parts,
+    );
+}
+
+#[test]
+fn cells_without_counts_are_counted_and_a_file_of_them_is_not_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = dense(folder.path(), "nothing.h5ad", 3, &[0.0; 12]);
+    pretrain(
+        &file,
+        folder.path(),
+        &["nothing.h5ad", "none of the 4 cells", "any counts"],
+    );
+    let mut values = [1.0; 36];
+    values[..6].fill(0.0);
+    let file = dense(folder.path(), "two.h5ad", 3, &values);
+    let (config, model) = (tiny("cellplm"), folder.path().join("model"));
+    let said = |args: &[&str]| {
+        let output = run(args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let training = [&pretraining(&file, &config, &model)[..], SMALL_CELLPLM].concat();
+    let trained = said(&training);
+    assert!(
+        trained.contains("two.h5ad: 2 of the 12 cells to train on"),
+        "{trained}"
+    );
+    let out = folder.path().join("out.h5ad");
+    let embedded = said(&["embed", text(&file), "-m", text(&model), "-o", text(&out)]);
+    assert!(
+        embedded.contains("two.h5ad: 2 of 12 cells have no counts"),
+        "{embedded}"
     );
 }
 
