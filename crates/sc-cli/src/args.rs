@@ -106,6 +106,9 @@ impl CountsFrom {
         if let Some(assumption) = dataset.assumption() {
             eprintln!("scfm: {}: {assumption}", dataset.path().display());
         }
+        for warning in dataset.few_shared_genes() {
+            eprintln!("warning: {warning}");
+        }
         Ok(dataset)
     }
 }

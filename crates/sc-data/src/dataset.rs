@@ -25,6 +25,7 @@ mod hold_out;
 mod minibatches;
 mod names;
 mod packed;
+mod several;
 
 pub use hold_out::HoldOut;
 pub use minibatches::Minibatch;
@@ -110,8 +111,8 @@ impl Dataset {
     /// Opens the files of one experiment: cells concatenated, genes joined by name.
     ///
     /// # Errors
-    /// As [`Dataset::open`]; [`DataError::File`] for a file that is given twice, and for values of
-    /// another kind than those of the first.
+    /// As [`Dataset::open`]; [`DataError::File`] for a file without cells, for one that is given twice or
+    /// is a copy of another, and for values of another kind than those of the first.
     pub fn open_all(paths: &[PathBuf], policy: &CountsPolicy) -> Result<Self> {
         let mut parts = Vec::with_capacity(paths.len());
         let mut kinds = Vec::with_capacity(paths.len());
@@ -125,6 +126,10 @@ impl Dataset {
                 ));
             }
             let file = H5ad::open(path)?;
+            if file.n_obs() == 0 {
+                let what = "holds no cells; name a file with cells";
+                return Err(DataError::file(path, what));
+            }
             let found = find_counts(&file, policy)?;
             let genes = file.gene_names(&found.slot)?;
             let values = match found.kind {
@@ -170,14 +175,16 @@ impl Dataset {
             })
             .collect::<Result<Vec<_>>>()?;
         let (counts, genes) = join(&parts, readers)?;
-        Ok(Self {
+        let dataset = Self {
             parts,
             counts,
             genes,
             kind,
             assumption,
             hashes: OnceLock::new(),
-        })
+        };
+        dataset.refuse_copies()?;
+        Ok(dataset)
     }
 
     /// The files, in the order of their cells; at least one.

@@ -1,6 +1,7 @@
 //! Tests of data sets: names of files and batches, columns over several files.
 
 use super::*;
+use crate::io::h5ad::{NewFrame, write_h5ad};
 use crate::simulate::{SimConfig, simulate_to_file};
 
 fn simulated(folder: &Path, name: &str, seed: u64) -> PathBuf {
@@ -55,12 +56,15 @@ fn files_of_one_name_are_told_apart_and_known_again() {
 #[test]
 fn labels_mean_the_same_in_all_files() {
     let folder = tempfile::tempdir().unwrap();
-    let files = ["a.h5ad", "b.h5ad"].map(|name| simulated(folder.path(), name, 3));
+    let files = [("a.h5ad", 3), ("b.h5ad", 4)].map(|(n, seed)| simulated(folder.path(), n, seed));
     let all = open(&files).unwrap();
     let shared = all.shared_categories("cell_type").unwrap();
-    let own = open(&files[..1]).unwrap().categories("cell_type").unwrap();
-    assert_eq!(shared.names(), own.names());
-    assert_eq!(shared.codes()[20..], *own.codes());
+    let own = files.each_ref().map(|file| {
+        let alone = open(std::slice::from_ref(file)).unwrap();
+        alone.categories("cell_type").unwrap()
+    });
+    let one_by_one = own.iter().flat_map(|o| o.values());
+    assert!(shared.values().eq(one_by_one));
     assert_eq!(all.cell_keys().unwrap().cells(), 40);
     assert_ne!(all.hash().unwrap(), all.hashes().unwrap()[0]);
 }
@@ -69,6 +73,48 @@ fn labels_mean_the_same_in_all_files() {
 fn a_file_given_twice_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = simulated(folder.path(), "cells.h5ad", 1);
-    let error = open(&[file.clone(), file]).err().unwrap().to_string();
-    assert!(error.contains("is given twice"), "{error}");
+    let error = open(&[file.clone(), file.clone()]).err().unwrap();
+    assert!(error.to_string().contains("is given twice"), "{error}");
+    let copy = folder.path().join("copy.h5ad");
+    std::fs::copy(&file, &copy).unwrap();
+    let error = open(&[file, copy]).err().unwrap().to_string();
+    assert!(error.contains("copy.h5ad: is a copy of "), "{error}");
+}
+
+#[test]
+fn files_that_share_few_genes_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |name: &str, genes: usize| {
+        let path = folder.path().join(name);
+        let config = SimConfig {
+            cells: 20,
+            genes,
+            ..SimConfig::default()
+        };
+        simulate_to_file(&config, &path, |_| ()).unwrap();
+        path
+    };
+    let files = [
+        of("few.h5ad", 3),
+        of("many.h5ad", 200),
+        of("more.h5ad", 201),
+    ];
+    let said = open(&files).unwrap().few_shared_genes();
+    let wanted =
+        "many.h5ad: 3 of its 200 genes (2 %) are in the files before it, which have 3 (100 %)";
+    assert!(said.len() == 1 && said[0].contains(wanted), "{said:?}");
+}
+
+#[test]
+fn a_file_without_cells_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("none.h5ad");
+    let frame = |index: &[&str]| NewFrame {
+        index: index.iter().map(ToString::to_string).collect(),
+        columns: Vec::new(),
+    };
+    let rows = [Ok(CsrMatrix::from_dense(2, &[]))];
+    write_h5ad(&path, &frame(&[]), &frame(&["A", "B"]), rows, &[]).unwrap();
+    let error = open(&[path]).err().unwrap().to_string();
+    assert!(error.contains("none.h5ad: holds no cells"), "{error}");
 }
