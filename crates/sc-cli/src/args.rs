@@ -356,9 +356,12 @@ pub(crate) enum ConvertTo {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Convert {
+    /// What to convert: cells (.h5ad, 10x .h5, a folder of matrix.mtx, .h5mu[/modality], .zarr or .loom), or
+    /// with --from published weights, a file or the folder they lie in
+    pub(crate) file: PathBuf,
     #[command(flatten)]
-    pub(crate) input: Input,
-    /// Target format [default: model, when --from is given]
+    pub(crate) matrix: CountsFrom,
+    /// What to write [default: a model, when --from is given]
     #[arg(long, value_enum, required_unless_present = "from")]
     pub(crate) to: Option<ConvertTo>,
     /// The file (.h5ad, .rows) or folder (a model) to write
@@ -383,29 +386,28 @@ fn architectures_with_weights() -> String {
 pub(crate) struct Weights {
     #[arg(long, value_name = "ARCHITECTURE", help = architectures_with_weights())]
     pub(crate) from: Option<String>,
-    /// The configuration, where it is not next to the weights (args.json, NAME.config.json,
-    /// config.json)
-    #[arg(long, value_name = "FILE")]
+    /// The configuration, where it does not lie beside the weights (args.json, NAME.config.json, config.json)
+    #[arg(long, value_name = "FILE", requires = "from")]
     pub(crate) config: Option<PathBuf>,
-    /// Genes in the order of their tokens (vocab.json, model.h5ad, token_dictionary.pkl, or one
-    /// per line)
-    #[arg(long, value_name = "FILE")]
+    /// Genes in the order of their tokens (vocab.json, model.h5ad, token_dictionary.pkl, or one a line)
+    #[arg(long, value_name = "FILE", requires = "from")]
     pub(crate) vocab: Option<PathBuf>,
     /// UCE: species_chrom.csv
-    #[arg(long, value_name = "CSV")]
+    #[arg(long, value_name = "CSV", requires = "from")]
     pub(crate) chromosomes: Option<PathBuf>,
-    /// UCE: the species in that table
-    #[arg(long, value_name = "NAME", default_value = "human")]
-    pub(crate) species: String,
+    /// UCE: the species in that table [default: human]
+    #[arg(long, value_name = "NAME", requires = "from")]
+    pub(crate) species: Option<String>,
     /// UCE: token of the first gene of the species
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "from")]
     pub(crate) offset: Option<u32>,
-    /// Nicheformer: mean of every gene for the technology; Geneformer: its median. A .npy with one
-    /// number per gene, in the order of the vocabulary, without special tokens
-    #[arg(long, value_name = "NPY")]
+    /// Nicheformer: mean of every gene for the technology; Geneformer: its median. A .npy with one number per
+    /// gene, in the order of the vocabulary, without special tokens; Geneformer also reads its
+    /// gene_median_dictionary.pkl
+    #[arg(long, value_name = "FILE", requires = "from")]
     pub(crate) means: Option<PathBuf>,
-    /// Number of attention heads, where no file has it
-    #[arg(long, value_name = "N")]
+    /// scPRINT, Nicheformer, scCLIP, UCE: attention heads, where no file tells
+    #[arg(long, value_name = "N", requires = "from")]
     pub(crate) heads: Option<usize>,
 }
 

@@ -13,13 +13,7 @@ use sc_train::import::PublishedFile;
 pub(crate) fn hint(error: &Error, verb: &Verb) -> String {
     let in_a_file = matches!(verb, Verb::Run(_));
     if let Some(TrainError::Unpublished { needs, .. }) = error.downcast_ref() {
-        let flag = match needs {
-            PublishedFile::Config => "--config FILE",
-            PublishedFile::Vocabulary => "--vocab FILE",
-            PublishedFile::Chromosomes => "--chromosomes CSV",
-            PublishedFile::Offset => "--offset N",
-        };
-        return format!(" ({flag})");
+        return format!(" ({})", names(*needs));
     }
     if let Some(TrainError::NoColumn { key, .. }) = error.downcast_ref() {
         return format!(" (--set {key}=COLUMN)");
@@ -57,6 +51,19 @@ pub(crate) fn hint(error: &Error, verb: &Verb) -> String {
             GenesWayOut::OtherNames => String::new(),
         },
         _ => String::new(),
+    }
+}
+
+/// The flag that names it.
+pub(crate) fn names(what: PublishedFile) -> &'static str {
+    match what {
+        PublishedFile::Config => "--config FILE",
+        PublishedFile::Vocabulary => "--vocab FILE",
+        PublishedFile::Chromosomes => "--chromosomes CSV",
+        PublishedFile::Offset => "--offset N",
+        PublishedFile::Species => "--species NAME",
+        PublishedFile::Means => "--means FILE",
+        PublishedFile::Heads => "--heads N",
     }
 }
 

@@ -43,6 +43,27 @@ pub enum PublishedFile {
     Chromosomes,
     /// [`Files::offset`].
     Offset,
+    /// [`Files::species`].
+    Species,
+    /// [`Files::means`].
+    Means,
+    /// [`Files::heads`].
+    Heads,
+}
+
+/// What of [`Files`] is read beside the weights of `architecture`.
+pub fn read_by(architecture: &str) -> &'static [PublishedFile] {
+    use PublishedFile::{Chromosomes, Config, Heads, Means, Offset, Species, Vocabulary};
+    match architecture {
+        "cellplm" => &[Config],
+        "geneformer" => &[Config, Vocabulary, Means],
+        "nicheformer" => &[Config, Vocabulary, Means, Heads],
+        "scclip" => &[Vocabulary, Heads],
+        "scgpt" => &[Config, Vocabulary],
+        "scprint" => &[Heads],
+        "uce" => &[Vocabulary, Chromosomes, Species, Offset, Heads],
+        _ => &[],
+    }
 }
 
 /// What is missing for `path`.
@@ -152,4 +173,18 @@ pub(crate) fn rows(tensor: &NamedTensor, order: &[usize]) -> Option<NamedTensor>
         shape: vec![order.len(), width],
         data,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::ARCHITECTURES;
+
+    #[test]
+    fn of_every_architecture_with_weights_it_is_known_what_is_read() {
+        for known in ARCHITECTURES {
+            let reads = !read_by(known.name).is_empty();
+            assert_eq!(reads, known.import.is_some(), "{}", known.name);
+        }
+    }
 }

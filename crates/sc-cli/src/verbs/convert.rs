@@ -12,12 +12,18 @@ use sc_data::io::formats::file_of;
 use sc_data::io::h5ad::{H5ad, to_h5ad};
 
 pub(crate) fn run(args: &Convert) -> Result<()> {
-    let input = args.input.file.as_path();
+    let input = args.file.as_path();
+    if let (Some(from), Some(ConvertTo::Store | ConvertTo::H5ad)) = (&args.weights.from, args.to) {
+        return Err(message(format!(
+            "--from {from} makes a model of published weights, and --to something else of cells; leave one \
+             of them out"
+        )));
+    }
     match args.to {
         Some(ConvertTo::Store) => {
             check_ending(&args.output, &[".rows"])?;
             args.replace.check(&args.output, &[input])?;
-            store(&args.input.open()?, args)
+            store(&args.matrix.open(std::slice::from_ref(&args.file))?, args)
         }
         Some(ConvertTo::H5ad) => {
             check_ending(&args.output, &[".h5ad"])?;
@@ -31,7 +37,7 @@ pub(crate) fn run(args: &Convert) -> Result<()> {
 fn store(dataset: &Dataset, args: &Convert) -> Result<()> {
     if !dataset.holds_counts() {
         return Err(at(
-            &args.input.file,
+            &args.file,
             "a store holds raw counts, and these are normalised values",
         ));
     }
@@ -39,7 +45,7 @@ fn store(dataset: &Dataset, args: &Convert) -> Result<()> {
     let mut packing = Packing::default();
     let mut packed = |done, of| packing.show(done, of);
     let bytes = pack_into(&reader, &args.output, &dataset.hash()?, &mut packed)?;
-    let before = std::fs::metadata(file_of(&args.input.file)).map_or(0, |m| m.len());
+    let before = std::fs::metadata(file_of(&args.file)).map_or(0, |m| m.len());
     println!(
         "{} cells, {:.1} MB ({:.0} % of the file)",
         dataset.cells(),
@@ -51,14 +57,14 @@ fn store(dataset: &Dataset, args: &Convert) -> Result<()> {
 
 /// Everything of the file, whatever its matrices hold: converting judges nothing.
 fn h5ad(args: &Convert) -> Result<()> {
-    let from = &args.input.from;
+    let from = &args.matrix;
     if from.counts.is_some() || from.assume_normalized {
         return Err(message(
             "--counts and --assume-normalized choose a matrix, and --to h5ad keeps all of them; leave \
              them out",
         ));
     }
-    let file = H5ad::open(&args.input.file)?;
+    let file = H5ad::open(&args.file)?;
     let bar = Parts::new("converting");
     let done = to_h5ad(&file, &args.output, |done, of| bar.show(done, of));
     bar.finish();

@@ -70,6 +70,38 @@ fn weights_of_every_publisher_become_models() {
 }
 
 #[test]
+fn what_an_architecture_does_not_read_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("model").display().to_string();
+    let scgpt = published("scgpt-human");
+    let args = ["convert", &scgpt, "-o", &output];
+    let with = |more: &[&str], parts: &[&str]| fail(&[&args[..], more].concat(), parts);
+    let reads = "it reads --config FILE, --vocab FILE";
+    for more in [
+        ["--heads", "4"],
+        ["--chromosomes", "chrom.csv"],
+        ["--offset", "3"],
+        ["--species", "mouse"],
+        ["--means", "means.npy"],
+    ] {
+        let wanted = format!("--from scgpt does not read {}", more[0]);
+        with(
+            &[&["--from", "scgpt"], &more[..]].concat(),
+            &[&wanted, reads],
+        );
+    }
+    with(
+        &["--from", "scgpt", "--counts", "X"],
+        &["--counts", "leave them out"],
+    );
+    with(
+        &["--from", "scgpt", "--to", "store"],
+        &["--from scgpt", "leave one of them out"],
+    );
+    assert!(!Path::new(&output).exists());
+}
+
+#[test]
 fn a_converted_scgpt_embeds_by_its_vocabulary() {
     let (folder, model) = convert("scgpt", "scgpt-human", &[]);
     // Rows of the table follow the tokens of vocab.json, whatever order they stand in there.

@@ -2,11 +2,15 @@
 
 use crate::args::Convert;
 use crate::error::{Result, at, message};
+use crate::hints::names;
 use sc_data::io::atomic::hash_file;
 use sc_data::io::manifest::Manifest;
 use sc_models::device::DEFAULT;
-use sc_train::import::Files;
+use sc_train::import::{Files, PublishedFile, read_by};
 use sc_train::registry::{ARCHITECTURES, find};
+
+/// The species of UCE's weights, unless another is named.
+const HUMAN: &str = "human";
 
 /// Reads the publisher's files, checks every tensor, and writes the folder.
 pub(super) fn convert(args: &Convert) -> Result<()> {
@@ -25,22 +29,23 @@ pub(super) fn convert(args: &Convert) -> Result<()> {
             known()
         ))
     })?;
+    only_what_is_read(args, name)?;
     let files = Files {
-        weights: args.input.file.clone(),
+        weights: args.file.clone(),
         config: wanted.config.clone(),
         vocabulary: wanted.vocab.clone(),
         chromosomes: wanted.chromosomes.clone(),
-        species: wanted.species.clone(),
+        species: wanted.species.clone().unwrap_or_else(|| HUMAN.to_owned()),
         offset: wanted.offset,
         means: wanted.means.clone(),
         heads: wanted.heads,
     };
     args.replace
-        .check_folder(&args.output, &[args.input.file.as_path()])?;
+        .check_folder(&args.output, &[args.file.as_path()])?;
     let model = import(&files)?;
     let hash = hash_file(&model.file)?;
     let device = sc_models::device::open(DEFAULT)?;
-    model.check(&device).map_err(|e| at(&args.input.file, e))?;
+    model.check(&device).map_err(|e| at(&args.file, e))?;
     let config = model.config_json()?;
     let manifest = Manifest::new(env!("SCFM_REVISION"), &hash, config, (0, DEFAULT)).close()?;
     let output = &args.output;
@@ -54,4 +59,39 @@ pub(super) fn convert(args: &Convert) -> Result<()> {
         output.display()
     );
     Ok(())
+}
+
+/// Refuses flags that the architecture called `name` does not read: they were meant for another.
+fn only_what_is_read(args: &Convert, name: &str) -> Result<()> {
+    if args.matrix.counts.is_some() || args.matrix.assume_normalized {
+        return Err(message(
+            "--counts and --assume-normalized choose a matrix of cells, and --from reads weights; leave them \
+             out",
+        ));
+    }
+    let wanted = &args.weights;
+    let given = [
+        (PublishedFile::Config, wanted.config.is_some()),
+        (PublishedFile::Vocabulary, wanted.vocab.is_some()),
+        (PublishedFile::Chromosomes, wanted.chromosomes.is_some()),
+        (PublishedFile::Species, wanted.species.is_some()),
+        (PublishedFile::Offset, wanted.offset.is_some()),
+        (PublishedFile::Means, wanted.means.is_some()),
+        (PublishedFile::Heads, wanted.heads.is_some()),
+    ];
+    let read = read_by(name);
+    match given
+        .iter()
+        .find(|(what, given)| *given && !read.contains(what))
+    {
+        None => Ok(()),
+        Some((what, _)) => {
+            let read: Vec<&str> = read.iter().map(|what| names(*what)).collect();
+            Err(message(format!(
+                "--from {name} does not read {}; it reads {}",
+                names(*what),
+                read.join(", ")
+            )))
+        }
+    }
 }
