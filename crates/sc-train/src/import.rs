@@ -26,7 +26,7 @@ pub struct Files {
     pub species: String,
     /// Token of the first gene of that species.
     pub offset: Option<u32>,
-    /// Nicheformer's technology means (`.npy`).
+    /// Nicheformer's technology means (`.npy`), Geneformer's medians (`.npy`, `.pkl` or JSON).
     pub means: Option<PathBuf>,
     /// Attention heads, where no file has them.
     pub heads: Option<usize>,

@@ -26,7 +26,8 @@ use crate::tokens::ranks::FIRST_GENE;
 mod pickle;
 mod tables;
 
-pub use tables::{chromosome_rows, npy_vector};
+use pickle::Value as Pickled;
+pub use tables::{GeneValues, chromosome_rows, gene_values, npy_vector};
 
 /// Most bytes a vocabulary may unpack to.
 const LIMIT: u64 = 1 << 30;
@@ -90,15 +91,20 @@ pub fn read(path: &Path) -> Result<PublishedVocabulary> {
 /// # Errors
 /// [`DataError::Invalid`], see [`read`].
 pub fn parse(bytes: &[u8]) -> Result<PublishedVocabulary> {
-    if pickle::is_pickle(bytes) {
-        let pairs = pickle::dictionary(bytes)?.into_iter();
-        let token = |(name, token): (String, u64)| match u32::try_from(token) {
-            Ok(token) => Ok((name, token)),
-            Err(_) => Err(DataError::invalid(format!(
-                "'{name}' has {token}, which is no token"
-            ))),
+    if let Some(pairs) = pickled(bytes)? {
+        let token = |(name, value): (String, Pickled)| {
+            let no_token = |value: &dyn std::fmt::Display| {
+                DataError::invalid(format!("'{name}' has {value}, which is no token"))
+            };
+            match value {
+                Pickled::Integer(v) => {
+                    Ok((name.clone(), u32::try_from(v).map_err(|_| no_token(&v))?))
+                }
+                Pickled::Float(v) => Err(no_token(&v)),
+            }
         };
-        return checked(by_token(pairs.map(token).collect::<Result<_>>()?)?);
+        let pairs = pairs.into_iter().map(token);
+        return checked(by_token(pairs.collect::<Result<_>>()?)?);
     }
     let text = std::str::from_utf8(bytes).map_err(|e| {
         DataError::invalid(format!(
@@ -116,6 +122,20 @@ pub fn parse(bytes: &[u8]) -> Result<PublishedVocabulary> {
         _ => PublishedVocabulary::listed(lines(text)),
     };
     checked(found)
+}
+
+/// The dictionary of a pickle, if these bytes are one.
+fn pickled(bytes: &[u8]) -> Result<Option<Vec<(String, Pickled)>>> {
+    if pickle::is_pickle(bytes) {
+        return pickle::dictionary(bytes).map(Some);
+    }
+    if pickle::is_old_pickle(bytes) {
+        return Err(DataError::invalid(
+            "is a pickle of protocol 0 or 1, and 2 to 5 are read; load it in Python and save it again with \
+             pickle.dump(dictionary, file, protocol=4)",
+        ));
+    }
+    Ok(None)
 }
 
 fn json(value: &Value) -> Result<PublishedVocabulary> {
@@ -264,6 +284,15 @@ mod tests {
             (b"{\"A\": 1, \"B\": 1}", "the same token 1"),
             (b"[\"A\", 3]", "no name"),
             (b"A\nB\nA\n", "'A' comes twice, as number 0 and 2"),
+            (b"(dp0\nVA\np1\nI1\ns.", "pickle of protocol 0 or 1"),
+            (
+                b"\x80\x04}\x8c\x01AJ\xff\xff\xff\xffs.",
+                "'A' has -1, which is no token",
+            ),
+            (
+                b"\x80\x04}\x8c\x01AG?\xf8\0\0\0\0\0\0s.",
+                "'A' has 1.5, which is no token",
+            ),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");

@@ -1,8 +1,10 @@
-//! Tables that come with a vocabulary: UCE's chromosomes, Nicheformer's technology means.
+//! Tables that come with a vocabulary: UCE's chromosomes, Nicheformer's technology means, Geneformer's
+//! medians.
 
+use std::collections::HashMap;
 use std::path::Path;
 
-use super::LIMIT;
+use super::{LIMIT, Pickled};
 use crate::error::{DataError, Result};
 use crate::io::gzip;
 use crate::tokens::uce::ChromosomeRow;
@@ -75,6 +77,44 @@ pub fn npy_vector(path: &Path) -> Result<Vec<f32>> {
     })
 }
 
+/// One number a gene.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GeneValues {
+    /// In an order that the file does not say.
+    InOrder(Vec<f32>),
+    /// By name.
+    ByName(HashMap<String, f32>),
+}
+
+/// Reads numbers of genes: an array as [`npy_vector`] does, or a dictionary as JSON or a pickle, such as
+/// Geneformer's `gene_median_dictionary.pkl`. Nothing of a pickle is executed.
+///
+/// # Errors
+/// [`DataError::Io`] when the system refuses; [`DataError::File`] when it is none of them.
+pub fn gene_values(path: &Path) -> Result<GeneValues> {
+    let bytes = gzip::read(path, LIMIT)?;
+    let fail = |e: String| DataError::file(path, e);
+    if let Some(pairs) = super::pickled(&bytes).map_err(|e| fail(e.to_string()))? {
+        let number = |(name, value)| match value {
+            Pickled::Integer(v) => (name, v as f32),
+            Pickled::Float(v) => (name, v as f32),
+        };
+        return Ok(GeneValues::ByName(pairs.into_iter().map(number).collect()));
+    }
+    if bytes.trim_ascii_start().starts_with(b"{") {
+        let read: Result<HashMap<String, f32>, _> = serde_json::from_slice(&bytes);
+        let what = |e| fail(format!("is no JSON dictionary of genes and numbers: {e}"));
+        return read.map(GeneValues::ByName).map_err(what);
+    }
+    parse_npy(&bytes).map(GeneValues::InOrder).ok_or_else(|| {
+        fail(
+            "is neither a .npy array of float32 or float64 with one axis nor a dictionary of genes and \
+             numbers, pickled or as JSON"
+                .to_owned(),
+        )
+    })
+}
+
 fn parse_npy(bytes: &[u8]) -> Option<Vec<f32>> {
     let rest = bytes.strip_prefix(b"\x93NUMPY")?;
     let (version, rest) = rest.split_at_checked(2)?;
@@ -132,6 +172,31 @@ mod tests {
             error.to_string().contains("line 2: start is no position"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn numbers_of_genes_are_read_by_name_or_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("medians");
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            gene_values(&path)
+        };
+        let by_name = GeneValues::ByName([("A".to_owned(), 1.5)].into());
+        let pickled = b"\x80\x04}\x8c\x01AG?\xf8\0\0\0\0\0\0s.";
+        assert_eq!(read(pickled).unwrap(), by_name);
+        assert_eq!(read(b"{\"A\": 1.5}").unwrap(), by_name);
+        for (bytes, wanted) in [
+            (&b"A,1.5\n"[..], "neither a .npy array"),
+            (b"{\"A\": \"x\"}", "no JSON dictionary"),
+            (b"\x80\x04cposix\nsystem\n.", "asks Python for posix.system"),
+        ] {
+            let error = read(bytes).unwrap_err().to_string();
+            assert!(
+                error.contains("medians: ") && error.contains(wanted),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use crate::error::{Result, TrainError};
 use crate::import::{Files, PublishedFile, beside, json, number, weight_file};
 use crate::model::Model;
-use sc_data::genes::vocab::{self, npy_vector};
+use sc_data::genes::normal_form;
+use sc_data::genes::vocab::{self, GeneValues, gene_values};
 use sc_models::weights::{Checkpoint, NamedTensor, Tensors};
 use serde_json::{Value, json as object};
 use std::path::Path;
@@ -38,7 +39,7 @@ pub(super) fn import(files: &Files) -> Result<Model> {
         "dropout": config.get("hidden_dropout_prob").and_then(Value::as_f64).unwrap_or(0.0),
     });
     let medians = match &files.means {
-        Some(path) => npy_vector(path)?,
+        Some(path) => medians(path, &genes)?,
         None => {
             tracing::warn!(
                 weights = %weights.display(),
@@ -47,12 +48,6 @@ pub(super) fn import(files: &Files) -> Result<Model> {
             Vec::new()
         }
     };
-    if !medians.is_empty() && medians.len() != genes.len() {
-        return Err(TrainError::file(
-            files.means.clone().unwrap_or_default(),
-            format!("has {} medians for {} genes", medians.len(), genes.len()),
-        ));
-    }
     if let Some(gene) = medians.iter().position(|m| !(m.is_finite() && *m > 0.0)) {
         return Err(TrainError::file(
             files.means.clone().unwrap_or_default(),
@@ -68,6 +63,32 @@ pub(super) fn import(files: &Files) -> Result<Model> {
     model.data.means = Arc::new(medians);
     model.weights = renamed(found);
     Ok(model)
+}
+
+/// The median of every gene, from an array in their order or a dictionary of at least these genes.
+fn medians(path: &Path, genes: &[String]) -> Result<Vec<f32>> {
+    let by_name = match gene_values(path)? {
+        GeneValues::InOrder(medians) if medians.len() == genes.len() => return Ok(medians),
+        GeneValues::InOrder(medians) => {
+            let what = format!("has {} medians for {} genes", medians.len(), genes.len());
+            return Err(TrainError::file(path, what));
+        }
+        GeneValues::ByName(by_name) => by_name,
+    };
+    let of = |gene: &String| by_name.get(gene).or_else(|| by_name.get(normal_form(gene)));
+    let missing: Vec<&String> = genes.iter().filter(|g| of(g).is_none()).collect();
+    match missing.first() {
+        None => Ok(genes.iter().filter_map(of).copied().collect()),
+        Some(first) => Err(TrainError::file(
+            path,
+            format!(
+                "has no median of {} of the {} genes, such as {first}; take the dictionary that was \
+                 published with the weights",
+                missing.len(),
+                genes.len()
+            ),
+        )),
+    }
 }
 
 /// Genes by token behind the special ones, and what stands around the genes of a cell.

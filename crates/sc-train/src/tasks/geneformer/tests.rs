@@ -176,6 +176,37 @@ fn npy(values: &[f32]) -> Vec<u8> {
 }
 
 #[test]
+fn medians_are_read_by_name_whatever_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let means = folder.path().join("medians.json");
+    let import = |means: Option<PathBuf>| {
+        find("geneformer").unwrap().import.unwrap()(&Files {
+            weights: published(),
+            means,
+            ..Files::default()
+        })
+    };
+    let genes = import(None).unwrap().data.genes;
+    let of = |genes: &[String]| {
+        let pairs = genes.iter().zip(1..);
+        let mut pairs: Vec<String> = pairs.map(|(g, i)| format!("\"{g}\": {i}.5")).collect();
+        pairs.reverse();
+        pairs.push("\"ENSG9\": 3".to_owned());
+        std::fs::write(&means, format!("{{{}}}", pairs.join(", "))).unwrap();
+        import(Some(means.clone()))
+    };
+    let read = of(&genes).unwrap().data.means;
+    assert_eq!((read.len(), read[0], read[3]), (genes.len(), 1.5, 4.5));
+    let error = of(&genes[1..]).err().unwrap().to_string();
+    let wanted = format!(
+        "has no median of 1 of the {} genes, such as {}",
+        genes.len(),
+        genes[0]
+    );
+    assert!(error.contains(&wanted), "{error}");
+}
+
+#[test]
 fn medians_that_nothing_can_be_divided_by_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let means = folder.path().join("medians.npy");
