@@ -3,6 +3,7 @@
 //! It is created by [`crate::pretrain`], or imported from a publisher's files
 //! ([`crate::registry::Architecture::import`]), and stored in a folder ([`folder`]).
 
+mod changed;
 pub mod folder;
 mod gene_table;
 

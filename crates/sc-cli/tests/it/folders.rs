@@ -45,7 +45,7 @@ fn every_file_of_the_folder_is_needed() {
         ("genes.tsv", "is missing"),
         ("model.safetensors", "is missing"),
         ("training_cells.npy", "training_cells.npy"),
-        ("config.json", "run the same training again to resume"),
+        ("config.json", "is missing"),
     ] {
         let kept = fs::read(model.join(name)).unwrap();
         fs::remove_file(model.join(name)).unwrap();
@@ -89,6 +89,48 @@ fn genes_in_another_order_are_refused() {
 }
 
 #[test]
+fn values_and_settings_that_were_changed_by_hand_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, model) = trained(folder.path());
+    let change = |name: &str, from: &str, to: &str| {
+        let path = model.join(name);
+        let before = fs::read_to_string(&path).unwrap();
+        assert!(before.contains(from), "{before}");
+        fs::write(&path, before.replacen(from, to, 1)).unwrap();
+        before
+    };
+    let table = fs::read_to_string(model.join("genes.tsv")).unwrap();
+    let value = table.lines().nth(1).unwrap().split('\t').nth(1).unwrap();
+    let before = change("genes.tsv", value, "77.5");
+    refused(&file, &model, &["genes.tsv", "the values of its genes"]);
+    // Another system's line ends change nothing.
+    fs::write(model.join("genes.tsv"), before.replace('\n', "\r\n")).unwrap();
+    let vectors = folder.path().join("cells.npy");
+    succeed(&[
+        "embed",
+        text(&file),
+        "-m",
+        text(&model),
+        "-o",
+        text(&vectors),
+    ]);
+    let before = change("config.json", "\"seed\": 0", "\"seed\": 7");
+    refused(
+        &file,
+        &model,
+        &["config.json", "seed is 7, but the model was made with 0"],
+    );
+    fs::write(model.join("config.json"), before).unwrap();
+    fs::remove_file(model.join("config.json")).unwrap();
+    fs::remove_file(model.join("training.json")).unwrap();
+    refused(
+        &file,
+        &model,
+        &["config.json", "goes on from its checkpoints"],
+    );
+}
+
+#[test]
 fn weights_that_are_no_numbers_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let (file, model) = trained(folder.path());
@@ -127,6 +169,7 @@ fn whole_folders_of_before_are_read_with_a_warning() {
     let (file, model) = trained(folder.path());
     for (name, key) in [
         ("config.json", "genes_blake3"),
+        ("config.json", "table_blake3"),
         ("training.json", "training"),
     ] {
         let path = model.join(name);

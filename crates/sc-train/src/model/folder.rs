@@ -5,6 +5,7 @@
 //! another order would silently embed every cell with the weights of other genes.
 
 use super::Model;
+use super::changed::first_difference;
 use super::gene_table::{check_names, from_table, to_table};
 use crate::error::{Result, TrainError};
 use crate::inputs::data_spec::{DataSpec, Levels};
@@ -52,10 +53,30 @@ struct Config {
     /// missing in older folders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     genes_blake3: Option<String>,
+    /// blake3 of all that `genes.tsv` holds; folders of before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    table_blake3: Option<String>,
+}
+
+/// What ties `genes.tsv` to the weights.
+struct Ties {
+    names: String,
+    table: String,
+}
+
+impl Ties {
+    fn of(data: &DataSpec) -> Self {
+        Self {
+            names: hash_names(&*data.genes),
+            // As it is written here, so that other line ends are no other table.
+            table: hash_names(to_table(data).lines()),
+        }
+    }
 }
 
 impl Model {
-    fn config(&self, genes_blake3: Option<String>) -> Config {
+    fn config(&self, ties: Option<Ties>) -> Config {
+        let (genes_blake3, table_blake3) = ties.map(|t| (t.names, t.table)).unzip();
         Config {
             schema: SCHEMA,
             spec: self.spec.clone(),
@@ -64,6 +85,7 @@ impl Model {
             same_size: self.same_size.clone(),
             seed: self.data.seed,
             genes_blake3,
+            table_blake3,
         }
     }
 
@@ -99,7 +121,7 @@ impl Model {
                 ));
             }
         }
-        let config = self.config(Some(hash_names(&*self.data.genes)));
+        let config = self.config(Some(Ties::of(&self.data)));
         let config = serde_json::to_vec_pretty(&config);
         let files = [
             (
@@ -170,12 +192,41 @@ impl Model {
                  or train or convert again",
             ));
         }
+        model.check_unchanged(folder)?;
         Ok(model)
     }
 }
 
-/// Whether the genes of the model in `folder` are verified by a hash; in older folders their order
-/// cannot be checked.
+impl Model {
+    /// Refuses a `config.json` that is not what `training.json` says the model was made with.
+    fn check_unchanged(&self, folder: &Path) -> Result<()> {
+        let path = folder.join("training.json");
+        let fail = |e: &dyn std::fmt::Display| TrainError::file(&path, e);
+        let text = std::fs::read_to_string(&path).map_err(|e| fail(&e))?;
+        let manifest: Value = serde_json::from_str(&text).map_err(|e| fail(&e))?;
+        let Some(then) = manifest.get("config") else {
+            return Ok(());
+        };
+        // Read as it is now, so that what a version of before did not write has its default.
+        let Ok(then) = serde_json::from_value::<Config>(then.clone()) else {
+            return Ok(());
+        };
+        let then = serde_json::to_value(then).map_err(|e| fail(&e))?;
+        match first_difference(&self.config_json()?, &then) {
+            None => Ok(()),
+            Some((key, now, then)) => Err(TrainError::file(
+                folder.join("config.json"),
+                format!(
+                    "{key} is {now}, but the model was made with {then} (training.json); restore the file, \
+                     or train or convert again"
+                ),
+            )),
+        }
+    }
+}
+
+/// Whether the genes of the model in `folder` are tied to its weights; folders of before are not, and
+/// their order cannot be checked.
 pub fn is_tied(folder: &Path) -> bool {
     read_config(folder).is_ok_and(|c| c.genes_blake3.is_some())
 }
@@ -203,6 +254,10 @@ fn missing(path: &Path) -> TrainError {
 fn read_config(folder: &Path) -> Result<Config> {
     let path = folder.join("config.json");
     let text = std::fs::read_to_string(&path).map_err(|e| {
+        // It is written before training.json, and with it the folder was whole.
+        if folder.join("training.json").exists() {
+            return missing(&path);
+        }
         let unfinished = match folder.join("checkpoints").is_dir() {
             true => "; training has not finished; run the same training again to resume",
             false => "; give a folder written by training",
@@ -261,15 +316,24 @@ fn read_genes(folder: &Path, config: &Config) -> Result<DataSpec> {
     let path = folder.join("genes.tsv");
     let data = from_table(&read_part(&path)?).map_err(|e| TrainError::file(&path, e))?;
     check_names(&data.genes).map_err(|e| TrainError::file(&path, e))?;
-    match &config.genes_blake3 {
-        Some(hash) if *hash != hash_names(&*data.genes) => Err(TrainError::file(
+    let ties = Ties::of(&data);
+    let other = |known: &Option<String>, hash: &String| known.as_ref().is_some_and(|k| k != hash);
+    if other(&config.genes_blake3, &ties.names) {
+        return Err(TrainError::file(
             &path,
             format!(
                 "its {} genes do not match the weights, or are in another order (config.json has the \
                  hash of the names); restore the file, or train or convert again",
                 data.genes.len()
             ),
-        )),
-        _ => Ok(data),
+        ));
     }
+    if other(&config.table_blake3, &ties.table) {
+        return Err(TrainError::file(
+            &path,
+            "the values of its genes are not those that the model was made with (config.json has their \
+             hash); restore the file, or train or convert again",
+        ));
+    }
+    Ok(data)
 }
