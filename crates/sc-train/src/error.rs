@@ -38,7 +38,7 @@ pub enum TrainError {
         term: String,
         /// Its value.
         value: f64,
-        /// The learning rate of the step.
+        /// The learning rate that is configured; that of a step may be lower.
         learning_rate: f64,
         /// The last checkpoint, if one was written.
         checkpoint: Option<PathBuf>,

@@ -4,11 +4,12 @@ use crate::args::Eval;
 use crate::error::{Result, at, message};
 use crate::progress::Rows;
 use crate::verbs::report;
+use sc_data::DataError;
 use sc_data::io::atomic::write_bytes_atomic;
 use sc_data::io::manifest::Manifest;
 use sc_data::sampling::split::SavedSplit;
 use sc_eval::benchmark::{
-    Benchmark, Design, EvalData, MethodInfo, MethodOptions, describe, unknown,
+    Benchmark, BenchmarkError, Design, EvalData, MethodInfo, MethodOptions, describe, unknown,
 };
 use sc_eval::protocol::Options;
 use sc_eval::report::{csv, summary};
@@ -34,7 +35,12 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
     }
     let design = design(args, &found)?;
     dataset.donors_other_than_labels(&design.donor, &design.label)?;
-    let data = EvalData::open(&dataset, &design)?;
+    let data = EvalData::open(&dataset, &design).map_err(|e| match e {
+        // A split that does not fit, which may lie beside another model.
+        BenchmarkError::Data(e) => e.in_file(args.split.as_deref().unwrap_or(&args.input.file)),
+        BenchmarkError::Eval(e) => DataError::file(&args.input.file, e.to_string()),
+        other => DataError::file(&args.input.file, other.to_string()),
+    })?;
     args.replace
         .check_folder(&args.output, &[args.input.file.as_path()])?;
     std::fs::create_dir_all(&args.output).map_err(|e| at(&args.output, e))?;

@@ -312,6 +312,18 @@ fn a_size_that_cannot_be_taken() {
 }
 
 #[test]
+fn a_split_of_another_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = simulated(folder.path(), 60);
+    let split = folder.path().join("held.json");
+    let text_of = r#"{"schema": 1, "donor": "donor_id", "test_donors": ["nobody"], "drawn": {"method":
+        "test-donors", "test_fraction": 0.25, "seed": 0, "label": null, "batch": null}}"#;
+    fs::write(&split, text_of).unwrap();
+    let more = ["--split", text(&split)];
+    eval(&file, folder.path(), &more, &["held.json: ", "nobody"]);
+}
+
+#[test]
 fn a_diverging_run_stops_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let (file, config) = (simulated(folder.path(), 60), tiny("cellplm"));
@@ -323,8 +335,9 @@ fn a_diverging_run_stops_and_says_so() {
         &args,
         &[
             "diverged at step",
-            "learning_rate",
-            "no checkpoint has been written yet",
+            // As it is set, not as warm-up made it.
+            "learning_rate (now 1e30)",
+            "no checkpoint was written yet",
         ],
     );
     assert!(!out.join("model.safetensors").exists());

@@ -122,7 +122,7 @@ pub fn train<T: Task>(
                 step,
                 term: term.to_string(),
                 value,
-                learning_rate: run.config.learning_rate_at(step),
+                learning_rate: run.config.learning_rate,
                 checkpoint: checkpoint::newest(&checkpoints),
             };
             if let Some((name, value)) = terms.iter().rev().find(|(_, v)| !v.is_finite()) {
