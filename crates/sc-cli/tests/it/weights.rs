@@ -1,6 +1,6 @@
 //! Published weights: every container loads, everything wrong is reported, nothing is executed.
 
-use crate::common::{dense, fail, run, succeed};
+use crate::common::{dense, fail, run, scfm, succeed};
 use sc_models::weights::{Checkpoint, read_safetensors};
 use std::path::{Path, PathBuf};
 
@@ -256,5 +256,55 @@ fn hostile_and_broken_files_are_refused_and_run_nothing() {
             assert!(error.to_string().contains(&name), "{error}");
         }
     }
-    assert!(!Path::new("PICKLE_WAS_EXECUTED").exists());
+}
+
+#[test]
+fn calls_in_checkpoints_are_met_and_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    // The last value of the first two is a call and called `more`; the third is a call as a whole.
+    for (file, met) in [
+        ("runs.pt", "\"more\""),
+        ("runs_legacy.pt", "\"more\""),
+        ("runs_eval.pt", "root is not a dictionary"),
+    ] {
+        let file = published(&format!("refused/{file}"));
+        let output = scfm(&["convert", &file, "--from", "scprint", "-o", "model"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(met), "{said}");
+    }
+    // What runs leaves a file in the working folder.
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_pickle_that_runs_something_in_python_runs_nothing_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let cells = dense(folder.path(), "cells.h5ad", 2, &[1.0, 2.0, 3.0, 4.0]);
+    let (pickle, mark) = (
+        folder.path().join("vocabulary.pkl"),
+        folder.path().join("mark"),
+    );
+    // pickle.dumps({"A": x}, protocol=2), where x is unpickled by os.system("touch …").
+    let touch = format!("touch '{}'", mark.display());
+    let mut bytes = b"\x80\x02}X\x01\0\0\0Acposix\nsystem\nX".to_vec();
+    bytes.extend((touch.len() as u32).to_le_bytes());
+    bytes.extend(touch.as_bytes());
+    bytes.extend(b"\x85Rs.");
+    std::fs::write(&pickle, bytes).unwrap();
+    let (cells, path) = (cells.display().to_string(), pickle.display().to_string());
+    let parts = ["vocabulary.pkl", "asks Python for posix.system"];
+    fail(&["doctor", &cells, "--model", &path], &parts);
+    assert!(!mark.exists());
+    // That the file is a danger can only be shown where there is Python.
+    let load = "import pickle, sys; pickle.load(open(sys.argv[1], 'rb'))";
+    let python = std::process::Command::new("python3")
+        .args(["-c", load, &path])
+        .status();
+    if let Ok(status) = python {
+        assert!(status.success() && mark.exists(), "Python runs it");
+    }
 }
