@@ -2,6 +2,7 @@
 
 use crate::common::{SMALL_CELLPLM, SMALL_SCGPT, scfm, simulated, succeed, text, tiny};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -29,20 +30,25 @@ fn weights(folder: &Path) -> Vec<u8> {
     fs::read(folder.join("model.safetensors")).unwrap()
 }
 
-/// Kills the run once its log has `lines` lines; the log is read over and over, without sleeping.
-fn kill_after(args: &[&str], log: &Path, lines: usize) {
+/// Kills the run once it says that so many steps are done.
+fn kill_after(args: &[&str], steps: u64) {
     let mut child = scfm(args)
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    while child.try_wait().unwrap().is_none() {
-        let written = fs::read_to_string(log).unwrap_or_default().lines().count();
-        if written >= lines {
-            child.kill().unwrap();
-        }
-        std::thread::yield_now();
-    }
+    let said = BufReader::new(child.stderr.take().expect("a pipe"));
+    let done = |line: String| {
+        let step = line
+            .strip_prefix("step ")?
+            .split(' ')
+            .next()?
+            .parse::<u64>();
+        step.ok().filter(|s| *s >= steps)
+    };
+    let reached = said.lines().map_while(Result::ok).find_map(done);
+    assert!(reached.is_some(), "the run ended before step {steps}");
+    child.kill().unwrap();
     child.wait().unwrap();
 }
 
@@ -53,8 +59,8 @@ fn killed_runs_end_the_same(architecture: &str, small: &[&str]) {
     succeed(&arguments(&file, &config, &whole, small));
     let killed = folder.path().join("killed");
     let args = arguments(&file, &config, &killed, small);
-    for lines in [7, 14] {
-        kill_after(&args, &killed.join("train.jsonl"), lines);
+    for steps in [7, 14] {
+        kill_after(&args, steps);
         assert!(
             !killed.join("model.safetensors").exists(),
             "the run ended before it was killed"
