@@ -5,6 +5,7 @@
 
 mod common;
 mod learning;
+mod numbers;
 mod order;
 mod pages;
 mod predictors;

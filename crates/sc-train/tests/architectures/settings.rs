@@ -2,6 +2,7 @@
 //! loss or another embedding, or is refused by its key.
 
 use crate::common::{RATE, data, embedded, spec, tiny, train};
+use crate::numbers::numbers;
 use burn::tensor::Device;
 use sc_train::registry::ARCHITECTURES;
 use serde_json::{Value, json};
@@ -47,20 +48,6 @@ fn merge(into: &mut Value, from: Value) {
     }
 }
 
-fn numbers(value: &Value, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
-    match value {
-        Value::Object(table) => {
-            for (key, value) in table {
-                path.push(key.clone());
-                numbers(value, path, found);
-                path.pop();
-            }
-        }
-        Value::Number(_) => found.push(path.clone()),
-        _ => {}
-    }
-}
-
 /// Parameters, the losses of two steps and the vectors of the cells, or why there are none.
 fn effect(value: Value) -> Result<(usize, Vec<u64>, Vec<u32>), String> {
     let (corpus, data) = data();
@@ -82,9 +69,7 @@ fn every_number_does_something_or_is_refused() {
         let mut value = tiny(known.name);
         merge(&mut value, named_by_presets(known.name));
         let before = effect(value.clone()).unwrap();
-        let mut paths = Vec::new();
-        numbers(&value, &mut Vec::new(), &mut paths);
-        for path in paths {
+        for path in numbers(&value) {
             let key = path.last().unwrap();
             // How many cells are embedded at once changes nothing, which is another test; and 1 batch
             // stands for as many as there are.
