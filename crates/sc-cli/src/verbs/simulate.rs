@@ -17,7 +17,9 @@ pub(crate) fn run(args: &Simulate) -> Result<()> {
         None => toml::Table::new(),
     };
     let table = settings::change(table, &args.sets)?;
-    let mut config: SimConfig = settings::parse(table, "simulation")?;
+    let from = args.config.as_ref().map(|path| path.display().to_string());
+    let from = from.unwrap_or_else(|| "simulation".to_owned());
+    let mut config: SimConfig = settings::parse(table, &from)?;
     config.cells = args.cells.unwrap_or(config.cells);
     config.genes = args.genes.unwrap_or(config.genes);
     config.seed = args.seed.unwrap_or(config.seed);
@@ -28,5 +30,9 @@ pub(crate) fn run(args: &Simulate) -> Result<()> {
         shown = done;
     });
     bar.finish();
-    Ok(written?)
+    match &args.config {
+        Some(path) => written.map_err(|e| e.in_file(path))?,
+        None => written?,
+    }
+    Ok(())
 }

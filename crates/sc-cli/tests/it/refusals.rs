@@ -273,6 +273,26 @@ fn an_unknown_setting() {
 }
 
 #[test]
+fn settings_of_a_simulation_by_file_and_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, out) = (
+        folder.path().join("sim.toml"),
+        folder.path().join("out.h5ad"),
+    );
+    for (settings, part) in [
+        ("cells = -1", "sim.toml: cells: invalid value: integer `-1`"),
+        ("donors = 0", "sim.toml: simulation: donors is 0"),
+    ] {
+        fs::write(&config, settings).unwrap();
+        fail(
+            &["simulate", "-c", text(&config), "-o", text(&out)],
+            &[part],
+        );
+        assert!(!out.exists());
+    }
+}
+
+#[test]
 fn an_unknown_preset() {
     let folder = tempfile::tempdir().unwrap();
     let (file, out) = (simulated(folder.path(), 60), folder.path().join("model"));
