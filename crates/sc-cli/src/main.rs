@@ -10,7 +10,7 @@ macro_rules! println {
 
 /// As in std, but never a panic.
 macro_rules! eprintln {
-    ($($text:tt)*) => { $crate::printing::note(format_args!($($text)*)) };
+    ($($text:tt)*) => { $crate::printing::error_line(format_args!($($text)*)) };
 }
 
 /// A line on standard error about what is being done: neither error nor warning.

@@ -24,7 +24,7 @@ pub(crate) fn is_quiet() -> bool {
 /// Writes a line of progress to standard error, unless nobody wants it.
 pub(crate) fn note(text: Arguments<'_>) {
     if !is_quiet() {
-        told(text);
+        error_line(text);
     }
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn bytes(bytes: &[u8]) {
         if e.kind() == ErrorKind::BrokenPipe {
             std::process::exit(0);
         }
-        note(format_args!("scfm: standard output: {e}"));
+        error_line(format_args!("scfm: standard output: {e}"));
         std::process::exit(2);
     }
 }
@@ -48,6 +48,6 @@ pub(crate) fn line(text: Arguments<'_>) {
 }
 
 /// Writes a line to standard error; a failure is ignored, since it cannot be reported.
-pub(crate) fn note(text: Arguments<'_>) {
+pub(crate) fn error_line(text: Arguments<'_>) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
