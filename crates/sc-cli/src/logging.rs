@@ -1,22 +1,22 @@
-//! What is said of the work under way: `-v`, `-vv` and `SCFM_LOG`.
+//! Log lines: `-v`, `-vv` and `SCFM_LOG`.
 
 use crate::args::Args;
 use crate::error::{Result, message};
 use std::fmt;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::format::{FmtSpan, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, uptime};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::{LookupSpan, Scope};
 
-/// The variable that says as much as the flags do.
+/// The environment variable with the level.
 const VARIABLE: &str = "SCFM_LOG";
 
-/// How much can be said.
+/// Levels, fewest lines first.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// The crates whose work the levels speak of; of others only warnings are told.
+/// The crates that levels apply to; of others only warnings are logged.
 const OURS: [&str; 7] = [
     "sc_data",
     "sc_models",
@@ -27,7 +27,8 @@ const OURS: [&str; 7] = [
     "scfm",
 ];
 
-/// Begins to log to standard error. Flags go before the variable.
+/// Begins to log to standard error. Flags take precedence over the variable. A span is logged when it
+/// ends, with the time it took.
 pub(crate) fn begin(args: &Args) -> Result<()> {
     let filter = match (args.quiet, args.verbose) {
         (true, _) => of_ours("warn"),
@@ -42,6 +43,7 @@ pub(crate) fn begin(args: &Args) -> Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)
+        .with_span_events(FmtSpan::CLOSE)
         .event_format(Plain)
         .init();
     Ok(())
@@ -52,7 +54,7 @@ fn of_ours(level: &str) -> String {
     format!("warn,{}", each.join(","))
 }
 
-/// A level, or levels of parts of the program.
+/// The filter for a level, or for levels of parts of the program.
 fn read(text: &str) -> Result<String, String> {
     let is_level = |level: &str| LEVELS.contains(&level.to_lowercase().as_str());
     if is_level(text) {
@@ -68,7 +70,7 @@ fn read(text: &str) -> Result<String, String> {
     match text.split(',').find(|part| !fine(part)) {
         None => Ok(text.to_owned()),
         Some(part) => Err(format!(
-            "{VARIABLE}={text}: '{part}' is no level; write {} or {}, or levels of parts, as in \
+            "{VARIABLE}={text}: '{part}' is not a level; use {} or {}, or levels of parts, as in \
              warn,sc_train=debug (parts: {})",
             LEVELS[..5].join(", "),
             LEVELS[5],
@@ -77,7 +79,7 @@ fn read(text: &str) -> Result<String, String> {
     }
 }
 
-/// One line for people: what happened, and to what. Details come with the time since the start.
+/// One readable line per event; details come with the time since the start.
 struct Plain;
 
 impl<S, N> FormatEvent<S, N> for Plain
@@ -104,6 +106,13 @@ where
             uptime().format_time(&mut writer)?;
             write!(writer, ": ")?;
         }
+        for span in (context.event_scope().into_iter()).flat_map(Scope::from_root) {
+            write!(writer, "{}", span.name())?;
+            if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
+                write!(writer, " {fields}")?;
+            }
+            write!(writer, ": ")?;
+        }
         context.format_fields(writer.by_ref(), event)?;
         writeln!(writer)
     }
@@ -124,7 +133,7 @@ mod tests {
             let said = read(wrong).unwrap_err();
             let last = wrong.rsplit(',').next().unwrap();
             assert!(
-                said.contains(&format!("'{last}' is no level; write off")),
+                said.contains(&format!("'{last}' is not a level; use off")),
                 "{said}"
             );
         }
