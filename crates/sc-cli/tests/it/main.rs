@@ -15,4 +15,5 @@ mod run;
 mod values;
 mod verbs;
 mod verdicts;
+mod vocabulary;
 mod weights;
