@@ -1,4 +1,4 @@
-//! Which flag is the way out of an error of a library, which knows no flags.
+//! The flag that helps with an error of a library, since libraries do not mention flags.
 
 use crate::args::Verb;
 use crate::error::Error;

@@ -31,7 +31,7 @@ impl KnownEdges {
     /// such a line, the first two. Empty lines and those that begin with `#` are skipped.
     ///
     /// # Errors
-    /// [`EvalError::Invalid`] with the first line that is no edge, and for a table without any.
+    /// [`EvalError::Invalid`] with the first line that is not an edge, and for a table without any.
     pub fn parse(text: &str) -> Result<Self, EvalError> {
         let mut known = Self::default();
         let mut columns = [0, 1];
@@ -66,7 +66,7 @@ impl KnownEdges {
             }
             None => "write regulator, tab, target".to_owned(),
         };
-        format!("line {n}: '{line}' is no edge; {wanted}")
+        format!("line {n}: '{line}' is not an edge; {wanted}")
     }
 
     /// Every name of a regulator or target, once, sorted.
@@ -171,7 +171,7 @@ mod tests {
         let read = KnownEdges::parse("TF\tALB\n").unwrap();
         assert_eq!((read.edges.len(), read.header), (1, None));
         let error = KnownEdges::parse("TF\tmode\ttarget\nSOX2\tup\n").unwrap_err();
-        let wanted = "line 2: 'SOX2\tup' is no edge; the columns 'TF' and 'target'";
+        let wanted = "line 2: 'SOX2\tup' is not an edge; the columns 'TF' and 'target'";
         assert!(error.to_string().starts_with(wanted), "{error}");
     }
 }

@@ -112,7 +112,7 @@ fn method(method: &RunMethod) -> Fault {
     ];
     match keys.iter().find(|(_, given)| *given) {
         Some((key, _)) => Err(format!(
-            "method.{key} does nothing for {name}, which is no model; remove it"
+            "method.{key} does nothing for {name}, which is not a model; remove it"
         )),
         None => baseline(method.kind, &method.options, name, "method"),
     }

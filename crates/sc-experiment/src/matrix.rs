@@ -58,7 +58,7 @@ pub struct Data {
     /// Column with the cell type.
     #[serde(default = "label_column")]
     pub label: String,
-    /// Column with the sequencing batch; `none` to judge cell types only.
+    /// Column with the sequencing batch; `none` to evaluate cell types only.
     #[serde(default = "batch_column")]
     pub batch: String,
     /// Column with the donor; `none` holds out cells at random.
@@ -246,7 +246,11 @@ fn anchored(mut assignment: Assignment) -> Assignment {
 fn check_matrix(e: &Matrix) -> std::result::Result<(), String> {
     plain("name", &e.name)?;
     if e.seeds.is_empty() || e.devices.is_empty() || e.methods.is_empty() || e.data.0.is_empty() {
-        return Err("seeds, devices, data and methods must not be empty; without them there is nothing to run".to_owned());
+        return Err(
+            "seeds, devices, data and methods must not be empty; without them there is \
+         nothing to run"
+                .to_owned(),
+        );
     }
     e.devices.iter().try_for_each(|d| check::device(d))?;
     check::split(&e.split)?;
@@ -297,13 +301,13 @@ fn check_method(m: &Method) -> std::result::Result<(), String> {
     }
     if !is_model && (m.model.is_some() || m.objective.is_some()) {
         return Err(format!(
-            "method `{name}` is no model; remove `model` and `objective`"
+            "method `{name}` is not a model; remove `model` and `objective`"
         ));
     }
     let trained = !m.train.is_empty() || !m.config.is_empty();
     if !is_model && trained {
         return Err(format!(
-            "method `{name}` is no model; use `options` instead of `train` and `config`"
+            "method `{name}` is not a model; use `options` instead of `train` and `config`"
         ));
     }
     if is_model && m.options != MethodOptions::default() {

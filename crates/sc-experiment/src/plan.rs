@@ -19,7 +19,7 @@ pub struct PlannedRun {
     pub place: usize,
     /// Data file, without folder.
     pub data: String,
-    /// For people: method, seed, device.
+    /// For display: method, seed, device.
     pub label: String,
     /// blake3 of everything the result depends on.
     pub hash: String,
@@ -186,7 +186,8 @@ fn locate(folder: &Path, given: &Path, key: &str) -> Result<PathBuf> {
     let there = |p: &&PathBuf| files_of(p).iter().all(|file| file.exists());
     let Some(path) = candidates.iter().find(there) else {
         let message = format!(
-            "{} is not there, neither from the folder of the matrix nor from here; correct it, or set {key}=FILE",
+            "{} is not there, neither from the folder of the matrix nor from here; correct it, or \
+             set {key}=FILE",
             given.display()
         );
         return Err(ExperimentError::config(key, message));
@@ -232,7 +233,7 @@ fn choices(e: &Matrix) -> Vec<Choice<'_>> {
     out
 }
 
-/// What draws no random numbers gives the same for every seed.
+/// Deterministic methods give the same result for every seed.
 fn default_seeds(method: &Method) -> Seeds {
     match (method.kind, method.name.as_str()) {
         (MethodKind::Baseline, _) | (MethodKind::Control, "one-hot") => Seeds::First,

@@ -29,7 +29,7 @@ pub struct Run {
     /// How donors are held out.
     #[serde(default)]
     pub split: SplitSettings,
-    /// How it is judged.
+    /// Settings of the evaluation.
     #[serde(default)]
     pub eval: EvalSettings,
     /// The method.
@@ -46,7 +46,7 @@ pub struct RunData {
     pub hash: String,
     /// Column with the cell type.
     pub label: String,
-    /// Column with the sequencing batch; `none` to judge cell types only.
+    /// Column with the sequencing batch; `none` to evaluate cell types only.
     pub batch: String,
     /// Column with the donor; `none` holds out cells at random.
     pub donor: String,

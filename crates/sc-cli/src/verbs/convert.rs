@@ -15,7 +15,8 @@ pub(crate) fn run(args: &Convert) -> Result<()> {
     let input = args.file.as_path();
     if let (Some(from), Some(ConvertTo::Store | ConvertTo::H5ad)) = (&args.weights.from, args.to) {
         return Err(message(format!(
-            "--from {from} makes a model of published weights, and --to something else of cells; leave one \
+            "--from {from} makes a model of published weights, and --to something else of cells; \
+             leave one \
              of them out"
         )));
     }
@@ -38,7 +39,7 @@ fn store(dataset: &Dataset, args: &Convert) -> Result<()> {
     if !dataset.holds_counts() {
         return Err(at(
             &args.file,
-            "a store holds raw counts, and these are normalised values",
+            "a store holds raw counts, but these are normalised values",
         ));
     }
     let reader = dataset.parts()[0].reader()?;
@@ -55,13 +56,12 @@ fn store(dataset: &Dataset, args: &Convert) -> Result<()> {
     Ok(())
 }
 
-/// Everything of the file, whatever its matrices hold: converting judges nothing.
+/// The whole content of the file, without checking its values.
 fn h5ad(args: &Convert) -> Result<()> {
     let from = &args.matrix;
     if from.counts.is_some() || from.assume_normalized {
         return Err(message(
-            "--counts and --assume-normalized choose a matrix, and --to h5ad keeps all of them; leave \
-             them out",
+            "--counts and --assume-normalized select a matrix, but --to h5ad keeps all; remove them",
         ));
     }
     let file = H5ad::open(&args.file)?;

@@ -48,7 +48,7 @@ fn genes_of(model: &Path) -> Result<Vocabulary> {
     })
 }
 
-/// What a model of `scfm models list` would take of the file, at its smallest preset.
+/// The size of a model of `scfm models list` on the file, at its smallest preset.
 #[derive(Debug, Serialize)]
 struct Preset {
     name: String,
@@ -67,7 +67,7 @@ enum Fit {
         /// Weights, gradients and both moments of the optimiser.
         training_bytes: usize,
     },
-    /// It cannot before something is named or added.
+    /// It cannot until something is given or added.
     Lacks { needs: String },
 }
 
@@ -184,27 +184,27 @@ fn print(report: &Report, covered: &[Coverage], presets: &[Preset]) -> Result<()
         ),
     );
     for p in presets {
-        let told = match &p.fit {
+        let text = match &p.fit {
             Fit::Fits {
                 size,
                 training_bytes,
             } => format!(
-                "keeps {} genes; {} parameters, {:.0} MB to train besides a minibatch",
+                "{} genes; {} parameters, {:.0} MB for training plus the minibatch",
                 size.features,
                 size.parameters,
                 *training_bytes as f64 / 1e6
             ),
             Fit::Lacks { needs } => needs.clone(),
         };
-        line(&p.name, told);
+        line(&p.name, text);
     }
     for c in covered {
         line("model", c.model.clone());
         line(
             "",
             format!(
-                "{} of its {} genes, {:.1} % of the counts ({} by name, {} translated, {} by a former \
-                 name)",
+                "{} of its {} genes, {:.1} % of the counts ({} by name, {} by id or symbol, {} by a \
+                 previous name)",
                 c.matched,
                 c.vocabulary,
                 100.0 * c.counts,
@@ -224,13 +224,10 @@ fn print(report: &Report, covered: &[Coverage], presets: &[Preset]) -> Result<()
         line("PROBLEM", p.clone());
     }
     if let Some(slot) = report.counts_in.first() {
-        line("way out", format!("--counts {slot}"));
+        line("try", format!("--counts {slot}"));
     } else if let Some(slot) = report.logged_in.first() {
         let flag = "--assume-normalized";
-        line(
-            "way out",
-            format!("{flag}, if {slot} is ln(1 + scaled counts)"),
-        );
+        line("try", format!("{flag}, if {slot} is ln(1 + scaled counts)"));
     }
     line("verdict", verdict(report));
     Ok(())
@@ -243,7 +240,7 @@ fn verdict(report: &Report) -> String {
     }
     if !report.lacks.is_empty() {
         return format!(
-            "ready for training; an evaluation lacks {}",
+            "ready for training; missing for an evaluation: {}",
             report.lacks.join("; ")
         );
     }

@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
     Ok(())
 }
 
-/// Refuses an output of another format, over an input, or over something that is there.
+/// Refuses an unsupported format, an input, or an existing file as output.
 fn may_write(args: &Embed) -> Result<()> {
     let Some(output) = &args.output else {
         return Ok(());
@@ -100,7 +100,7 @@ fn may_replace(args: &Embed, file: &H5ad, key: &str) -> Result<()> {
         return Err(at(
             file.path(),
             format!(
-                "obsm['{key}'] is there already; choose another name with --key, or pass --force to \
+                "obsm['{key}'] already exists; choose another name with --key, or pass --force to \
                  replace it"
             ),
         ));

@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
     Ok(())
 }
 
-/// Columns and split: what is named, or else what every model of the file held out.
+/// Columns and split: as given, or else those of the models in the file.
 fn design(args: &Eval, found: &[FoundEmbedding]) -> Result<Design> {
     let columns = &args.columns;
     let usual = Design::default();
@@ -105,7 +105,7 @@ fn design(args: &Eval, found: &[FoundEmbedding]) -> Result<Design> {
     Ok(design)
 }
 
-/// The split to score on: the one that is named, or else the one that every model held out.
+/// The split to score on: as given, or else that of the models.
 fn split(args: &Eval, found: &[FoundEmbedding]) -> Result<Option<SavedSplit>> {
     let donor = args.columns.donor.as_ref();
     if let Some(path) = &args.split {
@@ -114,7 +114,7 @@ fn split(args: &Eval, found: &[FoundEmbedding]) -> Result<Option<SavedSplit>> {
             Some(donor) if *donor != saved.donor => Err(at(
                 path,
                 format!(
-                    "it holds out by '{}', --donor says '{donor}'; leave one of the two away",
+                    "it holds out by '{}', but --donor is '{donor}'; remove one of the two",
                     saved.donor
                 ),
             )),
@@ -133,15 +133,15 @@ fn split(args: &Eval, found: &[FoundEmbedding]) -> Result<Option<SavedSplit>> {
         HeldOut::Unknown => Ok(None),
         HeldOut::Different => {
             eprintln!(
-                "the models of this file held out different cells, so the split is drawn anew; name one \
-                 with --split"
+                "the models of this file held out different cells, so a new split is drawn; choose \
+                 one with --split"
             );
             Ok(None)
         }
         HeldOut::Same(saved) => {
             note!(
-                "scored on what the model held out ({} donors of obs['{}']); --test-fraction draws another \
-                 split",
+                "scored on the held-out donors of the model ({} donors of obs['{}']); use \
+                 --test-fraction for another split",
                 saved.test_donors.len(),
                 saved.donor
             );
@@ -150,7 +150,7 @@ fn split(args: &Eval, found: &[FoundEmbedding]) -> Result<Option<SavedSplit>> {
     }
 }
 
-/// The baselines and controls asked for, each once.
+/// The requested baselines and controls, each once.
 fn chosen(args: &Eval) -> Result<Vec<&str>> {
     let mut out: Vec<&str> = Vec::new();
     let asked = args.methods.iter().map(|m| m.trim());
@@ -167,7 +167,7 @@ fn chosen(args: &Eval) -> Result<Vec<&str>> {
 
 /// Writes one result as soon as there is one.
 fn save(args: &Eval, result: RunResult) -> Result<RunResult> {
-    // Keys may hold what no folder can be called; those get a number of their own.
+    // Keys that are not valid folder names get a number.
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_+".contains(c);
     let mut name: String = result.method.replace(|c| !plain(c), "_");
     if name != result.method {

@@ -48,8 +48,8 @@ fn print(rows: &[Row]) {
         SIZES[0],
         SIZES[1],
         SIZES[2],
-        "other cells matter",
-        "weights to import",
+        "depends on minibatch",
+        "importable weights",
         "licence of the original",
     ])];
     for Row {
@@ -76,10 +76,10 @@ fn print(rows: &[Row]) {
     aligned(&lines).iter().for_each(|l| println!("{l}"));
     println!(
         "\n{}: millions of parameters of the preset, frozen tables and running statistics included; \
-         – where there is none.\nCounted for as many genes as the preset takes ({GENES} where it takes \
-         all, with {PEAKS} peaks where it needs peaks), 1 batch, and where it needs them {LABELS} \
-         labels and 2 species.\nOther cells matter: whether a cell's vector depends on the cells that \
-         are embedded with it.",
+         – for no preset.\nCounted for the genes of the preset ({GENES} if it uses all, and {PEAKS} \
+          peaks if it needs peaks), 1 batch, and {LABELS} labels and 2 species if it needs \
+          them.\nDepends on minibatch: whether a cell's embedding depends on the cells embedded \
+          with it.",
         SIZES.join(", ")
     );
 }
@@ -88,7 +88,7 @@ fn cells<const N: usize>(texts: [&str; N]) -> Vec<String> {
     texts.map(String::from).to_vec()
 }
 
-/// Three figures, which is what compares sizes.
+/// Three significant digits.
 fn millions(size: Option<&Size>) -> String {
     let Some(size) = size else {
         return "–".into();
@@ -126,8 +126,8 @@ mod tests {
             batches: 1,
             levels: BTreeMap::new(),
         };
-        let told = [72_141, 30_493_697, 779_000_000].map(|n| millions(Some(&size(n))));
-        assert_eq!(told, ["0.07", "30.5", "779"]);
+        let rows = [72_141, 30_493_697, 779_000_000].map(|n| millions(Some(&size(n))));
+        assert_eq!(rows, ["0.07", "30.5", "779"]);
         assert_eq!(millions(None), "–");
         let rows = [cells(["a", "–", "c"]), cells(["long", "12", "c"])];
         assert_eq!(aligned(&rows), ["a     –   c", "long  12  c"]);
@@ -140,7 +140,7 @@ mod tests {
         let (_, table) = book
             .split_once("| tiny | small | paper |\n|---|---|---|---|\n")
             .unwrap();
-        let mut told = 0;
+        let mut rows = 0;
         for line in table.lines().take_while(|l| l.starts_with('|')) {
             let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
             let name = cells[0].to_lowercase();
@@ -148,8 +148,8 @@ mod tests {
             let row = row(known).unwrap();
             let sizes = SIZES.map(|s| millions(row.presets[s].as_ref()));
             assert_eq!(cells[1..], sizes, "{name}");
-            told += 1;
+            rows += 1;
         }
-        assert!(told > 12, "{told}");
+        assert!(rows > 12, "{rows}");
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Network) -> Result<()> {
         at(
             &args.model,
             format!(
-                "{name} does not attend from genes to genes of a cell; take a model of {}",
+                "{name} has no attention between genes; use a model of {}",
                 with_attention().join(" or ")
             ),
         )
@@ -86,8 +86,8 @@ fn read_edges(path: &Path) -> Result<KnownEdges> {
     let bytes = std::fs::read(path).map_err(|e| at(path, e))?;
     let text = String::from_utf8(bytes).map_err(|e| {
         let first = e.utf8_error().valid_up_to();
-        let what = "write one edge a line: regulator, tab, target";
-        at(path, format!("is no text (at byte {first}); {what}"))
+        let what = "use one edge per line: regulator, tab, target";
+        at(path, format!("is not text (at byte {first}); {what}"))
     })?;
     let known = KnownEdges::parse(&text).map_err(|e| at(path, e))?;
     if let Some([from, to]) = &known.header {

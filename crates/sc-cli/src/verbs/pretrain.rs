@@ -17,7 +17,7 @@ use sc_train::{ModelSpec, presets};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What is held out, by name and by rows.
+/// The held-out cells, by name and by row.
 type HeldOut = Option<(SavedSplit, Split)>;
 
 pub(crate) fn run(args: &Pretrain) -> Result<()> {
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
             None => (0..dataset.cells()).collect(),
         },
         batches: dataset.batches(batch)?,
-        // They are found by a pass over the counts, which a plan does without.
+        // They need a pass over the counts, which is skipped for a plan.
         keys: match args.dry_run {
             true => CellKeys::default(),
             false => dataset.cell_keys()?,
@@ -157,7 +157,7 @@ fn held_out(dataset: &Dataset, how: &HoldOut, batch: Option<&str>, seed: u64) ->
 /// replaced. Checkpoints say themselves whose they are.
 fn free_for_training(folder: &Path) -> Result<()> {
     if folder.exists() && !folder.is_dir() {
-        return Err(at(folder, "is a file; -o wants a folder for the model"));
+        return Err(at(folder, "is a file; -o must be a folder"));
     }
     let there = ["config.json", "model.safetensors"];
     let other = there.iter().find(|name| folder.join(name).exists());
@@ -166,7 +166,8 @@ fn free_for_training(folder: &Path) -> Result<()> {
         Some(name) => Err(at(
             folder,
             format!(
-                "holds a {name}, which training would replace; name another folder (-o), or remove it first"
+                "has a {name}, which training would replace; choose another folder (-o), or remove \
+                 it first"
             ),
         )),
     }

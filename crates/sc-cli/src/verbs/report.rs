@@ -46,7 +46,7 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let before = files.len();
     walk(path, files)?;
     if files.len() == before {
-        return Err(at(path, "there is no result.json in this folder"));
+        return Err(at(path, "no result.json in this folder"));
     }
     Ok(())
 }
@@ -69,7 +69,7 @@ fn read(path: &Path) -> Result<RunResult> {
     let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::InvalidData => at(
             path,
-            "is no result; name a result.json, or the folder that `scfm eval` wrote",
+            "is not a result; give a result.json, or a folder written by `scfm eval`",
         ),
         _ => at(path, e),
     })?;

@@ -101,6 +101,6 @@ fn what_cannot_be_a_network_is_refused() {
     );
     let (file, model) = trained(folder.path(), "cellplm", SMALL_CELLPLM);
     let args = ["network", text(&file), "-m", text(&model), "-o", text(&out)];
-    fail(&args, &["cellplm", "take a model of scprint"]);
+    fail(&args, &["cellplm", "use a model of scprint"]);
     assert!(!out.exists());
 }

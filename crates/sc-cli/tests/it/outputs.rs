@@ -102,7 +102,7 @@ fn what_is_there_is_replaced_on_request_only() {
     succeed(&embed);
     fail(
         &embed,
-        &["obsm['X_cellplm'] is there already", "--key", "--force"],
+        &["obsm['X_cellplm'] already exists", "--key", "--force"],
     );
     succeed(&[&embed[..], &["--force"]].concat());
     succeed(&[&embed[..], &["--key", "X_other"]].concat());
@@ -214,7 +214,7 @@ fn the_verdict_of_doctor_depends_on_the_file() {
     let (code, line) = verdict(folder.path(), 3, &counts);
     assert_eq!(code, Some(0));
     for part in [
-        "ready for training; an evaluation lacks",
+        "ready for training; missing for an evaluation",
         "a second cell type",
         "a second donor",
     ] {

@@ -374,7 +374,7 @@ fn a_model_is_not_replaced_by_the_training_of_another() {
     std::fs::remove_dir_all(out.join("checkpoints")).unwrap();
     fail(
         &args,
-        &["holds a config.json, which training would replace", "-o"],
+        &["has a config.json, which training would replace", "-o"],
     );
     assert_eq!(
         std::fs::read(out.join("model.safetensors")).unwrap(),
@@ -382,7 +382,7 @@ fn a_model_is_not_replaced_by_the_training_of_another() {
     );
     fail(
         &[&pretraining(&file, &config, &file)[..], SMALL_CELLPLM].concat(),
-        &["is a file; -o wants a folder"],
+        &["is a file; -o must be a folder"],
     );
 }
 

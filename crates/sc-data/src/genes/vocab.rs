@@ -94,7 +94,7 @@ pub fn parse(bytes: &[u8]) -> Result<PublishedVocabulary> {
     if let Some(pairs) = pickled(bytes)? {
         let token = |(name, value): (String, Pickled)| {
             let no_token = |value: &dyn std::fmt::Display| {
-                DataError::invalid(format!("'{name}' has {value}, which is no token"))
+                DataError::invalid(format!("'{name}' has {value}, which is not a token"))
             };
             match value {
                 Pickled::Integer(v) => {
@@ -108,7 +108,7 @@ pub fn parse(bytes: &[u8]) -> Result<PublishedVocabulary> {
     }
     let text = std::str::from_utf8(bytes).map_err(|e| {
         DataError::invalid(format!(
-            "is no text (byte {}): a vocabulary is JSON, a list of genes, or an .h5ad",
+            "is not text (byte {}): a vocabulary is JSON, a list of genes, or an .h5ad",
             e.valid_up_to()
         ))
     })?;
@@ -116,7 +116,7 @@ pub fn parse(bytes: &[u8]) -> Result<PublishedVocabulary> {
     let found = match start {
         Some('{' | '[') => {
             let value = serde_json::from_str(text)
-                .map_err(|e| DataError::invalid(format!("is no readable JSON: {e}")))?;
+                .map_err(|e| DataError::invalid(format!("is not readable JSON: {e}")))?;
             json(&value)?
         }
         _ => PublishedVocabulary::listed(lines(text)),
@@ -131,7 +131,8 @@ fn pickled(bytes: &[u8]) -> Result<Option<Vec<(String, Pickled)>>> {
     }
     if pickle::is_old_pickle(bytes) {
         return Err(DataError::invalid(
-            "is a pickle of protocol 0 or 1, and 2 to 5 are read; load it in Python and save it again with \
+            "is a pickle of protocol 0 or 1, and 2 to 5 are read; load it in Python and save it \
+             again with \
              pickle.dump(dictionary, file, protocol=4)",
         ));
     }
@@ -144,9 +145,9 @@ fn json(value: &Value) -> Result<PublishedVocabulary> {
         list.map(|v| v.as_str().map(str::to_owned)).collect()
     };
     let listed = |list: &Value, what: &str| {
-        texts(list)
-            .map(PublishedVocabulary::listed)
-            .ok_or_else(|| DataError::invalid(format!("{what} holds something that is no name")))
+        texts(list).map(PublishedVocabulary::listed).ok_or_else(|| {
+            DataError::invalid(format!("{what} contains something that is not a name"))
+        })
     };
     let object = match value {
         Value::Object(object) => object,
@@ -169,7 +170,7 @@ fn json(value: &Value) -> Result<PublishedVocabulary> {
         let token = token.as_u64().and_then(|t| u32::try_from(t).ok());
         let token = token.ok_or_else(|| {
             DataError::invalid(format!(
-                "'{name}' has {}, which is no token; expected a dictionary of genes and tokens, or \
+                "'{name}' has {}, which is not a token; expected a dictionary of genes and tokens, or \
                  gene_list",
                 object[name]
             ))
@@ -226,7 +227,7 @@ fn lines(text: &str) -> Vec<String> {
 
 fn checked(found: PublishedVocabulary) -> Result<PublishedVocabulary> {
     if found.genes.is_empty() {
-        return Err(DataError::invalid("holds no gene"));
+        return Err(DataError::invalid("contains no genes"));
     }
     let mut seen = HashMap::with_capacity(found.genes.len());
     for (k, gene) in found.genes.iter().enumerate() {
@@ -276,9 +277,9 @@ mod tests {
     #[test]
     fn faults_are_named() {
         for (text, part) in [
-            (&b"\xff\xfe"[..], "is no text"),
-            (b"", "holds no gene"),
-            (b"{}", "holds no gene"),
+            (&b"\xff\xfe"[..], "is not text"),
+            (b"", "contains no genes"),
+            (b"{}", "contains no genes"),
             (b"{\"A\": 1", "no readable JSON"),
             (b"{\"A\": -1}", "'A' has -1"),
             (b"{\"A\": 1, \"B\": 1}", "the same token 1"),
@@ -287,11 +288,11 @@ mod tests {
             (b"(dp0\nVA\np1\nI1\ns.", "pickle of protocol 0 or 1"),
             (
                 b"\x80\x04}\x8c\x01AJ\xff\xff\xff\xffs.",
-                "'A' has -1, which is no token",
+                "'A' has -1, which is not a token",
             ),
             (
                 b"\x80\x04}\x8c\x01AG?\xf8\0\0\0\0\0\0s.",
-                "'A' has 1.5, which is no token",
+                "'A' has 1.5, which is not a token",
             ),
         ] {
             let error = parse(text).unwrap_err().to_string();

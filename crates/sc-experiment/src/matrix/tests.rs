@@ -98,7 +98,7 @@ fn faults_between_keys_are_found() {
         (
             "kind = \"baseline\"",
             "kind = \"baseline\"\nmodel = \"x\"",
-            "is no model",
+            "is not a model",
         ),
         (
             "kind = \"baseline\"",

@@ -25,7 +25,7 @@ pub(super) fn convert(args: &Convert) -> Result<()> {
         .ok_or_else(|| message(format!("--to model needs --from with one of: {}", known())))?;
     let import = find(name).and_then(|a| a.import).ok_or_else(|| {
         message(format!(
-            "--from {name}: no published weights are read for it; there are: {}",
+            "--from {name}: no published weights are supported; available: {}",
             known()
         ))
     })?;
@@ -65,7 +65,8 @@ pub(super) fn convert(args: &Convert) -> Result<()> {
 fn only_what_is_read(args: &Convert, name: &str) -> Result<()> {
     if args.matrix.counts.is_some() || args.matrix.assume_normalized {
         return Err(message(
-            "--counts and --assume-normalized choose a matrix of cells, and --from reads weights; leave them \
+            "--counts and --assume-normalized choose a matrix of cells, and --from reads weights; \
+             leave them \
              out",
         ));
     }

@@ -134,7 +134,7 @@ pub(super) fn dictionary(bytes: &[u8]) -> Result<Vec<(String, Value)>> {
                 (Some(Item::Tuple(given)), Some(Item::Function(function))) => {
                     stack.push(known(function, &given, at)?);
                 }
-                _ => return fail(at, "calls what is no function"),
+                _ => return fail(at, "calls something that is not a function"),
             },
             // The state of a type of numpy: its version, and then its byte order.
             b'b' => match (stack.pop(), stack.last()) {
@@ -152,7 +152,7 @@ pub(super) fn dictionary(bytes: &[u8]) -> Result<Vec<(String, Value)>> {
             b'.' => {
                 return match stack[..] {
                     [Item::Dictionary] => Ok(pairs),
-                    _ => fail(at, "is no dictionary"),
+                    _ => fail(at, "is not a dictionary"),
                 };
             }
             other => {
@@ -259,7 +259,7 @@ fn set(
             (Item::Text(name), Some(Item::Number(number))) => {
                 pairs.push((name.to_string(), number));
             }
-            _ => return fail(at, "is no dictionary of names and numbers"),
+            _ => return fail(at, "is not a dictionary of names and numbers"),
         }
     }
     drop(items);
@@ -412,7 +412,7 @@ mod tests {
             (b"\x80\x04\x8c\x05ab", "cut short"),
             (b"\x80\x04cos", "cut short"),
             (b"\x80\x04]\x94.", "opcode 0x5d"),
-            (b"\x80\x04K\x01.", "is no dictionary"),
+            (b"\x80\x04K\x01.", "is not a dictionary"),
             (b"\x80\x04}(K\x01K\x02u.", "names and numbers"),
             (b"\x80\x04h\x07.", "never said"),
             (b"\x80\x04u.", "without a beginning"),

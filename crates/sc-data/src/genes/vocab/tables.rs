@@ -56,7 +56,7 @@ pub fn chromosome_rows(path: &Path) -> Result<Vec<ChromosomeRow>> {
             symbol: symbol.to_uppercase(),
             chromosome,
             start: start
-                .map_err(|_| fail(format!("line {number}: start is no position: '{line}'")))?,
+                .map_err(|_| fail(format!("line {number}: start is not a position: '{line}'")))?,
         });
     }
     Ok(rows)
@@ -72,7 +72,7 @@ pub fn npy_vector(path: &Path) -> Result<Vec<f32>> {
     parse_npy(&bytes).ok_or_else(|| {
         DataError::file(
             path,
-            "is no .npy array of float32 or float64 with one axis; save it with numpy.save",
+            "is not a .npy array of float32 or float64 with one axis; save it with numpy.save",
         )
     })
 }
@@ -103,7 +103,11 @@ pub fn gene_values(path: &Path) -> Result<GeneValues> {
     }
     if bytes.trim_ascii_start().starts_with(b"{") {
         let read: Result<HashMap<String, f32>, _> = serde_json::from_slice(&bytes);
-        let what = |e| fail(format!("is no JSON dictionary of genes and numbers: {e}"));
+        let what = |e| {
+            fail(format!(
+                "is not a JSON dictionary of genes and numbers: {e}"
+            ))
+        };
         return read.map(GeneValues::ByName).map_err(what);
     }
     parse_npy(&bytes).map(GeneValues::InOrder).ok_or_else(|| {
@@ -169,7 +173,9 @@ mod tests {
         assert!(error.contains("no column 'gene_symbol'"), "{error}");
         let error = read("species,gene_symbol,chromosome,start\nhuman,A,1,x\n").unwrap_err();
         assert!(
-            error.to_string().contains("line 2: start is no position"),
+            error
+                .to_string()
+                .contains("line 2: start is not a position"),
             "{error}"
         );
     }
