@@ -229,7 +229,7 @@ pub(crate) struct Network {
     /// Aggregation of heads
     #[arg(long, value_enum, default_value = "mean", conflicts_with = "known")]
     pub(crate) heads: Heads,
-    /// Known edges (.tsv: regulator, target): heads are selected on half of the regulators, and
+    /// Known edges (.tsv: regulator, target; a header is allowed): heads are selected on half of the regulators, and
     /// evaluated on the other half
     #[arg(long, value_name = "TSV")]
     pub(crate) known: Option<PathBuf>,

@@ -54,6 +54,15 @@ impl CellKeys {
         self.content.iter().filter(|k| **k == EMPTY).count()
     }
 
+    /// How many cells have the counts and the barcode of a cell before them; those without counts are not
+    /// told apart by them.
+    pub fn repeated(&self) -> usize {
+        let mut seen = HashSet::with_capacity(self.content.len());
+        let cells = self.content.iter().zip(&self.barcode);
+        let counted = cells.filter(|(content, _)| **content != EMPTY);
+        counted.filter(|cell| !seen.insert(*cell)).count()
+    }
+
     /// The keys of all cells of `counts`, whose columns are `genes` and whose rows are named `names`;
     /// counts are read once, a few thousand cells at a time.
     ///

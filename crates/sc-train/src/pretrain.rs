@@ -241,6 +241,18 @@ impl Pretraining {
         })
     }
 
+    /// What to know of cells that are trained on twice, as those of a file and of a copy of it with an
+    /// embedding.
+    pub fn repeated_cells(&self) -> Option<String> {
+        let (repeated, cells) = (self.keys.repeated(), self.keys.cells());
+        (repeated > 0).then(|| {
+            format!(
+                "{repeated} of the {cells} cells to train on have the counts and the barcode of another; they \
+                 count twice, leave one of the two out"
+            )
+        })
+    }
+
     /// What to know where batches are too small for a model whose minibatches are of one batch each.
     pub fn small_batches(&self) -> Option<String> {
         let spec = &self.model.spec;

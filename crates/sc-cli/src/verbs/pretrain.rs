@@ -53,7 +53,10 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
     if let Some(warning) = training.small_batches() {
         eprintln!("{warning}");
     }
-    if let Some(warning) = training.empty_cells() {
+    for warning in [training.empty_cells(), training.repeated_cells()]
+        .into_iter()
+        .flatten()
+    {
         eprintln!("warning: {}: {warning}", dataset.path().display());
     }
     memory::fits(parameters, memory::TRAINING, &args.device)?;

@@ -172,6 +172,19 @@ fn cells_without_counts_are_counted_and_a_file_of_them_is_not_trained_on() {
         embedded.contains("two.h5ad: 2 of 12 cells have no counts"),
         "{embedded}"
     );
+    // The copy with the embedding has the same cells and other bytes.
+    let both = folder.path().join("both");
+    let training = [
+        &pretraining(&file, &config, &both)[..],
+        &[text(&out)],
+        SMALL_CELLPLM,
+    ]
+    .concat();
+    let trained = said(&training);
+    assert!(
+        trained.contains("two.h5ad: 10 of the 24 cells to train on"),
+        "{trained}"
+    );
 }
 
 #[test]
