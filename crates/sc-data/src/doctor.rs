@@ -176,7 +176,7 @@ pub fn examine(path: &Path) -> Result<Report> {
         lacks: Vec::new(),
         problems,
     };
-    verdict::judge(&mut report);
+    verdict::add(&mut report);
     Ok(report)
 }
 

@@ -235,7 +235,7 @@ fn odd_embeddings_are_read_or_refused_by_cell() {
         error.contains("obsm/X_nan: cell 0 ('c1'), dimension 1"),
         "{error}"
     );
-    // What cannot be judged can still stand beside what is written.
+    // What cannot be evaluated can still stand beside what is written.
     let values = ndarray::array![[1.0, 2.0], [3.0, 4.0]];
     let json = serde_json::json!({});
     write_obsm(&path, &WriteTarget::InPlace, "X_new", &values, &json).unwrap();

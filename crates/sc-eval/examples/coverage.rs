@@ -14,7 +14,7 @@ use sc_data::rng::stream;
 use sc_eval::categories::Categories;
 use sc_eval::halves::Estimate;
 use sc_eval::metrics::scgraph::{BatchGeometry, Consensus};
-use sc_eval::protocol::{Annotations, Options, References, ScgraphReferences, judge_embedding};
+use sc_eval::protocol::{Annotations, Options, References, ScgraphReferences, evaluate_embedding};
 use sc_eval::results::{MetricRecord, Mode};
 use std::collections::BTreeMap;
 
@@ -208,15 +208,15 @@ fn draw(world: &World, donors: usize, number: u64) -> Draw {
 }
 
 /// Strict scores of an embedding.
-fn judge(draw: &Draw, embedding: &Array2<f32>) -> BTreeMap<String, MetricRecord> {
+fn score(draw: &Draw, embedding: &Array2<f32>) -> BTreeMap<String, MetricRecord> {
     let references = References {
         pre_integration: Some(draw.pre.view()),
         scgraph: Some(&draw.references),
     };
     let options = Options::default();
-    let judged = judge_embedding(embedding.view(), &draw.dataset, &references, &options)
+    let evaluated = evaluate_embedding(embedding.view(), &draw.dataset, &references, &options)
         .expect("invariant: simulated cells can be evaluated");
-    let strict = judged
+    let strict = evaluated
         .records
         .into_iter()
         .filter(|r| r.mode == Mode::Strict);
@@ -311,14 +311,14 @@ fn main() {
             kind.name, kind.cells
         ));
         for &count in &donors {
-            let judged: Vec<_> = (0..draws)
+            let evaluated: Vec<_> = (0..draws)
                 .into_par_iter()
                 .map(|number| {
                     let draw = draw(&world, count, number);
-                    judge(&draw, &draw.post)
+                    score(&draw, &draw.post)
                 })
                 .collect();
-            let of = |name| judged.iter().map(|j| j.get(name)).collect::<Vec<_>>();
+            let of = |name| evaluated.iter().map(|j| j.get(name)).collect::<Vec<_>>();
             line(
                 &format!("{count} donors"),
                 METRICS.iter().map(|m| coverage(&of(m.0))),
@@ -342,7 +342,7 @@ fn main() {
                 .into_par_iter()
                 .map(|number| {
                     let draw = draw(&world, count, number);
-                    let of = |k| judge(&draw, &make(&draw.post, 2 * number + k));
+                    let of = |k| score(&draw, &make(&draw.post, 2 * number + k));
                     (of(0), of(1))
                 })
                 .collect();

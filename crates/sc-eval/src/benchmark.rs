@@ -20,8 +20,8 @@ use crate::categories::Categories;
 use crate::controls;
 use crate::error::EvalError;
 use crate::protocol::{
-    Annotations, Judgement, Options, Predictions, References, judge_embedding, judge_linear,
-    judge_predictions, map2d,
+    Annotations, Evaluation, Options, Predictions, References, evaluate_embedding, evaluate_linear,
+    evaluate_predictions, map2d,
 };
 use crate::results::{Cost, CurvePoint, DataCard, Exposure, Family, Map2d, RunResult};
 use ndarray::{Array2, ArrayView2};
@@ -242,7 +242,7 @@ impl<'a> Benchmark<'a> {
                     ..cells.clone()
                 };
                 let vectors = self.pca.0.view();
-                self.judged(info, vectors, &shuffled, fitted(pca), Vec::new())
+                self.evaluated(info, vectors, &shuffled, fitted(pca), Vec::new())
             }
             "one-hot" => {
                 let vectors = controls::one_hot(labels);
@@ -255,16 +255,16 @@ impl<'a> Benchmark<'a> {
             }
             "lr-counts" => {
                 let features = Features::Sparse(self.data.values.matrix());
-                let judged = judge_linear(features, cells, &self.options)?;
-                Ok(self.result(info, judged, fitted(seconds(started)), None, Vec::new()))
+                let evaluated = evaluate_linear(features, cells, &self.options)?;
+                Ok(self.result(info, evaluated, fitted(seconds(started)), None, Vec::new()))
             }
             "knn" => {
                 let predictions = self.neighbour_votes()?;
                 let mut cost = fitted(pca + seconds(started));
                 let started = Instant::now();
-                let judged = judge_predictions(&predictions, cells)?;
+                let evaluated = evaluate_predictions(&predictions, cells)?;
                 cost.eval_seconds = Some(seconds(started));
-                Ok(self.result(info, judged, cost, None, Vec::new()))
+                Ok(self.result(info, evaluated, cost, None, Vec::new()))
             }
             other => Err(unknown(other).into()),
         }
@@ -281,7 +281,7 @@ impl<'a> Benchmark<'a> {
         cost: Cost,
         curve: Vec<CurvePoint>,
     ) -> Result<RunResult> {
-        self.judged(info, vectors, &self.data.annotations, cost, curve)
+        self.evaluated(info, vectors, &self.data.annotations, cost, curve)
     }
 
     fn neighbour_votes(&self) -> Result<Predictions> {
@@ -303,7 +303,7 @@ impl<'a> Benchmark<'a> {
         Array2::from_shape_vec(shape, matrix.to_dense()).expect("invariant: rows times columns")
     }
 
-    fn judged(
+    fn evaluated(
         &self,
         info: MethodInfo,
         embedding: ArrayView2<'_, f32>,
@@ -316,10 +316,10 @@ impl<'a> Benchmark<'a> {
             pre_integration: Some(self.reference.components.view()),
             scgraph: Some(&self.reference.scgraph),
         };
-        let judged = judge_embedding(embedding, dataset, &references, &self.options)?;
+        let evaluated = evaluate_embedding(embedding, dataset, &references, &self.options)?;
         cost.eval_seconds = Some(seconds(started));
         let map = self.map(embedding, dataset)?;
-        Ok(self.result(info, judged, cost, map, curve))
+        Ok(self.result(info, evaluated, cost, map, curve))
     }
 
     /// A UMAP of the held-out cells.
@@ -345,7 +345,7 @@ impl<'a> Benchmark<'a> {
     fn result(
         &self,
         info: MethodInfo,
-        judged: Judgement,
+        evaluated: Evaluation,
         cost: Cost,
         map: Option<Map2d>,
         curve: Vec<CurvePoint>,
@@ -362,9 +362,9 @@ impl<'a> Benchmark<'a> {
             seed: info.seed,
             device: info.device,
             data: self.data.card.clone(),
-            metrics: judged.records,
+            metrics: evaluated.records,
             exposure: info.exposure,
-            probe: judged.probe,
+            probe: evaluated.probe,
             cost: Cost {
                 // A reference that another process fitted has cost its memory there.
                 peak_memory_bytes: Some(sc_data::memory::peak().max(self.reference.peak_memory))

@@ -98,7 +98,7 @@ impl Predictions {
 
 /// Result of an evaluation.
 #[derive(Clone, Debug, Default)]
-pub struct Judgement {
+pub struct Evaluation {
     /// Every number.
     pub records: Vec<MetricRecord>,
     /// Per-class results of the linear probe.
@@ -206,12 +206,12 @@ pub(crate) fn scgraph_reference(
 ///
 /// # Errors
 /// [`EvalError`] when shapes do not match or the embedding is not finite.
-pub fn judge_embedding(
+pub fn evaluate_embedding(
     embedding: ArrayView2<'_, f32>,
     dataset: &Annotations,
     references: &References<'_>,
     options: &Options,
-) -> Result<Judgement, EvalError> {
+) -> Result<Evaluation, EvalError> {
     dataset.check()?;
     EvalError::check("embedding", dataset.labels.len(), embedding.nrows())?;
     if let Some(pre) = references.pre_integration {
@@ -229,16 +229,16 @@ pub fn judge_embedding(
         labels: dataset.labels.select(&test).codes().to_vec(),
         batches: dataset.batches.select(&test).codes().to_vec(),
     };
-    let mut judgement = Judgement::default();
+    let mut evaluation = Evaluation::default();
     let mut clock = Clock::new();
     let all = suite::strict(&cells, references, options.seed)?;
-    clock.lap("metrics", &mut judgement);
+    clock.lap("metrics", &mut evaluation);
     let parts = Parts::score(&halves, |rows| {
         suite::strict(&cells.select(rows), references, options.seed)
     })?;
-    clock.lap("metrics on halves of the donors", &mut judgement);
+    clock.lap("metrics on halves of the donors", &mut evaluation);
     let compat = suite::compat(&cells, references)?;
-    clock.lap("published definitions", &mut judgement);
+    clock.lap("published definitions", &mut evaluation);
     let mut records = recorder::records(all, &parts, &halves, Mode::Strict, test.len());
     records.extend(recorder::records(
         compat,
@@ -249,17 +249,22 @@ pub fn judge_embedding(
     ));
     records.extend(recorder::aggregates(&records, Mode::Strict));
     records.extend(recorder::aggregates(&records, Mode::Compat));
-    judgement.records = records;
+    evaluation.records = records;
     if dataset.train.is_empty() {
         for name in ["probe_lr_accuracy", "probe_knn_accuracy"] {
             let why = Undefined::NoTrainingCell;
             let record = recorder::missing(name, &why, test.len(), halves.donors);
-            judgement.records.push(record);
+            evaluation.records.push(record);
         }
-        return Ok(judgement);
+        return Ok(evaluation);
     }
-    linear_probe(Features::Dense(embedding), dataset, options, &mut judgement)?;
-    clock.lap("linear probe", &mut judgement);
+    linear_probe(
+        Features::Dense(embedding),
+        dataset,
+        options,
+        &mut evaluation,
+    )?;
+    clock.lap("linear probe", &mut evaluation);
     let train = dataset.ordered(&dataset.train);
     let votes = knn_classify(
         embedding.select(Axis(0), &train).view(),
@@ -268,9 +273,9 @@ pub fn judge_embedding(
         options.probe_neighbors,
     )?;
     let scores = probe_records("probe_knn_", &votes, &cells.labels, &halves)?;
-    judgement.records.extend(scores);
-    clock.lap("neighbour probe", &mut judgement);
-    Ok(judgement)
+    evaluation.records.extend(scores);
+    clock.lap("neighbour probe", &mut evaluation);
+    Ok(evaluation)
 }
 
 /// The embedding times a power of two, where its largest value is so large or small that squared
@@ -291,17 +296,17 @@ fn at_ordinary_scale(embedding: ArrayView2<'_, f32>) -> Option<Array2<f32>> {
 ///
 /// # Errors
 /// [`EvalError`] when shapes do not match, values are not finite or there is no training cell.
-pub fn judge_linear(
+pub fn evaluate_linear(
     features: Features<'_>,
     dataset: &Annotations,
     options: &Options,
-) -> Result<Judgement, EvalError> {
+) -> Result<Evaluation, EvalError> {
     dataset.check()?;
-    let mut judgement = Judgement::default();
+    let mut evaluation = Evaluation::default();
     let mut clock = Clock::new();
-    linear_probe(features, dataset, options, &mut judgement)?;
-    clock.lap("linear probe", &mut judgement);
-    Ok(judgement)
+    linear_probe(features, dataset, options, &mut evaluation)?;
+    clock.lap("linear probe", &mut evaluation);
+    Ok(evaluation)
 }
 
 /// Evaluates a method that predicts classes of the held-out cells (in the order of `dataset.test`)
@@ -309,10 +314,10 @@ pub fn judge_linear(
 ///
 /// # Errors
 /// [`EvalError`] when shapes do not match.
-pub fn judge_predictions(
+pub fn evaluate_predictions(
     predictions: &Predictions,
     dataset: &Annotations,
-) -> Result<Judgement, EvalError> {
+) -> Result<Evaluation, EvalError> {
     dataset.check()?;
     let cells = dataset.test.len();
     EvalError::check("predictions", cells, predictions.predicted.len())?;
@@ -324,7 +329,7 @@ pub fn judge_predictions(
     let test: Vec<usize> = order.iter().map(|&at| dataset.test[at]).collect();
     let (predictions, halves) = (predictions.select(&order), dataset.halves(&test));
     let targets = dataset.labels.select(&test);
-    Ok(Judgement {
+    Ok(Evaluation {
         records: probe_records("probe_lr_", &predictions, targets.codes(), &halves)?,
         probe: Some(detail(&predictions, dataset, &test, None)),
         seconds: Vec::new(),
@@ -337,7 +342,7 @@ fn linear_probe(
     features: Features<'_>,
     dataset: &Annotations,
     options: &Options,
-    judgement: &mut Judgement,
+    evaluation: &mut Evaluation,
 ) -> Result<(), EvalError> {
     EvalError::check("features", dataset.labels.len(), features.cells())?;
     let (train, test) = (
@@ -352,8 +357,8 @@ fn linear_probe(
     let predictions = tuned.predict(features, &test)?;
     let targets = of(labels, &test);
     let records = probe_records("probe_lr_", &predictions, &targets, &halves)?;
-    judgement.records.extend(records);
-    judgement.probe = Some(detail(&predictions, dataset, &test, Some(&tuned)));
+    evaluation.records.extend(records);
+    evaluation.probe = Some(detail(&predictions, dataset, &test, Some(&tuned)));
     let everyone: Vec<usize> = train.iter().chain(&test).copied().collect();
     let shuffled = controls::shuffled_labels(&of(labels, &everyone), options.seed);
     let (own, targets) = shuffled.split_at(train.len());
@@ -368,7 +373,7 @@ fn linear_probe(
     let all: Vec<usize> = (0..test.len()).collect();
     let parts = Parts::score(&halves, |rows| Ok::<_, EvalError>(score(rows)))?;
     let records = recorder::records(score(&all), &parts, &halves, Mode::Strict, test.len());
-    judgement.records.extend(records);
+    evaluation.records.extend(records);
     Ok(())
 }
 
@@ -464,9 +469,9 @@ impl Clock {
         Self(Instant::now())
     }
 
-    fn lap(&mut self, part: &'static str, judgement: &mut Judgement) {
+    fn lap(&mut self, part: &'static str, evaluation: &mut Evaluation) {
         let seconds = self.0.elapsed().as_secs_f64();
-        judgement.seconds.push((part, seconds));
+        evaluation.seconds.push((part, seconds));
         self.0 = Instant::now();
     }
 }

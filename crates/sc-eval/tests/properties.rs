@@ -16,7 +16,7 @@ use sc_eval::metrics::silhouette::{
 };
 use sc_eval::neighbors::{Ties, knn};
 use sc_eval::protocol::{
-    Annotations, Options, Predictions, References, judge_embedding, judge_predictions,
+    Annotations, Options, Predictions, References, evaluate_embedding, evaluate_predictions,
 };
 use sc_eval::results::Mode;
 use sc_eval::{Outcome, Undefined, controls, graph, probe};
@@ -205,9 +205,9 @@ fn one_and_two_threads_give_the_same_bits() {
             pre_integration: Some(x.view()),
             scgraph: None,
         };
-        pool.install(|| judge_embedding(x.view(), &set, &references, &options).unwrap())
+        pool.install(|| evaluate_embedding(x.view(), &set, &references, &options).unwrap())
     };
-    let text = |j: &sc_eval::protocol::Judgement| serde_json::to_string(&j.records).unwrap();
+    let text = |j: &sc_eval::protocol::Evaluation| serde_json::to_string(&j.records).unwrap();
     let (one, two) = (run(1), run(2));
     assert_eq!(text(&one), text(&two));
     assert!(
@@ -258,8 +258,9 @@ fn the_order_of_cells_changes_nothing() {
             pre_integration: Some(x.view()),
             scgraph: None,
         };
-        let judged = judge_embedding(x.view(), set, &references, &Options::default()).unwrap();
-        let strict = judged
+        let evaluated =
+            evaluate_embedding(x.view(), set, &references, &Options::default()).unwrap();
+        let strict = evaluated
             .records
             .into_iter()
             .filter(|r| r.mode == Mode::Strict);
@@ -278,8 +279,9 @@ fn the_scale_of_an_embedding_changes_nothing() {
     let references = References::default();
     let values = |exponent: i32| -> Vec<(String, Option<f64>)> {
         let x = x.mapv(|v| v * (f64::from(exponent)).exp2() as f32);
-        let judged = judge_embedding(x.view(), &set, &references, &Options::default()).unwrap();
-        let records = judged.records.into_iter();
+        let evaluated =
+            evaluate_embedding(x.view(), &set, &references, &Options::default()).unwrap();
+        let records = evaluated.records.into_iter();
         records
             .map(|r| (format!("{} {:?}", r.name, r.mode), r.value))
             .collect()
@@ -312,7 +314,7 @@ fn the_order_of_predictions_changes_nothing() {
             predicted: set.test.iter().map(guess).collect(),
             probabilities: None,
         };
-        serde_json::to_string(&judge_predictions(&predictions, &set).unwrap().records).unwrap()
+        serde_json::to_string(&evaluate_predictions(&predictions, &set).unwrap().records).unwrap()
     };
     assert_eq!(run(&set), run(&moved));
 }
@@ -331,9 +333,9 @@ fn labels_that_no_training_cell_has_are_not_scored_as_wrong() {
             .all(|&r| !train.contains(&set.labels.codes()[r]))
     );
     let x = controls::random_embedding(60, 4, 3);
-    let judged =
-        judge_embedding(x.view(), &set, &References::default(), &Options::default()).unwrap();
-    let probes = judged
+    let evaluated =
+        evaluate_embedding(x.view(), &set, &References::default(), &Options::default()).unwrap();
+    let probes = evaluated
         .records
         .iter()
         .filter(|r| r.name.starts_with("probe_"));
@@ -365,8 +367,8 @@ fn degenerate_sets_end_in_reasons() {
         (&x, labels.clone(), batches.clone(), 1),
     ] {
         let set = dataset(labels, batches, donors);
-        let judged = judge_embedding(x.view(), &set, &references, &options).unwrap();
-        for record in judged.records {
+        let evaluated = evaluate_embedding(x.view(), &set, &references, &options).unwrap();
+        for record in evaluated.records {
             assert!(
                 match record.value {
                     Some(value) => value.is_finite(),
@@ -384,10 +386,10 @@ fn degenerate_sets_end_in_reasons() {
         train: vec![1, 2],
         ..dataset(tiny.1, tiny.2, 1)
     };
-    assert!(judge_embedding(tiny.0.view(), &set, &references, &options).is_ok());
+    assert!(evaluate_embedding(tiny.0.view(), &set, &references, &options).is_ok());
     let mut nan = data(120, 3, 9).0;
     nan[[7, 1]] = f32::NAN;
     let set = dataset(labels, batches, 4);
-    let error = judge_embedding(nan.view(), &set, &references, &options).unwrap_err();
+    let error = evaluate_embedding(nan.view(), &set, &references, &options).unwrap_err();
     assert!(error.to_string().contains("row 7"), "{error}");
 }

@@ -32,7 +32,7 @@ pub struct Matrix {
     /// How donors are held out.
     #[serde(default)]
     pub split: SplitSettings,
-    /// How methods are judged.
+    /// How methods are evaluated.
     #[serde(default)]
     pub eval: EvalSettings,
     /// Training settings of all models; a method's own come after.

@@ -94,7 +94,7 @@ impl Default for SplitSettings {
     }
 }
 
-/// How methods are judged.
+/// How methods are evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalSettings {

@@ -168,7 +168,7 @@ pub fn seen(
 ///
 /// # Errors
 /// Those of [`Benchmark::embedding`].
-pub fn judge(
+pub fn score(
     benchmark: &Benchmark<'_>,
     embedding: &FoundEmbedding,
     exposure: Exposure,

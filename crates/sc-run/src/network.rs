@@ -23,9 +23,9 @@ pub struct Choice {
     /// Heads, numbered layer by layer.
     pub heads: Vec<usize>,
     /// Regulators used for selection.
-    chosen_by: usize,
+    selected_on: usize,
     /// Regulators used for evaluation.
-    judged_by: usize,
+    evaluated_on: usize,
     /// Their known edges.
     edges: usize,
     /// Early precision: share of known edges among the strongest pairs, as many as there are known
@@ -99,11 +99,14 @@ pub fn choose(
     let turned = |n: Network| n.without_first(averages.cell_tokens).transpose();
     let head = |h: usize| turned(averages.head(h, Scores::Softmax));
     let known = |from: usize, to: usize| edges.contains(&(from, to));
-    let seen = edges.iter().filter(|e| split.choose.contains(&e.0)).count();
-    let pairs = split.choose.len() * genes.len().saturating_sub(1);
+    let seen = edges
+        .iter()
+        .filter(|e| split.selection.contains(&e.0))
+        .count();
+    let pairs = split.selection.len() * genes.len().saturating_sub(1);
     // Edges have the same total weight as all other pairs; the original has 800 for any network.
     let weight = (pairs - seen) as f64 / seen.max(1) as f64;
-    let selection = select_heads(averages.heads(), head, known, &split.choose, weight);
+    let selection = select_heads(averages.heads(), head, known, &split.selection, weight);
     if selection.heads.is_empty() {
         return Err(RunError::settings(
             "known edges",
@@ -112,7 +115,7 @@ pub fn choose(
     }
     let judge = |heads: Option<&[usize]>| {
         let network = turned(averages.mean(heads, Scores::Softmax));
-        early_precision(&network.weights, network.size, &split.judge, known)
+        early_precision(&network.weights, network.size, &split.test, known)
     };
     let EarlyPrecision {
         precision,
@@ -122,8 +125,8 @@ pub fn choose(
     Ok(Choice {
         precision_of_all: judge(None).precision,
         heads: selection.heads,
-        chosen_by: split.choose.len(),
-        judged_by: split.judge.len(),
+        selected_on: split.selection.len(),
+        evaluated_on: split.test.len(),
         edges,
         precision,
         chance: edges as f64 / pairs.max(1) as f64,
@@ -137,9 +140,9 @@ impl fmt::Display for Choice {
             "{} heads selected on {} regulators; on {} edges of {} others: early precision {:.4}, of all \
              heads {:.4}, at random {:.4}",
             self.heads.len(),
-            self.chosen_by,
+            self.selected_on,
             self.edges,
-            self.judged_by,
+            self.evaluated_on,
             self.precision,
             self.precision_of_all,
             self.chance

@@ -31,7 +31,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[(
 )];
 
 pub(super) fn check(metadata: &Metadata) -> Vec<Finding> {
-    let judged = metadata.packages.iter().filter_map(|p| {
+    let evaluated = metadata.packages.iter().filter_map(|p| {
         if EXCEPTIONS.iter().any(|e| e.0 == p.name) {
             return None;
         }
@@ -49,7 +49,7 @@ pub(super) fn check(metadata: &Metadata) -> Vec<Finding> {
         );
         Some(Finding::new("Cargo.lock", 0, what))
     });
-    judged.collect()
+    evaluated.collect()
 }
 
 /// Whether one of the choices of an SPDX expression is allowed; `None` when it cannot be parsed.

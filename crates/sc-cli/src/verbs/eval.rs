@@ -15,7 +15,7 @@ use sc_eval::protocol::Options;
 use sc_eval::report::{csv, summary};
 use sc_eval::results::RunResult;
 use sc_experiment::run::MAP_CELLS;
-use sc_run::evaluate::{FoundEmbedding, HeldOut, embeddings, held_out, judge, seen};
+use sc_run::evaluate::{FoundEmbedding, HeldOut, embeddings, held_out, score, seen};
 use sc_run::reference::reference;
 
 pub(crate) fn run(args: &Eval) -> Result<()> {
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
         if let Some(why) = why {
             eprintln!("{why}");
         }
-        let result = judge(&benchmark, embedding, exposure, args.seed)?;
+        let result = score(&benchmark, embedding, exposure, args.seed)?;
         results.push(save(args, result)?);
     }
     for method in methods {

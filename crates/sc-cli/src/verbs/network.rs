@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Network) -> Result<()> {
             let choice =
                 choose(known, averages, &genes, model.data.seed).map_err(|e| at(path, e))?;
             println!("{choice}");
-            provenance["judged"] = serde_json::to_value(&choice)?;
+            provenance["evaluated"] = serde_json::to_value(&choice)?;
             one(averages.mean(Some(&choice.heads), Scores::Softmax))
         }
         (None, Heads::Mean) => one(averages.mean(None, Scores::Softmax)),

@@ -81,7 +81,7 @@ fn a_report_says_that_values_were_assumed() {
     let var = frame(opened.var_names().unwrap(), &[]);
     let path = folder.path().join("logged.h5ad");
     sc_data::io::h5ad::write_h5ad(&path, &obs, &var, [Ok(logged)], &[]).unwrap();
-    let out = folder.path().join("judged");
+    let out = folder.path().join("evaluated");
     let eval = ["eval", text(&path), "-o", text(&out)];
     let eval = [&eval[..], &["--methods", "pca", "--assume-normalized"]].concat();
     succeed(&eval);

@@ -81,7 +81,7 @@ fn pretrain_embed_eval_and_report() {
     assert!(embedding.iter().all(|v| v.is_finite()));
     assert_eq!(opened.obsm("X_scformer").unwrap().dim(), (240, 16));
 
-    let out = folder.path().join("judged");
+    let out = folder.path().join("evaluated");
     succeed(&[
         "eval",
         text(&file),
@@ -100,7 +100,10 @@ fn pretrain_embed_eval_and_report() {
 #[test]
 fn cells_without_donors_are_judged_with_a_warning() {
     let folder = tempfile::tempdir().unwrap();
-    let (file, out) = (simulated(folder.path(), 120), folder.path().join("judged"));
+    let (file, out) = (
+        simulated(folder.path(), 120),
+        folder.path().join("evaluated"),
+    );
     let eval = ["eval", text(&file), "-o", text(&out)];
     let choice = ["--donor", "none", "--batch", "none", "--methods", "pca"];
     succeed(&[&eval[..], &choice[..]].concat());

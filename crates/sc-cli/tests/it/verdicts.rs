@@ -31,7 +31,7 @@ fn cells(donors: usize, cells: usize) -> SimConfig {
 
 /// Evaluates the file with a few baselines; what the program prints, and the verdict's first line.
 fn evaluated(folder: &Path, file: &Path, more: &[&str]) -> (String, String) {
-    let out = folder.join("judged");
+    let out = folder.join("evaluated");
     let words = ["eval", text(file), "-o", text(&out), "--force"];
     let methods = ["--methods", "pca,lr-counts,one-hot"];
     let printed = succeed(&[&words[..], &methods[..], more].concat());
@@ -96,7 +96,11 @@ fn a_leak_is_told_first_and_an_honest_model_is_not_one() {
     let leaky = train(folder.path(), &file, &[]);
     embed(&leaky, "X_leaky");
     let result = |key: &str| {
-        let path = folder.path().join("judged").join(key).join("result.json");
+        let path = folder
+            .path()
+            .join("evaluated")
+            .join(key)
+            .join("result.json");
         json_file(&path)
     };
     let (printed, line) = evaluated(folder.path(), &file, &[]);
@@ -123,10 +127,17 @@ fn a_leak_is_told_first_and_an_honest_model_is_not_one() {
         printed.contains("interval over cells, donors unknown"),
         "{printed}"
     );
-    let judged = folder.path().join("nothing");
-    let words = ["eval", text(&file), "-o", text(&judged), "--donor", "nope"];
+    let evaluated = folder.path().join("nothing");
+    let words = [
+        "eval",
+        text(&file),
+        "-o",
+        text(&evaluated),
+        "--donor",
+        "nope",
+    ];
     fail(&words, &["nope"]);
-    assert!(!judged.exists());
+    assert!(!evaluated.exists());
 }
 
 #[test]
@@ -145,8 +156,8 @@ fn labels_that_are_given_as_batches_are_a_leak() {
         "{line}"
     );
     assert!(printed.contains("its batches reveal the labels of the scored cells"));
-    let judged = folder.path().join("by-label");
-    let words = ["eval", text(&file), "-o", text(&judged)];
+    let evaluated = folder.path().join("by-label");
+    let words = ["eval", text(&file), "-o", text(&evaluated)];
     fail(
         &[&words[..], &by_label].concat(),
         &[
@@ -170,7 +181,11 @@ fn a_planted_improvement_is_better_and_its_origin_unknown() {
     assert!(line.contains("it was detectably worse"), "{printed}");
     // Every interval holds its own value.
     for key in ["X_bad", "pca", "lr-counts"] {
-        let path = folder.path().join("judged").join(key).join("result.json");
+        let path = folder
+            .path()
+            .join("evaluated")
+            .join(key)
+            .join("result.json");
         let result = json_file(&path);
         for m in result["metrics"].as_array().unwrap() {
             let number = |k: &str| m[k].as_f64();
@@ -200,7 +215,7 @@ fn one_or_two_held_out_donors_are_not_testable() {
 fn one_donor_is_refused_with_ways_out() {
     let folder = tempfile::tempdir().unwrap();
     let file = simulated(folder.path(), cells(1, 60));
-    let out = folder.path().join("judged");
+    let out = folder.path().join("evaluated");
     let words = ["eval", text(&file), "-o", text(&out), "--batch", "none"];
     fail(
         &words,
@@ -231,7 +246,7 @@ fn one_label_is_refused_before_any_work() {
         ..cells(8, 120)
     };
     let file = simulated(folder.path(), config);
-    let out = folder.path().join("judged");
+    let out = folder.path().join("evaluated");
     let words = ["eval", text(&file), "-o", text(&out)];
     fail(&words, &["cell_type", "one label", "--label"]);
     assert!(!out.exists());
@@ -243,7 +258,7 @@ fn without_batches_no_total_is_invented() {
     let file = simulated(folder.path(), cells(16, 480));
     plant(&file, "X_good", 0.99);
     evaluated(folder.path(), &file, &["--batch", "none"]);
-    let result = json_file(&folder.path().join("judged/X_good/result.json"));
+    let result = json_file(&folder.path().join("evaluation/X_good/result.json"));
     let metrics = result["metrics"].as_array().unwrap();
     for name in ["batch_correction", "total"] {
         let found = metrics.iter().find(|m| m["name"] == name).unwrap();
@@ -268,7 +283,7 @@ fn many_labels_and_small_batches_are_judged() {
     let file = simulated(folder.path(), config);
     let (printed, _) = evaluated(folder.path(), &file, &[]);
     assert!(printed.contains("lr-counts"), "{printed}");
-    let page = fs::read_to_string(folder.path().join("judged/report.html")).unwrap();
+    let page = fs::read_to_string(folder.path().join("evaluation/report.html")).unwrap();
     assert!(page.contains("Results per class") && page.contains("Most often predicted as"));
 }
 
@@ -286,7 +301,7 @@ fn unknown_donors_are_never_called_donors() {
         line.contains("of held-out cells, donors unknown"),
         "{printed}"
     );
-    let page = fs::read_to_string(folder.path().join("judged/report.html")).unwrap();
+    let page = fs::read_to_string(folder.path().join("evaluation/report.html")).unwrap();
     for wrong in ["held-out donors", "84 donors"] {
         assert!(!page.contains(wrong), "{wrong}");
     }
@@ -296,7 +311,7 @@ fn unknown_donors_are_never_called_donors() {
 fn wrong_methods_and_odd_embeddings_are_told_before_work() {
     let folder = tempfile::tempdir().unwrap();
     let file = simulated(folder.path(), cells(14, 280));
-    let out = folder.path().join("judged");
+    let out = folder.path().join("evaluated");
     let words = [
         "eval",
         text(&file),
@@ -322,7 +337,7 @@ fn every_printed_interval_holds_its_value() {
     let folder = tempfile::tempdir().unwrap();
     let cells = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../configs/experiments/data/pancreas_mini.h5ad");
-    let out = folder.path().join("judged");
+    let out = folder.path().join("evaluated");
     succeed(&["eval", text(&cells), "-o", text(&out)]);
     let mut checked = 0;
     for entry in fs::read_dir(&out).unwrap() {
@@ -355,7 +370,13 @@ fn numbers_do_not_depend_on_threads() {
     let file = simulated(folder.path(), cells(14, 420));
     plant(&file, "X_good", 0.8);
     let strict = |name: &str| {
-        let result = json_file(&folder.path().join("judged").join(name).join("result.json"));
+        let result = json_file(
+            &folder
+                .path()
+                .join("evaluated")
+                .join(name)
+                .join("result.json"),
+        );
         let metrics = result["metrics"].as_array().unwrap().clone();
         let kept = metrics.into_iter().filter(|m| m["mode"] == "strict");
         kept.collect::<Vec<Value>>()

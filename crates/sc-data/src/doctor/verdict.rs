@@ -11,7 +11,7 @@ const EXACT: f32 = 16_777_216.0;
 const VERDICT_DONORS: usize = 5;
 
 /// Adds warnings, and problems that prevent the use of a file.
-pub(super) fn judge(report: &mut Report) {
+pub(super) fn add(report: &mut Report) {
     let mut problems = std::mem::take(&mut report.problems);
     let mut warnings = std::mem::take(&mut report.warnings);
     matrices(report, &mut warnings, &mut problems);

@@ -21,8 +21,8 @@ pub(super) struct Detail {
 
 /// Details of every model and baseline that has a linear probe; first seed.
 pub(super) fn details(methods: &[Method<'_>]) -> Vec<Detail> {
-    let judged = methods.iter().filter(|m| m.family != Family::Control);
-    judged
+    let evaluated = methods.iter().filter(|m| m.family != Family::Control);
+    evaluated
         .filter_map(|m| {
             let probe = m.runs.iter().find_map(|r| r.probe.as_ref())?;
             Some(detail(&m.label, probe))

@@ -228,9 +228,9 @@ fn column(
     behind: Option<(usize, usize)>,
     direction: Direction,
 ) -> Vec<Entry> {
-    let judged = |m: &Method<'_>| m.family != Family::Control;
+    let evaluated = |m: &Method<'_>| m.family != Family::Control;
     let values = methods.iter().zip(found).filter_map(|(m, f)| match f {
-        Found::Score(s) if judged(m) => Some(s.value()),
+        Found::Score(s) if evaluated(m) => Some(s.value()),
         _ => None,
     });
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v: f64| {
@@ -253,7 +253,7 @@ fn column(
                 let own = format!("{}{}", plural(s.cells, "cell"), of_donors(s.donors));
                 join(&mut entry.detail, &own);
             }
-            if judged(method) && spread > 0.0 {
+            if evaluated(method) && spread > 0.0 {
                 let (from_worst, best) = match direction {
                     Direction::Up => (s.value() - low, high),
                     Direction::Down => (high - s.value(), low),

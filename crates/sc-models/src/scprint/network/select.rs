@@ -10,9 +10,9 @@ use rand::seq::SliceRandom;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PairSplit {
     /// Rows for selection, ascending.
-    pub choose: Vec<usize>,
+    pub selection: Vec<usize>,
     /// Rows for evaluation, ascending.
-    pub judge: Vec<usize>,
+    pub test: Vec<usize>,
 }
 
 impl PairSplit {
@@ -22,12 +22,12 @@ impl PairSplit {
         let mut rng = sc_data::rng::stream(seed, "head selection", 0, 0);
         order.shuffle(&mut rng);
         let cut = ((rows.len() as f64 * share).round() as usize).min(rows.len());
-        let mut judge = order.split_off(cut);
+        let mut test = order.split_off(cut);
         order.sort_unstable();
-        judge.sort_unstable();
+        test.sort_unstable();
         Self {
-            choose: order,
-            judge,
+            selection: order,
+            test,
         }
     }
 }
@@ -45,12 +45,12 @@ pub struct Selection {
 /// non-negative weights, no intercept, penalty 1 and `edge_weight` for every edge.
 ///
 /// `head` gives the network of a head over genes; `edges` says whether the pair (row, column) is in
-/// the known network. Only rows in `choose` are used; the diagonal is left out.
+/// the known network. Only rows in `selection` are used; the diagonal is left out.
 pub fn select_heads(
     heads: usize,
     head: impl Fn(usize) -> Network,
     edges: impl Fn(usize, usize) -> bool,
-    choose: &[usize],
+    selection: &[usize],
     edge_weight: f64,
 ) -> Selection {
     // Features of the rows used, pair by pair; one head at a time is fully in memory.
@@ -58,7 +58,7 @@ pub fn select_heads(
         .map(|h| {
             let network = head(h);
             let n = network.size;
-            pairs(choose, n)
+            pairs(selection, n)
                 .map(|(i, j)| network.weights[i * n + j])
                 .collect()
         })
@@ -67,7 +67,7 @@ pub fn select_heads(
         0 => 0,
         _ => head(0).size,
     };
-    let known: Vec<bool> = pairs(choose, size).map(|(i, j)| edges(i, j)).collect();
+    let known: Vec<bool> = pairs(selection, size).map(|(i, j)| edges(i, j)).collect();
     let weight = |k: usize| if known[k] { edge_weight } else { 1.0 };
     let mut gram = vec![0f64; heads * heads];
     let mut moment = vec![0f64; heads];
@@ -134,7 +134,7 @@ mod tests {
         let n = 30;
         let edge = |i: usize, j: usize| (i * 13 + j * 7).is_multiple_of(11);
         let split = PairSplit::random(&(0..n).collect::<Vec<_>>(), 0.5, 3);
-        assert_eq!(split.choose.len() + split.judge.len(), n);
+        assert_eq!(split.selection.len() + split.test.len(), n);
         let head = |h: usize| Network {
             size: n,
             weights: (0..n * n)
@@ -148,15 +148,15 @@ mod tests {
                 })
                 .collect(),
         };
-        let found = select_heads(4, head, edge, &split.choose, 10.0);
+        let found = select_heads(4, head, edge, &split.selection, 10.0);
         assert!(found.heads.contains(&1));
         let best = found.coefficients.iter().copied().fold(0.0, f64::max);
         assert_eq!(found.coefficients[1], best);
         // Changing the known network outside the rows used changes nothing.
-        let other = |i: usize, j: usize| match split.judge.contains(&i) {
+        let other = |i: usize, j: usize| match split.test.contains(&i) {
             true => !edge(i, j),
             false => edge(i, j),
         };
-        assert_eq!(found, select_heads(4, head, other, &split.choose, 10.0));
+        assert_eq!(found, select_heads(4, head, other, &split.selection, 10.0));
     }
 }

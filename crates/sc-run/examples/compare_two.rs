@@ -1,7 +1,7 @@
 //! Compare two embeddings of the same cells with each other and with baselines, with error bars.
 //!
 //! ```sh
-//! cargo run -p sc-run --example judge_two
+//! cargo run -p sc-run --example compare_two
 //! ```
 #![allow(clippy::print_stdout)]
 
