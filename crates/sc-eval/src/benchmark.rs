@@ -13,7 +13,7 @@ mod reference;
 #[cfg(feature = "files")]
 pub use open::{Design, MIN_CELLS_PER_DONOR};
 pub use options::MethodOptions;
-pub use reference::Reference;
+pub use reference::{COMPONENTS, Reference, VARIABLE_GENES};
 
 use crate::baselines::Features;
 use crate::categories::Categories;
@@ -25,7 +25,7 @@ use crate::protocol::{
 };
 use crate::results::{Cost, CurvePoint, DataCard, Exposure, Family, Map2d, RunResult};
 use ndarray::{Array2, ArrayView2};
-use reference::{COMPONENTS, principal_components, variable_genes};
+use reference::{principal_components, variable_genes};
 use sc_data::identity::CellKeys;
 use sc_data::{CsrMatrix, DataError, LogNormalized};
 use std::time::Instant;

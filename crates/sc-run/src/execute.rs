@@ -11,7 +11,9 @@ use sc_data::io::atomic::{lock_folder, write_bytes_atomic};
 use sc_data::io::manifest::Manifest;
 use sc_data::io::store::CountsPolicy;
 use sc_data::{DataError, Dataset, settings};
-use sc_eval::benchmark::{Benchmark, EvalData, MethodInfo, MethodOptions, describe, unknown};
+use sc_eval::benchmark::{
+    Benchmark, EvalData, MethodInfo, MethodOptions, VARIABLE_GENES, describe, unknown,
+};
 use sc_eval::protocol::Options;
 use sc_eval::results::{Cost, CurvePoint, Family, RunResult};
 use sc_experiment::check;
@@ -24,9 +26,6 @@ use std::time::Instant;
 
 /// Number of points kept of a training curve.
 const CURVE_POINTS: usize = 300;
-
-/// Variable genes that components are fitted on, unless another number is given.
-const VARIABLE: usize = 2000;
 
 /// Reads `run.toml`.
 ///
@@ -174,7 +173,7 @@ fn map_cells(run: &Run) -> usize {
 fn enough(given: &MethodOptions, data: &EvalData) -> Result<()> {
     let (train, genes) = (data.annotations.train.len(), data.values.matrix().cols());
     // Those that components are fitted on.
-    let variable = given.genes.unwrap_or(VARIABLE).min(genes);
+    let variable = given.genes.unwrap_or(VARIABLE_GENES).min(genes);
     let most = [
         ("genes", genes, "all genes of the file"),
         (

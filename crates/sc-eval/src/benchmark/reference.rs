@@ -18,9 +18,9 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 /// Components of the PCA baseline.
-pub(super) const COMPONENTS: usize = 50;
+pub const COMPONENTS: usize = 50;
 /// Variable genes of the HVG and PCA baselines.
-pub(super) const VARIABLE: usize = 2000;
+pub const VARIABLE_GENES: usize = 2000;
 
 /// Variable genes, principal components and label geometry of a data set and split.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ impl Reference {
     /// [`BenchmarkError`] when shapes do not fit.
     pub fn fit(data: &EvalData) -> Result<Self> {
         let started = Instant::now();
-        let genes = variable_genes(data, VARIABLE)?;
+        let genes = variable_genes(data, VARIABLE_GENES)?;
         let gene_seconds = seconds(started);
         let started = Instant::now();
         let values = data.values.matrix().select_cols(&genes);
