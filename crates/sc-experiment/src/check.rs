@@ -209,7 +209,7 @@ mod tests {
             (
                 &["method", "name"],
                 "\"pcaa\"",
-                "method.name: there is no baseline or control 'pcaa'",
+                "method.name: unknown baseline or control 'pcaa'",
             ),
             (
                 &["method", "options"],

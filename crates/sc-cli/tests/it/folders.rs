@@ -126,7 +126,7 @@ fn values_and_settings_that_were_changed_by_hand_are_refused() {
     refused(
         &file,
         &model,
-        &["config.json", "goes on from its checkpoints"],
+        &["config.json", "run the same training again to resume"],
     );
 }
 

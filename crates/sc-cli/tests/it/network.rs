@@ -97,7 +97,7 @@ fn what_cannot_be_a_network_is_refused() {
     let more = ["--known", text(&known)];
     fail(
         &[&args[..], &more].concat(),
-        &["known.tsv", "no text (at byte 1)"],
+        &["known.tsv", "not text (at byte 1)"],
     );
     let (file, model) = trained(folder.path(), "cellplm", SMALL_CELLPLM);
     let args = ["network", text(&file), "-m", text(&model), "-o", text(&out)];

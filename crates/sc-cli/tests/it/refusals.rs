@@ -370,7 +370,7 @@ fn a_diverging_run_stops_and_says_so() {
             "diverged at step",
             // As it is set, not as warm-up made it.
             "learning_rate (now 1e30)",
-            "no checkpoint was written yet",
+            "no checkpoint has been written yet",
         ],
     );
     assert!(!out.join("model.safetensors").exists());

@@ -84,7 +84,7 @@ fn spec(encoder: &str, tokens: &str, objective: &str) -> ModelSpec {
         "input": { "tokens": kind },
     });
     if objective == "expressed" {
-        value["input"]["asked"] = json!(12);
+        value["input"]["targets"] = json!(12);
     }
     serde_json::from_value(value).unwrap()
 }
