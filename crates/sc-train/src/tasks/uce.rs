@@ -258,8 +258,8 @@ impl Task for UceTask {
         }
         if sentences.is_empty() {
             return Err(TrainError::Config(format!(
-                "none of the {} cells from row {} on has counts in a gene with a protein embedding and a \
-                 position on a chromosome; remove such cells",
+                "none of the {} cells of a minibatch (row {} of the file and others) has counts in a gene \
+                 with a protein embedding and a position on a chromosome; remove such cells",
                 cells.rows.len(),
                 cells.rows.first().copied().unwrap_or_default()
             )));
