@@ -258,7 +258,7 @@ fn without_batches_no_total_is_invented() {
     let file = simulated(folder.path(), cells(16, 480));
     plant(&file, "X_good", 0.99);
     evaluated(folder.path(), &file, &["--batch", "none"]);
-    let result = json_file(&folder.path().join("evaluation/X_good/result.json"));
+    let result = json_file(&folder.path().join("evaluated/X_good/result.json"));
     let metrics = result["metrics"].as_array().unwrap();
     for name in ["batch_correction", "total"] {
         let found = metrics.iter().find(|m| m["name"] == name).unwrap();
@@ -283,7 +283,7 @@ fn many_labels_and_small_batches_are_judged() {
     let file = simulated(folder.path(), config);
     let (printed, _) = evaluated(folder.path(), &file, &[]);
     assert!(printed.contains("lr-counts"), "{printed}");
-    let page = fs::read_to_string(folder.path().join("evaluation/report.html")).unwrap();
+    let page = fs::read_to_string(folder.path().join("evaluated/report.html")).unwrap();
     assert!(page.contains("Results per class") && page.contains("Most often predicted as"));
 }
 
@@ -301,7 +301,7 @@ fn unknown_donors_are_never_called_donors() {
         line.contains("of held-out cells, donors unknown"),
         "{printed}"
     );
-    let page = fs::read_to_string(folder.path().join("evaluation/report.html")).unwrap();
+    let page = fs::read_to_string(folder.path().join("evaluated/report.html")).unwrap();
     for wrong in ["held-out donors", "84 donors"] {
         assert!(!page.contains(wrong), "{wrong}");
     }

@@ -280,10 +280,10 @@ mod tests {
             (&b"\xff\xfe"[..], "is not text"),
             (b"", "contains no genes"),
             (b"{}", "contains no genes"),
-            (b"{\"A\": 1", "no readable JSON"),
+            (b"{\"A\": 1", "not readable JSON"),
             (b"{\"A\": -1}", "'A' has -1"),
             (b"{\"A\": 1, \"B\": 1}", "the same token 1"),
-            (b"[\"A\", 3]", "no name"),
+            (b"[\"A\", 3]", "not a name"),
             (b"A\nB\nA\n", "'A' comes twice, as number 0 and 2"),
             (b"(dp0\nVA\np1\nI1\ns.", "pickle of protocol 0 or 1"),
             (

@@ -418,7 +418,7 @@ mod tests {
             (b"\x80\x04u.", "without a beginning"),
             (b"\x80\x04s.", "not there"),
             (b"\x80\x04)\x85.", "tuples of tuples"),
-            (b"\x80\x04K\x01)R.", "no function"),
+            (b"\x80\x04K\x01)R.", "not a function"),
             (b"\x80\x04cnumpy\ndtype\n\x8c\x01O\x85R.", "type O"),
             (b"\x80\x04\x8a\x09.", "more than 64 bits"),
         ] {

@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(read(b"{\"A\": 1.5}").unwrap(), by_name);
         for (bytes, wanted) in [
             (&b"A,1.5\n"[..], "neither a .npy array"),
-            (b"{\"A\": \"x\"}", "no JSON dictionary"),
+            (b"{\"A\": \"x\"}", "not a JSON dictionary"),
             (b"\x80\x04cposix\nsystem\n.", "asks Python for posix.system"),
         ] {
             let error = read(bytes).unwrap_err().to_string();
