@@ -342,7 +342,6 @@ impl Fitted {
     pub(crate) fn beats(&self, term: &str, predictor: f64) {
         let last = &self.log[self.log.len() - 5..];
         let last = last.iter().map(|(_, l)| l[term]).sum::<f64>() / last.len() as f64;
-        println!("{term}: {last:.4} against {predictor:.4}");
         assert!(
             last < predictor,
             "{term} is {last}, without a cell {predictor}"
