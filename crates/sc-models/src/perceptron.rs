@@ -131,24 +131,35 @@ impl Perceptron {
     }
 
     /// The embedding of every cell, `[cells, latent]`.
-    pub fn encode(
+    pub fn encode(&self, cells: &Arc<CsrMatrix>, phase: Phase) -> Tensor<2> {
+        self.encode_observed(cells, phase, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn encode_observed(
         &self,
         cells: &Arc<CsrMatrix>,
         phase: Phase,
         seen: &mut impl Observer,
     ) -> Tensor<2> {
-        self.encoder.forward_sparse(cells, phase, "encoder", seen)
+        self.encoder
+            .forward_sparse_observed(cells, phase, "encoder", seen)
     }
 
     /// Expression, `[cells, genes]`, if there is a decoder.
-    pub fn decode(
+    pub fn decode(&self, latent: Tensor<2>, phase: Phase) -> Option<Tensor<2>> {
+        self.decode_observed(latent, phase, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn decode_observed(
         &self,
         latent: Tensor<2>,
         phase: Phase,
         seen: &mut impl Observer,
     ) -> Option<Tensor<2>> {
         let decoder = self.decoder.as_ref()?;
-        Some(decoder.forward(latent, phase, "decoder", seen))
+        Some(decoder.forward_observed(latent, phase, "decoder", seen))
     }
 
     /// Class logits, `[cells, classes]`, if there is a classifier.

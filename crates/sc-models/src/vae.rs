@@ -162,9 +162,7 @@ impl Vae {
 
     /// The latent of cells, from `log1p` of their counts `[cells, genes]`.
     pub fn encode(&self, log_counts: &Arc<CsrMatrix>, phase: Phase) -> Latent {
-        let x = self
-            .encoder
-            .forward_sparse(log_counts, phase, "encoder", &mut ());
+        let x = self.encoder.forward_sparse(log_counts, phase, "encoder");
         Latent {
             mean: self.mean_encoder.forward(x.clone()),
             variance: self.var_encoder.forward(x).exp() + VARIANCE_FLOOR,
@@ -190,7 +188,7 @@ impl Vae {
         if let (Some(table), Some(batches)) = (&self.batch, batches) {
             x = x + table.weight.val().select(0, batches);
         }
-        let x = self.decoder.forward(x, phase, "decoder", &mut ());
+        let x = self.decoder.forward(x, phase, "decoder");
         let share = softmax(self.px_scale_decoder.forward(x.clone()), 1);
         Decoded {
             mean: share * totals.unsqueeze_dim::<2>(1),

@@ -193,7 +193,7 @@ fn whole(
             kl_weight: case.f64("/vae_kl_weight", 1.0),
         };
         let mut seen = Record::default();
-        let output = model.forward(&sentence, phase, &mut seen);
+        let output = model.forward_observed(&sentence, phase, &mut seen);
         let mut ours = seen.0;
         let loss = score(case, config, &counts, &output, device, &mut ours)?;
         if phase == Phase::Train {
@@ -330,7 +330,7 @@ fn sentences(case: &Case, model: &CellPlm, found: &mut Found) -> Result<(), Stri
                     kl_weight: 1.0,
                 };
                 let mut seen = Record::default();
-                let z = model.encode(&sentence, Phase::Eval, &mut seen).z;
+                let z = model.encode_observed(&sentence, Phase::Eval, &mut seen).z;
                 let z = sc_models::weights::host(z);
                 for (k, &row) in rows.iter().enumerate() {
                     all[row * d..(row + 1) * d].copy_from_slice(&z[k * d..(k + 1) * d]);
@@ -362,7 +362,7 @@ fn flow(case: &Case) -> Result<Vec<Row>, String> {
     };
     let input = tensor(x).require_grad();
     let mut seen = Record::default();
-    let out = layer.forward(input.clone(), &mut seen);
+    let out = layer.forward_observed(input.clone(), &mut seen);
     let mut found = seen.0;
     add(&mut found, "out", out.clone());
     let loss = losses::total(out * tensor(case.input("cotangent")?));

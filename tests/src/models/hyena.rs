@@ -131,7 +131,7 @@ fn operator(case: &Case, tensors: &Tensors) -> Result<Vec<Row>, String> {
     let length = l.min(config.length);
 
     let mut seen = Record::default();
-    let out = model.forward(u.clone(), &mut seen);
+    let out = model.forward_observed(u.clone(), &mut seen);
     let mut found = seen.0;
     for side in ["input", "output"] {
         if let Some(first) = found.get(&format!("conv.0.{side}")).cloned() {
@@ -154,8 +154,8 @@ fn operator(case: &Case, tensors: &Tensors) -> Result<Vec<Row>, String> {
     }
 
     // The gradient of the filter: the same pass with the filter as a leaf.
-    let filter = model.filter(length, &mut ()).detach().require_grad();
-    let out = model.forward_with(u.clone(), &filter, &mut ());
+    let filter = model.filter(length).detach().require_grad();
+    let out = model.forward_with(u.clone(), &filter);
     let grads = (out * cotangent.clone()).sum().backward();
     let d_filter = filter.grad(&grads).ok_or("the filter has no gradient")?;
     add(&mut found, "grad_filter", d_filter.clone());
@@ -169,10 +169,10 @@ fn operator(case: &Case, tensors: &Tensors) -> Result<Vec<Row>, String> {
     }
     // And that of the convolution's input, with one convolution.
     if config.order == 2 {
-        let x = model.project(u.detach(), &mut ());
+        let x = model.project(u.detach());
         let v = (x[2].clone() * x[1].clone()).detach().require_grad();
         let y = model.convolve(v.clone(), &filter, 0);
-        let out = model.output(y, x[0].clone(), &mut ());
+        let out = model.output(y, x[0].clone());
         let grads = (out * cotangent).sum().backward();
         let d_input = v
             .grad(&grads)
@@ -218,7 +218,7 @@ fn masked(case: &Case, tensors: &Tensors) -> Result<Vec<Row>, String> {
         mask: Some(mask.clone()),
     };
     let mut seen = Record::default();
-    let encoded = model.encode(&profiles, &mut seen);
+    let encoded = model.encode_observed(&profiles, &mut seen);
     let prediction = model.predict(&encoded);
     let mut found = seen.0;
     add(&mut found, "prediction", prediction.clone());

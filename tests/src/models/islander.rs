@@ -52,13 +52,13 @@ pub fn run(case: &Case) -> Result<Vec<Row>, String> {
 
     let mut seen = Record::default();
     let cells = Arc::new(counts);
-    let latent = model.encode(&cells, phase, &mut seen);
-    let reconstruction = model.decode(latent.clone(), phase, &mut ());
+    let latent = model.encode_observed(&cells, phase, &mut seen);
+    let reconstruction = model.decode(latent.clone(), phase);
     let reconstruction = reconstruction.ok_or("there is no decoder")?;
     let mut found = seen.0;
     buffers(&model, "buffer_after_first_encoder_pass", &mut found);
     // The original runs the encoder once more for the classifier.
-    let latent = model.encode(&cells, phase, &mut ());
+    let latent = model.encode(&cells, phase);
     buffers(&model, "buffer_after", &mut found);
     add(&mut found, "embedding", latent.clone());
     add(&mut found, "reconstruction", reconstruction.clone());

@@ -98,7 +98,7 @@ pub fn forward(case: &Case) -> Result<Vec<Row>, String> {
         padding: Tokens::new(on_device(&ids, cells, &device)).padding,
         ids: on_device(&shown, cells, &device),
     };
-    let last = model.last(&tokens, &mut seen);
+    let last = model.last_observed(&tokens, &mut seen);
     found.extend(seen.0);
     let [b, l, d] = last.dims();
     let flat = last.reshape([b * l, d]);
@@ -119,7 +119,7 @@ pub fn forward(case: &Case) -> Result<Vec<Row>, String> {
     add_gradients(&mut found, loss.backward(), &model, &NAMES);
 
     let tokens = Tokens::new(on_device(&ids, cells, &device));
-    let outputs = model.encode(&tokens, &mut ());
+    let outputs = model.encode(&tokens);
     for name in case.outputs.keys() {
         let Some(rest) = name.strip_prefix("embedding.layer_") else {
             continue;
@@ -152,7 +152,7 @@ fn not_in_the_minibatch(model: &Nicheformer, ids: &[u32], cells: usize) -> Resul
     let alone = |ids: &[u32]| {
         let device = Device::flex().autodiff();
         let tokens = Tokens::new(on_device(ids, 1, &device));
-        let pooled = model.pool(model.last(&tokens, &mut ()), &tokens, Context::Without);
+        let pooled = model.pool(model.last(&tokens), &tokens, Context::Without);
         sc_models::weights::host(pooled)
     };
     let mut worst = 0f64;
@@ -220,7 +220,7 @@ fn head_variant(case: &Case, variant: &Value) -> Result<Found, String> {
     };
     let model = load(model, &case.dir, &names, extra)?;
     let (ids, cells) = ids(case)?;
-    let predicted = model.forward(&Tokens::new(on_device(&ids, cells, &device)), &mut ());
+    let predicted = model.forward(&Tokens::new(on_device(&ids, cells, &device)));
     let mut found = Found::new();
     add(&mut found, "linear_output", predicted.output.clone());
     add(

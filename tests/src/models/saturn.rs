@@ -190,7 +190,7 @@ fn forward(
 ) -> Result<Output, String> {
     let mut seen = Record::default();
     let output = model
-        .forward(gene_weights, cells, &mut seen)
+        .forward_observed(gene_weights, cells, &mut seen)
         .map_err(|e| e.to_string())?;
     let named = seen.0.into_iter();
     found.extend(named.map(|(k, v)| (format!("{prefix}{k}.{species}"), v)));

@@ -70,7 +70,7 @@ fn forward(case: &Case) -> Result<Vec<Row>, String> {
     let mut seen = Record::default();
     let mut embed = |modality| {
         let cells = cells(case, modality)?;
-        Ok::<_, String>(model.embed(&cells, modality, &mut seen))
+        Ok::<_, String>(model.embed_observed(&cells, modality, &mut seen))
     };
     let (atac, rna) = (embed(Modality::Atac)?, embed(Modality::Rna)?);
     let similarity = model.similarity(atac, rna);

@@ -149,14 +149,14 @@ fn perceptual(case: &Case, config: &ScGptConfig) -> Result<Vec<Row>, String> {
     let mut found = Found::new();
     if case.flag("/also_eval") {
         let mut seen = Record::default();
-        let outputs = model.forward(&tokens, Phase::Eval, &mut seen);
+        let outputs = model.forward_observed(&tokens, Phase::Eval, &mut seen);
         let mut ours = seen.0;
         predictions(&outputs, &mut ours);
         add(&mut ours, "loss_ecs", ecs(case, &outputs));
         found.extend(ours.into_iter().map(|(k, v)| (format!("eval.{k}"), v)));
     }
     let mut seen = Record::default();
-    let outputs = model.forward(&tokens, phase, &mut seen);
+    let outputs = model.forward_observed(&tokens, phase, &mut seen);
     found.extend(seen.0);
     predictions(&outputs, &mut found);
     let total = losses(case, config, &outputs, &device, &mut found)?;
@@ -245,7 +245,7 @@ fn perturb(case: &Case, config: &ScGptConfig) -> Result<Vec<Row>, String> {
     let model = load(model, &case.dir, &PERTURB_NAMES, &[])?;
     let mut seen = Record::default();
     let flags = whole(case, "pert_flags", &device)?;
-    let predicted = model.forward(&tokens(case, config, &device)?, flags, &mut seen);
+    let predicted = model.forward_observed(&tokens(case, config, &device)?, flags, &mut seen);
     let mut found = seen.0;
     let target = matrix(case, "target_values", &device)?;
     let everywhere = target.ones_like();
@@ -285,7 +285,7 @@ fn generative(case: &Case, config: &ScGptConfig) -> Result<Vec<Row>, String> {
     let mut found = Found::new();
     let mut pass = |prefix: &str, targets: Option<&Targets>, prompt| {
         let mut seen = Record::default();
-        let outputs = model.generate(&known, targets, prompt, &mut seen);
+        let outputs = model.generate_observed(&known, targets, prompt, &mut seen);
         add(&mut seen.0, "pcpt_preds", outputs.known.value.clone());
         if let Some(targets) = &outputs.targets {
             add(&mut seen.0, "gen_preds", targets.value.clone());

@@ -302,7 +302,7 @@ fn train(s: &Setting<'_>, found: &mut Found) -> Result<Tensor<1>, String> {
             }
         };
         let mut seen = Record::default();
-        let output = s.model.forward(&tokens, &mut seen);
+        let output = s.model.forward_observed(&tokens, &mut seen);
         let first = i == 0;
         let extra = Extra {
             first,
@@ -411,7 +411,7 @@ fn losses(
     }
     if pass.first
         && case.flag("/do_mvc")
-        && let Some(prediction) = s.model.counts_from_cell(output, seen)
+        && let Some(prediction) = s.model.counts_from_cell_observed(output, seen)
     {
         let loss = objective::expression(&prediction, &s.counts);
         term(found, "expr_mvc", loss, case.f64("/mvc_scale", 1.0));
@@ -447,7 +447,7 @@ fn predict(s: &Setting<'_>, found: &mut Found) -> Result<Vec<Row>, String> {
             tokens.depth = tokens.depth.map(|d| d * deeper);
         }
         let mut seen = Record::default();
-        let output = s.model.forward(&tokens, &mut seen);
+        let output = s.model.forward_observed(&tokens, &mut seen);
         add(
             found,
             format!("{prefix}.embs"),
@@ -458,7 +458,7 @@ fn predict(s: &Setting<'_>, found: &mut Found) -> Result<Vec<Row>, String> {
             found.extend(layers.map(|(k, v)| (format!("predict.{k}"), v)));
         }
         let output = match mode {
-            "generate" => s.model.forward(&s.generate(output.cells), &mut ()),
+            "generate" => s.model.forward(&s.generate(output.cells)),
             _ => output,
         };
         let Prediction { mean, spread } = output.counts.clone();

@@ -76,8 +76,8 @@ pub fn forward(case: &Case) -> Result<Vec<Row>, String> {
     ] {
         let model = model.clone().with_padding(mode);
         let mut seen = Record::default();
-        let outputs = model.decode(model.encode(&sentences, &mut seen));
-        let embedding = model.embed(&sentences, &mut ());
+        let outputs = model.decode(model.encode_observed(&sentences, &mut seen));
+        let embedding = model.embed(&sentences);
         let named = seen.0.into_iter();
         found.extend(named.map(|(n, v)| (format!("{prefix}.{n}"), v)));
         add(&mut found, format!("{prefix}.gene_output"), outputs);
@@ -90,7 +90,7 @@ pub fn forward(case: &Case) -> Result<Vec<Row>, String> {
         ids: sentences.ids.narrow(0, 0, 1).narrow(1, 0, length),
         padding: None,
     };
-    add(&mut found, "alone.embedding", model.embed(&alone, &mut ()));
+    add(&mut found, "alone.embedding", model.embed(&alone));
     Ok(case.compare(&found))
 }
 
@@ -102,7 +102,7 @@ pub fn loss(case: &Case) -> Result<Vec<Row>, String> {
     let mut found = Found::new();
     for (prefix, mode) in [("", PaddingMode::Compat), ("clean.", PaddingMode::Strict)] {
         let model = model.clone().with_padding(mode);
-        let embedding = model.embed(&sentences, &mut ());
+        let embedding = model.embed(&sentences);
         let genes = model.genes(ids(case, "target_gene_tokens", &device)?);
         let logits = model.expressed(embedding.clone(), genes);
         let loss = binary_cross_entropy(logits.clone(), labels(case, &device)?);
@@ -135,7 +135,7 @@ pub fn state0(case: &Case) -> Result<Vec<Row>, String> {
     let model = load(State0::new(&config, &device), &case.dir, &STATE0_NAMES, &[])?;
     let sentences = sentences(case, &device)?;
     let mut seen = Record::default();
-    let outputs = model.outputs(&sentences, &mut seen);
+    let outputs = model.outputs_observed(&sentences, &mut seen);
     let mut found = seen.0;
     add(&mut found, "gene_output", outputs.clone());
     let embedding = model.cell(outputs);

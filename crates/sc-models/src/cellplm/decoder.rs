@@ -189,7 +189,12 @@ impl Decoder {
 
 impl NbDecoder {
     /// Decodes `z` `[cells, latent_dim]`.
-    pub fn forward(
+    pub fn forward(&self, z: Tensor<2>, covariates: &Covariates) -> NegativeBinomial {
+        self.forward_observed(z, covariates, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn forward_observed(
         &self,
         z: Tensor<2>,
         covariates: &Covariates,

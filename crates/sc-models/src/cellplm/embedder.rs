@@ -48,7 +48,7 @@ impl Embedder {
     /// Embeds `log_counts` `[cells, genes]`, already `log1p` of the (masked) counts.
     ///
     /// `genes` names the vocabulary row of every column when the input has fewer columns.
-    pub(super) fn forward(
+    pub(super) fn forward_observed(
         &self,
         log_counts: &Arc<CsrMatrix>,
         genes: Option<&[u32]>,

@@ -114,6 +114,17 @@ impl Latent {
         noise: Option<&LatentNoise>,
         kl_weight: f64,
         phase: Phase,
+    ) -> LatentOutput {
+        self.forward_observed(x, noise, kl_weight, phase, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn forward_observed(
+        &self,
+        x: Tensor<2>,
+        noise: Option<&LatentNoise>,
+        kl_weight: f64,
+        phase: Phase,
         seen: &mut impl Observer,
     ) -> LatentOutput {
         let output = match self {
@@ -122,8 +133,8 @@ impl Latent {
                 loss: None,
                 terms: Vec::new(),
             },
-            Self::Vae(l) => l.forward(x, noise, kl_weight, phase, seen),
-            Self::Gmvae(l) => l.forward(x, noise, phase, seen),
+            Self::Vae(l) => l.forward_observed(x, noise, kl_weight, phase, seen),
+            Self::Gmvae(l) => l.forward_observed(x, noise, phase, seen),
         };
         seen.see("latent.out", &output.z);
         output
@@ -131,7 +142,7 @@ impl Latent {
 }
 
 impl VaeLatent {
-    fn forward(
+    fn forward_observed(
         &self,
         x: Tensor<2>,
         noise: Option<&LatentNoise>,
@@ -172,7 +183,7 @@ impl VaeLatent {
 }
 
 impl GmvaeLatent {
-    fn forward(
+    fn forward_observed(
         &self,
         x: Tensor<2>,
         noise: Option<&LatentNoise>,

@@ -104,12 +104,22 @@ impl CellPlm {
     /// # Shapes
     /// - latent: `[cells, latent_dim]`
     /// - counts: `[cells, genes]` over the whole vocabulary
-    pub fn forward(&self, sentence: &Sentence, phase: Phase, seen: &mut impl Observer) -> Output {
-        let latent = self.encode(sentence, phase, seen);
+    pub fn forward(&self, sentence: &Sentence, phase: Phase) -> Output {
+        self.forward_observed(sentence, phase, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn forward_observed(
+        &self,
+        sentence: &Sentence,
+        phase: Phase,
+        seen: &mut impl Observer,
+    ) -> Output {
+        let latent = self.encode_observed(sentence, phase, seen);
         let (mut counts, mut logits) = (None, None);
         match &self.decoder {
             Some(Decoder::Nb(d)) => {
-                counts = Some(d.forward(latent.z.clone(), &sentence.covariates, seen));
+                counts = Some(d.forward_observed(latent.z.clone(), &sentence.covariates, seen));
             }
             Some(Decoder::Mlp(d)) => logits = Some(d.forward(latent.z.clone())),
             None => {}
@@ -122,24 +132,29 @@ impl CellPlm {
     }
 
     /// The latent only, as needed for embeddings.
-    pub fn encode(
+    pub fn encode(&self, sentence: &Sentence, phase: Phase) -> LatentOutput {
+        self.encode_observed(sentence, phase, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn encode_observed(
         &self,
         sentence: &Sentence,
         phase: Phase,
         seen: &mut impl Observer,
     ) -> LatentOutput {
-        let mut x = self
-            .embedder
-            .forward(&sentence.log_counts, sentence.genes.as_deref(), seen);
+        let mut x =
+            self.embedder
+                .forward_observed(&sentence.log_counts, sentence.genes.as_deref(), seen);
         for (i, layer) in self.encoder.layers.iter().enumerate() {
             let _span = layer_span(i);
-            x = layer.forward(x, &mut ());
+            x = layer.forward(x);
             seen.see(&format!("enc.layer.{i}"), &x);
         }
         let x = self.pre_latent_norm.norm.forward(x);
         seen.see("pre_latent_norm", &x);
         self.latent
-            .forward(x, sentence.noise.as_ref(), sentence.kl_weight, phase, seen)
+            .forward_observed(x, sentence.noise.as_ref(), sentence.kl_weight, phase, seen)
     }
 }
 

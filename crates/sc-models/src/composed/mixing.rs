@@ -91,9 +91,9 @@ impl Mixing {
             Self::Attention(layer) => {
                 layer.forward(x, padding.cloned().map(Padding::hidden).as_ref())
             }
-            Self::Flow(layer) => layer.attend(x, padding, &mut ()),
+            Self::Flow(layer) => layer.attend(x, padding),
             // The operator has no mask: padding is the same zeros in every cell.
-            Self::Hyena(layer) => layer.forward(shown(x, padding), &mut ()),
+            Self::Hyena(layer) => layer.forward(shown(x, padding)),
             Self::Mean(layer) => layer.forward(x, padding),
         }
     }

@@ -80,7 +80,12 @@ impl Geneformer {
     }
 
     /// Output of every block, first to last, `[minibatch, length, d]` each.
-    pub fn encode(&self, tokens: &Tokens, seen: &mut impl Observer) -> Vec<Tensor<3>> {
+    pub fn encode(&self, tokens: &Tokens) -> Vec<Tensor<3>> {
+        self.encode_observed(tokens, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn encode_observed(&self, tokens: &Tokens, seen: &mut impl Observer) -> Vec<Tensor<3>> {
         let [_, length] = tokens.ids.dims();
         let padding = tokens.padding.as_ref();
         let words = lookup(&self.word_embeddings, tokens.ids.clone(), padding);
@@ -94,12 +99,17 @@ impl Geneformer {
         let x = self.dropout.forward(self.embedding_norm.forward(sum));
         seen.see("embedding_output", &x);
         let padding = padding.cloned().map(Padding::hidden);
-        self.encoder.outputs(x, padding.as_ref(), seen)
+        self.encoder.outputs_observed(x, padding.as_ref(), seen)
     }
 
     /// Output of the last block, `[minibatch, length, d]`.
-    pub fn last(&self, tokens: &Tokens, seen: &mut impl Observer) -> Tensor<3> {
-        let mut outputs = self.encode(tokens, seen);
+    pub fn last(&self, tokens: &Tokens) -> Tensor<3> {
+        self.last_observed(tokens, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn last_observed(&self, tokens: &Tokens, seen: &mut impl Observer) -> Tensor<3> {
+        let mut outputs = self.encode_observed(tokens, seen);
         outputs.pop().expect("invariant: there is a block")
     }
 
@@ -117,8 +127,13 @@ impl Geneformer {
     }
 
     /// The embedding of every cell, `[minibatch, d]`: the mean over its tokens of a block's output.
-    pub fn embed(&self, tokens: &Tokens, seen: &mut impl Observer) -> Tensor<2> {
-        let mut outputs = self.encode(tokens, seen);
+    pub fn embed(&self, tokens: &Tokens) -> Tensor<2> {
+        self.embed_observed(tokens, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn embed_observed(&self, tokens: &Tokens, seen: &mut impl Observer) -> Tensor<2> {
+        let mut outputs = self.encode_observed(tokens, seen);
         let x = outputs.swap_remove(outputs.len() - 1 - self.pooled_from_last);
         let [b, _, d] = x.dims();
         match &tokens.padding {

@@ -42,9 +42,9 @@ fn gradients_agree_with_differences() {
         padding: None,
     };
     let loss = |m: &Geneformer| {
-        let last = m.last(&whole, &mut ());
+        let last = m.last(&whole);
         let [b, l, d] = last.dims();
-        bent(m.logits(last.reshape([b * l, d]))) + bent(m.embed(&padded, &mut ()))
+        bent(m.logits(last.reshape([b * l, d]))) + bent(m.embed(&padded))
     };
     slopes_agree(&model, &NAMES, &[], loss, 1e-3, 2e-2);
 }
@@ -54,12 +54,12 @@ fn padding_changes_no_vector() {
     let device = Device::flex();
     let model = Geneformer::new(&config(), &device).unwrap();
     let model = initialise(model, 1, INIT);
-    let both = crate::weights::host(model.embed(&tokens(&device), &mut ()));
+    let both = crate::weights::host(model.embed(&tokens(&device)));
     let alone = Tokens {
         ids: Tensor::<2, Int>::from_data([[6, 4, 9]], &device),
         padding: None,
     };
-    let alone = crate::weights::host(model.embed(&alone, &mut ()));
+    let alone = crate::weights::host(model.embed(&alone));
     for (a, b) in alone.iter().zip(&both[8..]) {
         assert!((a - b).abs() < 1e-6, "{a} {b}");
     }

@@ -128,7 +128,12 @@ impl HyenaFilter {
 
     /// The first `rows` rows of the filter, `[rows, channels]`; past and future concatenated where
     /// there are two.
-    pub fn forward(&self, rows: usize, seen: &mut impl Observer) -> Tensor<2> {
+    pub fn forward(&self, rows: usize) -> Tensor<2> {
+        self.forward_observed(rows, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn forward_observed(&self, rows: usize, seen: &mut impl Observer) -> Tensor<2> {
         let z = self.pos_emb.z.val().narrow(1, 0, rows);
         let t = self.pos_emb.t.val().narrow(1, 0, rows).reshape([rows, 1]);
         seen.see("pos_emb.z", &z);

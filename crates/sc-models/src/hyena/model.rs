@@ -130,7 +130,12 @@ impl ScHyena {
     }
 
     /// Profiles to tokens and cell embeddings.
-    pub fn encode(&self, profiles: &Profiles, seen: &mut impl Observer) -> Encoded {
+    pub fn encode(&self, profiles: &Profiles) -> Encoded {
+        self.encode_observed(profiles, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn encode_observed(&self, profiles: &Profiles, seen: &mut impl Observer) -> Encoded {
         let mut x = self.backbone.embeddings.forward(profiles);
         seen.see("embedding", &x);
         for (i, layer) in self.backbone.layers.iter().enumerate() {
@@ -183,7 +188,7 @@ impl ProfileEmbedding {
 
 impl Block {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let mixed = self.mixer.forward(self.norm1.forward(x.clone()), &mut ());
+        let mixed = self.mixer.forward(self.norm1.forward(x.clone()));
         let x = x + self.dropout.forward(mixed);
         let h = self.mlp.fc1.forward(self.norm2.forward(x.clone()));
         let h = self.mlp.fc2.forward(gelu_tanh(h));

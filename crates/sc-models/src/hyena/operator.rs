@@ -68,19 +68,29 @@ impl HyenaOperator {
     }
 
     /// The filter for sequences of `length`, `[rows, channels]`.
-    pub fn filter(&self, length: usize, seen: &mut impl Observer) -> Tensor<2> {
+    pub fn filter(&self, length: usize) -> Tensor<2> {
+        self.filter_observed(length, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn filter_observed(&self, length: usize, seen: &mut impl Observer) -> Tensor<2> {
         let rows = match self.direction {
             Direction::CellPainTr => (2 * length).saturating_sub(1),
             Direction::Causal | Direction::Both => length,
         };
-        self.filter_fn.forward(rows, seen)
+        self.filter_fn.forward_observed(rows, seen)
     }
 
     /// `x₀, x₁, …, v` of the input; positions beyond the operator's length are cut.
     ///
     /// # Shapes
     /// - u: `[minibatch, L, width]`
-    pub fn project(&self, u: Tensor<3>, seen: &mut impl Observer) -> Projections {
+    pub fn project(&self, u: Tensor<3>) -> Projections {
+        self.project_observed(u, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn project_observed(&self, u: Tensor<3>, seen: &mut impl Observer) -> Projections {
         let [_, l, _] = u.dims();
         let x = self.in_proj.forward(u);
         seen.see("in_proj", &x);
@@ -135,7 +145,17 @@ impl HyenaOperator {
     }
 
     /// The last gate and the output projection.
-    pub fn output(&self, v: Tensor<3>, x0: Tensor<3>, seen: &mut impl Observer) -> Tensor<3> {
+    pub fn output(&self, v: Tensor<3>, x0: Tensor<3>) -> Tensor<3> {
+        self.output_observed(v, x0, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn output_observed(
+        &self,
+        v: Tensor<3>,
+        x0: Tensor<3>,
+        seen: &mut impl Observer,
+    ) -> Tensor<3> {
         let y = v * x0;
         let y = match self.activation {
             Activation::Identity => y,
@@ -152,13 +172,18 @@ impl HyenaOperator {
     }
 
     /// The operator with a precomputed filter.
-    pub fn forward_with(
+    pub fn forward_with(&self, u: Tensor<3>, filter: &Tensor<2>) -> Tensor<3> {
+        self.forward_with_observed(u, filter, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn forward_with_observed(
         &self,
         u: Tensor<3>,
         filter: &Tensor<2>,
         seen: &mut impl Observer,
     ) -> Tensor<3> {
-        let x = self.project(u, seen);
+        let x = self.project_observed(u, seen);
         let mut v = x[self.order].clone();
         for (step, x) in x[1..self.order].iter().rev().enumerate() {
             v = self.dropout.forward(v * x.clone());
@@ -166,7 +191,7 @@ impl HyenaOperator {
             v = self.convolve(v, filter, step);
             seen.see(&format!("conv.{step}.output"), &v.clone().swap_dims(1, 2));
         }
-        self.output(v, x[0].clone(), seen)
+        self.output_observed(v, x[0].clone(), seen)
     }
 
     /// Mixes the tokens of every sequence.
@@ -174,9 +199,14 @@ impl HyenaOperator {
     /// # Shapes
     /// - u: `[minibatch, L, width]`
     /// - output: `[minibatch, min(L, length), width]`
-    pub fn forward(&self, u: Tensor<3>, seen: &mut impl Observer) -> Tensor<3> {
+    pub fn forward(&self, u: Tensor<3>) -> Tensor<3> {
+        self.forward_observed(u, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn forward_observed(&self, u: Tensor<3>, seen: &mut impl Observer) -> Tensor<3> {
         let [_, l, _] = u.dims();
-        let filter = self.filter(l.min(self.length), seen);
-        self.forward_with(u, &filter, seen)
+        let filter = self.filter_observed(l.min(self.length), seen);
+        self.forward_with_observed(u, &filter, seen)
     }
 }

@@ -69,7 +69,7 @@ fn gradients_agree_with_differences_in_every_form() {
     for config in forms {
         let u = input([2, 12, 6], &device);
         let model = operator(&config, &device);
-        let loss = |m: &HyenaOperator| m.forward(u.clone(), &mut ()).tanh().sum();
+        let loss = |m: &HyenaOperator| m.forward(u.clone()).tanh().sum();
         slopes_agree(
             &model,
             &NAMES,
@@ -87,11 +87,11 @@ fn a_causal_operator_looks_back_only_and_the_other_both_ways() {
     for (direction, before) in [(Direction::Causal, false), (Direction::Both, true)] {
         let model = operator(&small(direction), &device);
         let u = input([1, 12, 6], &device);
-        let plain = host(model.forward(u.clone(), &mut ()));
+        let plain = host(model.forward(u.clone()));
         let mut changed = host(u);
         changed[7 * 6 + 2] += 1.0;
         let changed = Tensor::<3>::from_data(TensorData::new(changed, [1, 12, 6]), &device);
-        let moved = host(model.forward(changed, &mut ()));
+        let moved = host(model.forward(changed));
         let far = |range: std::ops::Range<usize>| {
             range
                 .into_iter()
@@ -107,16 +107,10 @@ fn shorter_sequences_take_the_first_rows_of_the_filter_and_longer_ones_are_cut()
     let device = Device::flex();
     for direction in [Direction::Causal, Direction::Both, Direction::CellPainTr] {
         let model = operator(&small(direction), &device);
-        let long = model.forward(input([1, 15, 6], &device), &mut ());
+        let long = model.forward(input([1, 15, 6], &device));
         assert_eq!(long.dims(), [1, 12, 6]);
-        assert_eq!(
-            model.forward(input([1, 5, 6], &device), &mut ()).dims(),
-            [1, 5, 6]
-        );
-        assert_eq!(
-            model.forward(input([1, 1, 6], &device), &mut ()).dims(),
-            [1, 1, 6]
-        );
+        assert_eq!(model.forward(input([1, 5, 6], &device)).dims(), [1, 5, 6]);
+        assert_eq!(model.forward(input([1, 1, 6], &device)).dims(), [1, 1, 6]);
     }
 }
 
@@ -199,7 +193,7 @@ fn gradients_of_the_model_agree_with_differences() {
     let device = Device::flex().autodiff();
     let cells = profiles(2, &device);
     let loss = |m: &ScHyena| {
-        let predicted = m.predict(&m.encode(&cells, &mut ()));
+        let predicted = m.predict(&m.encode(&cells));
         (predicted - cells.values.clone()).square().mean()
     };
     slopes_agree(
@@ -217,13 +211,13 @@ fn a_hidden_value_is_not_seen() {
     let device = Device::flex();
     let model = model(&device);
     let cells = profiles(1, &device);
-    let plain = host(model.encode(&cells, &mut ()).tokens);
+    let plain = host(model.encode(&cells).tokens);
     let hidden = cells.mask.clone().unwrap();
     let other = Profiles {
         values: cells.values.clone() + hidden * 5.0,
         ..cells
     };
-    assert_eq!(plain, host(model.encode(&other, &mut ()).tokens));
+    assert_eq!(plain, host(model.encode(&other).tokens));
 }
 
 #[test]

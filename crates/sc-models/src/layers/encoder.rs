@@ -53,7 +53,12 @@ impl Encoder {
     }
 
     /// Runs the blocks on `[minibatch, length, d]`; reports every block's output as `layer.i`.
-    pub fn forward(
+    pub fn forward(&self, x: Tensor<3>, padding: Option<&Padding>) -> Tensor<3> {
+        self.forward_observed(x, padding, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn forward_observed(
         &self,
         mut x: Tensor<3>,
         padding: Option<&Padding>,
@@ -66,7 +71,12 @@ impl Encoder {
     }
 
     /// The same with the output of every block, first to last.
-    pub fn outputs(
+    pub fn outputs(&self, x: Tensor<3>, padding: Option<&Padding>) -> Vec<Tensor<3>> {
+        self.outputs_observed(x, padding, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn outputs_observed(
         &self,
         mut x: Tensor<3>,
         padding: Option<&Padding>,
@@ -181,7 +191,7 @@ mod tests {
                 activation,
             };
             let encoder = initialise(Encoder::new(&config, &device), 1, |_| None);
-            let loss = |m: &Encoder| bent(m.forward(x.clone(), Some(&padding), &mut ()));
+            let loss = |m: &Encoder| bent(m.forward(x.clone(), Some(&padding)));
             slopes_agree(&encoder, &PLAIN, &[], loss, 1e-3, 2e-2);
         }
     }

@@ -50,8 +50,13 @@ impl FlowAttention {
     ///
     /// # Shapes
     /// - input, output: `[cells, d]`
-    pub fn forward(&self, input: Tensor<2>, seen: &mut impl Observer) -> Tensor<2> {
-        self.attend(input.unsqueeze_dim::<3>(0), None, seen)
+    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        self.forward_observed(input, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn forward_observed(&self, input: Tensor<2>, seen: &mut impl Observer) -> Tensor<2> {
+        self.attend_observed(input.unsqueeze_dim::<3>(0), None, seen)
             .squeeze_dim::<2>(0)
     }
 
@@ -60,7 +65,12 @@ impl FlowAttention {
     ///
     /// # Shapes
     /// - input, output: `[sentences, n, d]`
-    pub fn attend(
+    pub fn attend(&self, input: Tensor<3>, padding: Option<&Tensor<2, Bool>>) -> Tensor<3> {
+        self.attend_observed(input, padding, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn attend_observed(
         &self,
         input: Tensor<3>,
         padding: Option<&Tensor<2, Bool>>,
@@ -159,7 +169,7 @@ impl FlowformerLayer {
     pub fn forward(&self, input: Tensor<2>, seen: &mut impl Observer) -> Tensor<2> {
         let x = self.norm1.forward(input.clone());
         seen.see("norm1", &x);
-        let x = self.self_attn.forward(x, seen);
+        let x = self.self_attn.forward_observed(x, seen);
         seen.see("attn_out", &x);
         let x = input + self.dropout.forward(x);
         let y = self.norm2.forward(x.clone());
@@ -200,10 +210,10 @@ mod tests {
         let x = spread([2, 5, 8], &device);
         let mask = [[false; 5], [false, false, false, true, true]];
         let padding = Tensor::<2, Bool>::from_data(mask, &device);
-        let both = layer.attend(x.clone(), Some(&padding), &mut ());
+        let both = layer.attend(x.clone(), Some(&padding));
         let alone = |i: usize, n: usize| {
             let own = x.clone().narrow(0, i, 1).narrow(1, 0, n).reshape([n, 8]);
-            host(layer.forward(own, &mut ()))
+            host(layer.forward(own))
         };
         for (i, n) in [(0, 5), (1, 3)] {
             let padded = host(both.clone().narrow(0, i, 1).narrow(1, 0, n));
@@ -212,7 +222,7 @@ mod tests {
             }
         }
         let loss = |m: &FlowAttention| {
-            let y = m.attend(x.clone(), Some(&padding), &mut ());
+            let y = m.attend(x.clone(), Some(&padding));
             bent(y.clone().narrow(1, 0, 3)) + bent(y.narrow(0, 0, 1))
         };
         slopes_agree(&layer, &PLAIN, &[], loss, 1e-3, 2e-2);

@@ -82,7 +82,12 @@ impl Sequential {
     }
 
     /// Runs all layers on `[cells, features]`; reports the output of layer `i` as `{name}.{i}`.
-    pub fn forward(
+    pub fn forward(&self, x: Tensor<2>, phase: Phase, name: &str) -> Tensor<2> {
+        self.forward_observed(x, phase, name, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn forward_observed(
         &self,
         x: Tensor<2>,
         phase: Phase,
@@ -93,7 +98,12 @@ impl Sequential {
     }
 
     /// The same for sparse cells, whose zeros are skipped; the first layer is linear.
-    pub fn forward_sparse(
+    pub fn forward_sparse(&self, x: &Arc<CsrMatrix>, phase: Phase, name: &str) -> Tensor<2> {
+        self.forward_sparse_observed(x, phase, name, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn forward_sparse_observed(
         &self,
         x: &Arc<CsrMatrix>,
         phase: Phase,
@@ -177,7 +187,7 @@ mod tests {
         let model = initialise(Sequential::new(&layers(), &device), 2, |_| None);
         let cells = cells();
         for phase in [Phase::Train, Phase::Eval] {
-            let loss = |m: &Sequential| bent(m.forward_sparse(&cells, phase, "", &mut ()));
+            let loss = |m: &Sequential| bent(m.forward_sparse(&cells, phase, ""));
             // Running statistics are not parameters, but matter in evaluation.
             let untrained = ["slots.1.norm.running"];
             slopes_agree(&model, &PLAIN, &untrained, loss, 1e-3, 2e-2);
@@ -191,8 +201,8 @@ mod tests {
         let cells = cells();
         let dense = TensorData::new(cells.to_dense(), [CELLS, GENES]);
         let dense = Tensor::<2>::from_data(dense, &device);
-        let a = host(model.forward(dense, Phase::Eval, "", &mut ()));
-        let b = host(model.forward_sparse(&cells, Phase::Eval, "", &mut ()));
+        let a = host(model.forward(dense, Phase::Eval, ""));
+        let b = host(model.forward_sparse(&cells, Phase::Eval, ""));
         assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5));
     }
 }

@@ -73,8 +73,13 @@ impl NicheHead {
     }
 
     /// Predicts from tokens.
-    pub fn forward(&self, tokens: &Tokens, seen: &mut impl Observer) -> Predicted {
-        let outputs = self.backbone.encode(tokens, seen);
+    pub fn forward(&self, tokens: &Tokens) -> Predicted {
+        self.forward_observed(tokens, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn forward_observed(&self, tokens: &Tokens, seen: &mut impl Observer) -> Predicted {
+        let outputs = self.backbone.encode_observed(tokens, seen);
         let chosen: Vec<Tensor<3>> = self.layers.iter().map(|&k| outputs[k].clone()).collect();
         let count = chosen.len() as f64;
         let combined = match self.combine {

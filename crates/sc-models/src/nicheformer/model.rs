@@ -74,7 +74,12 @@ impl Nicheformer {
     }
 
     /// Output of every block, first to last, `[minibatch, length, d]` each.
-    pub fn encode(&self, tokens: &Tokens, seen: &mut impl Observer) -> Vec<Tensor<3>> {
+    pub fn encode(&self, tokens: &Tokens) -> Vec<Tensor<3>> {
+        self.encode_observed(tokens, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn encode_observed(&self, tokens: &Tokens, seen: &mut impl Observer) -> Vec<Tensor<3>> {
         let [_, length] = tokens.ids.dims();
         let padding = tokens.padding.as_ref();
         let rows = lookup(&self.embeddings, tokens.ids.clone(), padding);
@@ -83,12 +88,17 @@ impl Nicheformer {
         let x = self.dropout.forward(rows + positions);
         seen.see("embedding_output", &x);
         let padding = padding.cloned().map(Padding::hidden);
-        self.encoder.outputs(x, padding.as_ref(), seen)
+        self.encoder.outputs_observed(x, padding.as_ref(), seen)
     }
 
     /// Output of the last block, `[minibatch, length, d]`.
-    pub fn last(&self, tokens: &Tokens, seen: &mut impl Observer) -> Tensor<3> {
-        self.encode(tokens, seen)
+    pub fn last(&self, tokens: &Tokens) -> Tensor<3> {
+        self.last_observed(tokens, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn last_observed(&self, tokens: &Tokens, seen: &mut impl Observer) -> Tensor<3> {
+        self.encode_observed(tokens, seen)
             .swap_remove(self.encoder.layers().len() - 1)
     }
 

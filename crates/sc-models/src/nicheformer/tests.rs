@@ -41,7 +41,7 @@ fn gradients_agree_with_differences() {
     let model = initialise(model, 1, init);
     let tokens = tokens(&device);
     let loss = |m: &Nicheformer| {
-        let cells = m.pool(m.last(&tokens, &mut ()), &tokens, Context::Without);
+        let cells = m.pool(m.last(&tokens), &tokens, Context::Without);
         bent(m.logits(cells))
     };
     slopes_agree(&model, &NAMES, &[], loss, 1e-3, 2e-2);
@@ -71,7 +71,7 @@ fn gradients_of_every_head_agree_with_differences() {
         let backbone = Nicheformer::new(&config(), &device).unwrap();
         let model = NicheHead::new(backbone, (WIDTH, LAYERS), &head, &device).unwrap();
         let model = initialise(model, 1, init);
-        let loss = |m: &NicheHead| bent(m.forward(&tokens, &mut ()).output);
+        let loss = |m: &NicheHead| bent(m.forward(&tokens).output);
         slopes_agree(&model, &names, &[], loss, 1e-3, 2e-2);
     }
 }

@@ -176,7 +176,12 @@ impl Saturn {
     ///
     /// # Errors
     /// [`ModelError::Config`] when the cells' species is not one of the model's.
-    pub fn forward(
+    pub fn forward(&self, gene_weights: &Tensor<2>, cells: &Cells) -> Result<Output> {
+        self.forward_observed(gene_weights, cells, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn forward_observed(
         &self,
         gene_weights: &Tensor<2>,
         cells: &Cells,

@@ -60,7 +60,7 @@ fn gradients_agree_with_differences() {
             let mut sum = model.gene_embeddings(weights.clone()).square().mean();
             for (species, genes) in [(0, 7), (1, 5)] {
                 let cells = cells(species, genes, Some(noise.clone()));
-                let out = model.forward(&weights, &cells, &mut ()).unwrap();
+                let out = model.forward(&weights, &cells).unwrap();
                 let dispersion = out.dispersion.log().square().mean();
                 sum = sum + out.mean.square().mean() + dispersion + out.zero_logits.square().mean();
                 if let Some([mu, log_var]) = out.moments {
@@ -80,7 +80,7 @@ fn means_sum_to_the_cells_totals_and_a_cell_does_not_depend_on_others() {
     let model = model(&config, &device);
     let weights = model.gene_weights();
     let all = cells(0, 7, None);
-    let out = model.forward(&weights, &all, &mut ()).unwrap();
+    let out = model.forward(&weights, &all).unwrap();
     for (row, total) in host(out.mean).chunks(7).zip(all.counts.row_sums()) {
         assert!((f64::from(row.iter().sum::<f32>()) - total).abs() < 1e-4);
     }
@@ -122,9 +122,5 @@ fn what_cannot_be_is_refused_and_names_are_the_published_ones() {
     let model = Saturn::new(&good, &device).unwrap();
     assert!(model.clone().with_macrogenes(vec![0.0]).is_err());
     let weights = model.gene_weights();
-    assert!(
-        model
-            .forward(&weights, &cells(2, 5, None), &mut ())
-            .is_err()
-    );
+    assert!(model.forward(&weights, &cells(2, 5, None)).is_err());
 }

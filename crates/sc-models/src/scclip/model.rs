@@ -66,7 +66,12 @@ impl ScClip {
     ///
     /// # Shapes
     /// - cells: `[cells, features]`
-    pub fn embed(
+    pub fn embed(&self, cells: &CsrMatrix, modality: Modality) -> Tensor<2> {
+        self.embed_observed(cells, modality, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn embed_observed(
         &self,
         cells: &CsrMatrix,
         modality: Modality,
@@ -76,7 +81,7 @@ impl ScClip {
             Modality::Atac => (&self.atac_model, &self.atac_projection),
             Modality::Rna => (&self.rna_model, &self.rna_projection),
         };
-        let projected = projection.forward(tower.forward(cells, modality, seen));
+        let projected = projection.forward(tower.forward_observed(cells, modality, seen));
         seen.see(&format!("{}.projected", modality.name()), &projected);
         let embeds = if self.normalize {
             unit(projected)

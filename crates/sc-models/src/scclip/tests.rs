@@ -52,8 +52,8 @@ fn gradients_agree_with_differences() {
     let device = Device::flex().autodiff();
     let (atac, rna) = (cells(13, 5), cells(10, 5));
     let loss = |m: &ScClip| {
-        let a = m.embed(&atac, Modality::Atac, &mut ());
-        let r = m.embed(&rna, Modality::Rna, &mut ());
+        let a = m.embed(&atac, Modality::Atac);
+        let r = m.embed(&rna, Modality::Rna);
         m.similarity(a, r).tanh().sum()
     };
     slopes_agree(&model(&config(), &device), &NAMES, &[], loss, 1e-3, 2e-2);
@@ -64,8 +64,8 @@ fn a_cell_is_embedded_the_same_alone_and_among_others() {
     let device = Device::flex();
     let model = model(&config(), &device);
     let many = cells(10, 7);
-    let all = host(model.embed(&many, Modality::Rna, &mut ()));
-    let one = host(model.embed(&many.select_rows(&[3]), Modality::Rna, &mut ()));
+    let all = host(model.embed(&many, Modality::Rna));
+    let one = host(model.embed(&many.select_rows(&[3]), Modality::Rna));
     assert_eq!(one, all[18..24]);
 }
 
@@ -80,7 +80,7 @@ fn the_scale_is_fixed_learned_and_limited() {
             },
             &device,
         );
-        let a = model.embed(&cells(13, 3), Modality::Atac, &mut ());
+        let a = model.embed(&cells(13, 3), Modality::Atac);
         // Rows of length 1: the similarity of a row with itself is the scale.
         let s = host(model.similarity(a.clone(), a));
         let trained = weights::tensors(&model, &NAMES)["criterion.logit_scale"].clone();

@@ -151,7 +151,12 @@ impl Tower {
     ///
     /// # Shapes
     /// - cells: `[cells, features]`
-    pub fn forward(
+    pub fn forward(&self, cells: &CsrMatrix, modality: Modality) -> Tensor<2> {
+        self.forward_observed(cells, modality, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn forward_observed(
         &self,
         cells: &CsrMatrix,
         modality: Modality,

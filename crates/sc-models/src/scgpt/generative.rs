@@ -45,6 +45,16 @@ impl ScGpt {
         known: &Tokens,
         targets: Option<&Targets>,
         prompt: Option<Tensor<2>>,
+    ) -> Generated {
+        self.generate_observed(known, targets, prompt, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn generate_observed(
+        &self,
+        known: &Tokens,
+        targets: Option<&Targets>,
+        prompt: Option<Tensor<2>>,
         seen: &mut impl Observer,
     ) -> Generated {
         let (genes, mut x) = self.embed_tokens(known, &mut ());

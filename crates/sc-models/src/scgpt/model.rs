@@ -123,7 +123,17 @@ impl ScGpt {
     }
 
     /// Tokens to encoder output and cell embedding.
-    pub fn encode(&self, tokens: &Tokens, phase: Phase, seen: &mut impl Observer) -> Output {
+    pub fn encode(&self, tokens: &Tokens, phase: Phase) -> Output {
+        self.encode_observed(tokens, phase, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn encode_observed(
+        &self,
+        tokens: &Tokens,
+        phase: Phase,
+        seen: &mut impl Observer,
+    ) -> Output {
         let (genes, x) = self.embed_tokens(tokens, seen);
         let x = match &self.norm {
             Some(norm) => norm.forward(x, tokens.domain, phase),
@@ -131,7 +141,9 @@ impl ScGpt {
         };
         seen.see("emb.total", &x);
         let padding = tokens.padding.clone().map(Padding::hidden);
-        let x = self.transformer_encoder.forward(x, padding.as_ref(), seen);
+        let x = self
+            .transformer_encoder
+            .forward_observed(x, padding.as_ref(), seen);
         let cell = self.pool(&x, tokens);
         seen.see("cell_emb", &cell);
         Output {
@@ -216,8 +228,18 @@ impl ScGpt {
     }
 
     /// Tokens to all predictions of the configured heads.
-    pub fn forward(&self, tokens: &Tokens, phase: Phase, seen: &mut impl Observer) -> Outputs {
-        let encoded = self.encode(tokens, phase, seen);
+    pub fn forward(&self, tokens: &Tokens, phase: Phase) -> Outputs {
+        self.forward_observed(tokens, phase, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn forward_observed(
+        &self,
+        tokens: &Tokens,
+        phase: Phase,
+        seen: &mut impl Observer,
+    ) -> Outputs {
+        let encoded = self.encode_observed(tokens, phase, seen);
         let seen = self.with_known(&encoded, tokens);
         let expression = self.decoder.forward(seen.tokens);
         let from_cell = (self.mvc_decoder.as_ref()).map(|d| d.forward(seen.cell, seen.genes));

@@ -80,13 +80,18 @@ impl Perturb {
 
     /// Predicted values, `[minibatch, length]`; `flags` `[minibatch, length]` say which genes are
     /// perturbed.
-    pub fn forward(
+    pub fn forward(&self, tokens: &Tokens, flags: Tensor<2, Int>) -> Tensor<2> {
+        self.forward_observed(tokens, flags, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn forward_observed(
         &self,
         tokens: &Tokens,
         flags: Tensor<2, Int>,
         seen: &mut impl Observer,
     ) -> Tensor<2> {
-        let x = self.encode(tokens, flags, seen);
+        let x = self.encode_observed(tokens, flags, seen);
         let part = |decoder: &ExpressionDecoder| decoder.forward(x.clone()).value;
         let coefficient = part(&self.decoder.coeff_decoder);
         let bias = part(&self.decoder.bias_decoder);
@@ -96,7 +101,12 @@ impl Perturb {
     }
 
     /// Output of the transformer, `[minibatch, length, d]`.
-    pub fn encode(
+    pub fn encode(&self, tokens: &Tokens, flags: Tensor<2, Int>) -> Tensor<3> {
+        self.encode_observed(tokens, flags, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn encode_observed(
         &self,
         tokens: &Tokens,
         flags: Tensor<2, Int>,
@@ -121,7 +131,8 @@ impl Perturb {
         let x = x + flags;
         seen.see("emb.total", &x);
         let padding = tokens.padding.clone().map(Padding::hidden);
-        self.transformer_encoder.forward(x, padding.as_ref(), seen)
+        self.transformer_encoder
+            .forward_observed(x, padding.as_ref(), seen)
     }
 }
 

@@ -105,7 +105,7 @@ fn gradients_agree_with_differences() {
     ] {
         let model = initialise(ScGpt::new(&config, &device).unwrap(), 1, INIT);
         let loss = |m: &ScGpt| {
-            let found = m.forward(tokens, Phase::Train, &mut ());
+            let found = m.forward(tokens, Phase::Train);
             let loss = of(&found.expression, kept) + of(&found.from_cell.unwrap(), kept);
             match found.classes {
                 Some(classes) => loss + bent(classes),
@@ -136,7 +136,7 @@ fn gradients_of_two_streams_agree_with_differences() {
     let all = Tensor::cat(vec![seen.clone(), wanted.clone()], 1);
     for prompt in [None, Some(spread([2, 8], &device))] {
         let loss = |m: &ScGpt| {
-            let found = m.generate(&known, Some(&targets), prompt.clone(), &mut ());
+            let found = m.generate(&known, Some(&targets), prompt.clone());
             of(&found.known, &seen)
                 + of(&found.targets.unwrap(), &wanted)
                 + of(&found.from_cell.unwrap(), &all)
@@ -169,7 +169,7 @@ fn gradients_of_perturbations_agree_with_differences() {
         };
         let model = Perturb::new(&config, 2, &device).unwrap();
         let model = initialise(model, 1, INIT);
-        let loss = |m: &Perturb| bent(m.forward(&tokens, flags.clone(), &mut ()) * kept.clone());
+        let loss = |m: &Perturb| bent(m.forward(&tokens, flags.clone()) * kept.clone());
         slopes_agree(&model, &PERTURB_NAMES, &[], loss, 1e-3, 2e-2);
     }
 }
@@ -190,7 +190,7 @@ fn decoders_know_the_modality_and_cells_do_not() {
             modalities: Some(of),
             ..tokens(&device)
         };
-        let found = model.forward(&tokens, Phase::Eval, &mut ());
+        let found = model.forward(&tokens, Phase::Eval);
         let from_cell = found.from_cell.unwrap().value;
         [found.encoded.cell, found.expression.value, from_cell].map(host)
     };

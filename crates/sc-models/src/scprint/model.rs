@@ -181,11 +181,16 @@ impl ScPrint {
     }
 
     /// Tokens to cell embeddings and counts.
-    pub fn forward(&self, tokens: &Tokens, seen: &mut impl Observer) -> Output {
+    pub fn forward(&self, tokens: &Tokens) -> Output {
+        self.forward_observed(tokens, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn forward_observed(&self, tokens: &Tokens, seen: &mut impl Observer) -> Output {
         let genes = self.gene_encoder.embedding.forward(tokens.genes.clone());
         let encoding = self.encode(tokens, genes.clone());
         seen.see("encoding", &encoding);
-        let output = self.transformer.forward(encoding, seen);
+        let output = self.transformer.forward_observed(encoding, seen);
         seen.see("transformer_output", &output);
         let first = self.config.cell_tokens();
         let [b, l, d] = output.dims();
@@ -281,7 +286,12 @@ impl ScPrint {
     }
 
     /// Counts predicted from the cell embedding alone, where the model has that decoder.
-    pub fn counts_from_cell(
+    pub fn counts_from_cell(&self, output: &Output) -> Option<Prediction> {
+        self.counts_from_cell_observed(output, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn counts_from_cell_observed(
         &self,
         output: &Output,
         seen: &mut impl Observer,

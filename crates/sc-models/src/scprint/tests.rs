@@ -71,7 +71,7 @@ fn gradients_agree_with_differences() {
             ..config()
         };
         let loss = |model: &ScPrint| {
-            let first = model.forward(&input, &mut ());
+            let first = model.forward(&input);
             let mut sum = first.cell.clone().square().mean();
             for (_, logits) in model.classes(&first) {
                 sum = sum + logits.square().mean();
@@ -82,8 +82,8 @@ fn gradients_agree_with_differences() {
                 cells: Some(first.cells.clone()),
                 ..input.clone()
             };
-            let made = model.forward(&made, &mut ()).counts;
-            let from_cell = model.counts_from_cell(&first, &mut ()).unwrap();
+            let made = model.forward(&made).counts;
+            let from_cell = model.counts_from_cell(&first).unwrap();
             for p in [first.counts, made, from_cell] {
                 let [dispersion, zero] = p.spread.unwrap();
                 sum = sum + p.mean.square().mean() + dispersion.log().square().mean();
@@ -107,12 +107,12 @@ fn a_cell_does_not_depend_on_others_and_means_sum_to_its_total() {
     let device = Device::flex();
     let model = model(&config(), &device);
     let all = tokens(&[0, 1, 2], &device);
-    let out = model.forward(&all, &mut ());
+    let out = model.forward(&all);
     let embedded = host(model.embedding(&out, &[]));
     for (row, total) in host(out.counts.mean).chunks(5).zip(host(all.total)) {
         assert!((row.iter().sum::<f32>() - total).abs() < 1e-4);
     }
-    let one = model.forward(&tokens(&[1], &device), &mut ());
+    let one = model.forward(&tokens(&[1], &device));
     let found = host(model.embedding(&one, &[]));
     for (a, b) in found.iter().zip(&embedded[8..16]) {
         assert!((a - b).abs() < 1e-5, "{a} {b}");
@@ -128,7 +128,7 @@ fn the_adversary_turns_gradients_round() {
     };
     let model = model(&config, &device);
     let input = tokens(&[0, 1], &device);
-    let out = model.forward(&input, &mut ());
+    let out = model.forward(&input);
     assert_eq!(model.adversarial_classes(&out)[1].1.dims(), [2, 2]);
     assert_eq!(model.adversarial_batches(&out).unwrap().dims(), [2, 2]);
     let mean = Tensor::<2>::ones([2, 3], &device).require_grad();

@@ -65,7 +65,7 @@ impl Transformer {
     ///
     /// Reports the output of block `i` as `block.i`, and its queries and keys
     /// `[minibatch, tokens, 2 d]` as `qk.i`.
-    pub(super) fn forward(&self, x: Tensor<3>, seen: &mut impl Observer) -> Tensor<3> {
+    pub(super) fn forward_observed(&self, x: Tensor<3>, seen: &mut impl Observer) -> Tensor<3> {
         let [b, l, d] = x.dims();
         let mut x = self.dropout.forward(x);
         for (i, block) in self.blocks.iter().enumerate() {

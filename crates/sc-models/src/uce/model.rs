@@ -92,7 +92,12 @@ impl Uce {
     }
 
     /// Output of the transformer, `[minibatch, length, d]`.
-    pub fn encode(&self, sentences: &Sentences, seen: &mut impl Observer) -> Tensor<3> {
+    pub fn encode(&self, sentences: &Sentences) -> Tensor<3> {
+        self.encode_observed(sentences, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn encode_observed(&self, sentences: &Sentences, seen: &mut impl Observer) -> Tensor<3> {
         let [_, length] = sentences.ids.dims();
         let proteins = unit(self.pe_embedding.forward(sentences.ids.clone()));
         let x = self.encoder.gelu_norm(proteins) * self.scale;
@@ -103,7 +108,8 @@ impl Uce {
             PaddingMode::Strict => Padding::hidden(mask),
             PaddingMode::Compat => Padding { mask, bias: 1.0 },
         });
-        self.transformer_encoder.forward(x, padding.as_ref(), seen)
+        self.transformer_encoder
+            .forward_observed(x, padding.as_ref(), seen)
     }
 
     /// The decoder on outputs of the transformer, `[.., d]` to `[.., output]`.
@@ -112,8 +118,13 @@ impl Uce {
     }
 
     /// The embedding of every cell, of length 1, `[minibatch, output]`.
-    pub fn embed(&self, sentences: &Sentences, seen: &mut impl Observer) -> Tensor<2> {
-        let cls = self.encode(sentences, seen).narrow(1, 0, 1);
+    pub fn embed(&self, sentences: &Sentences) -> Tensor<2> {
+        self.embed_observed(sentences, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn embed_observed(&self, sentences: &Sentences, seen: &mut impl Observer) -> Tensor<2> {
+        let cls = self.encode_observed(sentences, seen).narrow(1, 0, 1);
         unit(self.decode(cls.squeeze_dim::<2>(1)))
     }
 

@@ -113,13 +113,20 @@ impl State0 {
     /// Output of the decoder at every position, `[minibatch, length, output]`.
     ///
     /// As published, the position added to every token of cell `b` is that of `b`, not of the token.
-    pub fn outputs(&self, sentences: &Sentences, seen: &mut impl Observer) -> Tensor<3> {
+    pub fn outputs(&self, sentences: &Sentences) -> Tensor<3> {
+        self.outputs_observed(sentences, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn outputs_observed(&self, sentences: &Sentences, seen: &mut impl Observer) -> Tensor<3> {
         let [cells, _] = sentences.ids.dims();
         let proteins = unit(self.pe_embedding.forward(sentences.ids.clone()));
         let x = self.project(proteins) * self.scale + self.pos_encoder.first(cells);
         seen.see("transformer_input", &x);
         let padding = sentences.padding.clone().map(Padding::hidden);
-        let x = self.transformer_encoder.forward(x, padding.as_ref(), seen);
+        let x = self
+            .transformer_encoder
+            .forward_observed(x, padding.as_ref(), seen);
         self.decoder_last.forward(self.decoder_skip.forward(x))
     }
 

@@ -38,7 +38,7 @@ fn gradients_agree_with_differences() {
         };
         let model = initialise(Uce::new(&config, &device).unwrap(), 1, INIT);
         let loss = |m: &Uce| {
-            let cells = m.embed(&sentences, &mut ());
+            let cells = m.embed(&sentences);
             bent(m.expressed(cells, m.genes(asked.clone())))
         };
         let untrained = ["pe_embedding.", "pos_encoder."];
@@ -70,7 +70,7 @@ fn gradients_of_state0_agree_with_differences() {
     let asked = Tensor::<2, Int>::from_data([[6, 8, 4], [9, 7, 5]], &device);
     let sets = Tensor::<1, Int>::from_data([2, 0], &device);
     let loss = |m: &State0| {
-        let cells = m.cell(m.outputs(&sentences, &mut ()));
+        let cells = m.cell(m.outputs(&sentences));
         bent(m.expressed(cells, asked.clone(), sets.clone()))
     };
     let untrained = ["pe_embedding.", "pos_encoder."];

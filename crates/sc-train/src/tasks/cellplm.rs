@@ -261,7 +261,7 @@ impl Task for CellPlmTask {
             }),
             kl_weight: (step as f64 / self.input.kl_warmup.max(1) as f64).min(1.0),
         };
-        let output = model.forward(&sentence, Phase::Train, &mut ());
+        let output = model.forward(&sentence, Phase::Train);
         let mut terms = Vec::new();
         let mut total = Tensor::<1>::zeros([1], device);
         if let Some(decoded) = &output.counts {
@@ -292,7 +292,7 @@ impl Task for CellPlmTask {
             noise: None,
             kl_weight: 1.0,
         };
-        Ok(model.encode(&sentence, Phase::Eval, &mut ()).z)
+        Ok(model.encode(&sentence, Phase::Eval).z)
     }
 
     fn dims(&self) -> usize {

@@ -238,7 +238,7 @@ impl Task for GeneformerTask {
             0 => Padded::new(&vec![vec![i64::from(PAD)]; input.tokens.cells], 0, 1),
             _ => input.tokens,
         };
-        let outputs = model.last(&on_device(&tokens, device), &mut ());
+        let outputs = model.last(&on_device(&tokens, device));
         let logits = |hidden| model.logits(hidden);
         input.hidden.losses(outputs, logits, device)
     }
@@ -256,7 +256,7 @@ impl Task for GeneformerTask {
                 device,
             ));
         }
-        Ok(model.embed(&on_device(&batch.tokens, device), &mut ()))
+        Ok(model.embed(&on_device(&batch.tokens, device)))
     }
 
     fn dims(&self) -> usize {

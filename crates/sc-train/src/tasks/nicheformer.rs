@@ -257,7 +257,7 @@ impl Task for NicheformerTask {
     }
 
     fn losses(&self, model: &Nicheformer, input: RankedTokens, _: u64, device: &Device) -> Losses {
-        let outputs = model.last(&input.on_device(device), &mut ());
+        let outputs = model.last(&input.on_device(device));
         let logits = |hidden| model.logits(hidden);
         input.hidden.losses(outputs, logits, device)
     }
@@ -268,7 +268,7 @@ impl Task for NicheformerTask {
 
     fn embed(&self, model: &Nicheformer, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
         let tokens = self.tokenize(&cells, Pass::Embedding)?.on_device(device);
-        Ok(model.pool(model.last(&tokens, &mut ()), &tokens, Context::Without))
+        Ok(model.pool(model.last(&tokens), &tokens, Context::Without))
     }
 
     fn reads(&self) -> Vec<Role> {

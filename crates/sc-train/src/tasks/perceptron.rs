@@ -191,7 +191,7 @@ impl Task for PerceptronTask {
         _: u64,
         device: &Device,
     ) -> Losses {
-        let latent = model.encode(&input.cells, Phase::Train, &mut ());
+        let latent = model.encode(&input.cells, Phase::Train);
         let mut terms: Vec<(&'static str, Tensor<1>, f64)> = Vec::new();
         let weight = match self.goal {
             Goal::Reconstruct => 1.0,
@@ -199,7 +199,7 @@ impl Task for PerceptronTask {
             Goal::Mixup { reconstruct } => reconstruct,
         };
         if weight > 0.0
-            && let Some(decoded) = model.decode(latent.clone(), Phase::Train, &mut ())
+            && let Some(decoded) = model.decode(latent.clone(), Phase::Train)
         {
             let shape = [input.cells.rows(), input.cells.cols()];
             let target = TensorData::new(input.cells.to_dense(), shape);
@@ -230,7 +230,7 @@ impl Task for PerceptronTask {
 
     fn embed(&self, model: &Perceptron, cells: CellBatch, _: &Device) -> Result<Tensor<2>> {
         let cells = Arc::new(log_normalize(cells.counts, self.input.target));
-        Ok(model.encode(&cells, Phase::Eval, &mut ()))
+        Ok(model.encode(&cells, Phase::Eval))
     }
 
     fn reads(&self) -> Vec<Role> {

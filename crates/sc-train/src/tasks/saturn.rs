@@ -347,7 +347,7 @@ impl SaturnTask {
         for part in &batch.parts {
             let cells = self.on_device(part, device);
             // The species of a part is one of the network's.
-            let Ok(output) = model.forward(&gene_weights, &cells, &mut ()) else {
+            let Ok(output) = model.forward(&gene_weights, &cells) else {
                 continue;
             };
             let weights = match self.input.balance {

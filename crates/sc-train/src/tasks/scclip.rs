@@ -230,7 +230,7 @@ impl ScClipTask {
             Modality::Atac => &halves.atac,
             Modality::Rna => &halves.rna,
         };
-        model.embed(half, modality, &mut ())
+        model.embed(half, modality)
     }
 }
 
@@ -269,8 +269,8 @@ impl Task for ScClipTask {
     }
 
     fn losses(&self, model: &ScClip, input: Paired, _: u64, _: &Device) -> Losses {
-        let atac = model.embed(&input.atac, Modality::Atac, &mut ());
-        let rna = model.embed(&input.rna, Modality::Rna, &mut ());
+        let atac = model.embed(&input.atac, Modality::Atac);
+        let rna = model.embed(&input.rna, Modality::Rna);
         let contrast = contrast(model.similarity(atac, rna));
         Losses {
             total: contrast.total,
@@ -287,8 +287,8 @@ impl Task for ScClipTask {
 
     fn embed(&self, model: &ScClip, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
         let halves = self.halves(&cells.counts);
-        let atac = || model.embed(&halves.atac, Modality::Atac, &mut ());
-        let rna = || model.embed(&halves.rna, Modality::Rna, &mut ());
+        let atac = || model.embed(&halves.atac, Modality::Atac);
+        let rna = || model.embed(&halves.rna, Modality::Rna);
         Ok(match self.input.embed {
             Half::Atac => atac(),
             Half::Rna => rna(),

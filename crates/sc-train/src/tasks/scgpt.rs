@@ -249,7 +249,7 @@ impl Task for ScGptTask {
             ));
         }
         let tokens = self.tokenize(&cells, Pass::Embedding)?.on_device(device);
-        Ok(unit(model.encode(&tokens, Phase::Eval, &mut ()).cell))
+        Ok(unit(model.encode(&tokens, Phase::Eval).cell))
     }
 
     fn reads(&self) -> Vec<Role> {

@@ -176,7 +176,7 @@ impl Task for ScHyenaTask {
     fn losses(&self, model: &ScHyena, input: ProfileBatch, _: u64, device: &Device) -> Losses {
         let hidden = input.mask.iter().any(|&m| m > 0.0);
         let profiles = self.on_device(input, device);
-        let prediction = model.predict(&model.encode(&profiles, &mut ()));
+        let prediction = model.predict(&model.encode(&profiles));
         // Only expressed genes are masked, so a model may never learn a zero; the error over all
         // values is reported with the loss.
         let values = profiles.values.clone();
@@ -201,7 +201,7 @@ impl Task for ScHyenaTask {
 
     fn embed(&self, model: &ScHyena, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
         let profiles = self.on_device(self.tokenize(&cells, Pass::Embedding)?, device);
-        Ok(model.encode(&profiles, &mut ()).cell)
+        Ok(model.encode(&profiles).cell)
     }
 
     fn dims(&self) -> usize {

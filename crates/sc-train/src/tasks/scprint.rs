@@ -404,7 +404,7 @@ impl Task for ScPrintTask {
             }
         };
         for noisy in &input.noisy {
-            let output = model.forward(&input.tokens(Some(noisy), device), &mut ());
+            let output = model.forward(&input.tokens(Some(noisy), device));
             denoise = denoise + expression(&output.counts, &counts);
             every(&output);
             outputs.push(output);
@@ -419,7 +419,7 @@ impl Task for ScPrintTask {
             if classes {
                 terms.push(("classes", sum, settings.class_weight));
             }
-            if let Some(prediction) = model.counts_from_cell(output, &mut ()) {
+            if let Some(prediction) = model.counts_from_cell(output) {
                 let loss = expression(&prediction, &counts);
                 terms.push(("cell decoder", loss, settings.cell_decoder_weight));
             }
@@ -427,7 +427,7 @@ impl Task for ScPrintTask {
         if let (Generation::Bottleneck, Some(last)) = (settings.generation, outputs.last()) {
             let mut tokens = input.tokens(None, device);
             tokens.cells = Some(last.cells.clone());
-            let output = model.forward(&tokens, &mut ());
+            let output = model.forward(&tokens);
             terms.push(("generate", expression(&output.counts, &counts), 1.0));
             every(&output);
             outputs.push(output);
@@ -457,7 +457,7 @@ impl Task for ScPrintTask {
     fn embed(&self, model: &ScPrint, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
         let input = self.tokenize(&cells, Pass::Embedding)?;
         let tokens = input.tokens(Some(&input.counts), device);
-        let output = model.forward(&tokens, &mut ());
+        let output = model.forward(&tokens);
         Ok(match self.network.classes.is_empty() {
             // Without classes there are a base and a depth token; the base is the cell.
             true => model.embedding(&output, &[]),

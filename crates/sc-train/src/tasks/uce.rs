@@ -272,7 +272,7 @@ impl Task for UceTask {
     }
 
     fn losses(&self, model: &Uce, input: UceInput, _: u64, device: &Device) -> Losses {
-        let cells = model.embed(&on_device(&input.sentences, device), &mut ());
+        let cells = model.embed(&on_device(&input.sentences, device));
         let n = input.sentences.cells;
         let shape = [n, input.targets.len() / n.max(1)];
         let targets = TensorData::new(input.targets, shape);
@@ -303,7 +303,7 @@ impl Task for UceTask {
         };
         let sentences: Result<Vec<_>, _> = cells.keys.iter().enumerate().map(each).collect();
         let sentences = padded(&sentences?, self.layout.pad);
-        Ok(model.embed(&on_device(&sentences, device), &mut ()))
+        Ok(model.embed(&on_device(&sentences, device)))
     }
 
     fn dims(&self) -> usize {

@@ -112,9 +112,7 @@ impl Task for NicheTask {
     }
 
     fn losses(&self, model: &NicheHead, input: NicheInput, _: u64, device: &Device) -> Losses {
-        let output = model
-            .forward(&input.tokens.on_device(device), &mut ())
-            .output;
+        let output = model.forward(&input.tokens.on_device(device)).output;
         let [cells, _] = output.dims();
         let types = input.numbers.len() / cells.max(1);
         let counts = || {
@@ -151,7 +149,7 @@ impl Task for NicheTask {
             .ranked
             .tokenize(&cells, Pass::Embedding)?
             .on_device(device);
-        let last = model.backbone.last(&tokens, &mut ());
+        let last = model.backbone.last(&tokens);
         Ok(model.backbone.pool(last, &tokens, Context::Without))
     }
 

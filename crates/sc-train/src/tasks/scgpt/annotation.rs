@@ -37,7 +37,7 @@ pub(super) fn annotate(
 /// an error.
 pub(super) fn losses(model: &ScGpt, input: TokenInput, device: &Device) -> Losses {
     let tokens = input.on_device(device);
-    let cell = model.encode(&tokens, Phase::Train, &mut ()).cell;
+    let cell = model.encode(&tokens, Phase::Train).cell;
     let zero = total(cell.clone()) * 0.0;
     let mut terms: Vec<(&'static str, Tensor<1>, f64)> = Vec::new();
     if let (false, Some(logits)) = (input.labels.is_empty(), model.classify(cell)) {

@@ -151,7 +151,7 @@ impl Task for GenerativeTask {
                 terms.push((name, mse, 1.0));
             }
         };
-        let first = model.generate(&known, Some(&targets), None, &mut ());
+        let first = model.generate(&known, Some(&targets), None);
         let prompt = first.cell.detach();
         term("gep", first.targets.map(|p| p.value));
         let from_cell = first.from_cell.map(|p| {
@@ -160,7 +160,7 @@ impl Task for GenerativeTask {
         });
         term("gepc", from_cell);
         if step > self.scgpt.input.generative.prompt_after {
-            let second = model.generate(&known, Some(&targets), Some(prompt), &mut ());
+            let second = model.generate(&known, Some(&targets), Some(prompt));
             term("prompted", second.targets.map(|p| p.value));
         }
         Losses::weighted(Tensor::zeros([1], device), terms)

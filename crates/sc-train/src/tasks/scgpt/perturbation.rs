@@ -128,7 +128,7 @@ impl PerturbationTask {
     /// Predicted values of `controls` after a perturbation, `[cells, genes]`.
     pub fn predict(&self, model: &Perturb, controls: &Controls, device: &Device) -> Tensor<2> {
         let (tokens, flags) = controls.on_device(device);
-        model.forward(&tokens, flags, &mut ())
+        model.forward(&tokens, flags)
     }
 }
 
@@ -281,7 +281,7 @@ impl Task for PerturbationTask {
             perturbed: vec![Vec::new(); count],
         };
         let (tokens, flags) = controls.on_device(device);
-        let outputs = model.encode(&tokens, flags, &mut ());
+        let outputs = model.encode(&tokens, flags);
         Ok(unit(outputs.mean_dim(1).squeeze_dim::<2>(1)))
     }
 

@@ -138,7 +138,7 @@ fn cells_learn_to_give_the_adversary_nothing_to_go_by() {
     let model = task.build(&device).unwrap();
     let input = task.prepare(cells(), 0).unwrap();
     let tokens = input.on_device(&device);
-    let cell = model.encode(&tokens, Phase::Train, &mut ()).cell;
+    let cell = model.encode(&tokens, Phase::Train).cell;
     let cell = cell.detach().require_grad();
     let batches = crate::task::whole(input.batches, &device);
     let guess = |cell: Tensor<2>| {
@@ -240,7 +240,7 @@ fn the_contrast_is_that_of_two_passes() {
     let input = task.prepare(cells(), 0).unwrap().on_device(&device);
     let model = task.build(&device).unwrap();
     // Without dropout both passes are the same, and nothing is masked.
-    let cell = unit(model.encode(&input, Phase::Eval, &mut ()).cell);
+    let cell = unit(model.encode(&input, Phase::Eval).cell);
     let cosine: Vec<f32> = host(cell.clone().matmul(cell.transpose()));
     let own = |i: usize| {
         let row = &cosine[3 * i..3 * (i + 1)];

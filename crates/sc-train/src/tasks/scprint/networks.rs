@@ -69,7 +69,7 @@ impl ScPrintTask {
         for cells in corpus.stream(&minibatches, None) {
             let input = self.tokenize(&cells?, Pass::Embedding)?;
             let mut kept = Kept::default();
-            model.forward(&input.tokens(Some(&input.counts), device), &mut kept);
+            model.forward_observed(&input.tokens(Some(&input.counts), device), &mut kept);
             let width = (shape.cell_tokens + input.length) * 2 * self.network.width;
             for (i, genes) in input.genes.chunks_exact(input.length).enumerate() {
                 let own = i * width..(i + 1) * width;
