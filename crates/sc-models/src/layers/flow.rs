@@ -166,7 +166,12 @@ impl FlowformerLayer {
     ///
     /// # Shapes
     /// - input, output: `[cells, d]`
-    pub fn forward(&self, input: Tensor<2>, seen: &mut impl Observer) -> Tensor<2> {
+    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        self.forward_observed(input, &mut ())
+    }
+
+    /// The same, with every intermediate shown to `seen`.
+    pub fn forward_observed(&self, input: Tensor<2>, seen: &mut impl Observer) -> Tensor<2> {
         let x = self.norm1.forward(input.clone());
         seen.see("norm1", &x);
         let x = self.self_attn.forward_observed(x, seen);

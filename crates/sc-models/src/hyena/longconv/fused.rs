@@ -96,7 +96,7 @@ impl LongConv {
                 self.read(kernel, row, block, &mut z, at);
             }
         }
-        self.plan.forward_observed(&mut z);
+        self.plan.forward(&mut z);
         let scale = 0.25 / n as f32;
         let mut out = Filter {
             sum: Spectrum::zeros(n),
@@ -141,7 +141,7 @@ impl LongConv {
         let mut out = vec![0f32; self.sequences * self.length * CHANNELS];
         for (sequence, out) in out.chunks_exact_mut(self.length * CHANNELS).enumerate() {
             self.read_sequence(u, sequence, block, &mut x);
-            self.plan.forward_observed(&mut x);
+            self.plan.forward(&mut x);
             self.multiply(&mut x, &filter, Time::Forward);
             self.plan.inverse(&mut x);
             self.write(&x, u, bias, sequence, block, out);
@@ -191,10 +191,10 @@ impl LongConv {
         let mut d_input = vec![0f32; if wanted[0] { rows * CHANNELS } else { 0 }];
         for sequence in 0..self.sequences {
             self.read_sequence(grad, sequence, block, &mut g);
-            self.plan.forward_observed(&mut g);
+            self.plan.forward(&mut g);
             if wanted[1] {
                 self.read_sequence(u, sequence, block, &mut x);
-                self.plan.forward_observed(&mut x);
+                self.plan.forward(&mut x);
                 self.correlate(&g, &x, &mut total);
             }
             if wanted[0] {

@@ -96,7 +96,7 @@ fn embed(task: &dyn Trainable, weights: &weights::Tensors, corpus: &Corpus) -> V
         Ok(())
     };
     let device = Device::flex();
-    task.embed_observed(weights.clone(), corpus, &device, &mut sink)
+    task.embed(weights.clone(), corpus, &device, &mut sink)
         .unwrap();
     found
 }

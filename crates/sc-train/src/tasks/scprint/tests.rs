@@ -142,7 +142,7 @@ fn an_embedding_does_not_depend_on_the_minibatch() {
                 Ok(())
             };
             let device = Device::flex();
-            task.embed_observed(weights.clone(), &corpus, &device, &mut sink)
+            task.embed(weights.clone(), &corpus, &device, &mut sink)
                 .unwrap();
             found
         };
