@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// Number of threads [default: all cores]; results do not depend on it
     #[arg(long, global = true, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// Log more; twice for details [also: SCFM_LOG=info or debug]
+    /// Log more; twice for details [also, unless -v or -q is given: SCFM_LOG=info or debug]
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub(crate) verbose: u8,
     /// Write only errors, warnings and the result

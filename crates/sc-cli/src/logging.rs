@@ -3,10 +3,10 @@
 use crate::args::Args;
 use crate::error::{Result, message};
 use std::fmt;
+use std::time::Instant;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{FmtSpan, Writer};
-use tracing_subscriber::fmt::time::{FormatTime, uptime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
@@ -30,13 +30,14 @@ const OURS: [&str; 7] = [
 /// Begins to log to standard error. Flags take precedence over the variable. A span is logged when it
 /// ends, with the time it took.
 pub(crate) fn begin(args: &Args) -> Result<()> {
+    let variable = match std::env::var(VARIABLE) {
+        Ok(text) if !text.trim().is_empty() => read(text.trim()).map_err(message)?,
+        Ok(_) | Err(std::env::VarError::NotPresent) => of_ours("warn"),
+        Err(e) => return Err(message(format!("{VARIABLE}: {e}"))),
+    };
     let filter = match (args.quiet, args.verbose) {
         (true, _) => of_ours("warn"),
-        (false, 0) => match std::env::var(VARIABLE) {
-            Ok(text) if !text.trim().is_empty() => read(text.trim()).map_err(message)?,
-            Ok(_) | Err(std::env::VarError::NotPresent) => of_ours("warn"),
-            Err(e) => return Err(message(format!("{VARIABLE}: {e}"))),
-        },
+        (false, 0) => variable,
         (false, 1) => of_ours("info"),
         (false, _) => of_ours("debug"),
     };
@@ -44,7 +45,9 @@ pub(crate) fn begin(args: &Args) -> Result<()> {
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .with_span_events(FmtSpan::CLOSE)
-        .event_format(Plain)
+        .event_format(Plain {
+            begun: Instant::now(),
+        })
         .init();
     Ok(())
 }
@@ -80,7 +83,9 @@ fn read(text: &str) -> Result<String, String> {
 }
 
 /// One readable line per event; details come with the time since the start.
-struct Plain;
+struct Plain {
+    begun: Instant,
+}
 
 impl<S, N> FormatEvent<S, N> for Plain
 where
@@ -103,8 +108,7 @@ where
         };
         write!(writer, "{word}: ")?;
         if level > Level::INFO {
-            uptime().format_time(&mut writer)?;
-            write!(writer, ": ")?;
+            write!(writer, "{:.6} s: ", self.begun.elapsed().as_secs_f64())?;
         }
         for span in (context.event_scope().into_iter()).flat_map(Scope::from_root) {
             write!(writer, "{}", span.name())?;

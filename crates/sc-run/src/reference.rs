@@ -27,14 +27,15 @@ pub fn reference(data: &EvalData) -> Result<Reference> {
 /// # Errors
 /// [`RunError`](crate::RunError) when it cannot be fitted.
 pub fn reference_in(folder: &Path, program: &str, data: &EvalData) -> Result<Reference> {
-    let path = file(folder, program, &Reference::key(data));
+    let key = Reference::key(data);
+    let path = file(folder, program, &key);
     let earlier = std::fs::read(&path).ok();
-    if let Some(found) = earlier.and_then(|bytes| Reference::from_bytes(&bytes, data).ok()) {
+    if let Some(found) = earlier.and_then(|bytes| Reference::from_bytes(&bytes, &key, data).ok()) {
         tracing::info!(path = %path.display(), "reference of an earlier run");
         return Ok(found);
     }
     let fitted = Reference::fit(data)?;
-    let bytes = fitted.to_bytes()?;
+    let bytes = fitted.to_bytes(&key)?;
     let written = std::fs::create_dir_all(folder)
         .map_err(|e| DataError::io(folder, e))
         .and_then(|()| write_bytes_atomic(&path, &bytes));

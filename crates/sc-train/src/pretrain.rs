@@ -132,7 +132,10 @@ impl Pretraining {
                 match flavor {
                     Flavor::SeuratV3 => {
                         let counts = RawCounts::new(counts.clone()).map_err(|e| {
-                            TrainError::Config(format!("vocabulary.flavor = 'seurat_v3': {e}"))
+                            TrainError::Config(format!(
+                                "vocabulary.flavor = 'seurat_v3' needs counts: {e}; use 'seurat' or \
+                                 'cell_ranger'"
+                            ))
                         })?;
                         most_variable(HvgInput::Counts(&counts), flavor, &looked_at, codes, n)?
                     }

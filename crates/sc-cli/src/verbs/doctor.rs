@@ -151,8 +151,13 @@ fn print(report: &Report, covered: &[Coverage], presets: &[Preset]) -> Result<()
                 v.largest
             ),
         );
-        if let Some((genes, percent)) = v.mitochondrial {
-            let what = format!("{percent:.1} % of a cell's counts (median; {genes} genes)");
+        if report.counts_slot.is_some() {
+            let what = match v.mitochondrial {
+                Some((genes, percent)) => {
+                    format!("{percent:.1} % of a cell's counts (median; {genes} genes)")
+                }
+                None => "no gene symbol begins with MT-".to_owned(),
+            };
             line("mitochondria", what);
         }
         line(

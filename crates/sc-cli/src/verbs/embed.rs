@@ -93,10 +93,12 @@ fn may_write(args: &Embed) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to replace an embedding of the file itself unasked.
+/// Refuses to replace an embedding of the file, or of its copy, without `--force`.
 fn may_replace(args: &Embed, file: &H5ad, key: &str) -> Result<()> {
     let there = file.obsm_keys().iter().any(|k| k == key);
-    if args.in_place && there && !args.replace.allowed() {
+    let copied = args.output.as_ref().and_then(|o| o.extension());
+    let copied = copied.is_some_and(|e| e.eq_ignore_ascii_case("h5ad"));
+    if (args.in_place || copied) && there && !args.replace.allowed() {
         return Err(at(
             file.path(),
             format!(

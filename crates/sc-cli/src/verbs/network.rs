@@ -33,6 +33,9 @@ pub(crate) fn run(args: &Network) -> Result<()> {
     let model = load_model(&args.model)?;
     let dataset = args.input.open()?;
     let mut embedder = Embedder::new(model, &dataset, &how)?.identified()?;
+    if let Some(warning) = embedder.empty_cells() {
+        eprintln!("warning: {warning}");
+    }
     let mut provenance = embedder.provenance(&args.device, env!("SCFM_REVISION"))?;
     let found = embedder.attention(&device)?;
     let model = &embedder.model;

@@ -78,8 +78,10 @@ pub(super) fn read(store: &CellStore, symbols: &[String]) -> Result<ValuesReport
     report.median_counts = median(sums).unwrap_or_default();
     report.median_genes = median(genes).unwrap_or_default();
     let genes_marked = marked.iter().filter(|m| **m).count();
+    // Shares of logarithms say nothing.
+    let are_counts = report.not_counts == 0;
     report.mitochondrial = median(percents)
-        .filter(|_| genes_marked > 0)
+        .filter(|_| genes_marked > 0 && are_counts)
         .map(|percent| (genes_marked, percent));
     report.empty_genes = seen.iter().filter(|s| !**s).count();
     Ok(report)

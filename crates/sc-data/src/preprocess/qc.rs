@@ -1,8 +1,8 @@
 //! Quality of cells: the share of mitochondrial counts, as scanpy's `calculate_qc_metrics` defines it.
 
-/// Marks mitochondrial genes by their symbols: `MT-` (human) and `mt-` (mouse).
+/// Marks mitochondrial genes by their symbols: `MT-` (human), `mt-` (mouse), `Mt-` (rat).
 pub fn mitochondrial(symbols: &[String]) -> Vec<bool> {
-    let is = |s: &String| s.starts_with("MT-") || s.starts_with("mt-");
+    let is = |s: &String| s.get(..3).is_some_and(|p| p.eq_ignore_ascii_case("mt-"));
     symbols.iter().map(is).collect()
 }
 
@@ -15,7 +15,8 @@ pub fn percent_marked(genes: &[u32], counts: &[f32], marked: &[bool]) -> Option<
         .iter()
         .zip(counts)
         .filter(|(g, _)| marked[**g as usize]);
-    let own: f64 = own.map(|(_, &v)| f64::from(v)).sum();
+    // A sum of nothing is −0.
+    let own = own.fold(0.0, |sum, (_, &v)| sum + f64::from(v));
     (total > 0.0).then(|| 100.0 * own / total)
 }
 
@@ -32,5 +33,7 @@ mod tests {
         assert_eq!(percent(&[0, 2, 3], &[5.0, 1.0, 4.0]), Some(40.0));
         assert_eq!(percent(&[0, 1, 2, 3], &[2.0; 4]), Some(50.0));
         assert_eq!(percent(&[], &[]), None);
+        let none = percent(&[0], &[2.0]).unwrap();
+        assert!(none == 0.0 && none.is_sign_positive());
     }
 }

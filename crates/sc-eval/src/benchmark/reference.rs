@@ -89,11 +89,12 @@ impl Reference {
         hasher.finalize().to_hex().to_string()
     }
 
-    /// The fit as a safetensors file. A geometry that is undefined is left out.
+    /// The fit as a safetensors file, with the `key` of the cells and split and a hash of its content. A
+    /// geometry that is undefined is left out.
     ///
     /// # Errors
     /// [`EvalError::Invalid`] when the format refuses it.
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+    pub fn to_bytes(&self, key: &str) -> Result<Vec<u8>> {
         let mut tensors = vec![
             (
                 "genes",
@@ -131,7 +132,10 @@ impl Reference {
                 Ok((*name, view))
             })
             .collect::<Result<_, EvalError>>()?;
+        let content = tensors.iter().map(|(name, bytes, ..)| (*name, &bytes[..]));
         let notes = HashMap::from([
+            ("key".to_owned(), key.to_owned()),
+            ("content".to_owned(), digest(content)),
             ("gene_seconds".to_owned(), self.gene_seconds.to_string()),
             (
                 "component_seconds".to_owned(),
@@ -146,8 +150,9 @@ impl Reference {
     /// looked for again, for its reason.
     ///
     /// # Errors
-    /// [`EvalError::Invalid`] for bytes that hold something else.
-    pub fn from_bytes(bytes: &[u8], data: &EvalData) -> Result<Self> {
+    /// [`EvalError::Invalid`] for bytes that hold something else, were written with another `key`, or were
+    /// changed since.
+    pub fn from_bytes(bytes: &[u8], key: &str, data: &EvalData) -> Result<Self> {
         let wrong = |what: String| BenchmarkError::from(EvalError::invalid(what));
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| wrong(e.to_string()))?;
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| wrong(e.to_string()))?;
@@ -156,6 +161,14 @@ impl Reference {
             let text = notes.and_then(|n| n.get(key)).map(String::as_str);
             text.ok_or_else(|| wrong(format!("{key} is missing")))
         };
+        let mut names = tensors.names();
+        names.sort_by_key(|name| ORDER.iter().position(|o| o == name));
+        let content = names
+            .iter()
+            .filter_map(|name| Some((*name, tensors.tensor(name).ok()?.data())));
+        if note("key")? != key || note("content")? != digest(content) {
+            return Err(wrong("it is of other cells, or was changed".into()));
+        }
         let number = |key: &str| {
             let text = note(key)?;
             text.parse::<f64>()
@@ -204,6 +217,28 @@ impl Reference {
             peak_memory: number("peak_memory")? as u64,
         })
     }
+}
+
+/// The tensors in the order in which they are hashed.
+const ORDER: [&str; 6] = [
+    "genes",
+    "components",
+    "strict.labels",
+    "strict.distances",
+    "compat.labels",
+    "compat.distances",
+];
+
+/// The hash of named contents.
+fn digest<'a>(tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (name, bytes) in tensors {
+        for part in [name.as_bytes(), bytes] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 fn integers(values: impl Iterator<Item = u64>) -> Vec<u8> {
@@ -292,12 +327,18 @@ mod tests {
     fn what_was_written_is_read_to_the_bit() {
         let data = data();
         let fitted = Reference::fit(&data).unwrap();
-        let bytes = fitted.to_bytes().unwrap();
-        let read = Reference::from_bytes(&bytes, &data).unwrap();
+        let key = Reference::key(&data);
+        let bytes = fitted.to_bytes(&key).unwrap();
+        let read = Reference::from_bytes(&bytes, &key, &data).unwrap();
         assert_eq!(format!("{read:?}"), format!("{fitted:?}"));
         for end in [0, 8, bytes.len() / 2, bytes.len() - 1] {
-            assert!(Reference::from_bytes(&bytes[..end], &data).is_err());
+            assert!(Reference::from_bytes(&bytes[..end], &key, &data).is_err());
         }
+        // One bit of a number, or the fit of another split under this name.
+        let mut changed = bytes.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        assert!(Reference::from_bytes(&changed, &key, &data).is_err());
+        assert!(Reference::from_bytes(&bytes, "another", &data).is_err());
     }
 
     #[test]

@@ -228,7 +228,7 @@ impl Model {
 /// Whether the genes of the model in `folder` are tied to its weights; folders of before are not, and
 /// their order cannot be checked.
 pub fn is_tied(folder: &Path) -> bool {
-    read_config(folder).is_ok_and(|c| c.genes_blake3.is_some())
+    read_config(folder).is_ok_and(|c| c.genes_blake3.is_some() && c.table_blake3.is_some())
 }
 
 fn read_tokenizer(folder: &Path) -> Result<Tokenizer> {

@@ -65,6 +65,10 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     };
     let mut of_objectives = vec!["mask", "noise", "left_out", "targets", "temperature"];
     of_objectives.retain(|s| !read.contains(s));
+    // The name of `targets` before.
+    if of_objectives.contains(&"targets") {
+        of_objectives.push("asked");
+    }
     spec.unread_input(&of_objectives)?;
     let tokens = Tokens::new(input.tokens.clone(), data)?;
     network.genes = data.genes.len();

@@ -267,6 +267,7 @@ fn settings_that_cannot_be_are_refused_with_their_values() {
             json!({ "temperature": 0.0 }),
             "input.temperature = 0",
         ),
+        ("denoise", json!({ "asked": 3 }), "input.asked is not used"),
         ("contrast", json!({ "mask": 0.3 }), "input.mask is not used"),
         (
             "classify",

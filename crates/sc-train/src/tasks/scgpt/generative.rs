@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct GenerativeConfig {
     /// Shares of a cell's genes that are targets; every minibatch draws one.
-    #[serde(alias = "targets")]
+    #[serde(alias = "asked")]
     pub target_shares: Vec<f64>,
     /// Steps before the cell embedding is used as a prompt. The published code intends 1,000 but,
     /// by its counting, starts at once.

@@ -301,6 +301,7 @@ fn what_misfits_is_refused_with_the_way_out() {
             json!({ "target_shares": [1.0] }),
         ),
         ("generative.target_shares", json!({ "target_shares": [] })),
+        ("generative.target_shares", json!({ "asked": [1.0] })),
         ("perturbation.total", json!({ "total": 0.0 })),
     ] {
         let (part, _) = setting.split_once('.').unwrap_or((setting, ""));
