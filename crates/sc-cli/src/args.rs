@@ -31,7 +31,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Inspect a file: its contents, and what would go wrong later
+    /// Inspect a file: what it contains, and what training or evaluation would refuse
     Doctor(Doctor),
     /// Train a model on a file
     Pretrain(Pretrain),
@@ -45,7 +45,7 @@ pub(crate) enum Verb {
     Run(Run),
     /// Write one HTML page of results
     Report(Report),
-    /// Convert a file to another format
+    /// Convert a file to another format, or published weights to a model
     Convert(Convert),
     /// Write a simulated data set
     Simulate(Simulate),
@@ -124,7 +124,8 @@ fn share(text: &str) -> Result<f64, String> {
 pub(crate) struct Doctor {
     /// The cells: .h5ad, 10x .h5, a folder of matrix.mtx, .h5mu[/modality], .zarr or .loom
     pub(crate) file: PathBuf,
-    /// Folders of trained models, or published vocabularies, to match with the genes of the file
+    /// Folder of a trained model, or a published vocabulary, to match with the genes of the file; can be
+    /// repeated
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Vec<PathBuf>,
     /// Output format
@@ -145,7 +146,7 @@ pub(crate) struct Pretrain {
     /// The model and its training: a file, or the name of a preset such as scgpt-tiny
     #[arg(short, long, value_name = "TOML|PRESET")]
     pub(crate) config: PathBuf,
-    /// Change a setting, as in --set train.steps=500
+    /// Change a setting, as in --set train.steps=500; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,
     /// Column of obs with the sequencing batch [default: one batch per file]
@@ -189,7 +190,7 @@ pub(crate) struct Embed {
     /// Match human genes to mouse genes, or the reverse, by one-to-one orthologues
     #[arg(long)]
     pub(crate) orthologs: bool,
-    /// Minimum share of matching genes, of those possible (the smaller of both sides)
+    /// Minimum share of matching genes, of the genes of the file or the model, whichever has fewer
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
     pub(crate) min_overlap: f64,
     /// Column of obs with the sequencing batch, where the model groups cells by it
@@ -226,20 +227,20 @@ pub(crate) struct Network {
     pub(crate) output: PathBuf,
     #[command(flatten)]
     pub(crate) replace: Replace,
-    /// Aggregation of heads
+    /// Aggregation of the attention heads
     #[arg(long, value_enum, default_value = "mean", conflicts_with = "known")]
     pub(crate) heads: Heads,
     /// Known edges (.tsv: regulator, target; a header is allowed): heads are selected on half of the regulators, and
     /// evaluated on the other half
     #[arg(long, value_name = "TSV")]
     pub(crate) known: Option<PathBuf>,
-    /// Strongest edges kept per gene; 0 for all
+    /// Strongest edges kept per attending gene; 0 for all
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) top: usize,
     /// Column of obs with the sequencing batch, where the model groups cells by it
     #[arg(long, value_name = "COLUMN")]
     pub(crate) batch: Option<String>,
-    /// Minimum share of matching genes, of those possible (the smaller of both sides)
+    /// Minimum share of matching genes, of the genes of the file or the model, whichever has fewer
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
     pub(crate) min_overlap: f64,
     /// Device: flex, ndarray, wgpu, vulkan, metal, cuda or cuda:1, as far as built in
@@ -262,7 +263,7 @@ pub(crate) struct HoldOut {
     #[arg(long, value_name = "COLUMN", requires = "hold_out")]
     pub(crate) donor: Option<String>,
     /// Column of obs with the cell type, so that no type is held out completely [default:
-    /// cell_type]; 'none' for data without. The model is not conditioned on it
+    /// cell_type]; 'none' for data without. The model does not see it
     #[arg(long, value_name = "COLUMN", requires = "hold_out")]
     pub(crate) label: Option<String>,
     /// Share of the donors held out [default: 0.35]
@@ -320,7 +321,7 @@ pub(crate) struct Eval {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
-    /// The resolved settings of the run (run.toml)
+    /// The resolved settings of the run: the run.toml that `cargo xtask experiment` writes
     #[arg(short, long, value_name = "TOML")]
     pub(crate) config: PathBuf,
     /// Folder for the result
@@ -421,7 +422,7 @@ pub(crate) struct Simulate {
     /// Settings of the simulation (TOML); every setting has a default
     #[arg(short, long, value_name = "TOML")]
     pub(crate) config: Option<PathBuf>,
-    /// Change a setting, as in --set batches=3
+    /// Change a setting, as in --set batches=3; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,
     /// Number of cells
