@@ -67,7 +67,7 @@ pub(crate) fn names(what: PublishedFile) -> &'static str {
     }
 }
 
-/// How `verb` is told of another column than this one.
+/// The flag of `verb` that chooses another column than this one.
 fn naming(column: &str, verb: &Verb) -> Option<&'static str> {
     const LABEL: &str = "--label COLUMN";
     const LABEL_OR_NONE: &str = "--label COLUMN or --label none";
