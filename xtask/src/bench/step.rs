@@ -135,8 +135,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     let mut code = ExitCode::SUCCESS;
     for name in listed.lines().filter(wanted) {
         let peer = PEERS.iter().find(|p| p.architecture == name);
-        let told = peer.map_or(&[][..], |p| p.ours);
-        let mine = measured::<Line>(&mut ours_of(&ours, name, told, args));
+        let flags = peer.map_or(&[][..], |p| p.ours);
+        let mine = measured::<Line>(&mut ours_of(&ours, name, flags, args));
         let theirs = peer.filter(|_| args.python != "none");
         let theirs = theirs.map(|p| measured::<Line>(&mut theirs_of(p, args)));
         // If one side fails, the other lines keep their time.
@@ -158,11 +158,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     Ok(code)
 }
 
-fn ours_of(program: &Path, name: &str, told: &[&str], args: &Args) -> Command {
+fn ours_of(program: &Path, name: &str, flags: &[&str], args: &Args) -> Command {
     let mut command = Command::new(program);
     command
         .args([name, work(args), "--preset", "small"])
-        .args(told)
+        .args(flags)
         .arg(format!("steps={}", args.steps))
         .arg(format!("threads={}", args.threads));
     command
