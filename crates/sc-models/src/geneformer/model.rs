@@ -7,12 +7,13 @@ use crate::init::Init;
 use crate::layers::attention::Padding;
 use crate::layers::dropout::Dropout;
 use crate::layers::encoder::{Encoder, EncoderConfig, FeedForward, torch_names};
+use crate::layers::gelu::gelu;
 use crate::layers::lookup::lookup;
 use crate::layers::observe::Observer;
 use crate::weights::Names;
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::activation::{gelu, relu};
+use burn::tensor::activation::relu;
 use burn::tensor::{Bool, Device, Int, Tensor};
 
 /// Epsilon of the norms.

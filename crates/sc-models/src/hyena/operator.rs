@@ -6,10 +6,11 @@ use super::longconv::{causal, centred, long_conv, two_sided};
 use super::shortconv::ShortFilter;
 use crate::error::Result;
 use crate::layers::dropout::Dropout;
+use crate::layers::gelu::gelu;
 use crate::layers::observe::Observer;
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::activation::{gelu, relu, sigmoid, silu};
+use burn::tensor::activation::{relu, sigmoid, silu};
 use burn::tensor::{Device, Tensor};
 
 /// `y = W (x₀ ⊙ (h₁ ∗ (x₁ ⊙ (h₂ ∗ (x₂ ⊙ … v)))))` (Poli et al. 2023, definition 3.1), where

@@ -2,10 +2,11 @@
 
 use crate::layers::attention::{Padding, SelfAttention};
 use crate::layers::dropout::Dropout;
+use crate::layers::gelu::gelu;
 use crate::layers::observe::{Observer, layer_span};
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::activation::{gelu, relu};
+use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
 /// Non-linearity of a feed-forward layer.

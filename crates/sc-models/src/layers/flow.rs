@@ -2,9 +2,10 @@
 //! tokens, so that a whole sample is one sentence of cells.
 
 use super::dropout::Dropout;
+use super::gelu::gelu;
 use super::observe::Observer;
 use burn::module::Module;
-use burn::nn::{Gelu, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Bool, Device, Tensor};
 
@@ -144,7 +145,6 @@ pub struct FlowformerLayer {
     ff_out: Linear,
     norm1: LayerNorm,
     norm2: LayerNorm,
-    gelu: Gelu,
     dropout: Dropout,
 }
 
@@ -157,7 +157,6 @@ impl FlowformerLayer {
             ff_out: LinearConfig::new(2 * d, d).init(device),
             norm1: LayerNormConfig::new(d).init(device),
             norm2: LayerNormConfig::new(d).init(device),
-            gelu: Gelu::new(),
             dropout: Dropout::new(dropout),
         }
     }
@@ -179,9 +178,7 @@ impl FlowformerLayer {
         let x = input + self.dropout.forward(x);
         let y = self.norm2.forward(x.clone());
         seen.see("norm2", &y);
-        let y = self
-            .dropout
-            .forward(self.gelu.forward(self.ff_in.forward(y)));
+        let y = self.dropout.forward(gelu(self.ff_in.forward(y)));
         let y = self.dropout.forward(self.ff_out.forward(y));
         seen.see("ff_out", &y);
         x + y

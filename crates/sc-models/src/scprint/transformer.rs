@@ -2,10 +2,10 @@
 
 use crate::layers::attention::SelfAttention;
 use crate::layers::dropout::Dropout;
+use crate::layers::gelu::gelu;
 use crate::layers::observe::{Observer, layer_span};
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor};
 
 /// Epsilon of the norms.

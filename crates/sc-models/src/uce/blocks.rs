@@ -1,10 +1,10 @@
 //! Parts that UCE's two generations share.
 
 use crate::layers::dropout::Dropout;
+use crate::layers::gelu::gelu;
 use crate::layers::lookup::sinusoid;
 use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// `LN(f(W x))` from proteins to tokens; the names of the parts follow the original and are set by
