@@ -41,10 +41,10 @@ pub fn scaled_nll(
     counts: &Arc<CsrMatrix>,
     scope: &Arc<Vec<Scope>>,
 ) -> Tensor<1> {
-    let [cells, _] = mean.dims();
     #[cfg(feature = "flex")]
     {
         use super::host;
+        let [cells, _] = mean.dims();
         let op = kernel::ScaledNll {
             counts: counts.clone(),
             scope: scope.clone(),

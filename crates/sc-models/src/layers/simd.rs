@@ -28,6 +28,7 @@ pub(crate) trait Body {
 /// `eˣ` for `x ≤ 0`, within two units in the last place; 0 below −87.
 ///
 /// Cody–Waite reduction and a polynomial instead of a call, so that the loop around it vectorises.
+#[cfg(any(test, feature = "flex"))]
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     let clamped = x.max(-87.0);
@@ -47,6 +48,7 @@ pub(crate) fn exp(x: f32) -> f32 {
 }
 
 /// `eˣ` for `x ≤ 0` in double precision, to 1e-15 of it; 0 below −708, NaN for NaN.
+#[cfg(any(test, feature = "flex"))]
 #[inline(always)]
 pub(crate) fn exp64(x: f64) -> f64 {
     /// 1.5 · 2⁵², which rounds what is added to it to an integer.
@@ -68,6 +70,7 @@ pub(crate) fn exp64(x: f64) -> f64 {
 }
 
 /// `ln x` for normal `x > 0` in double precision, to 1e-15; infinity and NaN unchanged.
+#[cfg(any(test, feature = "flex"))]
 #[inline(always)]
 pub(crate) fn ln64(x: f64) -> f64 {
     /// √½: mantissas are between it and √2.

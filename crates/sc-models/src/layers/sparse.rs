@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// - `weight`: `[genes, d]`
 /// - output: `[cells, d]`
 pub fn sparse_linear(rows: &Arc<CsrMatrix>, weight: Tensor<2>) -> Tensor<2> {
-    let [genes, d] = weight.dims();
+    let [genes, _] = weight.dims();
     assert_eq!(
         rows.cols(),
         genes,
@@ -29,10 +29,10 @@ pub fn sparse_linear(rows: &Arc<CsrMatrix>, weight: Tensor<2>) -> Tensor<2> {
         use super::host;
         let op = SparseLinear {
             rows: rows.clone(),
-            d,
+            d: weight.dims()[1],
         };
         let input = host::Input::new(weight.clone());
-        if let Some(output) = host::apply(op, [input], [rows.rows(), d]) {
+        if let Some(output) = host::apply(op, [input], [rows.rows(), weight.dims()[1]]) {
             return output;
         }
     }

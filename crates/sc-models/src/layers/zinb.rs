@@ -31,10 +31,10 @@ pub fn zinb_nll(
     zero_logits: Tensor<2>,
     counts: &Arc<CsrMatrix>,
 ) -> Tensor<1> {
-    let [cells, _] = mean.dims();
     #[cfg(feature = "flex")]
     {
         use super::host;
+        let [cells, _] = mean.dims();
         let inputs = [
             host::Input::new(mean.clone()),
             host::Input::new(dispersion.clone()),
@@ -53,10 +53,10 @@ pub fn zinb_nll(
 /// # Shapes
 /// As [`zinb_nll`].
 pub fn nb_nll(mean: Tensor<2>, dispersion: Tensor<2>, counts: &Arc<CsrMatrix>) -> Tensor<1> {
-    let [cells, _] = mean.dims();
     #[cfg(feature = "flex")]
     {
         use super::host;
+        let [cells, _] = mean.dims();
         let inputs = [
             host::Input::new(mean.clone()),
             host::Input::new(dispersion.clone()),
