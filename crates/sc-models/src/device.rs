@@ -5,9 +5,12 @@
 //! time.
 
 use crate::error::{ModelError, Result};
-use burn::tensor::Device;
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
+use burn::tensor::DeviceType;
+use burn::tensor::{Device, Tensor};
+use std::cell::Cell;
 
-/// The devices compiled into this build, in the order preferred by `auto`.
+/// The devices compiled into this build.
 pub const AVAILABLE: &[&str] = &[
     #[cfg(feature = "cuda")]
     "cuda",
@@ -41,11 +44,11 @@ pub const DEFAULT: &str = if cfg!(feature = "flex") {
     "flex"
 };
 
-/// Opens the device called `spec`, without autodiff.
+/// Opens the device called `spec`, without autodiff; `cpu` is another name of `flex`.
 ///
 /// # Errors
-/// [`ModelError::Device`] when the name is unknown, its backend was not compiled in, or the index
-/// is not a number.
+/// [`ModelError::Device`] when the name is unknown, its backend was not compiled in, the index is
+/// not a number, or the machine has no such device or no driver for it.
 pub fn open(spec: &str) -> Result<Device> {
     let (name, index) = match spec.split_once(':') {
         Some((name, index)) => {
@@ -58,9 +61,14 @@ pub fn open(spec: &str) -> Result<Device> {
         }
         None => (spec, None),
     };
-    named(name, index).ok_or_else(|| {
-        let known = ["flex", "ndarray", "wgpu", "vulkan", "metal", "cuda"];
-        ModelError::Device(if known.contains(&name) {
+    let name = if name == "cpu" { "flex" } else { name };
+    if index.is_some() && ["flex", "ndarray"].contains(&name) {
+        return Err(ModelError::Device(format!(
+            "device '{spec}': there is only one {name}; leave the number out"
+        )));
+    }
+    if !AVAILABLE.contains(&name) {
+        return Err(ModelError::Device(if KNOWN.contains(&name) {
             format!(
                 "device '{name}' is not part of this build, which has: {}; rebuild with \
                  `--features {name}`",
@@ -71,32 +79,115 @@ pub fn open(spec: &str) -> Result<Device> {
                 "unknown device '{name}'; this build has: {}",
                 AVAILABLE.join(", ")
             )
-        })
+        }));
+    }
+    // The libraries below panic where there is no driver, so that a value is computed to see.
+    let opened = quietly(|| {
+        let device = named(name, index)?;
+        let two = Tensor::<1>::ones([2], &device).sum();
+        (crate::weights::host(two) == [2.0]).then_some(device)
+    });
+    let why = match opened {
+        Ok(Some(device)) => return Ok(device),
+        Ok(None) => "there is no such device".to_owned(),
+        Err(panic) => panic,
+    };
+    Err(ModelError::Device(format!(
+        "device '{spec}' cannot be opened: {why}; {}",
+        driver(name)
+    )))
+}
+
+/// Every device there is, whether part of this build or not.
+const KNOWN: [&str; 6] = ["flex", "ndarray", "wgpu", "vulkan", "metal", "cuda"];
+
+/// What a device needs on the machine.
+fn driver(name: &str) -> &'static str {
+    match name {
+        "cuda" => {
+            "it needs an NVIDIA GPU and its driver (`nvidia-smi` must list the GPU); or choose --device flex"
+        }
+        "metal" => "it needs a Mac with Metal; or choose --device flex",
+        _ => {
+            "it needs a GPU with a Vulkan, Metal or DirectX 12 driver (`vulkaninfo --summary` must list \
+             it; on Debian mesa-vulkan-drivers has drivers for most, and a slow one in software); \
+             or choose --device flex"
+        }
+    }
+}
+
+/// What `open` returns, or the first line of its panic, which is not printed.
+fn quietly<T>(open: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| ()));
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(open));
+    std::panic::set_hook(hook);
+    result.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        let line = text.and_then(|t| t.lines().find(|l| !l.trim().is_empty()));
+        line.unwrap_or("its driver failed").trim().to_owned()
     })
 }
 
+/// The device, opened lazily; `None` where there is none of this index.
 #[allow(unused_variables)]
 fn named(name: &str, index: Option<usize>) -> Option<Device> {
-    #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
-    let kind = || match index {
-        Some(i) => burn::tensor::DeviceKind::DiscreteGpu(i),
-        None => burn::tensor::DeviceKind::default(),
-    };
     match name {
         #[cfg(feature = "flex")]
-        "flex" | "cpu" => Some(Device::flex()),
+        "flex" => Some(Device::flex()),
         #[cfg(feature = "ndarray")]
         "ndarray" => Some(ndarray()),
         #[cfg(feature = "wgpu")]
-        "wgpu" => Some(Device::wgpu(kind())),
+        "wgpu" => adapter(index, DeviceType::Wgpu, Device::wgpu),
         #[cfg(feature = "vulkan")]
-        "vulkan" => Some(Device::vulkan(kind())),
+        "vulkan" => adapter(index, DeviceType::Vulkan, Device::vulkan),
         #[cfg(feature = "metal")]
-        "metal" => Some(Device::metal(kind())),
+        "metal" => adapter(index, DeviceType::Metal, Device::metal),
         #[cfg(feature = "cuda")]
         "cuda" => Some(Device::cuda(index.unwrap_or(0))),
         _ => None,
     }
+}
+
+/// The adapter of this index, or the one that the driver prefers.
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
+fn adapter(
+    index: Option<usize>,
+    kind: burn::tensor::DeviceType,
+    preferred: fn(burn::tensor::DeviceKind) -> Device,
+) -> Option<Device> {
+    match index {
+        Some(index) => Device::enumerate(kind).into_vec().into_iter().nth(index),
+        None => Some(preferred(burn::tensor::DeviceKind::default())),
+    }
+}
+
+/// Whether the tensors of `device` lie in the memory of this process, where a read waits for nothing.
+#[allow(unused_variables)]
+pub fn is_host(device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    if device == &Device::flex() {
+        return true;
+    }
+    #[cfg(feature = "ndarray")]
+    if device == &ndarray() {
+        return true;
+    }
+    false
+}
+
+thread_local! {
+    static READS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How often this thread has copied a tensor to the host, and so waited for its device.
+pub fn reads() -> u64 {
+    READS.get()
+}
+
+pub(crate) fn count_read() {
+    READS.set(READS.get() + 1);
 }
 
 #[cfg(feature = "ndarray")]
@@ -116,5 +207,9 @@ mod tests {
         assert!(e.contains("unknown device 'tpu'"), "{e}");
         let e = open("cuda:x").unwrap_err().to_string();
         assert!(e.contains("not a device number"), "{e}");
+        if cfg!(feature = "flex") {
+            let e = open("cpu:1").unwrap_err().to_string();
+            assert!(e.contains("only one flex"), "{e}");
+        }
     }
 }

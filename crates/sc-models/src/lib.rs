@@ -11,6 +11,7 @@ pub mod cellplm;
 pub mod composed;
 pub mod configured;
 pub mod device;
+pub mod draws;
 pub mod error;
 pub mod geneformer;
 pub mod hyena;

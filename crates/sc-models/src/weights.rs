@@ -100,11 +100,14 @@ fn is_scalar(name: &str) -> bool {
 }
 
 /// Copies a tensor to the host as `f32`, last axis fastest.
+///
+/// Waits for the device; [`crate::device::reads`] counts how often.
 pub fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    crate::device::count_read();
     tensor
         .into_data_as::<f32>()
         .try_into_vec::<f32>()
-        .unwrap_or_default()
+        .expect("invariant: data converted to f32 are f32")
 }
 
 /// Every parameter and buffer of `module`, by published name.

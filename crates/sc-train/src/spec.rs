@@ -5,6 +5,7 @@ use crate::inputs::corpus::Corpus;
 use crate::inputs::data_spec::{DataSpec, Role};
 use crate::registry::{self, ARCHITECTURES, Architecture};
 use crate::task::Task;
+use crate::training::agreement::{self, Trace};
 use crate::training::config::TrainConfig;
 use crate::training::timing::{self, Timed, Timing, Work};
 use crate::training::trainer::{self, Run, StepReport};
@@ -159,6 +160,12 @@ pub trait Trainable: Send + Sync {
     /// # Errors
     /// Those of [`timing::time`].
     fn time(&self, work: Work, timing: &Timing<'_>) -> Result<Timed>;
+
+    /// What a device computes in a few steps on a minibatch; see [`agreement::trace`].
+    ///
+    /// # Errors
+    /// Those of [`agreement::trace`].
+    fn trace(&self, timing: &Timing<'_>) -> Result<Trace>;
 }
 
 /// Result of training.
@@ -226,6 +233,10 @@ impl<T: Task> Trainable for T {
 
     fn time(&self, work: Work, timing: &Timing<'_>) -> Result<Timed> {
         timing::time(self, work, timing)
+    }
+
+    fn trace(&self, timing: &Timing<'_>) -> Result<Trace> {
+        agreement::trace(self, timing)
     }
 }
 

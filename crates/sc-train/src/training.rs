@@ -1,7 +1,9 @@
 //! The step loop, its optimiser, schedules, checkpoints and timing.
 
 pub mod adamw;
+pub mod agreement;
 pub mod checkpoint;
 pub mod config;
+pub(crate) mod step;
 pub mod timing;
 pub mod trainer;

@@ -1,9 +1,11 @@
 //! Multi-head self-attention over the tokens of a cell: the one interface for faster kernels.
 
+#[cfg_attr(not(any(test, feature = "gpu")), allow(dead_code))]
+mod blockwise;
 #[cfg(feature = "flex")]
 mod fused;
 
-use super::dropout::Dropout;
+use super::dropout::{Dropout, Mask};
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::softmax;
@@ -91,8 +93,9 @@ pub fn attend(
     dropout: &Dropout,
     padding: Option<&Padding>,
 ) -> Tensor<3> {
+    let mask = dropout.mask(&projected.device());
     #[cfg(feature = "flex")]
-    {
+    if crate::device::is_host(&projected.device()) {
         use super::host;
         let [b, l, three_d] = projected.dims();
         let op = fused::Attention {
@@ -103,21 +106,29 @@ pub fn attend(
                 d: three_d / 3,
             },
             padding: padding.map(|p| (fused::host_mask(&p.mask), p.bias)),
-            dropout: dropout.mask(&projected.device()),
+            dropout: mask,
         };
         let input = host::Input::new(projected.clone());
         if let Some(context) = host::apply(op, [input], [b, l, three_d / 3]) {
             return context;
         }
     }
-    composed(projected, heads, dropout, padding)
+    #[cfg(feature = "gpu")]
+    if !crate::device::is_host(&projected.device()) {
+        let padding = padding.map(|p| (p.mask.clone().without_autodiff(), p.bias));
+        let op = blockwise::Blockwise::new(heads, padding, mask);
+        if let Some(context) = blockwise::on_gpu(op, projected.clone()) {
+            return context;
+        }
+    }
+    composed(projected, heads, mask, padding)
 }
 
 /// The same with burn operations, for other devices.
 fn composed(
     projected: Tensor<3>,
     h: usize,
-    dropout: &Dropout,
+    dropout: Option<Mask>,
     padding: Option<&Padding>,
 ) -> Tensor<3> {
     let [b, l, three_d] = projected.dims();
@@ -142,7 +153,11 @@ fn composed(
         let zero = scores.zeros_like();
         scores = scores + zero.mask_fill(mask, padding.bias);
     }
-    let weights = dropout.forward(softmax(scores, 3));
+    let mut weights = softmax(scores, 3);
+    if let Some(mask) = dropout {
+        let factors = mask.factors_of_parts(b * h, 0..l * l, &weights.device());
+        weights = weights * factors.reshape([b, h, l, l]);
+    }
     weights.matmul(v).swap_dims(1, 2).reshape([b, l, d])
 }
 
@@ -174,7 +189,7 @@ mod tests {
         });
         for padding in [None, Some(&hidden), Some(&liked)] {
             let ours = layer.context(x.clone(), padding);
-            let reference = composed(x.clone(), layer.heads, &layer.dropout, padding);
+            let reference = composed(x.clone(), layer.heads, None, padding);
             let close = |a: Vec<f32>, b: Vec<f32>, tolerance: f32| {
                 let largest = b.iter().fold(0f32, |m, v| m.max(v.abs()));
                 for (a, b) in a.iter().zip(&b) {

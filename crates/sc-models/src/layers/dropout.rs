@@ -1,7 +1,9 @@
-//! Dropout with a mask that is a hash of the position, so that it needs one pass and no memory.
+//! Dropout with a mask that is a hash of the position, so that it needs one pass and no memory, and
+//! is the same on every device.
 
 use burn::module::Module;
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use std::ops::Range;
 
 /// Zeroes a share of the values in training and scales the rest; active only on autodiff devices,
 /// as burn's.
@@ -18,24 +20,26 @@ impl Dropout {
 
     /// Drops values of a tensor of any shape.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        if self.prob == 0.0 || !x.device().is_autodiff() {
+        let Some(mask) = self.mask(&x.device()) else {
             return x;
-        }
+        };
+        let shape = x.dims();
         #[cfg(feature = "flex")]
         {
             use super::host;
-            let op = kernel::Drop(Mask::new(self.prob, &x.device()));
-            let shape = x.dims();
-            if let Some(output) = host::apply(op, [host::Input::new(x.clone())], shape) {
+            let input = host::Input::new(x.clone());
+            if let Some(output) = host::apply(kernel::Drop(mask), [input], shape) {
                 return output;
             }
         }
-        burn::nn::DropoutConfig::new(self.prob).init().forward(x)
+        let n = shape.iter().product();
+        let factors = mask.factors(&[mask.seed], 0..n, &x.device());
+        x * factors.reshape(shape)
     }
 
     /// The mask of one pass, for kernels that drop values inside; `None` when nothing is dropped.
     pub(crate) fn mask(&self, device: &Device) -> Option<Mask> {
-        (self.prob > 0.0 && device.is_autodiff()).then(|| Mask::new(self.prob, device))
+        (self.prob > 0.0 && device.is_autodiff()).then(|| Mask::new(self.prob))
     }
 }
 
@@ -49,15 +53,9 @@ pub(crate) struct Mask {
 }
 
 impl Mask {
-    fn new(prob: f64, device: &Device) -> Self {
-        // The seed comes from the device's generator, which the step loop seeds at every step.
-        let drawn = Tensor::<1>::random([2], Distribution::Default, device);
-        let drawn = crate::weights::host(drawn);
-        let seed = drawn
-            .iter()
-            .fold(0u32, |s, v| s.rotate_left(16) ^ (v * 16_777_216.0) as u32);
+    fn new(prob: f64) -> Self {
         Self {
-            seed,
+            seed: crate::draws::next(),
             threshold: (prob * f64::from(u32::MAX)) as u32,
             scale: (1.0 / (1.0 - prob)) as f32,
         }
@@ -80,14 +78,63 @@ impl Mask {
             self.scale
         }
     }
+
+    /// The factors of the values at `range` of each of `count` parts, `[count, range]`.
+    pub(crate) fn factors_of_parts(
+        self,
+        count: usize,
+        range: Range<usize>,
+        device: &Device,
+    ) -> Tensor<2> {
+        let seeds: Vec<u32> = (0..count as u32).map(|p| self.part(p).seed).collect();
+        self.factors(&seeds, range, device)
+    }
+
+    /// The factors of the values at `range` for every seed, `[seeds, range]`.
+    fn factors(self, seeds: &[u32], range: Range<usize>, device: &Device) -> Tensor<2> {
+        let shape = [seeds.len(), range.len()];
+        if crate::device::is_host(device) {
+            let (first, end) = (range.start as u32, range.end as u32);
+            let of = |seed: u32| (first..end).map(move |i| Self { seed, ..self }.factor(i));
+            let factors: Vec<f32> = seeds.iter().copied().flat_map(of).collect();
+            return Tensor::from_data(TensorData::new(factors, shape), device);
+        }
+        let signed: Vec<i32> = seeds.iter().map(|&s| s as i32).collect();
+        let seeds = TensorData::new(signed, [shape[0], 1]);
+        let seeds = Tensor::<2, Int>::from_data(seeds, (device, DType::I32)).expand(shape);
+        let range = range.start as i64..range.end as i64;
+        let index = Tensor::<1, Int>::arange(range, (device, DType::I32));
+        let index = index.reshape([1, shape[1]]).expand(shape);
+        let hashes = hash_on_device(index.bitwise_xor(seeds));
+        // Signed numbers are compared: with the first bit turned they are in the unsigned order.
+        let dropped = hashes
+            .bitwise_xor_scalar(i32::MIN)
+            .lower_elem((self.threshold ^ (1 << 31)) as i32);
+        (dropped.float() - 1.0) * -self.scale
+    }
 }
+
+/// [`hash`] of every value, which are 32 bits whatever their sign.
+fn hash_on_device(x: Tensor<2, Int>) -> Tensor<2, Int> {
+    // The device shifts copies of the sign in, where the hash has zeros.
+    let folded = |x: Tensor<2, Int>, by: i32| {
+        let shifted = x.clone().bitwise_right_shift_scalar(by);
+        x.bitwise_xor(shifted.bitwise_and_scalar((1i32 << (32 - by)) - 1))
+    };
+    let x = folded(x, 16) * MULTIPLIERS[0] as i32;
+    let x = folded(x, 15) * MULTIPLIERS[1] as i32;
+    folded(x, 16)
+}
+
+/// Odd numbers that spread every bit over the hash.
+const MULTIPLIERS: [u32; 2] = [0x7feb_352d, 0x846c_a68b];
 
 /// A 32-bit integer hash with full avalanche (multiply-xorshift, constants of C. Wellons, public
 /// domain).
 #[inline(always)]
 fn hash(mut x: u32) -> u32 {
-    x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d);
-    x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);
+    x = (x ^ (x >> 16)).wrapping_mul(MULTIPLIERS[0]);
+    x = (x ^ (x >> 15)).wrapping_mul(MULTIPLIERS[1]);
     x ^ (x >> 16)
 }
 
@@ -110,7 +157,8 @@ mod kernel {
             let parts = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
             parts.enumerate().for_each(|(part, (out, x))| {
                 vectorised(Part {
-                    mask: self.0.part(part as u32),
+                    mask: self.0,
+                    first: (part * CHUNK) as u32,
                     x,
                     out,
                 });
@@ -121,6 +169,8 @@ mod kernel {
 
     struct Part<'a> {
         mask: Mask,
+        /// Position of the first value.
+        first: u32,
         x: &'a [f32],
         out: &'a mut [f32],
     }
@@ -129,7 +179,7 @@ mod kernel {
         #[inline(always)]
         fn run(self) {
             for (i, (o, &v)) in self.out.iter_mut().zip(self.x).enumerate() {
-                *o = v * self.mask.factor(i as u32);
+                *o = v * self.mask.factor(self.first.wrapping_add(i as u32));
             }
         }
     }
@@ -153,7 +203,7 @@ mod tests {
     #[test]
     fn keeps_the_mean_and_drops_the_share_and_the_same_in_the_gradient() {
         let device = Device::flex().autodiff();
-        device.seed(3);
+        crate::draws::begin(3);
         let x = Tensor::<2>::ones([200, 500], &device).require_grad();
         let y = Dropout::new(0.3).forward(x.clone());
         let values = host(y.clone());
@@ -170,7 +220,7 @@ mod tests {
     #[test]
     fn masks_of_two_passes_and_of_neighbours_are_independent() {
         let device = Device::flex().autodiff();
-        device.seed(5);
+        crate::draws::begin(5);
         let (rows, cols) = (400, 500);
         let x = Tensor::<2>::ones([rows, cols], &device);
         let layer = Dropout::new(0.3);

@@ -21,7 +21,7 @@ pub struct AdamW {
 }
 
 /// The coefficients of one step.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Step {
     beta: [f64; 2],
     /// `lr / (1 − β₁ᵗ)`
@@ -31,30 +31,42 @@ struct Step {
     /// `1 − lr · weight decay`
     keep: f64,
     /// Factor of the gradient.
-    scale: f64,
+    scale: Scale,
+}
+
+/// The factor that clips a gradient.
+#[derive(Clone, Debug)]
+enum Scale {
+    /// Known here.
+    Number(f64),
+    /// Known to the device only, `[1]`.
+    OnDevice(Tensor<1>),
 }
 
 impl AdamW {
     /// Updates every parameter of `model` that has a gradient; returns the model and the norm of
-    /// the gradient before clipping.
+    /// the gradient before clipping, on its device: reading it is left to the caller, since a GPU
+    /// stops for every read.
     pub fn step<M: Module>(
         &mut self,
         model: M,
         grads: GradientsParams,
         config: &TrainConfig,
         step: u64,
-    ) -> (M, f64) {
-        let mut norm = SquaredNorm {
+    ) -> (M, Tensor<1>) {
+        let mut squares = SquaredNorm {
             grads: &grads,
-            sum: 0.0,
+            host: 0.0,
+            on_device: None,
+            device: model
+                .devices()
+                .first()
+                .cloned()
+                .unwrap_or_default()
+                .without_autodiff(),
         };
-        model.visit(&mut norm);
-        let norm = norm.sum.sqrt();
-        let scale = if config.clip > 0.0 && norm > config.clip {
-            config.clip / norm
-        } else {
-            1.0
-        };
+        model.visit(&mut squares);
+        let (norm, scale) = squares.finish(config.clip);
         let rate = config.learning_rate_at(step);
         let t = step as i32;
         let step = Step {
@@ -107,16 +119,53 @@ impl AdamW {
     }
 }
 
+/// Sums the squares of all gradients, in double precision where the memory is ours.
 struct SquaredNorm<'a> {
     grads: &'a GradientsParams,
-    sum: f64,
+    host: f64,
+    on_device: Option<Tensor<1>>,
+    /// That of the parameters.
+    device: Device,
+}
+
+impl SquaredNorm<'_> {
+    /// The norm, and the factor that limits it to `clip`; 0 is no limit.
+    fn finish(self, clip: f64) -> (Tensor<1>, Scale) {
+        if let Some(squares) = self.on_device {
+            let norm = squares.sqrt();
+            let scale = match clip > 0.0 {
+                true => Scale::OnDevice((norm.clone().recip() * clip).clamp_max(1.0)),
+                false => Scale::Number(1.0),
+            };
+            return (norm, scale);
+        }
+        let norm = self.host.sqrt();
+        let scale = match clip > 0.0 && norm > clip {
+            true => clip / norm,
+            false => 1.0,
+        };
+        let norm = TensorData::new(vec![norm as f32], [1]);
+        let norm = Tensor::from_data(norm, &self.device);
+        (norm, Scale::Number(scale))
+    }
 }
 
 impl ModuleVisitor for SquaredNorm<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(grad) = self.grads.get::<D>(param.id) {
-            self.sum += squared_norm(flatten(grad));
+        let Some(grad) = self.grads.get::<D>(param.id) else {
+            return;
+        };
+        let grad = flatten(grad);
+        #[cfg(feature = "flex")]
+        if let Some(squares) = flex::squared_norm(&grad) {
+            self.host += squares;
+            return;
         }
+        let squares = grad.square().sum();
+        self.on_device = Some(match self.on_device.take() {
+            Some(sum) => sum + squares,
+            None => squares,
+        });
     }
 }
 
@@ -139,7 +188,7 @@ impl ModuleMapper for Update<'_> {
             .remove(&key)
             .unwrap_or_else(|| [grad.zeros_like(), grad.zeros_like()]);
         let moments = &mut *self.moments;
-        let step = self.step;
+        let step = &self.step;
         param.map(|old| {
             let weight = flatten(old.inner());
             let (weight, m, v) = update(weight, grad, m, v, step);
@@ -154,26 +203,21 @@ fn flatten<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
     tensor.reshape([n])
 }
 
-fn squared_norm(x: Tensor<1>) -> f64 {
-    #[cfg(feature = "flex")]
-    if let Some(norm) = flex::squared_norm(x.clone()) {
-        return norm;
-    }
-    f64::from(x.square().sum().into_scalar::<f32>())
-}
-
 fn update(
     w: Tensor<1>,
     g: Tensor<1>,
     m: Tensor<1>,
     v: Tensor<1>,
-    s: Step,
+    s: &Step,
 ) -> (Tensor<1>, Tensor<1>, Tensor<1>) {
     #[cfg(feature = "flex")]
     if let Some(result) = flex::update([&w, &g, &m, &v], s) {
         return result;
     }
-    let g = g * s.scale;
+    let g = match &s.scale {
+        Scale::Number(scale) => g * *scale,
+        Scale::OnDevice(scale) => g * scale.clone(),
+    };
     let m = m * s.beta[0] + g.clone() * (1.0 - s.beta[0]);
     let v = v * s.beta[1] + g.square() * (1.0 - s.beta[1]);
     let denominator = v.clone().sqrt() / s.correction + EPSILON;
@@ -182,7 +226,7 @@ fn update(
 
 #[cfg(feature = "flex")]
 mod flex {
-    use super::{EPSILON, Step};
+    use super::{EPSILON, Scale, Step};
     use burn::backend::Flex;
     use burn::backend::flex::{FlexTensor, Layout};
     use burn::tensor::{Bytes, DType, Shape, Tensor};
@@ -196,8 +240,8 @@ mod flex {
         (tensor.dtype() == DType::F32).then(|| tensor.to_contiguous())
     }
 
-    pub(super) fn squared_norm(x: Tensor<1>) -> Option<f64> {
-        let x = primitive(&x)?;
+    pub(super) fn squared_norm(x: &Tensor<1>) -> Option<f64> {
+        let x = primitive(x)?;
         let x = x.as_slice::<f32>()?;
         let sums: Vec<f64> = x
             .par_chunks(CHUNK)
@@ -208,7 +252,7 @@ mod flex {
 
     pub(super) fn update(
         inputs: [&Tensor<1>; 4],
-        s: Step,
+        s: &Step,
     ) -> Option<(Tensor<1>, Tensor<1>, Tensor<1>)> {
         let [w, g, m, v] = inputs.map(primitive);
         let (w, g, m, v) = (w?, g?, m?, v?);
@@ -216,7 +260,10 @@ mod flex {
         let (mut m, mut v) = (m.as_slice::<f32>()?.to_vec(), v.as_slice::<f32>()?.to_vec());
         let [b1, b2] = s.beta.map(|b| b as f32);
         let [c1, c2] = s.beta.map(|b| (1.0 - b) as f32);
-        let (scale, keep, rate) = (s.scale as f32, s.keep as f32, s.rate as f32);
+        let Scale::Number(scale) = s.scale else {
+            return None;
+        };
+        let (scale, keep, rate) = (scale as f32, s.keep as f32, s.rate as f32);
         let (inverse, epsilon) = ((1.0 / s.correction) as f32, EPSILON as f32);
         w.par_chunks_mut(CHUNK)
             .zip(m.par_chunks_mut(CHUNK))

@@ -6,6 +6,7 @@ use crate::inputs::corpus::Corpus;
 use crate::task::Task;
 use crate::training::adamw::AdamW;
 use crate::training::config::TrainConfig;
+use crate::training::step::Step;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
@@ -82,13 +83,23 @@ fn train<T: Task>(task: &T, timing: &Timing<'_>) -> Result<Timed> {
     for step in 1..=timing.steps {
         let input = task.prepare(timing.corpus.read(&timing.corpus.rows)?, step)?;
         let started = Instant::now();
+        let this = Step {
+            number: step,
+            seed: 0,
+            config: timing.config,
+            device: &device,
+        };
+        this.begin();
         let losses = task.losses(&model, input, step, &device);
-        // As in training, where every loss is read: the device has then finished its work.
+        // Forward and backward are told apart, so the device is waited for in between.
         host(losses.total.clone());
         let forward = started.elapsed().as_secs_f64();
         let grads = GradientsParams::from_grads(losses.total.backward(), &model);
         let backward = started.elapsed().as_secs_f64() - forward;
-        (model, _) = optimiser.step(model, grads, timing.config, step);
+        let (updated, norm) = optimiser.step(model, grads, timing.config, step);
+        model = updated;
+        // The device has finished its work when the norm is there.
+        host(norm);
         let update = started.elapsed().as_secs_f64() - forward - backward;
         out.steps.push(StepSeconds {
             forward,

@@ -6,10 +6,8 @@ use crate::task::Task;
 use crate::training::adamw::AdamW;
 use crate::training::checkpoint::{self, State};
 use crate::training::config::TrainConfig;
-use burn::optim::GradientsParams;
+use crate::training::step::{self, Step};
 use burn::tensor::Device;
-use rand::Rng as _;
-use sc_data::rng::stream;
 use sc_models::weights::{self, Tensors};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -105,7 +103,8 @@ pub fn train<T: Task>(
     let per_epoch = task.minibatches(run.corpus, run.config.minibatch, 0)?.len() as u64;
     let mut interrupted = false;
 
-    std::thread::scope(|scope| {
+    let model = std::thread::scope(|scope| {
+        let mut model = model;
         let (send, receive) = sync_channel(AHEAD);
         let first = done + 1;
         scope.spawn(move || produce(task, run, first, per_epoch, &send));
@@ -114,10 +113,13 @@ pub fn train<T: Task>(
             let started = Instant::now();
             let Ok(input) = receive.recv() else { break };
             let (input, cells) = input?;
-            run.device.seed(step_seed(run.seed, step));
-            let losses = task.losses(&model, input, step, run.device);
-            let mut terms = vec![("total", scalar(losses.total.clone()))];
-            terms.extend(losses.terms.iter().map(|(n, t)| (*n, scalar(t.clone()))));
+            let this = Step {
+                number: step,
+                seed: run.seed,
+                config: run.config,
+                device: run.device,
+            };
+            let stepped = step::step(task, model, &mut optimiser, input, &this)?;
             let diverged = |term: &str, value: f64| TrainError::Diverged {
                 step,
                 term: term.to_string(),
@@ -125,22 +127,21 @@ pub fn train<T: Task>(
                 learning_rate: run.config.learning_rate,
                 checkpoint: checkpoint::newest(&checkpoints),
             };
-            if let Some((name, value)) = terms.iter().rev().find(|(_, v)| !v.is_finite()) {
+            let mut terms = stepped.losses.iter().rev();
+            if let Some((name, value)) = terms.find(|(_, v)| !v.is_finite()) {
                 return Err(diverged(name, *value));
             }
-            let grads = GradientsParams::from_grads(losses.total.backward(), &model);
-            let (updated, norm) = optimiser.step(model.clone(), grads, run.config, step);
-            if !norm.is_finite() {
-                return Err(diverged("gradient", norm));
+            if !stepped.gradient_norm.is_finite() {
+                return Err(diverged("gradient", stepped.gradient_norm));
             }
-            model = updated;
+            model = stepped.model;
             done = step;
             let report = StepReport {
                 step,
                 steps: run.config.steps,
-                losses: terms,
+                losses: stepped.losses,
                 learning_rate: run.config.learning_rate_at(step),
-                gradient_norm: norm,
+                gradient_norm: stepped.gradient_norm,
                 cells,
                 seconds: started.elapsed().as_secs_f64(),
             };
@@ -165,7 +166,7 @@ pub fn train<T: Task>(
                 break;
             }
         }
-        Ok(())
+        Ok(model)
     })?;
     Ok(Trained {
         model,
@@ -206,15 +207,6 @@ fn produce<T: Task>(
             at += 1;
         }
     }
-}
-
-/// Seed of the device's generator (dropout) for one step.
-fn step_seed(seed: u64, step: u64) -> u64 {
-    stream(seed, "dropout", 0, step).next_u64()
-}
-
-fn scalar(x: burn::tensor::Tensor<1>) -> f64 {
-    f64::from(x.into_scalar::<f32>())
 }
 
 fn inner(device: &Device) -> Device {

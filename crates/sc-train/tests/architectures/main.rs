@@ -4,6 +4,7 @@
 #![cfg(feature = "flex")]
 
 mod common;
+mod devices;
 mod learning;
 mod numbers;
 mod order;

@@ -149,7 +149,6 @@ impl Attention {
     /// Multiplies `x` by the dropout factors of the block; does nothing without dropout.
     fn drop_block(&self, task: usize, first: usize, x: &mut [f32]) {
         let Some(mask) = self.dropout else { return };
-        let mask = mask.part(task as u32);
         let start = (first * self.shape.length) as u32;
         vectorised(DropBlock {
             mask: mask.part(task as u32),

@@ -1,0 +1,133 @@
+//! Whether two devices compute the same: a few steps on one minibatch, and how far apart they end.
+
+use crate::error::Result;
+use crate::task::Task;
+use crate::training::adamw::AdamW;
+use crate::training::step::{Step, step};
+use crate::training::timing::Timing;
+use burn::optim::GradientsParams;
+use sc_models::device::reads;
+use sc_models::weights::{self, Tensors, host};
+
+/// Seed of the steps.
+const SEED: u64 = 7;
+
+/// What a device computed.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// Initial weights, the same on every device.
+    pub initial: Tensors,
+    /// Embeddings with initial weights, row-major `[cells, dims]`.
+    pub embeddings: Vec<f32>,
+    /// Gradient of every parameter in the first step.
+    pub gradients: Tensors,
+    /// Loss terms of every step; the first is the total.
+    pub losses: Vec<Vec<(&'static str, f64)>>,
+    /// Weights after the last step.
+    pub weights: Tensors,
+    /// How often the host waited for a tensor, in every step.
+    pub reads: Vec<u64>,
+}
+
+/// How far apart two devices are, each as a share of the second one's values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Difference {
+    /// Of all embeddings: norm of the difference over the norm.
+    pub embeddings: f64,
+    /// Of any loss term in any step, at most.
+    pub losses: f64,
+    /// Of all gradients in the first step: norm of the difference over the norm.
+    pub gradients: f64,
+    /// Of the change of all weights: norm of the difference over the norm.
+    pub weights: f64,
+}
+
+/// Embeds the minibatch and trains on it for [`Timing::steps`] steps.
+///
+/// # Errors
+/// A configuration that cannot be built, or cells that cannot be read.
+pub fn trace<T: Task>(task: &T, timing: &Timing<'_>) -> Result<Trace> {
+    let read = || timing.corpus.read(&timing.corpus.rows);
+    let plain = task.build(timing.device)?;
+    let embeddings = host(task.embed(&plain, read()?, timing.device)?);
+    let device = timing.device.clone().autodiff();
+    let mut model = task.build(&device)?;
+    let at = |number| Step {
+        number,
+        seed: SEED,
+        config: timing.config,
+        device: &device,
+    };
+    let first = at(1);
+    first.begin();
+    let losses = task.losses(&model, task.prepare(read()?, 0)?, 1, &device);
+    let grads = GradientsParams::from_grads(losses.total.backward(), &model);
+    let gradients = weights::gradients(&model, &grads, &task.names());
+    let initial = weights::tensors(&model, &task.names());
+    let mut optimiser = AdamW::default();
+    let (mut losses, mut waits) = (Vec::new(), Vec::new());
+    for number in 1..=timing.steps {
+        let input = task.prepare(read()?, 0)?;
+        let before = reads();
+        let stepped = step(task, model, &mut optimiser, input, &at(number))?;
+        model = stepped.model;
+        waits.push(reads() - before);
+        losses.push(stepped.losses);
+    }
+    Ok(Trace {
+        initial,
+        embeddings,
+        gradients,
+        losses,
+        weights: weights::tensors(&model, &task.names()),
+        reads: waits,
+    })
+}
+
+impl Trace {
+    /// How far this is from `other`.
+    pub fn difference(&self, other: &Self) -> Difference {
+        let both = self
+            .losses
+            .iter()
+            .flatten()
+            .zip(other.losses.iter().flatten());
+        let of = |(ours, theirs): (&(_, f64), &(_, f64))| {
+            (ours.1 - theirs.1).abs() / theirs.1.abs().max(f64::MIN_POSITIVE)
+        };
+        Difference {
+            embeddings: apart(self.embeddings.iter(), other.embeddings.iter()),
+            losses: both.map(of).fold(0.0, f64::max),
+            gradients: apart(values(&self.gradients), values(&other.gradients)),
+            weights: apart(self.changes().iter(), other.changes().iter()),
+        }
+    }
+
+    /// How the weights changed.
+    fn changes(&self) -> Vec<f32> {
+        let both = values(&self.weights).zip(values(&self.initial));
+        both.map(|(now, before)| now - before).collect()
+    }
+}
+
+fn values(tensors: &Tensors) -> impl Iterator<Item = &f32> {
+    tensors.values().flat_map(|t| &t.data)
+}
+
+/// Norm of the difference over the norm of the second; NaN where lengths differ.
+fn apart<'a>(ours: impl Iterator<Item = &'a f32>, theirs: impl Iterator<Item = &'a f32>) -> f64 {
+    let (ours, theirs): (Vec<f32>, Vec<f32>) = (ours.copied().collect(), theirs.copied().collect());
+    if ours.len() != theirs.len() {
+        return f64::NAN;
+    }
+    let square = |sum: f64, v: f64| sum + v * v;
+    let norm = theirs.iter().map(|&v| f64::from(v)).fold(0.0, square);
+    let both = ours.iter().zip(&theirs);
+    let difference = both
+        .map(|(&a, &b)| f64::from(a) - f64::from(b))
+        .fold(0.0, square);
+    match difference == 0.0 {
+        true => 0.0,
+        false => (difference / norm).sqrt(),
+    }
+}

@@ -1,0 +1,80 @@
+//! One step: losses, gradients, clipping and update.
+
+use crate::error::Result;
+use crate::task::Task;
+use crate::training::adamw::AdamW;
+use crate::training::config::TrainConfig;
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor};
+use rand::Rng as _;
+use sc_data::rng::stream;
+use sc_models::draws;
+use sc_models::weights::host;
+
+/// A network after a step.
+pub(crate) struct Stepped<M> {
+    /// With its new weights.
+    pub(crate) model: M,
+    /// Loss terms before the step; the first is the total.
+    pub(crate) losses: Vec<(&'static str, f64)>,
+    /// Norm of the gradient before clipping.
+    pub(crate) gradient_norm: f64,
+}
+
+/// What one step is made of.
+pub(crate) struct Step<'a> {
+    /// Its number, from 1.
+    pub(crate) number: u64,
+    /// Seed of the run.
+    pub(crate) seed: u64,
+    /// Learning rate, clipping and moments.
+    pub(crate) config: &'a TrainConfig,
+    /// Device, with autodiff.
+    pub(crate) device: &'a Device,
+}
+
+/// Does a step on `input`.
+///
+/// Losses and norm are read together, once: a GPU stops for every read.
+pub(crate) fn step<T: Task>(
+    task: &T,
+    model: T::Model,
+    optimiser: &mut AdamW,
+    input: T::Input,
+    step: &Step<'_>,
+) -> Result<Stepped<T::Model>> {
+    step.begin();
+    let losses = task.losses(&model, input, step.number, step.device);
+    let names = losses.terms.iter().map(|(name, _)| *name);
+    let names: Vec<&str> = std::iter::once("total").chain(names).collect();
+    let total = losses.total.clone();
+    let values = losses.terms.into_iter().map(|(_, term)| term);
+    let mut values: Vec<Tensor<1>> = std::iter::once(total)
+        .chain(values)
+        .map(untracked)
+        .collect();
+    let grads = GradientsParams::from_grads(losses.total.backward(), &model);
+    let (model, norm) = optimiser.step(model, grads, step.config, step.number);
+    values.push(norm);
+    let values = host(Tensor::cat(values, 0));
+    let mut values = values.into_iter().map(f64::from);
+    Ok(Stepped {
+        model,
+        losses: names.into_iter().zip(&mut values).collect(),
+        gradient_norm: values.next().expect("invariant: the norm is read last"),
+    })
+}
+
+impl Step<'_> {
+    /// Seeds what the network draws in this step.
+    pub(crate) fn begin(&self) {
+        draws::begin(stream(self.seed, "dropout", 0, self.number).next_u64());
+    }
+}
+
+fn untracked(x: Tensor<1>) -> Tensor<1> {
+    match x.device().is_autodiff() {
+        true => x.inner(),
+        false => x,
+    }
+}
