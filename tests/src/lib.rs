@@ -9,8 +9,22 @@ pub mod metrics_golden;
 pub mod models;
 pub mod row;
 
+use burn::tensor::Device;
 use row::{Row, Verdict};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+static DEVICE: OnceLock<Device> = OnceLock::new();
+
+/// Has the cases run on `device`; the first call counts.
+pub fn run_on(device: Device) {
+    let _ = DEVICE.set(device);
+}
+
+/// The device of the cases, without autodiff: `flex` unless [`run_on`] named another.
+pub(crate) fn device() -> Device {
+    DEVICE.get_or_init(Device::flex).clone()
+}
 
 /// What became of one case.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! `golden [FILTER]`: one line a tensor or metric, and a last line that counts cases.
+//! `golden [FILTER] [--device NAME]`: one line per tensor or metric, and a last line that counts cases.
 
 // A report on standard output is what this program is for.
 #![allow(clippy::print_stdout)]
@@ -6,7 +6,13 @@
 use scfm_tests::row::Verdict;
 
 fn main() -> std::process::ExitCode {
-    let filter = std::env::args().nth(1).unwrap_or_default();
+    let filter = match arguments() {
+        Ok(filter) => filter,
+        Err(e) => {
+            println!("golden: {e}");
+            return std::process::ExitCode::from(2);
+        }
+    };
     let mut reports = scfm_tests::run(&scfm_tests::committed(), &filter);
     match scfm_tests::folder() {
         Some(folder) => {
@@ -41,4 +47,21 @@ fn main() -> std::process::ExitCode {
     } else {
         std::process::ExitCode::from(1)
     }
+}
+
+/// The filter; a device that is named is opened for the cases.
+fn arguments() -> Result<String, String> {
+    let (mut filter, mut arguments) = (String::new(), std::env::args().skip(1));
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--device" => {
+                let name = arguments.next().ok_or("--device needs a name, as wgpu")?;
+                let device = sc_models::device::open(&name).map_err(|e| e.to_string())?;
+                scfm_tests::run_on(device);
+            }
+            flag if flag.starts_with('-') => return Err(format!("there is no {flag}")),
+            _ => filter = argument,
+        }
+    }
+    Ok(filter)
 }

@@ -23,8 +23,13 @@ pub(crate) fn golden(args: &[OsString]) -> Result<ExitCode, Error> {
     // Without a package: features are then those of the workspace, which is compiled already.
     let mut command = cargo();
     command.args(["run", "--quiet", "--bin", "golden", "--manifest-path"]);
-    command.arg(root().join("Cargo.toml")).arg("--");
-    hand_on(command.args(args))
+    command.arg(root().join("Cargo.toml"));
+    let mut following = args.iter().skip_while(|a| *a != "--device").skip(1);
+    if let Some(device) = following.next().and_then(|d| d.to_str()) {
+        let devices = [device.to_owned()];
+        command.args(crate::experiment::build::feature_flags(&devices));
+    }
+    hand_on(command.arg("--").args(args))
 }
 
 /// `cargo xtask ci`.

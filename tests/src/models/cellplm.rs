@@ -26,7 +26,7 @@ pub fn run(dir: &Path) -> Result<Result<Vec<Row>, String>, String> {
         Ok(config) => config,
         Err(reason) => return Ok(Err(reason)),
     };
-    let device = Device::flex().autodiff();
+    let device = crate::device().autodiff();
     let model = CellPlm::new(&config, &device).map_err(|e| e.to_string())?;
     let model = load(model, dir, &NAMES, &[])?;
     let mut found = Found::new();
@@ -354,7 +354,7 @@ fn flow(case: &Case) -> Result<Vec<Row>, String> {
     let x = case.input("x")?;
     let d = x.shape[1];
     let heads = case.usize("/ctor/num_heads", 4);
-    let device = Device::flex().autodiff();
+    let device = crate::device().autodiff();
     let layer = FlowformerLayer::new(d, heads, 0.0, &device);
     let layer = load(layer, &case.dir, &FLOW_NAMES, &[])?;
     let tensor = |a: &crate::case::Array| {

@@ -121,7 +121,7 @@ fn float<const D: usize>(case: &Case, name: &str, device: &Device) -> Result<Ten
 }
 
 fn operator(case: &Case, tensors: &Tensors) -> Result<Vec<Row>, String> {
-    let device = Device::flex().autodiff();
+    let device = crate::device().autodiff();
     let config = config(case, tensors, "")?;
     let model = HyenaOperator::new(&config, &device).map_err(|e| e.to_string())?;
     let model = load(model, &case.dir, &NAMES, &[])?;
@@ -183,7 +183,7 @@ fn operator(case: &Case, tensors: &Tensors) -> Result<Vec<Row>, String> {
 }
 
 fn masked(case: &Case, tensors: &Tensors) -> Result<Vec<Row>, String> {
-    let device = Device::flex().autodiff();
+    let device = crate::device().autodiff();
     let operator = config(case, tensors, "backbone.layers.0.mixer.")?;
     let dims = |name: &str| tensors.get(name).map(|t| t.shape.clone());
     let layers = (0..)

@@ -3,7 +3,7 @@
 use super::{Found, add, add_gradients, load};
 use crate::case::Case;
 use crate::row::Row;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 use sc_data::CsrMatrix;
 use sc_models::layers::norm::Phase;
 use sc_models::layers::observe::Record;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// Runs one case; see [`super::run`].
 pub fn run(case: &Case) -> Result<Vec<Row>, String> {
-    let device = Device::flex().autodiff();
+    let device = crate::device().autodiff();
     let sizes = case.config.get("mlp_size").and_then(Value::as_array);
     let sizes: Vec<usize> = sizes
         .into_iter()

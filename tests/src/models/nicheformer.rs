@@ -60,7 +60,7 @@ fn on_device(ids: &[u32], cells: usize, device: &Device) -> Tensor<2, Int> {
 
 /// The masked-token objective and the embeddings.
 pub fn forward(case: &Case) -> Result<Vec<Row>, String> {
-    let device = Device::flex().autodiff();
+    let device = crate::device().autodiff();
     let config = config(case);
     let model = Nicheformer::new(&config, &device).map_err(|e| e.to_string())?;
     let model = load(model, &case.dir, &NAMES, &[])?;
@@ -150,7 +150,7 @@ pub fn forward(case: &Case) -> Result<Vec<Row>, String> {
 fn not_in_the_minibatch(model: &Nicheformer, ids: &[u32], cells: usize) -> Result<Row, String> {
     let length = ids.len() / cells;
     let alone = |ids: &[u32]| {
-        let device = Device::flex().autodiff();
+        let device = crate::device().autodiff();
         let tokens = Tokens::new(on_device(ids, 1, &device));
         let pooled = model.pool(model.last(&tokens), &tokens, Context::Without);
         sc_models::weights::host(pooled)
@@ -185,7 +185,7 @@ pub fn head(case: &Case) -> Result<Vec<Row>, String> {
 }
 
 fn head_variant(case: &Case, variant: &Value) -> Result<Found, String> {
-    let device = Device::flex().autodiff();
+    let device = crate::device().autodiff();
     let config = config(case);
     let flag = |name: &str| variant.get(name).and_then(Value::as_bool).unwrap_or(false);
     let layers = variant.get("extract_layers").and_then(Value::as_array);

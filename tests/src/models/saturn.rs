@@ -85,7 +85,7 @@ fn species(case: &Case) -> Result<Vec<Species>, String> {
 
 /// One step of pretraining, with macrogene dropout off and on.
 pub fn pretrain(case: &Case) -> Result<Vec<Row>, String> {
-    let device = Device::flex().autodiff();
+    let device = crate::device().autodiff();
     let weights = case::read(&case.dir.join("weights.safetensors"))?;
     let config = config(&weights, species(case)?);
     let model = Saturn::new(&config, &device).map_err(|e| e.to_string())?;
@@ -199,7 +199,7 @@ fn forward(
 
 /// One minibatch of metric learning: every step of the mining, the loss and its gradient.
 pub fn triplets(case: &Case) -> Result<Vec<Row>, String> {
-    let device = Device::flex().autodiff();
+    let device = crate::device().autodiff();
     let weights = case::read(&case.dir.join("weights.safetensors"))?;
     let model = SaturnMetric::new(&config(&weights, Vec::new()), &device);
     let model = load(model, &case.dir, &NAMES, &[])?;

@@ -3,7 +3,6 @@
 use super::{Found, add, add_gradients, load};
 use crate::case::Case;
 use crate::row::Row;
-use burn::tensor::Device;
 use ndarray::ArrayView2;
 use sc_data::CsrMatrix;
 use sc_eval::metrics::matching::matching_of;
@@ -49,7 +48,7 @@ fn cells(case: &Case, modality: Modality) -> Result<CsrMatrix, String> {
 }
 
 fn forward(case: &Case) -> Result<Vec<Row>, String> {
-    let device = Device::flex().autodiff();
+    let device = crate::device().autodiff();
     let log_scale = case.f64("/logit_scale", 1.0);
     let config = ScClipConfig {
         atac: tower(case, "atac_config"),

@@ -137,7 +137,7 @@ fn input_norm(case: &Case, scformer: bool, domains: usize, epsilon: f64) -> Inpu
 }
 
 fn perceptual(case: &Case, config: &ScGptConfig) -> Result<Vec<Row>, String> {
-    let device = Device::flex().autodiff();
+    let device = crate::device().autodiff();
     let model = ScGpt::new(config, &device).map_err(|e| e.to_string())?;
     let model = load(model, &case.dir, &NAMES, &[])?;
     let tokens = tokens(case, config, &device)?;
@@ -239,7 +239,7 @@ fn whole(case: &Case, name: &str, device: &Device) -> Result<Tensor<2, Int>, Str
 
 /// Values of perturbed cells.
 fn perturb(case: &Case, config: &ScGptConfig) -> Result<Vec<Row>, String> {
-    let device = Device::flex().autodiff();
+    let device = crate::device().autodiff();
     let pad = case.usize("/ctor/pert_pad_id", 2);
     let model = Perturb::new(config, pad, &device).map_err(|e| e.to_string())?;
     let model = load(model, &case.dir, &PERTURB_NAMES, &[])?;
@@ -259,7 +259,7 @@ fn perturb(case: &Case, config: &ScGptConfig) -> Result<Vec<Row>, String> {
 
 /// Both passes of generative pretraining.
 fn generative(case: &Case, config: &ScGptConfig) -> Result<Vec<Row>, String> {
-    let device = Device::flex().autodiff();
+    let device = crate::device().autodiff();
     let model = ScGpt::new(config, &device).map_err(|e| e.to_string())?;
     let model = load(model, &case.dir, &NAMES, &[])?;
     let mask = |name: &str| -> Result<Tensor<2, Bool>, String> {

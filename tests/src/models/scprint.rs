@@ -201,7 +201,7 @@ fn inner(case: &Case, class: &Class) -> Vec<Vec<usize>> {
 
 /// Training passes, their losses and gradients, and predictions.
 pub fn passes(case: &Case) -> Result<Vec<Row>, String> {
-    let device = Device::flex().autodiff();
+    let device = crate::device().autodiff();
     let weights = case::read(&case.dir.join("weights.safetensors"))?;
     let config = config(case, &weights)?;
     let model = ScPrint::new(&config, &device).map_err(|e| e.to_string())?;

@@ -64,7 +64,7 @@ fn labels(case: &Case, device: &Device) -> Result<Tensor<2>, String> {
 
 /// Every stage in both modes, and a cell by itself.
 pub fn forward(case: &Case) -> Result<Vec<Row>, String> {
-    let device = Device::flex();
+    let device = crate::device();
     let model = load_uce(case, &device)?;
     let sentences = sentences(case, &device)?;
     let genes = model.genes(ids(case, "query_gene_tokens", &device)?);
@@ -96,7 +96,7 @@ pub fn forward(case: &Case) -> Result<Vec<Row>, String> {
 
 /// The binary objective on the released model, in both modes.
 pub fn loss(case: &Case) -> Result<Vec<Row>, String> {
-    let device = Device::flex().autodiff();
+    let device = crate::device().autodiff();
     let model = load_uce(case, &device)?;
     let sentences = sentences(case, &device)?;
     let mut found = Found::new();
@@ -119,7 +119,7 @@ pub fn loss(case: &Case) -> Result<Vec<Row>, String> {
 
 /// STATE0's training step.
 pub fn state0(case: &Case) -> Result<Vec<Row>, String> {
-    let device = Device::flex().autodiff();
+    let device = crate::device().autodiff();
     let rows = stored_rows(case)?;
     let config = State0Config {
         tokens: rows("pe_embedding.weight"),

@@ -57,11 +57,7 @@ pub(crate) fn scfm(profile: Profile, devices: &[String]) -> Result<PathBuf, Erro
     if profile == Profile::Release {
         command.arg("--release");
     }
-    let features = features(devices);
-    if !features.is_empty() {
-        let of_package: Vec<String> = features.iter().map(|f| format!("sc-cli/{f}")).collect();
-        command.arg("--features").arg(of_package.join(","));
-    }
+    command.args(feature_flags(devices));
     eprintln!("building scfm …");
     built(&mut command, "scfm")
 }
@@ -93,12 +89,24 @@ fn executable(messages: &str, name: &str) -> Option<PathBuf> {
         .find_map(|m| m.executable)
 }
 
+/// The flags of a build for `devices`.
+pub(crate) fn feature_flags(devices: &[String]) -> Vec<String> {
+    let of_package: Vec<String> = (features(devices).iter())
+        .map(|f| format!("sc-cli/{f}"))
+        .collect();
+    match of_package.is_empty() {
+        true => Vec::new(),
+        false => vec!["--features".to_owned(), of_package.join(",")],
+    }
+}
+
 /// Cargo features of `sc-cli` beyond its defaults; `cuda:1` needs `cuda`.
 fn features(devices: &[String]) -> Vec<&str> {
     let mut out: Vec<&str> = devices
         .iter()
         .map(|d| d.split(':').next().unwrap_or(d))
-        .filter(|d| !matches!(*d, "flex" | "cpu" | "auto"))
+        // Others are always there, or unknown: scfm says so, cargo would name a feature.
+        .filter(|d| matches!(*d, "ndarray" | "wgpu" | "vulkan" | "metal" | "cuda"))
         .collect();
     out.sort_unstable();
     out.dedup();
