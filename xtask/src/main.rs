@@ -11,6 +11,7 @@
 mod bench;
 mod error;
 mod experiment;
+mod llvm;
 mod process;
 mod tidy;
 
@@ -39,6 +40,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Put the LLVM that `--features cuda` needs where its build looks for it.
+    Llvm(llvm::Args),
     /// Check the invariants of the architecture page, as far as a program can.
     Tidy(tidy::Args),
     /// Run continuous integration: the script `.ci/run`.
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Bench(what) => bench::run(&what),
         Task::Golden { args } => process::golden(&args),
         Task::Tidy(args) => tidy::run(&args),
+        Task::Llvm(args) => llvm::run(&args),
         Task::Ci => process::ci(),
     };
     done.unwrap_or_else(|error| {
