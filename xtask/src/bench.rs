@@ -1,13 +1,14 @@
 //! `cargo xtask bench`: scfm and its peers, one after another, with ratios.
 
 use crate::error::Error;
-use crate::experiment::build::built;
+use crate::experiment::build::{built, feature_flags};
 use crate::process::{cargo, failed, root};
 use clap::Subcommand;
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
+mod backends;
 mod coverage;
 mod loader;
 mod step;
@@ -19,6 +20,8 @@ pub(crate) enum Bench {
     /// Training steps of every architecture, compared with its original or the same network in
     /// torch.
     Step(step::Args),
+    /// Every architecture on several devices: speed, memory, and agreement with flex.
+    Backends(backends::Args),
     /// Coverage of the intervals, and false positive rate between equal models, by simulation.
     Coverage(coverage::Args),
 }
@@ -27,12 +30,18 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode, Error> {
     match bench {
         Bench::Loader(args) => loader::run(args),
         Bench::Step(args) => step::run(args),
+        Bench::Backends(args) => backends::run(args),
         Bench::Coverage(args) => coverage::run(args),
     }
 }
 
 /// Builds one of the programs of `benches`.
 fn program(name: &str) -> Result<PathBuf, Error> {
+    program_for(name, &[])
+}
+
+/// Builds one of the programs of `benches` with the features that `devices` need.
+fn program_for(name: &str, devices: &[String]) -> Result<PathBuf, Error> {
     let mut command = cargo();
     command.current_dir(root()).args([
         "build",
@@ -41,6 +50,7 @@ fn program(name: &str) -> Result<PathBuf, Error> {
         "--bins",
         "--message-format=json-render-diagnostics",
     ]);
+    command.args(feature_flags(devices));
     built(&mut command, name)
 }
 

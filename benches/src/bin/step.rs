@@ -1,6 +1,8 @@
-//! `step ARCHITECTURE train|embed [--preset tiny|small|paper] [key=value …]`: seconds of a step.
+//! `step ARCHITECTURE train|embed|agree [--preset tiny|small|paper] [key=value …]`: seconds of a step,
+//! or how far a device is from `flex`.
 //!
-//! Prints one JSON line with the same fields as its peers in `benches/peers/`. The model is the preset
+//! Prints one JSON line with the same fields as its peers in `benches/peers/`. `device=wgpu` names a
+//! device that is part of the build. The model is the preset
 //! of `configs/models`; a key with a dot changes one of its settings (`network.width=64`,
 //! `train.minibatch=8`), one without the data or the run: [`Sizes`]. Without `--preset`, CellPLM and
 //! scGPT have the published size of `docs/src/benchmarks.md`, the others that of `small`. `step list`
@@ -9,12 +11,11 @@
 // This program prints its results.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use burn::tensor::Device;
 use sc_data::RawCounts;
 use sc_data::genes::{Across, Vocabulary, match_genes};
 use sc_train::inputs::corpus::Order;
 use sc_train::registry::{ARCHITECTURES, Architecture, Features};
-use sc_train::training::timing::{Timed, Timing, Work};
+use sc_train::training::timing::{StepSeconds, Timed, Timing, Work};
 use sc_train::{Corpus, DataSpec, ModelSpec, Obs, Role};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -38,6 +39,8 @@ struct Sizes {
     steps: u64,
     /// Threads.
     threads: usize,
+    /// Device, see [`sc_models::device::open`].
+    device: String,
 }
 
 /// The published sizes in `docs/src/benchmarks.md`.
@@ -57,7 +60,7 @@ fn main() -> Result<()> {
             ARCHITECTURES.iter().for_each(|a| println!("{}", a.name));
             Ok(())
         }
-        [name, work @ ("train" | "embed"), rest @ ..] => {
+        [name, work @ ("train" | "embed" | "agree"), rest @ ..] => {
             let known = sc_train::registry::find(name);
             let known =
                 known.ok_or_else(|| format!("unknown architecture {name}; see `step list`"))?;
@@ -66,26 +69,56 @@ fn main() -> Result<()> {
                 (rest, Some(sizes)) => ("paper", [sizes, rest].concat()),
                 (rest, None) => ("small", rest.to_vec()),
             };
-            let work = match *work {
-                "train" => Work::Train,
-                _ => Work::Embed,
-            };
-            step(known, work, preset, &rest)
+            match *work {
+                "train" => step(known, Work::Train, preset, &rest),
+                "embed" => step(known, Work::Embed, preset, &rest),
+                _ => agree(known, preset, &rest),
+            }
         }
         _ => Err(
-            "usage: step list | ARCHITECTURE train|embed [--preset NAME] [key=value ...]".into(),
+            "usage: step list | ARCHITECTURE train|embed|agree [--preset NAME] [key=value ...]"
+                .into(),
         ),
     }
 }
 
-fn step(known: &Architecture, work: Work, preset: &str, changes: &[&str]) -> Result<()> {
+/// How far a device is from `flex` after a few steps.
+fn agree(known: &Architecture, preset: &str, changes: &[&str]) -> Result<()> {
     let (spec, sizes) = read(known, preset, changes)?;
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(sizes.threads)
-        .build_global()?;
+    threads(sizes.threads)?;
     let (corpus, data) = data(known, &spec, &sizes)?;
     let task = spec.task(&data)?;
-    let device = Device::flex();
+    let traced = |device: &str| -> Result<_> {
+        Ok(task.trace(&Timing {
+            corpus: &corpus,
+            config: &spec.train,
+            steps: sizes.steps,
+            device: &sc_models::device::open(device)?,
+        })?)
+    };
+    let apart = traced(&sizes.device)?.difference(&traced("flex")?);
+    let line = json!({
+        "device": sizes.device,
+        "embeddings": apart.embeddings,
+        "losses": apart.losses,
+        "gradients": apart.gradients,
+        "weights": apart.weights,
+    });
+    println!("{line}");
+    Ok(())
+}
+
+fn threads(number: usize) -> Result<()> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(number);
+    Ok(pool.build_global()?)
+}
+
+fn step(known: &Architecture, work: Work, preset: &str, changes: &[&str]) -> Result<()> {
+    let (spec, sizes) = read(known, preset, changes)?;
+    threads(sizes.threads)?;
+    let (corpus, data) = data(known, &spec, &sizes)?;
+    let task = spec.task(&data)?;
+    let device = sc_models::device::open(&sizes.device)?;
     let timing = Timing {
         corpus: &corpus,
         config: &spec.train,
@@ -99,9 +132,12 @@ fn step(known: &Architecture, work: Work, preset: &str, changes: &[&str]) -> Res
             s.forward, s.backward, s.update
         );
     }
-    let mut seconds: Vec<f64> = steps.iter().skip(1).map(|s| s.total()).collect();
-    seconds.sort_by(f64::total_cmp);
-    let median = seconds[seconds.len() / 2];
+    let median = |of: fn(&StepSeconds) -> f64| {
+        let mut seconds: Vec<f64> = steps.iter().skip(1).map(of).collect();
+        seconds.sort_by(f64::total_cmp);
+        seconds[seconds.len() / 2]
+    };
+    let (seconds, forward) = (median(StepSeconds::total), median(|s| s.forward));
     let cells = corpus.rows.len();
     let line = json!({
         "name": format!("{}_step", known.name),
@@ -112,9 +148,12 @@ fn step(known: &Architecture, work: Work, preset: &str, changes: &[&str]) -> Res
         "genes": data.genes.len(),
         "parameters": trained,
         "all_parameters": task.parameters(&device)?,
-        "seconds_per_step": median,
-        "cells_per_second": cells as f64 / median,
+        "device": sizes.device,
+        "seconds_per_step": seconds,
+        "seconds_forward": forward,
+        "cells_per_second": cells as f64 / seconds,
         "peak_memory_bytes": sc_data::memory::peak(),
+        "device_memory_bytes": device.memory_pool_usage().map(|m| m.bytes_reserved),
         "threads": rayon::current_num_threads(),
     });
     println!("{line}");
@@ -135,6 +174,7 @@ fn read(known: &Architecture, preset: &str, changes: &[&str]) -> Result<(ModelSp
         labels: 40,
         steps: 3,
         threads: 2,
+        device: sc_models::device::DEFAULT.to_owned(),
     };
     for change in changes {
         let (key, text) = change.split_once('=').ok_or("write key=value")?;
@@ -151,6 +191,7 @@ fn read(known: &Architecture, preset: &str, changes: &[&str]) -> Result<(ModelSp
             "labels" => sizes.labels = text.parse()?,
             "steps" => sizes.steps = text.parse()?,
             "threads" => sizes.threads = text.parse()?,
+            "device" => sizes.device = text.to_owned(),
             _ => {
                 return Err(
                     format!("{key} is not a size of the data, and settings contain a dot").into(),

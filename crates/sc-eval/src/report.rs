@@ -28,6 +28,7 @@ mod verdict;
 mod tests;
 
 pub use csv::csv;
+pub use page::table_page;
 pub use terminal::summary;
 
 use crate::results::{Mode, RunResult};

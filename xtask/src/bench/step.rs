@@ -212,7 +212,7 @@ fn table_row(name: &str, ours: Option<&Line>, theirs: Option<&Line>) -> String {
 }
 
 /// Three figures.
-fn three(v: f64) -> String {
+pub(super) fn three(v: f64) -> String {
     let decimals = (2 - v.max(1e-9).log10().floor() as i32).max(0) as usize;
     format!("{v:.decimals$}")
 }

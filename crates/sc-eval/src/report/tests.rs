@@ -483,3 +483,27 @@ fn a_note_that_repeats_stands_once() {
         assert!(named.iter().any(|n| html.contains(n)), "{what}");
     }
 }
+
+#[test]
+fn a_model_on_two_devices_has_one_verdict_or_the_page_says_so() {
+    let mut runs = results();
+    let model = |r: &&RunResult| r.family == Family::Model;
+    let name = runs.iter().find(model).unwrap().method.clone();
+    let own = runs.iter().filter(|r| r.method == name).cloned();
+    let elsewhere: Vec<RunResult> = own
+        .map(|r| RunResult {
+            device: "wgpu".into(),
+            ..r
+        })
+        .collect();
+    runs.extend(elsewhere);
+    let same = format!("{name}: the verdict is the same on flex, wgpu.");
+    assert!(page(&runs).contains(&same));
+    // Without its metrics, nothing can be said of one of them.
+    for run in runs.iter_mut().filter(|r| r.device == "wgpu") {
+        run.metrics.clear();
+    }
+    let other = format!("{name}: the verdict depends on the device.");
+    assert!(page(&runs).contains(&other));
+    assert!(!page(&results()).contains("on the device"));
+}

@@ -1,6 +1,7 @@
 //! The verdict in words. Every sentence is computed; what was not run is "not tested".
 
 mod controls;
+mod devices;
 mod exposure;
 mod models;
 mod next;
@@ -89,6 +90,7 @@ pub(super) fn verdict(methods: &[Method<'_>]) -> Verdict {
         sentences.push(models::against_random(model, methods, PRIMARY));
         sentences.extend(models::against_size_matched(model, methods, PRIMARY));
     }
+    sentences.extend(devices::sentences(&models, &primary));
     if models.is_empty() {
         let lead = "Foundation models: not tested.";
         sentences.push(Sentence::new(
