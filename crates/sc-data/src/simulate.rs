@@ -265,6 +265,7 @@ pub fn simulate_to_file(
 
 fn check(config: &SimConfig) -> Result<()> {
     let positive = [
+        ("cells", config.cells as f64),
         ("genes", config.genes as f64),
         ("cell_types", config.cell_types as f64),
         ("batches", config.batches as f64),
@@ -307,6 +308,13 @@ fn check(config: &SimConfig) -> Result<()> {
             config.donors, config.batches
         )));
     }
+    let groups = [("cell_types", config.cell_types), ("donors", config.donors)];
+    if let Some((name, n)) = groups.into_iter().find(|(_, n)| *n > config.cells) {
+        return Err(DataError::invalid(format!(
+            "simulation: {name} is {n}, more than the {} cells",
+            config.cells
+        )));
+    }
     if config.features() > i32::MAX as usize || !config.dropout_midpoint.is_finite() {
         return Err(DataError::invalid(
             "simulation: genes or dropout_midpoint out of range",
@@ -318,6 +326,24 @@ fn check(config: &SimConfig) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_groups_than_cells_and_no_cells_are_refused() {
+        let refused = |config: SimConfig| match simulate(&config) {
+            Ok(_) => "it was simulated".to_owned(),
+            Err(e) => e.to_string(),
+        };
+        let none = refused(SimConfig {
+            cells: 0,
+            ..small()
+        });
+        assert!(none.contains("cells is 0, but must be above 0"), "{none}");
+        let crowded = refused(SimConfig {
+            cells: 5,
+            ..small()
+        });
+        assert!(crowded.contains("more than the 5 cells"), "{crowded}");
+    }
 
     fn small() -> SimConfig {
         SimConfig {

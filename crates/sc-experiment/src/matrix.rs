@@ -305,6 +305,11 @@ fn check_method(m: &Method) -> std::result::Result<(), String> {
         ));
     }
     let trained = !m.train.is_empty() || !m.config.is_empty();
+    if m.kind == MethodKind::RandomInit && !m.train.is_empty() {
+        return Err(format!(
+            "method `{name}` keeps its initial weights (random-init); remove `train`, or use kind = \"model\""
+        ));
+    }
     if !is_model && trained {
         return Err(format!(
             "method `{name}` is not a model; use `options` instead of `train` and `config`"
