@@ -123,7 +123,11 @@ fn share(text: &str) -> Result<f64, String> {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Doctor {
     /// The cells: .h5ad, 10x .h5, a folder of matrix.mtx, .h5mu[/modality], .zarr or .loom
-    pub(crate) file: PathBuf,
+    #[arg(required_unless_present = "machine")]
+    pub(crate) file: Option<PathBuf>,
+    /// Describe this machine instead: threads, memory, devices and the speed of their matrix products
+    #[arg(long, conflicts_with_all = ["file", "model"])]
+    pub(crate) machine: bool,
     /// Folder of a trained model, or a published vocabulary, to match with the genes of the file; can be
     /// repeated
     #[arg(long, value_name = "MODEL")]

@@ -9,6 +9,8 @@ use crate::error::{ModelError, Result};
 use burn::tensor::DeviceType;
 use burn::tensor::{Device, Tensor};
 use std::cell::Cell;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// The devices compiled into this build.
 pub const AVAILABLE: &[&str] = &[
@@ -89,7 +91,7 @@ pub fn open(spec: &str) -> Result<Device> {
     });
     let why = match opened {
         Ok(Some(device)) => return Ok(device),
-        Ok(None) => "there is no such device".to_owned(),
+        Ok(None) => "there is none of this number; they count from 0".to_owned(),
         Err(panic) => panic,
     };
     Err(ModelError::Device(format!(
@@ -117,17 +119,20 @@ fn driver(name: &str) -> &'static str {
 }
 
 /// What `open` returns, or the first line of its panic, which is not printed.
+///
+/// The first panic, on whatever thread, is the cause; what follows from it says less.
 fn quietly<T>(open: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    let first = Arc::new(OnceLock::new());
+    let kept = first.clone();
     let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| ()));
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        let line = text.lines().find(|l| !l.trim().is_empty());
+        let _ = kept.set(line.unwrap_or("its driver failed").trim().to_owned());
+    }));
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(open));
     std::panic::set_hook(hook);
-    result.map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        let line = text.and_then(|t| t.lines().find(|l| !l.trim().is_empty()));
-        line.unwrap_or("its driver failed").trim().to_owned()
-    })
+    result.map_err(|_| first.get().cloned().unwrap_or_default())
 }
 
 /// The device, opened lazily; `None` where there is none of this index.
@@ -177,6 +182,35 @@ pub fn is_host(device: &Device) -> bool {
     false
 }
 
+/// Speed of matrix products in single precision, in GFLOP/s (10⁹ additions and multiplications per
+/// second): the best of four, of matrices so large that each takes a twentieth of a second.
+pub fn product_rate(device: &Device) -> f64 {
+    /// Largest matrix, for devices that are faster than any clock.
+    const MOST: usize = 1 << 13;
+    let seconds = |n: usize| {
+        let x = Tensor::<2>::ones([n, n], device) * 0.5;
+        let once = |x: &Tensor<2>| {
+            let corner = x.clone().matmul(x.clone()).narrow(0, 0, 1).narrow(1, 0, 1);
+            crate::weights::host(corner)
+        };
+        once(&x);
+        let timed = (0..4).map(|_| {
+            let started = Instant::now();
+            once(&x);
+            started.elapsed().as_secs_f64()
+        });
+        timed.fold(f64::INFINITY, f64::min)
+    };
+    let mut n = 512;
+    loop {
+        let best = seconds(n);
+        if best > 0.05 || n >= MOST {
+            return 2.0 * (n as f64).powi(3) / best / 1e9;
+        }
+        n *= 2;
+    }
+}
+
 thread_local! {
     static READS: Cell<u64> = const { Cell::new(0) };
 }
@@ -199,6 +233,17 @@ fn ndarray() -> Device {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panic_of_a_driver_is_kept_and_not_printed() {
+        assert_eq!(quietly(|| 3), Ok(3));
+        let elsewhere = || {
+            let cause = || panic!("no adapter\n at line 7");
+            let thread = std::thread::spawn(cause).join();
+            thread.expect("a second panic, which follows");
+        };
+        assert_eq!(quietly(elsewhere), Err("no adapter".to_owned()));
+    }
 
     #[test]
     fn names_are_checked() {

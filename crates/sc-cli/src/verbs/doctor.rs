@@ -14,8 +14,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+mod machine;
+
 pub(crate) fn run(args: &Doctor) -> Result<ExitCode> {
-    let report = examine(&args.file)?;
+    let Some(file) = &args.file else {
+        return machine::run(args.format);
+    };
+    let report = examine(file)?;
     let mut covered = Vec::with_capacity(args.model.len());
     for model in &args.model {
         let name = model.display().to_string();

@@ -1,6 +1,7 @@
 //! The program from the outside: what it does, what it refuses, what survives a kill.
 
 mod common;
+mod devices;
 mod folders;
 mod held_out;
 mod logging;
