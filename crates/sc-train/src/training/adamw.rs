@@ -211,8 +211,8 @@ fn update(
     s: &Step,
 ) -> (Tensor<1>, Tensor<1>, Tensor<1>) {
     #[cfg(feature = "flex")]
-    if let Some(result) = flex::update([&w, &g, &m, &v], s) {
-        return result;
+    if let (Scale::Number(scale), true) = (&s.scale, w.device() == Device::flex()) {
+        return flex::update([w, g, m, v], s, *scale);
     }
     let g = match &s.scale {
         Scale::Number(scale) => g * *scale,
@@ -226,7 +226,7 @@ fn update(
 
 #[cfg(feature = "flex")]
 mod flex {
-    use super::{EPSILON, Scale, Step};
+    use super::{EPSILON, Step};
     use burn::backend::Flex;
     use burn::backend::flex::{FlexTensor, Layout};
     use burn::tensor::{Bytes, DType, Shape, Tensor};
@@ -250,25 +250,24 @@ mod flex {
         Some(sums.iter().sum())
     }
 
+    /// Overwrites weights and moments where nothing else holds them.
     pub(super) fn update(
-        inputs: [&Tensor<1>; 4],
+        inputs: [Tensor<1>; 4],
         s: &Step,
-    ) -> Option<(Tensor<1>, Tensor<1>, Tensor<1>)> {
-        let [w, g, m, v] = inputs.map(primitive);
-        let (w, g, m, v) = (w?, g?, m?, v?);
-        let (g, mut w) = (g.as_slice::<f32>()?, w.as_slice::<f32>()?.to_vec());
-        let (mut m, mut v) = (m.as_slice::<f32>()?.to_vec(), v.as_slice::<f32>()?.to_vec());
+        scale: f64,
+    ) -> (Tensor<1>, Tensor<1>, Tensor<1>) {
+        let [mut w, g, mut m, mut v] = inputs.map(whole);
         let [b1, b2] = s.beta.map(|b| b as f32);
         let [c1, c2] = s.beta.map(|b| (1.0 - b) as f32);
-        let Scale::Number(scale) = s.scale else {
-            return None;
-        };
         let (scale, keep, rate) = (scale as f32, s.keep as f32, s.rate as f32);
         let (inverse, epsilon) = ((1.0 / s.correction) as f32, EPSILON as f32);
-        w.par_chunks_mut(CHUNK)
-            .zip(m.par_chunks_mut(CHUNK))
-            .zip(v.par_chunks_mut(CHUNK))
-            .zip(g.par_chunks(CHUNK))
+        let written = [&mut w, &mut m, &mut v].map(|t| t.storage_mut::<f32>());
+        let [w_values, m_values, v_values] = written;
+        w_values
+            .par_chunks_mut(CHUNK)
+            .zip(m_values.par_chunks_mut(CHUNK))
+            .zip(v_values.par_chunks_mut(CHUNK))
+            .zip(g.storage::<f32>().par_chunks(CHUNK))
             .for_each(|(((w, m), v), g)| {
                 for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
                     let g = g * scale;
@@ -277,15 +276,24 @@ mod flex {
                     *w = *w * keep - *m / (v.sqrt() * inverse + epsilon) * rate;
                 }
             });
-        Some((tensor(w), tensor(m), tensor(v)))
+        let [w, m, v] = [w, m, v].map(Tensor::from_primitive::<Flex>);
+        (w, m, v)
     }
 
-    fn tensor(values: Vec<f32>) -> Tensor<1> {
-        let layout = Layout::contiguous(Shape::from(vec![values.len()]));
-        Tensor::from_primitive::<Flex>(FlexTensor::new(
-            Bytes::from_elems(values),
-            layout,
-            DType::F32,
-        ))
+    /// A tensor whose storage holds its values in order, and nothing else.
+    fn whole(tensor: Tensor<1>) -> FlexTensor {
+        let n = tensor.dims()[0];
+        let tensor = tensor.try_into_primitive::<Flex>();
+        let tensor = tensor.expect("invariant: a plain tensor of the flex device");
+        match tensor.is_contiguous() && tensor.bytes().len() == n * size_of::<f32>() {
+            true => tensor,
+            false => {
+                let values = tensor.to_contiguous();
+                let values = values.as_slice::<f32>();
+                let values = values.expect("invariant: weights are f32").to_vec();
+                let layout = Layout::contiguous(Shape::from(vec![n]));
+                FlexTensor::new(Bytes::from_elems(values), layout, DType::F32)
+            }
+        }
     }
 }
