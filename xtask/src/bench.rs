@@ -45,7 +45,9 @@ fn program_for(name: &str, devices: &[String]) -> Result<PathBuf, Error> {
     let mut command = cargo();
     command.current_dir(root()).args([
         "build",
-        // The same selection of packages as in tests: another would build burn again.
+        // What is measured is what people install.
+        "--release",
+        // The same selection of packages as in tests, and so the same features.
         "--workspace",
         "--bins",
         "--message-format=json-render-diagnostics",
