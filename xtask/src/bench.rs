@@ -5,7 +5,7 @@ use crate::experiment::build::{built, feature_flags};
 use crate::process::{cargo, failed, root};
 use clap::Subcommand;
 use serde::de::DeserializeOwned;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 mod backends;
@@ -54,6 +54,19 @@ fn program_for(name: &str, devices: &[String]) -> Result<PathBuf, Error> {
     ]);
     command.args(feature_flags(devices));
     built(&mut command, name)
+}
+
+/// Those of the architectures of the program `step` that are wanted: all, where none is named.
+fn architectures(step: &Path, only: &[String]) -> Result<Vec<String>, Error> {
+    let listed = finish(Command::new(step).arg("list"))?;
+    let all: Vec<String> = listed.lines().map(str::to_owned).collect();
+    if let Some(other) = only.iter().find(|o| !all.contains(o)) {
+        let names = all.join(", ");
+        let message = format!("unknown architecture {other}; architectures are {names}");
+        return Err(Error::config("--only", message));
+    }
+    let wanted = |name: &String| only.is_empty() || only.contains(name);
+    Ok(all.into_iter().filter(wanted).collect())
 }
 
 /// Standard output of a command that must succeed.

@@ -1,6 +1,6 @@
 //! `cargo xtask llvm`: the LLVM that a build with CUDA needs, from PyPI.
 //!
-//! burn compiles CUDA kernels with LLVM; its build script downloads 400 MB from GitHub unless a copy
+//! burn compiles CUDA kernels with LLVM; its build script downloads it from GitHub unless a copy
 //! lies where it looks. The same static libraries are on PyPI, which many closed networks mirror.
 
 use crate::error::Error;

@@ -14,7 +14,7 @@ const FEWEST_MAPPED: usize = 3;
 const DIGITS: usize = 64;
 
 /// Names of devices, as `scfm` takes them.
-const DEVICES: [&str; 7] = ["flex", "cpu", "ndarray", "wgpu", "vulkan", "metal", "cuda"];
+pub const DEVICES: [&str; 7] = ["flex", "cpu", "ndarray", "wgpu", "vulkan", "metal", "cuda"];
 
 /// What is wrong with a value, with its key.
 type Fault = std::result::Result<(), String>;

@@ -1,6 +1,6 @@
 //! `cargo xtask bench backends`: every architecture on several devices, and whether they agree.
 
-use super::{finish, measured, program_for};
+use super::{architectures, measured, program_for};
 use crate::error::Error;
 use sc_data::io::atomic::write_bytes_atomic;
 use sc_eval::report::table_page;
@@ -83,21 +83,14 @@ const COLUMNS: [&str; 11] = [
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     let step = program_for("step", &args.devices)?;
-    let listed = finish(Command::new(&step).arg("list"))?;
-    let unknown = args.only.iter().find(|o| !listed.lines().any(|l| l == *o));
-    if let Some(other) = unknown {
-        let names = listed.trim_end().replace('\n', ", ");
-        let message = format!("unknown architecture {other}; architectures are {names}");
-        return Err(Error::config("--only", message));
-    }
-    let wanted = |name: &&str| args.only.is_empty() || args.only.iter().any(|o| o == name);
+    let names = architectures(&step, &args.only)?;
     println!(
         "| {} |\n|{}",
         COLUMNS.join(" | "),
         "---|".repeat(COLUMNS.len())
     );
     let mut rows = Vec::new();
-    for name in listed.lines().filter(wanted) {
+    for name in &names {
         for device in &args.devices {
             let row = measure(&step, name, device, args);
             println!("| {} |", cells(&row).join(" | "));

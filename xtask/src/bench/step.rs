@@ -1,6 +1,6 @@
 //! `cargo xtask bench step`: both sides of every architecture at its `small` preset.
 
-use super::{finish, measured, program};
+use super::{architectures, measured, program};
 use crate::error::Error;
 use crate::process::root;
 use serde::Deserialize;
@@ -121,19 +121,13 @@ const BUSY: f64 = 0.8;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     let ours = program("step")?;
-    let listed = finish(Command::new(&ours).arg("list"))?;
-    if let Some(other) = args.only.iter().find(|o| !listed.lines().any(|l| l == *o)) {
-        let names = listed.trim_end().replace('\n', ", ");
-        let message = format!("unknown architecture {other}; architectures are {names}");
-        return Err(Error::config("--only", message));
-    }
-    let wanted = |name: &&str| args.only.is_empty() || args.only.iter().any(|o| o == name);
+    let names = architectures(&ours, &args.only)?;
     println!(
         "{}",
         row(["", "scfm", "peer", "ratio", "memory", "parameters", ""])
     );
     let mut code = ExitCode::SUCCESS;
-    for name in listed.lines().filter(wanted) {
+    for name in names.iter().map(String::as_str) {
         let peer = PEERS.iter().find(|p| p.architecture == name);
         let flags = peer.map_or(&[][..], |p| p.ours);
         let mine = measured::<Line>(&mut ours_of(&ours, name, flags, args));

@@ -4,6 +4,7 @@ use super::Profile;
 use crate::error::Error;
 use crate::process::{cargo, failed, root};
 use sc_data::io::atomic::hash_file;
+use sc_experiment::check::DEVICES;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -106,7 +107,7 @@ fn features(devices: &[String]) -> Vec<&str> {
         .iter()
         .map(|d| d.split(':').next().unwrap_or(d))
         // Others are always there, or unknown: scfm says so, cargo would name a feature.
-        .filter(|d| matches!(*d, "ndarray" | "wgpu" | "vulkan" | "metal" | "cuda"))
+        .filter(|d| DEVICES.contains(d) && !matches!(*d, "flex" | "cpu"))
         .collect();
     out.sort_unstable();
     out.dedup();

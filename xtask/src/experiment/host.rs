@@ -23,7 +23,7 @@ impl Host {
         let git = |args: &[&str]| text_of("git", args, &root);
         let changes = git(&["status", "--porcelain", "--untracked-files=no"]);
         Self {
-            cpu: cpu().unwrap_or_else(unknown),
+            cpu: sc_data::memory::processor().unwrap_or_else(unknown),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             rustc: text_of("rustc", &["--version"], &root).unwrap_or_else(unknown),
@@ -31,13 +31,6 @@ impl Host {
             git_dirty: changes.map(|c| !c.is_empty()),
         }
     }
-}
-
-/// Name of the processor; Linux only.
-fn cpu() -> Option<String> {
-    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = info.lines().find(|l| l.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
 }
 
 /// Seconds since 1970.

@@ -1,6 +1,6 @@
 //! Multi-head self-attention over the tokens of a cell: the one interface for faster kernels.
 
-#[cfg_attr(not(any(test, feature = "gpu")), allow(dead_code))]
+#[cfg(any(test, feature = "gpu"))]
 mod blockwise;
 #[cfg(feature = "flex")]
 mod fused;

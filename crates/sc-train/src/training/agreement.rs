@@ -29,7 +29,8 @@ pub struct Trace {
     pub reads: Vec<u64>,
 }
 
-/// How far apart two devices are, each as a share of the second one's values.
+/// How far apart two devices are, each as a share of the second one's values; NaN where a value is
+/// not finite, or is there on one device only.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difference {
     /// Of all embeddings: norm of the difference over the norm.
@@ -87,17 +88,11 @@ pub fn trace<T: Task>(task: &T, timing: &Timing<'_>) -> Result<Trace> {
 impl Trace {
     /// How far this is from `other`.
     pub fn difference(&self, other: &Self) -> Difference {
-        let both = self
-            .losses
-            .iter()
-            .flatten()
-            .zip(other.losses.iter().flatten());
-        let of = |(ours, theirs): (&(_, f64), &(_, f64))| {
-            (ours.1 - theirs.1).abs() / theirs.1.abs().max(f64::MIN_POSITIVE)
-        };
+        let terms = |of: &Self| of.losses.concat();
+        let (ours, theirs) = (terms(self), terms(other));
         Difference {
             embeddings: apart(self.embeddings.iter(), other.embeddings.iter()),
-            losses: both.map(of).fold(0.0, f64::max),
+            losses: most(&ours, &theirs),
             gradients: apart(values(&self.gradients), values(&other.gradients)),
             weights: apart(self.changes().iter(), other.changes().iter()),
         }
@@ -108,6 +103,23 @@ impl Trace {
         let both = values(&self.weights).zip(values(&self.initial));
         both.map(|(now, before)| now - before).collect()
     }
+}
+
+/// The largest difference of two lists of loss terms, as a share of the second.
+fn most(ours: &[(&str, f64)], theirs: &[(&str, f64)]) -> f64 {
+    if ours.len() != theirs.len() {
+        return f64::NAN;
+    }
+    let share = |(a, b): (&(&str, f64), &(&str, f64))| match a.0 == b.0 {
+        true => (a.1 - b.1).abs() / b.1.abs().max(f64::MIN_POSITIVE),
+        false => f64::NAN,
+    };
+    // `f64::max` would pass over NaN.
+    let larger = |most: f64, share: f64| match most.is_nan() || share <= most {
+        true => most,
+        false => share,
+    };
+    ours.iter().zip(theirs).map(share).fold(0.0, larger)
 }
 
 fn values(tensors: &Tensors) -> impl Iterator<Item = &f32> {
@@ -129,5 +141,23 @@ fn apart<'a>(ours: impl Iterator<Item = &'a f32>, theirs: impl Iterator<Item = &
     match difference == 0.0 {
         true => 0.0,
         false => (difference / norm).sqrt(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{apart, most};
+
+    #[test]
+    fn what_is_not_finite_or_not_there_is_a_difference() {
+        let term = |v: f64| vec![("total", 1.0), ("mse", v)];
+        assert!((most(&term(2.2), &term(2.0)) - 0.1).abs() < 1e-12);
+        assert!(most(&term(f64::NAN), &term(2.0)).is_nan());
+        assert!(most(&[("total", f64::NAN), ("mse", 3.0)], &term(2.0)).is_nan());
+        assert!(most(&term(2.0)[..1], &term(2.0)).is_nan());
+        assert!(most(&[("total", 1.0), ("nll", 2.0)], &term(2.0)).is_nan());
+        assert!(apart([f32::NAN].iter(), [1.0].iter()).is_nan());
+        assert!(apart([1.0].iter(), [1.0, 2.0].iter()).is_nan());
+        assert_eq!(apart([1.0].iter(), [1.0].iter()), 0.0);
     }
 }

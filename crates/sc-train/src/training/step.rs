@@ -51,7 +51,7 @@ pub(crate) fn step<T: Task>(
     let values = losses.terms.into_iter().map(|(_, term)| term);
     let mut values: Vec<Tensor<1>> = std::iter::once(total)
         .chain(values)
-        .map(untracked)
+        .map(Tensor::without_autodiff)
         .collect();
     let grads = GradientsParams::from_grads(losses.total.backward(), &model);
     let (model, norm) = optimiser.step(model, grads, step.config, step.number);
@@ -69,12 +69,5 @@ impl Step<'_> {
     /// Seeds what the network draws in this step.
     pub(crate) fn begin(&self) {
         draws::begin(stream(self.seed, "dropout", 0, self.number).next_u64());
-    }
-}
-
-fn untracked(x: Tensor<1>) -> Tensor<1> {
-    match x.device().is_autodiff() {
-        true => x.inner(),
-        false => x,
     }
 }

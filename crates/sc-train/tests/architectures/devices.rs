@@ -60,8 +60,11 @@ fn agrees(name: &str, objectives: fn(&Architecture) -> &[&'static str]) {
         let (ours, flex) = (traced(&value, &device), traced(&value, &Device::flex()));
         let apart = ours.difference(&flex);
         println!("{case}: {apart:?}");
-        let worst = apart.embeddings.max(apart.losses).max(apart.gradients);
-        if !(worst <= TOLERANCE && apart.weights <= WEIGHTS) {
+        // One by one: a maximum would pass over NaN.
+        let close = [apart.embeddings, apart.losses, apart.gradients]
+            .into_iter()
+            .all(|d| d <= TOLERANCE);
+        if !(close && apart.weights <= WEIGHTS) {
             failed.push(format!("{case}: {apart:?}"));
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::args::Format;
 use crate::error::Result;
+use sc_data::memory;
 use sc_models::device::{AVAILABLE, open, product_rate};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -32,9 +33,9 @@ pub(super) fn run(format: Format) -> Result<ExitCode> {
         version: env!("CARGO_PKG_VERSION"),
         revision: env!("SCFM_REVISION"),
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-        processor: of_system("/proc/cpuinfo", "model name"),
+        processor: memory::processor(),
         threads: rayon::current_num_threads(),
-        memory_bytes: of_system("/proc/meminfo", "MemTotal").and_then(|text| bytes(&text)),
+        memory_bytes: memory::total(),
         devices: AVAILABLE.iter().map(|name| opened(name)).collect(),
     };
     match format {
@@ -79,29 +80,5 @@ fn print(machine: &Machine) {
                 println!("  {:<9} {}", device.name, problem.as_deref().unwrap_or(""))
             }
         }
-    }
-}
-
-/// The value of `key` in a file of Linux.
-fn of_system(file: &str, key: &str) -> Option<String> {
-    let text = std::fs::read_to_string(file).ok()?;
-    let line = text.lines().find(|l| l.starts_with(key))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
-}
-
-/// `24,000 kB` without the comma, in bytes.
-fn bytes(text: &str) -> Option<u64> {
-    let kilobytes: u64 = text.strip_suffix(" kB")?.parse().ok()?;
-    kilobytes.checked_mul(1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_is_read_in_bytes() {
-        assert_eq!(bytes("24000 kB"), Some(24_576_000));
-        assert_eq!(bytes("24000"), None);
     }
 }

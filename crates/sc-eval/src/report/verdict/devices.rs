@@ -10,14 +10,18 @@ use crate::results::Mode;
 
 /// A sentence about every model that ran on several devices.
 pub(super) fn sentences(models: &[&Method<'_>], compared: &[Compared<'_, '_>]) -> Vec<Sentence> {
-    let mut names: Vec<&str> = models.iter().map(|m| m.name).collect();
-    names.dedup();
-    let of = |name: &str| {
-        let all = models.iter().zip(compared);
-        let own: Vec<_> = all.filter(|(m, _)| m.name == name).collect();
-        (own.len() > 1).then(|| sentence(name, &own))
+    let first = |(at, model): &(usize, &&Method<'_>)| {
+        let earlier = &models[..*at];
+        earlier.iter().all(|m| m.name != model.name)
     };
-    names.into_iter().filter_map(of).collect()
+    let of = |(_, model): (usize, &&Method<'_>)| {
+        let all = models.iter().zip(compared);
+        let own: Vec<_> = all.filter(|(m, _)| m.name == model.name).collect();
+        let testable = own.iter().any(|(_, c)| kind(&c.outcome) != UNTESTABLE);
+        (own.len() > 1 && testable).then(|| sentence(model.name, &own))
+    };
+    let models = models.iter().enumerate();
+    models.filter(first).filter_map(of).collect()
 }
 
 fn sentence(name: &str, own: &[(&&Method<'_>, &Compared<'_, '_>)]) -> Sentence {
@@ -47,12 +51,14 @@ fn sentence(name: &str, own: &[(&&Method<'_>, &Compared<'_, '_>)]) -> Sentence {
     }
 }
 
+const UNTESTABLE: u8 = 3;
+
 /// Which verdict it is.
 fn kind(outcome: &Outcome) -> u8 {
     match outcome {
         Outcome::Better => 0,
         Outcome::Worse => 1,
         Outcome::Undetected => 2,
-        Outcome::Untestable(_) => 3,
+        Outcome::Untestable(_) => UNTESTABLE,
     }
 }

@@ -49,7 +49,7 @@ impl Blockwise {
 
     fn blocks(&self, parts: &Parts) -> impl Iterator<Item = Block> + use<> {
         let [heads, length, _] = parts.q.dims();
-        let rows = (self.values / (heads * length).max(1)).clamp(1, length);
+        let rows = (self.values / (heads * length).max(1)).clamp(1, length.max(1));
         (0..length).step_by(rows).map(move |first| Block {
             first,
             rows: rows.min(length - first),
@@ -126,7 +126,6 @@ impl Blockwise {
     }
 
     /// The gradient of the projection, from that of the context.
-    #[cfg_attr(not(any(test, feature = "gpu")), allow(dead_code))]
     pub(super) fn backward(&self, projected: Tensor<3>, grad: Tensor<3>) -> Tensor<3> {
         let parts = self.parts(projected);
         let [b, l, d] = grad.dims();
@@ -159,11 +158,8 @@ impl Blockwise {
     }
 }
 
-/// Attention on a GPU, with the gradient above; `None` for other devices.
 #[cfg(feature = "gpu")]
-pub(super) fn on_gpu(op: Blockwise, projected: Tensor<3>) -> Option<Tensor<3>> {
-    gpu::apply(op, projected)
-}
+pub(super) use gpu::on_gpu;
 
 #[cfg(feature = "gpu")]
 mod gpu {
@@ -176,7 +172,11 @@ mod gpu {
     use burn::backend::{Autodiff, Cube};
     use burn::tensor::Tensor;
 
-    pub(super) fn apply(op: Blockwise, projected: Tensor<3>) -> Option<Tensor<3>> {
+    /// Attention on a GPU, with the gradient above; `None` for other devices.
+    pub(in crate::layers::attention) fn on_gpu(
+        op: Blockwise,
+        projected: Tensor<3>,
+    ) -> Option<Tensor<3>> {
         if !projected.device().is_autodiff() {
             return Some(op.forward(projected));
         }
