@@ -15,6 +15,7 @@ use std::path::Path;
 use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    sc_data::memory::keep_freed();
     let dir = std::env::args().nth(1).ok_or("usage: linear DIR")?;
     let dir = Path::new(&dir);
     let setting: Value = serde_json::from_str(&std::fs::read_to_string(dir.join("setting.json"))?)?;

@@ -19,6 +19,7 @@ use std::path::Path;
 use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    sc_data::memory::keep_freed();
     let dir = std::env::args().nth(1).ok_or("usage: metrics DIR")?;
     let dir = Path::new(&dir);
     let (shape, x) = npy(&dir.join("x.npy"), f32::from_le_bytes)?;

@@ -34,6 +34,7 @@ use error::Result;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    sc_data::memory::keep_freed();
     let args = Args::parse();
     if args.quiet {
         printing::be_quiet();
