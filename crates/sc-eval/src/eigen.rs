@@ -45,6 +45,11 @@ pub(crate) fn leading(
         let a = dot(&next, &w);
         alpha.push(a);
         basis.push(next);
+        // What is left without rounding goes first, so that a second pass is rarely needed.
+        let known = [a, beta.last().copied().unwrap_or(0.0)];
+        for (q, c) in basis.iter().rev().zip(known) {
+            axpy(-c, q, &mut w);
+        }
         let before = norm(&w);
         orthogonalise(&mut w, &basis);
         let mut b = norm(&w);
@@ -122,20 +127,43 @@ fn decompose(matrix: &Mat<f64>, count: usize) -> Result<Pairs, Undefined> {
 
 /// Ritz vectors in the coordinates of the operator.
 fn expand(found: Pairs, basis: &[Vec<f64>], n: usize) -> Pairs {
-    let vectors = found
-        .vectors
-        .iter()
-        .map(|s| {
-            let mut v = vec![0f64; n];
-            basis.iter().zip(s).for_each(|(q, &c)| axpy(c, q, &mut v));
-            let length = norm(&v);
-            v.iter_mut().for_each(|x| *x /= length);
-            v
-        })
-        .collect();
+    let of = |s: &Vec<f64>| {
+        let mut v = vec![0f64; n];
+        pulp::Arch::new().dispatch(Combine {
+            v: &mut v,
+            basis,
+            weights: s,
+        });
+        let length = norm(&v);
+        v.iter_mut().for_each(|x| *x /= length);
+        v
+    };
     Pairs {
         values: found.values,
-        vectors,
+        vectors: found.vectors.iter().map(of).collect(),
+    }
+}
+
+/// Adds `weights · basis` to `v`.
+struct Combine<'a> {
+    v: &'a mut [f64],
+    basis: &'a [Vec<f64>],
+    weights: &'a [f64],
+}
+
+impl pulp::WithSimd for Combine<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let (fours, rest) = self.basis.as_chunks::<4>();
+        let (weights, last) = self.weights.as_chunks::<4>();
+        for (four, along) in fours.iter().zip(weights) {
+            subtract(four.each_ref().map(|q| &q[..]), along.map(|a| -a), self.v);
+        }
+        for (q, &c) in rest.iter().zip(last) {
+            axpy(c, q, self.v);
+        }
     }
 }
 
@@ -149,7 +177,7 @@ fn fresh(n: usize, basis: &[Vec<f64>], rng: &mut impl rand::Rng) -> Vec<f64> {
     v
 }
 
-/// Removes the components along `basis` from `v`, one after another.
+/// Removes the components along `basis` from `v`, four at a time.
 fn orthogonalise(v: &mut [f64], basis: &[Vec<f64>]) {
     pulp::Arch::new().dispatch(Orthogonalise { v, basis });
 }
@@ -165,10 +193,43 @@ impl pulp::WithSimd for Orthogonalise<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        for q in self.basis {
+        // Four inner products at once read `v` once, and wait for one another less.
+        let (fours, rest) = self.basis.as_chunks::<4>();
+        for four in fours {
+            let four = four.each_ref().map(|q| &q[..]);
+            let along = dots(four, self.v);
+            subtract(four, along, self.v);
+        }
+        for q in rest {
             let c = dot(q, self.v);
             axpy(-c, q, self.v);
         }
+    }
+}
+
+/// Inner products of four vectors with `v`, each as [`dot`] has them.
+#[inline(always)]
+fn dots(four: [&[f64]; 4], v: &[f64]) -> [f64; 4] {
+    let (chunks, rest) = v.as_chunks::<8>();
+    let parts = four.map(|q| q[..v.len()].as_chunks::<8>());
+    let mut acc = [[0f64; 8]; 4];
+    for (i, v) in chunks.iter().enumerate() {
+        for (acc, part) in acc.iter_mut().zip(&parts) {
+            for l in 0..8 {
+                acc[l] += part.0[i][l] * v[l];
+            }
+        }
+    }
+    let tail = parts.map(|p| p.1.iter().zip(rest).map(|(q, v)| q * v).sum::<f64>());
+    std::array::from_fn(|k| acc[k].iter().sum::<f64>() + tail[k])
+}
+
+/// Subtracts `along · four` from `v`.
+#[inline(always)]
+fn subtract(four: [&[f64]; 4], along: [f64; 4], v: &mut [f64]) {
+    let [a, b, c, d] = four.map(|q| &q[..v.len()]);
+    for (i, v) in v.iter_mut().enumerate() {
+        *v -= along[0] * a[i] + along[1] * b[i] + along[2] * c[i] + along[3] * d[i];
     }
 }
 
