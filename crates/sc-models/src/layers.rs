@@ -9,11 +9,15 @@ pub mod gelu;
 pub mod gradient;
 #[cfg(feature = "flex")]
 pub(crate) mod host;
+pub mod layernorm;
+pub mod linear;
 pub mod lookup;
 pub mod named;
 pub mod nb;
 pub mod norm;
 pub mod observe;
+#[cfg(feature = "flex")]
+pub(crate) mod products;
 pub mod sequential;
 pub(crate) mod simd;
 pub mod sparse;

@@ -7,13 +7,13 @@
 use crate::configured::Configured;
 use crate::error::{ModelError, Result};
 use crate::init::Init;
+use crate::layers::linear::Linear;
 use crate::layers::norm::Phase;
 use crate::layers::observe::Observer;
 use crate::layers::sequential::{Layer, Sequential, torch_names};
 use crate::ranges;
 use crate::weights::Names;
 use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use sc_data::CsrMatrix;
 use serde::{Deserialize, Serialize};
@@ -125,8 +125,7 @@ impl Perceptron {
         Ok(Self {
             encoder: Sequential::new(&encoder, device),
             decoder: config.decoder.then(|| Sequential::new(&decoder, device)),
-            projector: (classes > 0)
-                .then(|| LinearConfig::new(config.latent, classes).init(device)),
+            projector: (classes > 0).then(|| Linear::new(config.latent, classes, device)),
         })
     }
 

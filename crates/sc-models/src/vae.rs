@@ -8,12 +8,13 @@
 use crate::configured::Configured;
 use crate::error::Result;
 use crate::init::Init;
+use crate::layers::linear::Linear;
 use crate::layers::norm::Phase;
 use crate::layers::sequential::{Layer, Sequential, torch_names};
 use crate::ranges;
 use crate::weights::Names;
 use burn::module::{Module, Param};
-use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
+use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor};
 use sc_data::CsrMatrix;
@@ -145,7 +146,7 @@ impl Vae {
                 decoder.extend([linear(hidden), norm, Layer::Relu]);
             }
         }
-        let layer = |from, to| LinearConfig::new(from, to).init(device);
+        let layer = |from, to| Linear::new(from, to, device);
         Ok(Self {
             encoder: Sequential::new(&encoder, device),
             mean_encoder: layer(hidden, config.latent),

@@ -3,9 +3,10 @@
 use super::config::{HeadConfig, NormConfig};
 use super::norm::CellNorm;
 use crate::layers::dropout::Dropout;
+use crate::layers::linear::Linear;
 use crate::layers::observe::Observer;
 use burn::module::{Module, Param};
-use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
+use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::activation::{prelu, relu};
 use burn::tensor::{Device, Int, Tensor};
 
@@ -148,7 +149,7 @@ impl Decoder {
             } => {
                 let widths = (0..layers.saturating_sub(1)).map(|i| if i == 0 { d } else { hidden });
                 let body = widths.map(|input| DecoderLayer {
-                    linear: LinearConfig::new(input, hidden).init(device),
+                    linear: Linear::new(input, hidden, device),
                     slope: Slope::new(device),
                     norm: CellNorm::new(norm, hidden, device),
                 });
@@ -162,8 +163,8 @@ impl Decoder {
                     covariate_layers: layers.iter().map(covariates).collect(),
                     layers,
                     out_layer: NbLayer {
-                        dec_1: LinearConfig::new(input, OUTPUT_HIDDEN).init(device),
-                        dec_mean: LinearConfig::new(OUTPUT_HIDDEN, genes).init(device),
+                        dec_1: Linear::new(input, OUTPUT_HIDDEN, device),
+                        dec_mean: Linear::new(OUTPUT_HIDDEN, genes, device),
                         dec_disp: Param::from_tensor(Tensor::zeros([genes], device)),
                     },
                     dropout: Dropout::new(dropout),
@@ -177,7 +178,7 @@ impl Decoder {
                 let n = layers.max(1);
                 let width = |i: usize| if i == 0 { d } else { hidden };
                 let output = |i: usize| if i + 1 == n { outputs } else { hidden };
-                let mlp = (0..n).map(|i| LinearConfig::new(width(i), output(i)).init(device));
+                let mlp = (0..n).map(|i| Linear::new(width(i), output(i), device));
                 Some(Self::Mlp(MlpHead {
                     mlp: mlp.collect(),
                     dropout: Dropout::new(dropout),

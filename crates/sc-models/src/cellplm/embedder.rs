@@ -3,10 +3,11 @@
 use super::config::NormConfig;
 use super::norm::CellNorm;
 use crate::layers::dropout::Dropout;
+use crate::layers::linear::Linear;
 use crate::layers::observe::Observer;
 use crate::layers::sparse::sparse_linear;
 use burn::module::{Module, Param};
-use burn::nn::{Initializer, Linear, LinearConfig};
+use burn::nn::Initializer;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sc_data::CsrMatrix;
@@ -39,7 +40,7 @@ impl Embedder {
             feat_enc: GeneEmbedding {
                 emb: Initializer::Zeros.init([genes, d], device),
             },
-            linear: LinearConfig::new(d, d).init(device),
+            linear: Linear::new(d, d, device),
             norm: CellNorm::new(norm, d, device),
             dropout: Dropout::new(dropout),
         }

@@ -1,10 +1,10 @@
 //! The latent of a cell and its loss.
 
 use super::config::LatentConfig;
+use crate::layers::linear::Linear;
 use crate::layers::norm::Phase;
 use crate::layers::observe::Observer;
 use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::{log_softmax, relu, softmax, softplus};
 use burn::tensor::{Device, Tensor};
 
@@ -75,7 +75,7 @@ pub struct GmvaeLatent {
 impl Latent {
     /// A latent from `hidden` to `d` dimensions.
     pub fn new(config: &LatentConfig, hidden: usize, d: usize, device: &Device) -> Self {
-        let linear = |i, o| LinearConfig::new(i, o).init(device);
+        let linear = |i, o| Linear::new(i, o, device);
         match *config {
             LatentConfig::Ae => Self::Ae(LinearLatent {
                 lat_2lat: linear(hidden, d),

@@ -8,11 +8,11 @@ use crate::configured::Configured;
 use crate::error::Result;
 use crate::init::Init;
 use crate::layers::flow::FlowformerLayer;
+use crate::layers::layernorm::LayerNorm;
 use crate::layers::norm::Phase;
 use crate::layers::observe::{Observer, layer_span};
 use crate::weights::Names;
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig};
 use burn::tensor::{Device, Tensor};
 use sc_data::CsrMatrix;
 use std::sync::Arc;
@@ -85,7 +85,7 @@ impl CellPlm {
                 layers: (0..config.layers).map(layer).collect(),
             },
             pre_latent_norm: PreLatentNorm {
-                norm: LayerNormConfig::new(hidden).init(device),
+                norm: LayerNorm::new(hidden, device),
             },
             latent: Latent::new(&config.latent, hidden, latent_dim, device),
             decoder: Decoder::new(

@@ -1,8 +1,9 @@
 //! The norm of a cell's embedding outside the encoder.
 
 use super::config::NormConfig;
+use crate::layers::layernorm::LayerNorm;
 use burn::module::Module;
-use burn::nn::{GroupNorm, GroupNormConfig, LayerNorm, LayerNormConfig};
+use burn::nn::{GroupNorm, GroupNormConfig};
 use burn::tensor::{Device, Tensor};
 
 /// Groups of the group norm, fixed in the original.
@@ -19,7 +20,7 @@ impl CellNorm {
     pub(super) fn new(config: NormConfig, d: usize, device: &Device) -> Self {
         match config {
             NormConfig::Group => Self::Group(GroupNormConfig::new(GROUPS, d).init(device)),
-            NormConfig::Layer => Self::Layer(LayerNormConfig::new(d).init(device)),
+            NormConfig::Layer => Self::Layer(LayerNorm::new(d, device)),
         }
     }
 

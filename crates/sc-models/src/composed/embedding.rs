@@ -2,8 +2,10 @@
 
 use super::config::ComposedConfig;
 use crate::layers::gelu::gelu;
+use crate::layers::layernorm::LayerNorm;
+use crate::layers::linear::Linear;
 use burn::module::{Module, Param};
-use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
 /// Tokens of a minibatch of cells; the first of each is the cell token.
@@ -39,13 +41,13 @@ struct Values {
 impl TokenEmbedding {
     pub(super) fn new(config: &ComposedConfig, device: &Device) -> Self {
         let d = config.width;
-        let norm = || LayerNormConfig::new(d).init(device);
+        let norm = || LayerNorm::new(d, device);
         Self {
             genes: EmbeddingConfig::new(config.tokens, d).init(device),
             gene_norm: norm(),
             values: config.values.then(|| Values {
-                first: LinearConfig::new(1, d).init(device),
-                second: LinearConfig::new(d, d).init(device),
+                first: Linear::new(1, d, device),
+                second: Linear::new(d, d, device),
                 norm: norm(),
                 hidden: Param::from_tensor(Tensor::zeros([d], device)),
             }),

@@ -2,8 +2,9 @@
 
 use super::config::{ComposedConfig, HeadConfig};
 use crate::layers::gelu::gelu;
+use crate::layers::layernorm::LayerNorm;
+use crate::layers::linear::Linear;
 use burn::module::{Module, Param};
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 
@@ -65,9 +66,9 @@ impl Head {
 impl Perceptron {
     fn new(from: usize, hidden: usize, to: usize, device: &Device) -> Self {
         Self {
-            hidden: LinearConfig::new(from, hidden).init(device),
-            norm: LayerNormConfig::new(hidden).init(device),
-            output: LinearConfig::new(hidden, to).init(device),
+            hidden: Linear::new(from, hidden, device),
+            norm: LayerNorm::new(hidden, device),
+            output: Linear::new(hidden, to, device),
         }
     }
 

@@ -7,8 +7,9 @@ use crate::layers::attention::{Padding, SelfAttention};
 use crate::layers::dropout::Dropout;
 use crate::layers::flow::FlowAttention;
 use crate::layers::gelu::gelu;
+use crate::layers::layernorm::LayerNorm;
+use crate::layers::linear::Linear;
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Bool, Device, Tensor};
 
 /// `x += mix(LN(x))`, then `x += W₂ gelu(W₁ LN(x))`.
@@ -41,8 +42,8 @@ struct MeanField {
 impl Block {
     pub(super) fn new(config: &ComposedConfig, device: &Device) -> Result<Self> {
         let d = config.width;
-        let norm = || LayerNormConfig::new(d).init(device);
-        let linear = |from, to| LinearConfig::new(from, to).init(device);
+        let norm = || LayerNorm::new(d, device);
+        let linear = |from, to| Linear::new(from, to, device);
         let drop = config.dropout;
         let mix = match &config.encoder {
             EncoderConfig::Attention { heads } => Some(Mixing::Attention(SelfAttention::new(

@@ -8,9 +8,9 @@ use crate::configured::Configured;
 use crate::error::Result;
 use crate::hyena;
 use crate::init::Init;
+use crate::layers::layernorm::LayerNorm;
 use crate::weights::Names;
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig};
 use burn::tensor::{Device, Int, Tensor};
 
 /// Tokens and cells after the last block.
@@ -60,7 +60,7 @@ impl Composed {
             blocks: (0..config.layers)
                 .map(|_| Block::new(config, device))
                 .collect::<Result<_>>()?,
-            norm: LayerNormConfig::new(config.width).init(device),
+            norm: LayerNorm::new(config.width, device),
             head: Head::new(config, device),
             vector: config.cell,
         })

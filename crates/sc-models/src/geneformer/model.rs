@@ -8,11 +8,13 @@ use crate::layers::attention::Padding;
 use crate::layers::dropout::Dropout;
 use crate::layers::encoder::{Encoder, EncoderConfig, FeedForward, torch_names};
 use crate::layers::gelu::gelu;
+use crate::layers::layernorm::LayerNorm;
+use crate::layers::linear::Linear;
 use crate::layers::lookup::lookup;
 use crate::layers::observe::Observer;
 use crate::weights::Names;
 use burn::module::{Module, Param};
-use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Bool, Device, Int, Tensor};
 
@@ -64,14 +66,14 @@ impl Geneformer {
             activation: config.activation.into(),
         };
         let table = |rows: usize| EmbeddingConfig::new(rows, d).init(device);
-        let norm = || LayerNormConfig::new(d).with_epsilon(EPSILON).init(device);
+        let norm = || LayerNorm::new(d, device).with_epsilon(EPSILON);
         Ok(Self {
             word_embeddings: table(config.tokens),
             position_embeddings: table(config.context_length),
             token_type_embeddings: table(2),
             embedding_norm: norm(),
             encoder: Encoder::new(&encoder, device),
-            transform: LinearConfig::new(d, d).init(device),
+            transform: Linear::new(d, d, device),
             transform_norm: norm(),
             bias: Param::from_tensor(Tensor::zeros([config.tokens], device)),
             dropout: Dropout::new(config.dropout),

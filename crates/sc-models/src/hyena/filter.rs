@@ -1,9 +1,9 @@
 //! The implicit long filter: a perceptron of the position with sine activations, times a window.
 
 use super::config::{Direction, FilterConfig, OperatorConfig, Training};
+use crate::layers::linear::Linear;
 use crate::layers::observe::Observer;
 use burn::module::{Module, Param};
-use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// `h(t) = FFN(z(t)) · (exp(−t |δ|) + shift)` for every channel (Poli et al. 2023, eq. 7).
@@ -96,13 +96,9 @@ impl HyenaFilter {
         };
         let (z, t) = positions(config);
         let (rows, w) = (t.len(), f.width);
-        let mut layers = vec![LinearConfig::new(f.features, w).init(device)];
-        layers.extend((0..f.inner_layers).map(|_| LinearConfig::new(w, w).init(device)));
-        layers.push(
-            LinearConfig::new(w, windows * channels)
-                .with_bias(false)
-                .init(device),
-        );
+        let mut layers = vec![Linear::new(f.features, w, device)];
+        layers.extend((0..f.inner_layers).map(|_| Linear::new(w, w, device)));
+        layers.push(Linear::new(w, windows * channels, device).without_bias());
         Self {
             pos_emb: Positions {
                 z: param(z, [1, rows, f.features], f.positions, device),

@@ -7,10 +7,12 @@ use crate::error::Result;
 use crate::init::Init;
 use crate::layers::dropout::Dropout;
 use crate::layers::gelu::{gelu, gelu_tanh};
+use crate::layers::layernorm::LayerNorm;
+use crate::layers::linear::Linear;
 use crate::layers::observe::{Observer, layer_span};
 use crate::weights::Names;
 use burn::module::{Module, Param};
-use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{Device, Int, Tensor};
 
 /// Whole profiles of a minibatch of cells.
@@ -90,13 +92,13 @@ impl ScHyena {
     pub fn new(config: &ScHyenaConfig, device: &Device) -> Result<Self> {
         config.check()?;
         let d = config.width;
-        let norm = |epsilon| LayerNormConfig::new(d).with_epsilon(epsilon).init(device);
+        let norm = |epsilon| LayerNorm::new(d, device).with_epsilon(epsilon);
         let block = |_| {
             Ok(Block {
                 mixer: HyenaOperator::new(&config.operator(), device)?,
                 mlp: FeedForward {
-                    fc1: LinearConfig::new(d, config.feed_forward).init(device),
-                    fc2: LinearConfig::new(config.feed_forward, d).init(device),
+                    fc1: Linear::new(d, config.feed_forward, device),
+                    fc2: Linear::new(config.feed_forward, d, device),
                 },
                 norm1: norm(config.epsilon),
                 norm2: norm(config.epsilon),
@@ -109,7 +111,7 @@ impl ScHyena {
                 embeddings: ProfileEmbedding {
                     cls_token: token(),
                     mask_token: token(),
-                    feature_embeddings: LinearConfig::new(1, d).init(device),
+                    feature_embeddings: Linear::new(1, d, device),
                     gene_embeddings: EmbeddingConfig::new(
                         config.vocabulary.unwrap_or(config.tokens()),
                         d,
@@ -122,9 +124,9 @@ impl ScHyena {
                 dropout: Dropout::new(config.dropout),
             },
             regressor: Regressor {
-                hidden: LinearConfig::new(d, d).init(device),
+                hidden: Linear::new(d, d, device),
                 norm: norm(1e-5),
-                output: LinearConfig::new(d, 1).init(device),
+                output: Linear::new(d, 1, device),
             },
         })
     }

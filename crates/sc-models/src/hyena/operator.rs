@@ -7,9 +7,9 @@ use super::shortconv::ShortFilter;
 use crate::error::Result;
 use crate::layers::dropout::Dropout;
 use crate::layers::gelu::gelu;
+use crate::layers::linear::Linear;
 use crate::layers::observe::Observer;
 use burn::module::{Module, Param};
-use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::{relu, sigmoid, silu};
 use burn::tensor::{Device, Tensor};
 
@@ -46,8 +46,8 @@ impl HyenaOperator {
         let (d, order) = (config.width, config.order);
         let channels = (order + 1) * d;
         Ok(Self {
-            in_proj: LinearConfig::new(d, channels).init(device),
-            out_proj: LinearConfig::new(d, d).init(device),
+            in_proj: Linear::new(d, channels, device),
+            out_proj: Linear::new(d, d, device),
             short_filter: ShortFilter::new(channels, config.short_filter, config.padding(), device),
             filter_fn: HyenaFilter::new(config, device),
             ord_proj_w: config

@@ -13,7 +13,8 @@ pub struct ShortFilter {
 }
 
 impl ShortFilter {
-    pub(super) fn new(channels: usize, order: usize, padding: usize, device: &Device) -> Self {
+    /// A filter over `order` positions of each of `channels`.
+    pub fn new(channels: usize, order: usize, padding: usize, device: &Device) -> Self {
         Self {
             weight: Param::from_tensor(Tensor::zeros([channels, 1, order], device)),
             bias: Param::from_tensor(Tensor::zeros([channels], device)),

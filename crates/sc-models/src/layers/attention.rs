@@ -6,8 +6,9 @@ mod blockwise;
 mod fused;
 
 use super::dropout::{Dropout, Mask};
+use crate::layers::linear::Linear;
+use crate::operations;
 use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Tensor};
 
@@ -41,8 +42,8 @@ impl SelfAttention {
     /// A layer of `heads` heads over `d` channels.
     pub fn new(d: usize, heads: usize, dropout: f64, device: &Device) -> Self {
         Self {
-            in_proj: LinearConfig::new(d, 3 * d).init(device),
-            out_proj: LinearConfig::new(d, d).init(device),
+            in_proj: Linear::new(d, 3 * d, device),
+            out_proj: Linear::new(d, d, device),
             dropout: Dropout::new(dropout),
             heads,
         }
@@ -94,10 +95,11 @@ pub fn attend(
     padding: Option<&Padding>,
 ) -> Tensor<3> {
     let mask = dropout.mask(&projected.device());
+    let [b, l, three_d] = projected.dims();
+    operations::count_product(2 * b * l, l, three_d / 3);
     #[cfg(feature = "flex")]
     if crate::device::is_host(&projected.device()) {
         use super::host;
-        let [b, l, three_d] = projected.dims();
         let op = fused::Attention {
             shape: fused::Shape {
                 sequences: b,

@@ -20,21 +20,7 @@ impl Dropout {
 
     /// Drops values of a tensor of any shape.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let Some(mask) = self.mask(&x.device()) else {
-            return x;
-        };
-        let shape = x.dims();
-        #[cfg(feature = "flex")]
-        {
-            use super::host;
-            let input = host::Input::new(x.clone());
-            if let Some(output) = host::apply(kernel::Drop(mask), [input], shape) {
-                return output;
-            }
-        }
-        let n = shape.iter().product();
-        let factors = mask.factors(&[mask.seed], 0..n, &x.device());
-        x * factors.reshape(shape)
+        Mask::apply(self.mask(&x.device()), x)
     }
 
     /// The mask of one pass, for kernels that drop values inside; `None` when nothing is dropped.
@@ -59,6 +45,23 @@ impl Mask {
             threshold: (prob * f64::from(u32::MAX)) as u32,
             scale: (1.0 / (1.0 - prob)) as f32,
         }
+    }
+
+    /// Drops values of a tensor of any shape, where there is a mask.
+    pub(crate) fn apply<const D: usize>(this: Option<Self>, x: Tensor<D>) -> Tensor<D> {
+        let Some(mask) = this else { return x };
+        let shape = x.dims();
+        #[cfg(feature = "flex")]
+        {
+            use super::host;
+            let input = host::Input::new(x.clone());
+            if let Some(output) = host::apply(kernel::Drop(mask), [input], shape) {
+                return output;
+            }
+        }
+        let n = shape.iter().product();
+        let factors = mask.factors(&[mask.seed], 0..n, &x.device());
+        x * factors.reshape(shape)
     }
 
     /// The mask of one part of a larger tensor.
@@ -151,13 +154,14 @@ mod kernel {
     #[derive(Clone, Debug)]
     pub(super) struct Drop(pub(super) Mask);
 
-    impl Drop {
-        fn apply(&self, x: &[f32]) -> Vec<f32> {
+    impl Mask {
+        /// `x` times its factors.
+        pub(crate) fn times(self, x: &[f32]) -> Vec<f32> {
             let mut out = vec![0f32; x.len()];
             let parts = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
             parts.enumerate().for_each(|(part, (out, x))| {
                 vectorised(Part {
-                    mask: self.0,
+                    mask: self,
                     first: (part * CHUNK) as u32,
                     x,
                     out,
@@ -186,11 +190,11 @@ mod kernel {
 
     impl HostOp<1> for Drop {
         fn forward(&self, [x]: [&[f32]; 1]) -> Vec<f32> {
-            self.apply(x)
+            self.0.times(x)
         }
 
         fn backward(&self, _: [&[f32]; 1], grad: &[f32], _: [bool; 1]) -> [Option<Vec<f32>>; 1] {
-            [Some(self.apply(grad))]
+            [Some(self.0.times(grad))]
         }
     }
 }

@@ -3,9 +3,10 @@
 use crate::layers::attention::{Padding, SelfAttention};
 use crate::layers::dropout::Dropout;
 use crate::layers::gelu::gelu;
+use crate::layers::layernorm::LayerNorm;
+use crate::layers::linear::Linear;
 use crate::layers::observe::{Observer, layer_span};
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
@@ -126,13 +127,13 @@ impl EncoderLayer {
     /// A block on `device`.
     pub fn new(config: &EncoderConfig, device: &Device) -> Self {
         let (d, hidden) = (config.width, config.feed_forward);
-        let norm = LayerNormConfig::new(d).with_epsilon(config.epsilon);
+        let norm = || LayerNorm::new(d, device).with_epsilon(config.epsilon);
         Self {
             self_attn: SelfAttention::new(d, config.heads, config.dropout, device),
-            linear1: LinearConfig::new(d, hidden).init(device),
-            linear2: LinearConfig::new(hidden, d).init(device),
-            norm1: norm.init(device),
-            norm2: norm.init(device),
+            linear1: Linear::new(d, hidden, device),
+            linear2: Linear::new(hidden, d, device),
+            norm1: norm(),
+            norm2: norm(),
             dropout: Dropout::new(config.dropout),
             activation: config.activation,
         }
@@ -151,14 +152,14 @@ impl EncoderLayer {
 
     /// The rest of the block, for `attended` `[minibatch, length, d]` computed elsewhere.
     pub fn after_attention(&self, x: Tensor<3>, attended: Tensor<3>) -> Tensor<3> {
-        let x = self.norm1.forward(x + self.dropout.forward(attended));
+        let x = self.norm1.of_sum(x, attended, &self.dropout);
         let f = self.linear1.forward(x.clone());
         let f = match self.activation {
             FeedForward::Relu => relu(f),
             FeedForward::Gelu => gelu(f),
         };
         let f = self.linear2.forward(self.dropout.forward(f));
-        self.norm2.forward(x + self.dropout.forward(f))
+        self.norm2.of_sum(x, f, &self.dropout)
     }
 }
 

@@ -3,9 +3,11 @@
 
 use super::dropout::Dropout;
 use super::gelu::gelu;
+use super::layernorm::LayerNorm;
+use super::linear::Linear;
 use super::observe::Observer;
+use crate::operations;
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Bool, Device, Tensor};
 
@@ -36,7 +38,7 @@ pub struct FlowAttention {
 impl FlowAttention {
     /// A layer of `heads` heads over `d` channels; `dropout` scales the inner dropout on or off.
     pub fn new(d: usize, heads: usize, dropout: f64, device: &Device) -> Self {
-        let linear = || LinearConfig::new(d, d).init(device);
+        let linear = || Linear::new(d, d, device);
         Self {
             query_projection: linear(),
             key_projection: linear(),
@@ -128,6 +130,7 @@ impl FlowAttention {
         seen.see("attn.sink_allocation", &allocation);
         seen.see("attn.source_competition", &competition);
 
+        operations::count_product(2 * b * n, d, d / h);
         let context = k.swap_dims(1, 2).matmul(v * competition);
         let context = (q * sink_incoming).matmul(context) * allocation;
         seen.see("attn.context", &context);
@@ -153,10 +156,10 @@ impl FlowformerLayer {
     pub fn new(d: usize, heads: usize, dropout: f64, device: &Device) -> Self {
         Self {
             self_attn: FlowAttention::new(d, heads, dropout, device),
-            ff_in: LinearConfig::new(d, 2 * d).init(device),
-            ff_out: LinearConfig::new(2 * d, d).init(device),
-            norm1: LayerNormConfig::new(d).init(device),
-            norm2: LayerNormConfig::new(d).init(device),
+            ff_in: Linear::new(d, 2 * d, device),
+            ff_out: Linear::new(2 * d, d, device),
+            norm1: LayerNorm::new(d, device),
+            norm2: LayerNorm::new(d, device),
             dropout: Dropout::new(dropout),
         }
     }

@@ -4,6 +4,7 @@
 //! log-gammas: the host kernel computes the latter only for non-zeros.
 
 use super::gamma::ln_gamma_tensor;
+use super::sparse::dense;
 use burn::tensor::{Tensor, TensorData};
 use sc_data::CsrMatrix;
 use std::sync::Arc;
@@ -79,7 +80,7 @@ fn composed(
     }
     let tensor = |v: Vec<f32>| Tensor::<2>::from_data(TensorData::new(v, [cells, genes]), &device);
     let weight = tensor(weight);
-    let x = tensor(counts.to_dense()) * weight.clone();
+    let x = dense(counts, &device) * weight.clone();
     let mean = mean * weight.clone();
     let scale = x.clone().sum_dim(1) / mean.clone().sum_dim(1).clamp_min(1e-30);
     let m = mean * scale;
@@ -95,7 +96,7 @@ fn composed(
 #[cfg(feature = "flex")]
 mod kernel {
     use super::{EPS, Scope};
-    use crate::layers::gamma::{digamma_difference, ln_gamma};
+    use crate::layers::gamma::{digamma_difference, ln_choose};
     use crate::layers::host::HostOp;
     use rayon::prelude::*;
     use sc_data::CsrMatrix;
@@ -235,9 +236,7 @@ mod kernel {
 
     fn full(x: f64, m: f64, t: f64) -> f64 {
         let theta = t - EPS;
-        ln_gamma(t) + ln_gamma(x + 1.0) - ln_gamma(x + t)
-            + (theta + x) * (m / t).ln_1p()
-            + x * (t.ln() - (m + EPS).ln())
+        -ln_choose(t, x) + (theta + x) * (m / t).ln_1p() + x * (t.ln() - (m + EPS).ln())
     }
 }
 

@@ -1,11 +1,11 @@
 //! Layers one after another, numbered as in `torch.nn.Sequential`.
 
 use super::dropout::Dropout;
+use super::linear::Linear;
 use super::norm::{Affine, BatchNorm, Phase};
 use super::observe::Observer;
 use super::sparse::sparse_linear;
 use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use sc_data::CsrMatrix;
@@ -61,7 +61,7 @@ impl Sequential {
             };
             match *layer {
                 Layer::Linear { from, to } => {
-                    slot.linear = Some(LinearConfig::new(from, to).init(device));
+                    slot.linear = Some(Linear::new(from, to, device));
                 }
                 Layer::BatchNorm {
                     channels,

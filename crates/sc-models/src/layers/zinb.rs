@@ -4,8 +4,9 @@
 //! log-gammas per entry are computed only for non-zeros.
 
 use super::gamma::ln_gamma_tensor;
+use super::sparse::dense;
+use burn::tensor::Tensor;
 use burn::tensor::activation::softplus;
-use burn::tensor::{Tensor, TensorData};
 use sc_data::CsrMatrix;
 use std::sync::Arc;
 
@@ -76,8 +77,7 @@ fn composed(
     counts: &CsrMatrix,
 ) -> Tensor<1> {
     let [cells, genes] = mean.dims();
-    let x = TensorData::new(counts.to_dense(), [cells, genes]);
-    let x = Tensor::<2>::from_data(x, &mean.device());
+    let x = dense(counts, &mean.device());
     let theta = dispersion.expand([cells, genes]);
     let total = (theta.clone() + mean.clone() + EPS).log();
     let stay = theta.clone() * ((theta.clone() + EPS).log() - total.clone());
@@ -101,7 +101,7 @@ fn composed(
 #[cfg(feature = "flex")]
 mod kernel {
     use super::EPS;
-    use crate::layers::gamma::{digamma_difference, ln_gamma};
+    use crate::layers::gamma::{digamma_difference, ln_choose};
     use crate::layers::host::HostOp;
     use crate::layers::simd::{Body, exp64, ln64, vectorised};
     use rayon::prelude::*;
@@ -179,14 +179,16 @@ mod kernel {
         mean.par_chunks(genes.max(1))
             .enumerate()
             .map_init(
-                || vec![0f64; genes],
-                |zeros, (cell, mean)| {
+                || (vec![0f64; genes], Logs::new(theta, shared, genes)),
+                |(zeros, logs), (cell, mean)| {
                     let theta = row(theta, shared, cell, genes);
+                    let log_theta = logs.of(theta, shared);
                     let pi = pi.map(|p| row(p, false, cell, genes));
                     // Most counts are 0: all are treated so first, and the others corrected after.
                     vectorised(Zeros {
                         mean,
                         theta,
+                        log_theta,
                         pi,
                         out: zeros,
                     });
@@ -204,10 +206,44 @@ mod kernel {
             .collect()
     }
 
+    /// `ln(t + ε)` of every gene, computed once where all cells share it.
+    struct Logs(Vec<f64>);
+
+    impl Logs {
+        fn new(theta: &[f32], shared: bool, genes: usize) -> Self {
+            let mut new = Self(vec![0f64; genes]);
+            if shared {
+                new.fill(theta);
+            }
+            new
+        }
+
+        fn of(&mut self, theta: &[f32], shared: bool) -> &[f64] {
+            if !shared {
+                self.fill(theta);
+            }
+            &self.0
+        }
+
+        fn fill(&mut self, theta: &[f32]) {
+            struct Fill<'a>(&'a [f32], &'a mut [f64]);
+            impl Body for Fill<'_> {
+                #[inline(always)]
+                fn run(self) {
+                    for (o, &t) in self.1.iter_mut().zip(self.0) {
+                        *o = ln64(f64::from(t) + EPS);
+                    }
+                }
+            }
+            vectorised(Fill(theta, &mut self.0));
+        }
+    }
+
     /// [`nll`] of counts that are 0.
     struct Zeros<'a> {
         mean: &'a [f32],
         theta: &'a [f32],
+        log_theta: &'a [f64],
         pi: Option<&'a [f32]>,
         out: &'a mut [f64],
     }
@@ -217,18 +253,19 @@ mod kernel {
         fn run(self) {
             let n = self.out.len();
             let (mean, theta) = (&self.mean[..n], &self.theta[..n]);
+            let log_theta = &self.log_theta[..n];
             // Loops over indices, not `for_each`, which would not be inlined.
             match self.pi {
                 None => {
                     for g in 0..n {
-                        self.out[g] = -stay(mean[g], theta[g]);
+                        self.out[g] = -stay(mean[g], theta[g], log_theta[g]);
                     }
                 }
                 Some(pi) => {
                     let pi = &pi[..n];
                     for g in 0..n {
                         let pi = f64::from(pi[g]);
-                        let z = stay(mean[g], theta[g]) - pi;
+                        let z = stay(mean[g], theta[g], log_theta[g]) - pi;
                         // softplus(−π) − softplus(z), of which both logarithms are one.
                         let ratio = (1.0 + exp64(-pi.abs())) / (1.0 + exp64(-z.abs()));
                         self.out[g] = (-pi).max(0.0) - z.max(0.0) + ln64(ratio);
@@ -240,9 +277,9 @@ mod kernel {
 
     /// `t ln(t / (t + m))`: the logarithm of the binomial's share of zeros.
     #[inline(always)]
-    fn stay(m: f32, t: f32) -> f64 {
+    fn stay(m: f32, t: f32, log_theta: f64) -> f64 {
         let (m, t) = (f64::from(m), f64::from(t));
-        t * (ln64(t + EPS) - ln64(t + m + EPS))
+        t * (log_theta - ln64(t + m + EPS))
     }
 
     /// The logistic function.
@@ -261,7 +298,7 @@ mod kernel {
             Some(pi) => softplus(-pi) + pi - stay,
             None => -stay,
         };
-        zero - x * ((m + EPS).ln() - total) - ln_gamma(x + t) + ln_gamma(t) + ln_gamma(x + 1.0)
+        zero - x * ((m + EPS).ln() - total) - ln_choose(t, x)
     }
 
     /// Chunks of `size`; empty ones for an absent slice, so that all three can be iterated
@@ -285,6 +322,7 @@ mod kernel {
     struct ZeroSlopes<'a> {
         mean: &'a [f32],
         theta: &'a [f32],
+        log_theta: &'a [f64],
         pi: Option<&'a [f32]>,
         weight: f64,
         d_mean: &'a mut [f32],
@@ -298,10 +336,11 @@ mod kernel {
             let n = self.d_mean.len();
             let (mean, theta) = (&self.mean[..n], &self.theta[..n]);
             let (d_mean, d_theta) = (&mut self.d_mean[..n], &mut self.d_theta[..n]);
+            let log_theta = &self.log_theta[..n];
             let weight = self.weight;
             let Some(pi) = self.pi else {
                 for g in 0..n {
-                    let (_, by_mean, by_theta) = binomial(mean[g], theta[g]);
+                    let (_, by_mean, by_theta) = binomial(mean[g], theta[g], log_theta[g]);
                     d_mean[g] = (by_mean * weight) as f32;
                     d_theta[g] = -by_theta * weight;
                 }
@@ -310,7 +349,7 @@ mod kernel {
             let (pi, d_pi) = (&pi[..n], &mut self.d_pi[..n]);
             for g in 0..n {
                 let pi = f64::from(pi[g]);
-                let (stay, by_mean, by_theta) = binomial(mean[g], theta[g]);
+                let (stay, by_mean, by_theta) = binomial(mean[g], theta[g], log_theta[g]);
                 // A zero may be inflated; the binomial part counts for its share.
                 let share = logistic(stay - pi);
                 d_mean[g] = (share * by_mean * weight) as f32;
@@ -322,10 +361,10 @@ mod kernel {
 
     /// [`stay`], the negative of its derivative by `m`, and its derivative by `t`.
     #[inline(always)]
-    fn binomial(m: f32, t: f32) -> (f64, f64, f64) {
+    fn binomial(m: f32, t: f32, log_theta: f64) -> (f64, f64, f64) {
         let (m, t) = (f64::from(m), f64::from(t));
         let (te, all) = (t + EPS, t + m + EPS);
-        let log = ln64(te) - ln64(all);
+        let log = log_theta - ln64(all);
         (t * log, t / all, log + t * (1.0 / te - 1.0 / all))
     }
 
@@ -362,6 +401,7 @@ mod kernel {
             .map(|(chunk, ((d_mean, d_theta), d_pi))| {
                 let mut sums = vec![0f64; if shared { genes } else { 0 }];
                 let mut d_t = vec![0f64; genes];
+                let mut logs = Logs::new(theta, shared, genes);
                 for k in 0..d_mean.len() / genes.max(1) {
                     let cell = chunk * CHUNK + k;
                     let here = k * genes..(k + 1) * genes;
@@ -374,6 +414,7 @@ mod kernel {
                     vectorised(ZeroSlopes {
                         mean,
                         theta,
+                        log_theta: logs.of(theta, shared),
                         pi,
                         weight,
                         d_mean: &mut *d_m,
@@ -416,7 +457,7 @@ mod kernel {
 mod tests {
     use super::*;
     use crate::weights::host;
-    use burn::tensor::Device;
+    use burn::tensor::{Device, TensorData};
 
     fn leaf(v: &[f32], shape: [usize; 2], device: &Device) -> Tensor<2> {
         Tensor::<2>::from_data(TensorData::new(v.to_vec(), shape), device).require_grad()

@@ -5,10 +5,10 @@ use super::model::{Nicheformer, Tokens};
 use crate::configured::Configured;
 use crate::error::{ModelError, Result};
 use crate::init::Init;
+use crate::layers::linear::Linear;
 use crate::layers::observe::Observer;
 use crate::weights::Names;
 use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::tanh;
 use burn::tensor::{Device, Tensor};
 
@@ -60,12 +60,12 @@ impl NicheHead {
             Combine::Concat => width * chosen.len(),
             _ => width,
         };
-        let dense = || LinearConfig::new(inputs, inputs).init(device);
-        let head = LinearConfig::new(inputs, config.outputs).with_bias(false);
+        let dense = || Linear::new(inputs, inputs, device);
+        let head = Linear::new(inputs, config.outputs, device).without_bias();
         Ok(Self {
             backbone,
             pooler_head: config.extractor.then(dense),
-            linear_head: head.init(device),
+            linear_head: head,
             layers: chosen,
             combine: config.combine,
             context: config.context,

@@ -7,11 +7,12 @@ use crate::init::Init;
 use crate::layers::attention::Padding;
 use crate::layers::dropout::Dropout;
 use crate::layers::encoder::{Encoder, EncoderConfig, FeedForward, torch_names};
+use crate::layers::linear::Linear;
 use crate::layers::lookup::lookup;
 use crate::layers::observe::Observer;
 use crate::weights::Names;
 use burn::module::Module;
-use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
+use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
 /// Id of padding, whose row of the table is not trained.
@@ -67,7 +68,7 @@ impl Nicheformer {
             positional_embedding: EmbeddingConfig::new(config.context_length, config.width)
                 .init(device),
             encoder: Encoder::new(&encoder, device),
-            classifier_head: LinearConfig::new(config.width, config.tokens).init(device),
+            classifier_head: Linear::new(config.width, config.tokens, device),
             dropout: Dropout::new(config.dropout),
             pooling: config.pooling,
         })

@@ -3,8 +3,9 @@
 use super::config::{Latent, SaturnConfig};
 use super::model::Saturn;
 use crate::layers::dropout::Dropout;
+use crate::layers::layernorm::LayerNorm;
+use crate::layers::linear::Linear;
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
@@ -19,8 +20,8 @@ pub(super) struct Block {
 impl Block {
     pub(super) fn new(input: usize, output: usize, dropout: f64, device: &Device) -> Self {
         Self {
-            linear: LinearConfig::new(input, output).init(device),
-            norm: LayerNormConfig::new(output).init(device),
+            linear: Linear::new(input, output, device),
+            norm: LayerNorm::new(output, device),
             dropout: Dropout::new(dropout),
         }
     }
@@ -51,7 +52,7 @@ pub(super) fn encoder(config: &SaturnConfig, device: &Device) -> Vec<Block> {
 pub(super) fn moments(config: &SaturnConfig, device: &Device) -> [Option<Linear>; 2] {
     let linear = || {
         (config.latent == Latent::Normal)
-            .then(|| LinearConfig::new(config.hidden, config.embedding).init(device))
+            .then(|| Linear::new(config.hidden, config.embedding, device))
     };
     [linear(), linear()]
 }
@@ -73,7 +74,7 @@ impl SaturnMetric {
     pub fn new(config: &SaturnConfig, device: &Device) -> Self {
         let [fc_mu, fc_var] = moments(config, device);
         Self {
-            cl_layer_norm: LayerNormConfig::new(config.macrogenes).init(device),
+            cl_layer_norm: LayerNorm::new(config.macrogenes, device),
             encoder: encoder(config, device),
             fc_var,
             fc_mu,

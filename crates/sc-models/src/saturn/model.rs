@@ -6,12 +6,14 @@ use crate::configured::Configured;
 use crate::error::{ModelError, Result};
 use crate::init::Init;
 use crate::layers::dropout::Dropout;
+use crate::layers::layernorm::LayerNorm;
+use crate::layers::linear::Linear;
 use crate::layers::named::Named;
 use crate::layers::observe::{Observer, layer_span};
 use crate::layers::sparse::sparse_linear;
 use crate::weights::{Names, replace};
 use burn::module::{Module, Param};
-use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::Initializer;
 use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
 use sc_data::CsrMatrix;
@@ -89,14 +91,14 @@ impl Saturn {
         Ok(Self {
             p_weights: Initializer::Zeros.init([m, config.genes()], device),
             expr_filler: filler.set_require_grad(false),
-            cl_layer_norm: LayerNormConfig::new(m).init(device),
+            cl_layer_norm: LayerNorm::new(m, device),
             encoder: encoder(config, device),
             fc_var,
             fc_mu,
             px_decoder: vec![Block::new(decoder_input, h, p, device)],
             cl_scale_decoder: Block::new(h, m, config.scale_dropout, device),
             px_dropout_decoders: Named::new(config.species.iter().map(|s| {
-                let head = LinearConfig::new(h, s.genes).init(device);
+                let head = Linear::new(h, s.genes, device);
                 (s.name.clone(), vec![head])
             })),
             px_rs: Named::new(config.species.iter().map(|s| {

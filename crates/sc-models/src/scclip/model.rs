@@ -5,11 +5,11 @@ use super::tower::{Modality, Tower};
 use crate::configured::Configured;
 use crate::error::Result;
 use crate::init::Init;
+use crate::layers::linear::Linear;
 use crate::layers::lookup::unit;
 use crate::layers::observe::Observer;
 use crate::weights::Names;
 use burn::module::{Module, Param};
-use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use sc_data::CsrMatrix;
 
@@ -38,11 +38,7 @@ impl ScClip {
     /// [`crate::ModelError::Config`] for an invalid configuration.
     pub fn new(config: &ScClipConfig, device: &Device) -> Result<Self> {
         config.check()?;
-        let projection = |width| {
-            LinearConfig::new(width, config.projection)
-                .with_bias(false)
-                .init(device)
-        };
+        let projection = |width| Linear::new(width, config.projection, device).without_bias();
         let scale = Tensor::full([1], config.temperature.log_scale(), device);
         let (learned, largest) = match config.temperature {
             Temperature::Fixed { .. } => (false, None),

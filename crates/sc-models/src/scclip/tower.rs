@@ -4,10 +4,11 @@ use super::config::TowerConfig;
 use crate::layers::attention::attend;
 use crate::layers::dropout::Dropout;
 use crate::layers::gelu::gelu;
+use crate::layers::layernorm::LayerNorm;
+use crate::layers::linear::Linear;
 use crate::layers::observe::{Observer, layer_span};
 use crate::layers::sparse::sparse_linear;
 use burn::module::{Module, Param};
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use sc_data::CsrMatrix;
 use std::sync::Arc;
@@ -94,7 +95,7 @@ struct Dense {
 impl Dense {
     fn new(from: usize, to: usize, device: &Device) -> Self {
         Self {
-            dense: LinearConfig::new(from, to).init(device),
+            dense: Linear::new(from, to, device),
         }
     }
 }
@@ -102,15 +103,13 @@ impl Dense {
 impl Tower {
     pub(super) fn new(config: &TowerConfig, device: &Device) -> Self {
         let d = config.width;
-        let norm = || {
-            LayerNormConfig::new(d)
-                .with_epsilon(config.epsilon)
-                .init(device)
-        };
+        let norm = || LayerNorm::new(d, device).with_epsilon(config.epsilon);
         let projection = || {
-            LinearConfig::new(d, d)
-                .with_bias(config.qkv_bias)
-                .init(device)
+            let linear = Linear::new(d, d, device);
+            match config.qkv_bias {
+                true => linear,
+                false => linear.without_bias(),
+            }
         };
         let layer = |_| Layer {
             attention: Attention {
@@ -135,7 +134,7 @@ impl Tower {
                 cls_token: zeros(1),
                 position_embeddings: zeros(config.patches + 1),
                 patch_embeddings: PatchEmbeddings {
-                    projection: LinearConfig::new(config.patch(), d).init(device),
+                    projection: Linear::new(config.patch(), d, device),
                 },
                 dropout: Dropout::new(config.dropout),
             },

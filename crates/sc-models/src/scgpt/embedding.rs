@@ -2,10 +2,12 @@
 
 use super::config::{InputNorm, ScGptConfig, Scale, ValueEncoderConfig};
 use crate::layers::dropout::Dropout;
+use crate::layers::layernorm::LayerNorm;
+use crate::layers::linear::Linear;
 use crate::layers::lookup::lookup;
 use crate::layers::norm::{Affine, BatchNorm, Phase};
 use burn::module::Module;
-use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Bool, Device, Int, Tensor};
 
@@ -23,7 +25,7 @@ impl NormedEmbedding {
     pub(super) fn new(rows: usize, d: usize, device: &Device) -> Self {
         Self {
             embedding: EmbeddingConfig::new(rows, d).init(device),
-            enc_norm: LayerNormConfig::new(d).init(device),
+            enc_norm: LayerNorm::new(d, device),
         }
     }
 
@@ -76,9 +78,9 @@ impl ValueEncoder {
         let d = config.width;
         match config.value_encoder {
             ValueEncoderConfig::Continuous => Some(Self::Continuous(ContinuousValues {
-                linear1: LinearConfig::new(1, d).init(device),
-                linear2: LinearConfig::new(d, d).init(device),
-                norm: LayerNormConfig::new(d).init(device),
+                linear1: Linear::new(1, d, device),
+                linear2: Linear::new(d, d, device),
+                norm: LayerNorm::new(d, device),
                 dropout: Dropout::new(config.dropout),
             })),
             ValueEncoderConfig::Category { bins, pad } => {

@@ -2,8 +2,9 @@
 
 use super::config::MvcStyle;
 pub(super) use crate::layers::gradient::reverse_gradient;
+use crate::layers::layernorm::LayerNorm;
+use crate::layers::linear::Linear;
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::{leaky_relu, relu, sigmoid};
 use burn::tensor::{Device, Tensor};
 
@@ -30,7 +31,7 @@ impl ExpressionDecoder {
     pub(super) fn new(input: usize, d: usize, zero: bool, device: &Device) -> Self {
         let stack = || {
             [(input, d), (d, d), (d, 1)]
-                .map(|(i, o)| LinearConfig::new(i, o).init(device))
+                .map(|(i, o)| Linear::new(i, o, device))
                 .into_iter()
                 .collect::<Vec<_>>()
         };
@@ -76,11 +77,11 @@ impl CellDecoder {
         zero: bool,
         device: &Device,
     ) -> Self {
-        let linear = LinearConfig::new;
+        let linear = |to| Linear::new(genes, to, device);
         Self {
-            gene2query: linear(genes, genes).init(device),
-            w: linear(genes, cell).with_bias(false).init(device),
-            w_zero_logit: zero.then(|| linear(genes, cell).init(device)),
+            gene2query: linear(genes),
+            w: linear(cell).without_bias(),
+            w_zero_logit: zero.then(|| linear(cell)),
             detach: style == MvcStyle::InnerProductDetach,
         }
     }
@@ -128,13 +129,9 @@ impl Classifier {
     ) -> Self {
         let hidden = layers.saturating_sub(1);
         Self {
-            hidden: (0..hidden)
-                .map(|_| LinearConfig::new(d, d).init(device))
-                .collect(),
-            norms: (0..hidden)
-                .map(|_| LayerNormConfig::new(d).init(device))
-                .collect(),
-            out_layer: LinearConfig::new(d, classes).init(device),
+            hidden: (0..hidden).map(|_| Linear::new(d, d, device)).collect(),
+            norms: (0..hidden).map(|_| LayerNorm::new(d, device)).collect(),
+            out_layer: Linear::new(d, classes, device),
             leaky: activation == Activation::LeakyRelu,
         }
     }

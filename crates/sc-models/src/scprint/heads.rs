@@ -2,8 +2,9 @@
 
 use super::config::{Likelihood, ScPrintConfig};
 use super::stack::{Activation, Stack};
+use crate::layers::layernorm::LayerNorm;
+use crate::layers::linear::Linear;
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Device, Tensor};
 
@@ -51,7 +52,7 @@ impl ExpressionDecoder {
         let fc = Stack::new(&[d, d, d], 2, Activation::LeakyRelu, device);
         Self {
             fc: fc.with_dropout(config.dropout, 1),
-            pred_var_zero: LinearConfig::new(d, outputs).init(device),
+            pred_var_zero: Linear::new(d, outputs, device),
         }
     }
 
@@ -80,11 +81,10 @@ pub(super) struct CellDecoder {
 
 impl CellDecoder {
     pub(super) fn new(d: usize, device: &Device) -> Self {
-        let out = LinearConfig::new(d, 3 * d).with_bias(false);
         Self {
-            gene2query: LinearConfig::new(d, d).init(device),
-            norm: LayerNormConfig::new(d).init(device),
-            pred_var_zero: out.init(device),
+            gene2query: Linear::new(d, d, device),
+            norm: LayerNorm::new(d, device),
+            pred_var_zero: Linear::new(d, 3 * d, device).without_bias(),
         }
     }
 
@@ -124,7 +124,7 @@ impl ClassDecoder {
         let decoder = Stack::new(&widths, hidden, Activation::Relu, device);
         Self {
             decoder: decoder.with_dropout(config.dropout, hidden),
-            out_layer: LinearConfig::new(last, leaves).init(device),
+            out_layer: Linear::new(last, leaves, device),
         }
     }
 
@@ -145,7 +145,7 @@ impl Discriminator {
     pub(super) fn new(d: usize, batches: usize, device: &Device) -> Self {
         Self {
             decoder: Stack::new(&[d, d, d], 2, Activation::LeakyRelu, device),
-            out_layer: LinearConfig::new(d, batches).init(device),
+            out_layer: Linear::new(d, batches, device),
         }
     }
 

@@ -1,8 +1,9 @@
 //! Linear layers with a norm and a non-linearity between them.
 
 use crate::layers::dropout::Dropout;
+use crate::layers::layernorm::LayerNorm;
+use crate::layers::linear::Linear;
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::{leaky_relu, relu};
 use burn::tensor::{Device, Tensor};
 
@@ -39,14 +40,12 @@ impl Stack {
     ) -> Self {
         let pairs = widths.windows(2);
         Self {
-            linears: pairs
-                .map(|w| LinearConfig::new(w[0], w[1]).init(device))
-                .collect(),
+            linears: pairs.map(|w| Linear::new(w[0], w[1], device)).collect(),
             norms: widths
                 .iter()
                 .skip(1)
                 .take(norms)
-                .map(|&w| LayerNormConfig::new(w).init(device))
+                .map(|&w| LayerNorm::new(w, device))
                 .collect(),
             dropout: Dropout::new(0.0),
             dropped: 0,

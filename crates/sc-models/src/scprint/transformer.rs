@@ -3,9 +3,10 @@
 use crate::layers::attention::SelfAttention;
 use crate::layers::dropout::Dropout;
 use crate::layers::gelu::gelu;
+use crate::layers::layernorm::LayerNorm;
+use crate::layers::linear::Linear;
 use crate::layers::observe::{Observer, layer_span};
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
 /// Epsilon of the norms.
@@ -44,14 +45,14 @@ impl Transformer {
         dropout: f64,
         device: &Device,
     ) -> Self {
-        let norm = || LayerNormConfig::new(d).with_epsilon(EPSILON).init(device);
+        let norm = || LayerNorm::new(d, device).with_epsilon(EPSILON);
         let block = |_| Block {
             norm1: norm(),
             norm2: norm(),
             mixer: SelfAttention::new(d, heads, dropout, device),
             mlp: FeedForward {
-                fc1: LinearConfig::new(d, RATIO * d).init(device),
-                fc2: LinearConfig::new(RATIO * d, d).init(device),
+                fc1: Linear::new(d, RATIO * d, device),
+                fc2: Linear::new(RATIO * d, d, device),
             },
         };
         Self {

@@ -2,9 +2,10 @@
 
 use crate::layers::dropout::Dropout;
 use crate::layers::gelu::gelu;
+use crate::layers::layernorm::LayerNorm;
+use crate::layers::linear::Linear;
 use crate::layers::lookup::sinusoid;
 use burn::module::{Module, Param};
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// `LN(f(W x))` from proteins to tokens; the names of the parts follow the original and are set by
@@ -18,8 +19,8 @@ pub(super) struct Projection {
 impl Projection {
     pub(super) fn new(from: usize, to: usize, device: &Device) -> Self {
         Self {
-            proj: LinearConfig::new(from, to).init(device),
-            norm: LayerNormConfig::new(to).init(device),
+            proj: Linear::new(from, to, device),
+            norm: LayerNorm::new(to, device),
         }
     }
 
@@ -70,7 +71,7 @@ impl Decoder {
                 .iter()
                 .map(|&[from, to]| Projection::new(from, to, device))
                 .collect(),
-            last: LinearConfig::new(last[0], last[1]).init(device),
+            last: Linear::new(last[0], last[1], device),
             dropout: Dropout::new(dropout),
         }
     }

@@ -4,12 +4,14 @@
 use super::blocks::{Positions, Projection};
 use crate::layers::attention::Padding;
 use crate::layers::encoder::{Encoder, EncoderConfig, FeedForward, torch_names};
+use crate::layers::layernorm::LayerNorm;
+use crate::layers::linear::Linear;
 use crate::layers::lookup::unit;
 use crate::layers::observe::Observer;
 use crate::uce::Sentences;
 use crate::weights::Names;
 use burn::module::Module;
-use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, Int, Tensor};
 
@@ -50,9 +52,9 @@ struct SkipBlock {
 impl SkipBlock {
     fn new(d: usize, device: &Device) -> Self {
         Self {
-            dense: LinearConfig::new(2 * d, d).init(device),
-            intermediate_dense: LinearConfig::new(d, 2 * d).init(device),
-            layer_norm: LayerNormConfig::new(d).init(device),
+            dense: Linear::new(2 * d, d, device),
+            intermediate_dense: Linear::new(d, 2 * d, device),
+            layer_norm: LayerNorm::new(d, device),
         }
     }
 
@@ -98,9 +100,9 @@ impl State0 {
             encoder: Projection::new(config.token_dim, d, device),
             transformer_encoder: Encoder::new(&encoder, device),
             decoder_skip: SkipBlock::new(d, device),
-            decoder_last: LinearConfig::new(d, out).init(device),
+            decoder_last: Linear::new(d, out, device),
             binary_skips: (0..2).map(|_| SkipBlock::new(inputs, device)).collect(),
-            binary_last: LinearConfig::new(inputs, 1).init(device),
+            binary_last: Linear::new(inputs, 1, device),
             dataset_num_embedding: EmbeddingConfig::new(config.datasets, DATASET_DIM).init(device),
             scale: (d as f64).sqrt(),
         }

@@ -2,6 +2,7 @@
 //! recomputed in the backward pass, so memory does not grow with the square of the length.
 
 use crate::layers::dropout::Mask;
+use crate::precision::Precision;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Tensor};
 
@@ -15,6 +16,7 @@ pub(super) struct Blockwise {
     /// True at padding, `[sequences, length]`, and what is added to its scores.
     pub(super) padding: Option<(Tensor<2, Bool>, f32)>,
     pub(super) dropout: Option<Mask>,
+    precision: Precision,
     /// Values in the scores of a block, at most.
     pub(super) values: usize,
 }
@@ -43,6 +45,7 @@ impl Blockwise {
             heads,
             padding,
             dropout,
+            precision: Precision::current(),
             values: VALUES,
         }
     }
@@ -93,7 +96,8 @@ impl Blockwise {
     fn weights(&self, parts: &Parts, bias: Option<&Tensor<3>>, block: Block) -> Tensor<3> {
         let queries = parts.q.clone().narrow(1, block.first, block.rows);
         let scale = 1.0 / (queries.dims()[2] as f64).sqrt();
-        let scores = (queries * scale).matmul(parts.k.clone().swap_dims(1, 2));
+        let keys = parts.k.clone().swap_dims(1, 2);
+        let scores = self.precision.matmul(queries * scale, keys);
         let scores = match bias {
             Some(bias) => scores + bias.clone(),
             None => scores,
@@ -120,7 +124,7 @@ impl Blockwise {
                 Some(factors) => weights * factors,
                 None => weights,
             };
-            weights.matmul(parts.v.clone())
+            self.precision.matmul(weights, parts.v.clone())
         });
         self.joined(Tensor::cat(context.collect(), 1))
     }
@@ -134,6 +138,7 @@ impl Blockwise {
         let grad = grad.reshape([b * h, l, width]);
         let scale = 1.0 / (width as f64).sqrt();
         let bias = self.bias();
+        let product = |a: Tensor<3>, b: Tensor<3>| self.precision.matmul(a, b);
         let mut d_queries = Vec::new();
         let (mut d_keys, mut d_values) = (parts.k.zeros_like(), parts.v.zeros_like());
         for block in self.blocks(&parts) {
@@ -145,13 +150,14 @@ impl Blockwise {
             };
             let d_out = grad.clone().narrow(1, block.first, block.rows);
             let used = dropped(weights.clone());
-            d_values = d_values + used.swap_dims(1, 2).matmul(d_out.clone());
-            let d_weights = dropped(d_out.matmul(parts.v.clone().swap_dims(1, 2)));
+            d_values = d_values + product(used.swap_dims(1, 2), d_out.clone());
+            let values = parts.v.clone().swap_dims(1, 2);
+            let d_weights = dropped(product(d_out, values));
             let inner = (d_weights.clone() * weights.clone()).sum_dim(2);
             let d_scores = weights * (d_weights - inner) * scale;
-            d_queries.push(d_scores.clone().matmul(parts.k.clone()));
+            d_queries.push(product(d_scores.clone(), parts.k.clone()));
             let queries = parts.q.clone().narrow(1, block.first, block.rows);
-            d_keys = d_keys + d_scores.swap_dims(1, 2).matmul(queries);
+            d_keys = d_keys + product(d_scores.swap_dims(1, 2), queries);
         }
         let all = [Tensor::cat(d_queries, 1), d_keys, d_values];
         Tensor::cat(all.map(|part| self.joined(part)).to_vec(), 2)
