@@ -1,19 +1,25 @@
 //! Criterion benches of the kernels whose speed the design counts on: those of the host, and those
 //! that every device of the build composes.
 
+use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use ndarray::Array2;
 use sc_data::tokens::bin_cell;
 use sc_eval::neighbors::{Ties, knn};
 use sc_models::device::{AVAILABLE, open};
+use sc_models::hyena::{ShortFilter, long_conv};
 use sc_models::layers::attention::attend;
 use sc_models::layers::dropout::Dropout;
 use sc_models::layers::gelu::{gelu, gelu_tanh};
+use sc_models::layers::layernorm::LayerNorm;
+use sc_models::layers::linear::Linear;
 use sc_models::layers::nb::{Scope, scaled_nll};
 use sc_models::layers::sparse::{sparse_linear, spmm};
 use sc_models::layers::zinb::{nb_nll, zinb_nll};
 use sc_models::weights::host;
+use sc_train::TrainConfig;
+use sc_train::training::adamw::AdamW;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -77,6 +83,40 @@ fn devices(c: &mut Criterion) {
                 let x = x.reshape([2, 1200, 768]);
                 attend(x, 4, &dropout, None).reshape([2400, 256])
             });
+        });
+        let linear = Linear::new(512, 512, &device);
+        bench("linear, 2,400 × 512 × 512", &|| {
+            both(&wide, |x| linear.forward(x))
+        });
+        let norm = LayerNorm::new(512, &device);
+        bench("layer norm, 2,400 × 512", &|| {
+            both(&wide, |x| norm.forward(x))
+        });
+        bench("layer norm of a sum with dropout, 2,400 × 512", &|| {
+            both(&wide, |x| norm.of_sum(x.clone(), x, &dropout))
+        });
+        let sequence = |x: Tensor<2>| x.reshape([2, 1200, 512]);
+        let kernel = values([2400, 512], -0.1, 0.1, &device);
+        let bias = values([1, 512], -0.1, 0.1, &device).reshape([512]);
+        bench("long convolution, 2 × 1,200 × 512", &|| {
+            both(&wide, |x| {
+                let y = long_conv(sequence(x), kernel.clone(), bias.clone());
+                y.reshape([2400, 512])
+            });
+        });
+        let short = ShortFilter::new(512, 3, 2, &device);
+        bench("short convolution, 2 × 1,200 × 512", &|| {
+            both(&wide, |x| {
+                short.forward(sequence(x), 1200).reshape([2400, 512])
+            });
+        });
+        bench("AdamW, a layer of 512 × 512", &|| {
+            let x = wide.clone().narrow(0, 0, 8);
+            let grads = linear.forward(x).sum().backward();
+            let grads = GradientsParams::from_grads(grads, &linear);
+            let config = TrainConfig::default();
+            let (_, norm) = AdamW::default().step(linear.clone(), grads, &config, 1);
+            black_box(host(norm));
         });
         bench("sparse linear, 64 cells × 2,000 genes × 128", &|| {
             both(&weight, |w| sparse_linear(&counts, w));

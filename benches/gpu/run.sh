@@ -57,10 +57,13 @@ if command -v nvidia-smi >/dev/null; then
 fi
 
 for device in $DEVICES; do
-  for architecture in scgpt uce cellplm nicheformer; do
-    for work in train embed; do
-      run 45 "$work $architecture $device" "$STEP" "$architecture" "$work" --preset "$PRESET" \
-        "device=$device" steps=5 "threads=$THREADS"
+  for precision in f32 bf16; do
+    for architecture in scgpt uce cellplm nicheformer; do
+      for work in train embed; do
+        run 45 "$work $architecture $device $precision" "$STEP" "$architecture" "$work" \
+          --preset "$PRESET" "device=$device" steps=5 "threads=$THREADS" \
+          "train.precision=$precision"
+      done
     done
   done
 done

@@ -15,6 +15,7 @@ use sc_data::RawCounts;
 use sc_data::genes::{Across, Vocabulary, match_genes};
 use sc_train::inputs::corpus::Order;
 use sc_train::registry::{ARCHITECTURES, Architecture, Features};
+use sc_train::training::speed::Speed;
 use sc_train::training::timing::{StepSeconds, Timed, Timing, Work};
 use sc_train::{Corpus, DataSpec, ModelSpec, Obs, Role};
 use serde_json::{Value, json};
@@ -53,6 +54,7 @@ fn published(architecture: &str) -> Option<&'static [&'static str]> {
 }
 
 fn main() -> Result<()> {
+    sc_data::memory::keep_freed();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
@@ -119,13 +121,16 @@ fn step(known: &Architecture, work: Work, preset: &str, changes: &[&str]) -> Res
     let (corpus, data) = data(known, &spec, &sizes)?;
     let task = spec.task(&data)?;
     let device = sc_models::device::open(&sizes.device)?;
+    spec.train.precision.check(&device)?;
     let timing = Timing {
         corpus: &corpus,
         config: &spec.train,
         steps: sizes.steps + 1,
         device: &device,
     };
+    let speed = Speed::begin();
     let Timed { trained, steps } = task.time(work, &timing)?;
+    let operations = speed.operations(work) / timing.steps;
     for (i, s) in steps.iter().enumerate() {
         eprintln!(
             "step {i}: forward {:.3} backward {:.3} update {:.3}",
@@ -152,9 +157,12 @@ fn step(known: &Architecture, work: Work, preset: &str, changes: &[&str]) -> Res
         "seconds_per_step": seconds,
         "seconds_forward": forward,
         "cells_per_second": cells as f64 / seconds,
+        "gflops": operations as f64 / seconds / 1e9,
         "peak_memory_bytes": sc_data::memory::peak(),
         "device_memory_bytes": device.memory_pool_usage().map(|m| m.bytes_reserved),
         "threads": rayon::current_num_threads(),
+        // Last: its matrices are larger than those of a small model.
+        "largest_gflops": sc_models::device::product_rate(&device),
     });
     println!("{line}");
     Ok(())

@@ -6,6 +6,7 @@ use sc_data::dataset::{Dataset, Keep};
 use sc_data::io::store::CountsPolicy;
 use sc_eval::benchmark::Design;
 use sc_models::device::DEFAULT;
+use sc_models::precision::Precision;
 use sc_train::registry::ARCHITECTURES;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -163,6 +164,10 @@ pub(crate) struct Pretrain {
     /// Device: flex, ndarray, wgpu, vulkan, metal, cuda or cuda:1, as far as built in
     #[arg(long, default_value = DEFAULT)]
     pub(crate) device: String,
+    /// Precision of matrix products: f32, bf16 or f16, as far as the device has it [default:
+    /// train.precision of the configuration]
+    #[arg(long)]
+    pub(crate) precision: Option<Precision>,
     /// Seed of all random draws
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
@@ -203,6 +208,9 @@ pub(crate) struct Embed {
     /// Device: flex, ndarray, wgpu, vulkan, metal, cuda or cuda:1, as far as built in
     #[arg(long, default_value = DEFAULT)]
     pub(crate) device: String,
+    /// Precision of matrix products: f32, bf16 or f16, as far as the device has it
+    #[arg(long, default_value_t)]
+    pub(crate) precision: Precision,
     /// Print the plan and its requirements, and exit
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -9,12 +9,15 @@ use crate::inputs::columns::{batch_codes, for_embedding};
 use crate::inputs::corpus::Corpus;
 use crate::model::Model;
 use crate::spec::{Sink, Trainable};
+use crate::training::speed::Speed;
+use crate::training::timing::Work;
 use burn::tensor::Device;
 use ndarray::{Array2, ArrayView1};
 use sc_data::dataset::{Dataset, NO_COLUMN};
 use sc_data::genes::{Across, Vocabulary, match_file};
 use sc_data::identity::{GivenBatches, Known, TrainedOn};
 use sc_data::io::atomic::hash_file;
+use sc_models::precision::Precision;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -56,6 +59,8 @@ pub struct Embedder<'a> {
     batch: Option<String>,
     /// Batch of every cell.
     given: Option<GivenBatches>,
+    /// Precision of the products.
+    precision: Precision,
     /// Cells without counts, as far as [`Embedder::identified`] has looked.
     empty: usize,
 }
@@ -99,6 +104,7 @@ impl<'a> Embedder<'a> {
             trained_on: Known::Unknown,
             batch: batch.filter(|b| *b != NO_COLUMN).map(str::to_owned),
             given: None,
+            precision: Precision::F32,
             empty: 0,
         })
     }
@@ -122,6 +128,11 @@ impl<'a> Embedder<'a> {
         }
         self.corpus.keys = Arc::new(keys.draw_keys().to_vec());
         Ok(self)
+    }
+
+    /// The same with products of this precision.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// What to know of cells without counts, once the cells are [identified](Embedder::identified).
@@ -157,6 +168,7 @@ impl<'a> Embedder<'a> {
             "genes_by": genes.found,
             "seed": model.data.seed,
             "device": device,
+            "precision": self.precision,
             "counts": self.dataset.slot().to_string(),
             "assumed": self.dataset.assumption(),
             "version": env!("CARGO_PKG_VERSION"),
@@ -171,7 +183,11 @@ impl<'a> Embedder<'a> {
     /// Weights that do not match, unreadable data, or an error of `sink`.
     pub fn embed(&mut self, device: &Device, sink: &mut Sink<'_>) -> Result<()> {
         let weights = std::mem::take(&mut self.model.weights);
-        let embedded = self.task.embed(weights, &self.corpus, device, sink);
+        let speed = Speed::begin();
+        self.precision.check(device)?;
+        let embed = || self.task.embed(weights, &self.corpus, device, sink);
+        let embedded = self.precision.during(embed);
+        speed.tell(Work::Embed, device);
         embedded.map_err(|e| self.with_unknown_batches(e))
     }
 

@@ -4,6 +4,7 @@ pub mod adamw;
 pub mod agreement;
 pub mod checkpoint;
 pub mod config;
+pub mod speed;
 pub(crate) mod step;
 pub mod timing;
 pub mod trainer;

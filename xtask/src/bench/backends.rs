@@ -54,6 +54,9 @@ struct Step {
     cells: usize,
     cells_per_second: f64,
     seconds_forward: f64,
+    /// Speed of its products, and that of large ones on the device.
+    gflops: f64,
+    largest_gflops: f64,
     peak_memory_bytes: u64,
     device_memory_bytes: Option<u64>,
 }
@@ -67,12 +70,14 @@ struct Agreement {
     weights: f64,
 }
 
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 13] = [
     "architecture",
     "device",
     "forward, cells/s",
     "training, cells/s",
     "embedding, cells/s",
+    "share of peak, training",
+    "share of peak, embedding",
     "host memory, GB",
     "device memory, GB",
     "embeddings",
@@ -146,6 +151,11 @@ fn cells(row: &Row) -> Vec<String> {
     let number = |value: Option<f64>| value.map_or("–".into(), |v| format!("{v:.3}"));
     let rate = |value: Option<f64>| value.map_or("–".into(), super::step::three);
     let share = |value: Option<f64>| value.map_or("–".into(), |v| format!("{v:.0e}"));
+    let percent = |step: Option<Step>| {
+        step.map_or("–".into(), |s| {
+            format!("{:.0} %", 100.0 * s.gflops / s.largest_gflops)
+        })
+    };
     let gigabytes = |bytes: u64| bytes as f64 / 1e9;
     let forward = row.train.map(|t| t.cells as f64 / t.seconds_forward);
     let device = row.train.and_then(|t| t.device_memory_bytes);
@@ -156,6 +166,8 @@ fn cells(row: &Row) -> Vec<String> {
         rate(forward),
         rate(row.train.map(|t| t.cells_per_second)),
         rate(row.embed.map(|t| t.cells_per_second)),
+        percent(row.train),
+        percent(row.embed),
         number(row.train.map(|t| gigabytes(t.peak_memory_bytes))),
         number(device.map(gigabytes)),
         agreement(|a| a.embeddings),
@@ -174,6 +186,9 @@ fn write(rows: &[Row], args: &Args) -> Result<(), Error> {
             "Preset {}, {} steps after one warm-up step, {} threads of the host.",
             args.preset, args.steps, args.threads
         ),
+        "The share of the peak is that of the products' speed in the speed of large products, \
+         measured in the same process."
+            .to_owned(),
         "The last four columns are differences from flex, as shares: of embeddings, of any loss, of \
          the first gradient, and of the change of the weights."
             .to_owned(),
@@ -201,6 +216,8 @@ mod tests {
                 cells: 10,
                 cells_per_second: 12.34,
                 seconds_forward: 0.5,
+                gflops: 100.0,
+                largest_gflops: 400.0,
                 peak_memory_bytes: 1_500_000_000,
                 device_memory_bytes: Some(250_000_000),
             }),
@@ -217,7 +234,7 @@ mod tests {
         assert_eq!(cells.len(), COLUMNS.len());
         assert_eq!(
             cells[2..].join(" "),
-            "20.0 12.3 – 1.500 0.250 1e-7 0e0 3e-6 1e-2"
+            "20.0 12.3 – 25 % – 1.500 0.250 1e-7 0e0 3e-6 1e-2"
         );
     }
 }

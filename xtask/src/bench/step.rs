@@ -108,6 +108,11 @@ struct Line {
     peak_memory_bytes: u64,
     /// Trained parameters; embedding passes of scfm do not count them.
     parameters: u64,
+    /// Speed of the products of scfm, and that of large ones on the same device.
+    #[serde(default)]
+    gflops: f64,
+    #[serde(default)]
+    largest_gflops: f64,
     /// Peers: share of the processors they had.
     #[serde(default)]
     processor_share: Option<f64>,
@@ -124,7 +129,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     let names = architectures(&ours, &args.only)?;
     println!(
         "{}",
-        row(["", "scfm", "peer", "ratio", "memory", "parameters", ""])
+        row([
+            "",
+            "scfm",
+            "peer",
+            "ratio",
+            "of peak",
+            "memory",
+            "parameters",
+            ""
+        ])
     );
     let mut code = ExitCode::SUCCESS;
     for name in names.iter().map(String::as_str) {
@@ -146,7 +160,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
         println!("{}", table_row(name, mine.ok().as_ref(), theirs.as_ref()));
     }
     println!(
-        "\ncells/s, GB and trained parameters at the preset `small`, {} threads, {} steps after one warm-up step",
+        "\ncells/s, share of the speed of large products, GB and trained parameters at the preset `small`, {} threads, {} steps after one warm-up step",
         args.threads, args.steps
     );
     Ok(code)
@@ -196,6 +210,9 @@ fn table_row(name: &str, ours: Option<&Line>, theirs: Option<&Line>) -> String {
         &of(ours, |l| three(l.cells_per_second)),
         &of(theirs, |l| three(l.cells_per_second)),
         &ratio.map_or("–".into(), |r| format!("{r:.2}")),
+        &of(ours, |l| {
+            format!("{:.0} %", 100.0 * l.gflops / l.largest_gflops)
+        }),
         &both(|l| format!("{:.2}", l.peak_memory_bytes as f64 / 1e9)),
         &both(|l| match l.parameters {
             0 => "–".into(),
@@ -211,10 +228,19 @@ pub(super) fn three(v: f64) -> String {
     format!("{v:.decimals$}")
 }
 
-fn row(cells: [&str; 7]) -> String {
-    let [name, ours, theirs, ratio, memory, parameters, remarks] = cells;
+fn row(cells: [&str; 8]) -> String {
+    let [
+        name,
+        ours,
+        theirs,
+        ratio,
+        share,
+        memory,
+        parameters,
+        remarks,
+    ] = cells;
     let line = format!(
-        "{name:<12} {ours:>8} {theirs:>8} {ratio:>6}  {memory:<14} {parameters:<20} {remarks}"
+        "{name:<12} {ours:>8} {theirs:>8} {ratio:>6} {share:>8}  {memory:<14} {parameters:<20} {remarks}"
     );
     line.trim_end().to_owned()
 }
@@ -228,6 +254,8 @@ mod tests {
             cells_per_second,
             peak_memory_bytes: 1_500_000_000,
             parameters: 7,
+            gflops: 90.0,
+            largest_gflops: 200.0,
             processor_share,
             model: None,
         }
@@ -241,6 +269,7 @@ mod tests {
             "30.0",
             "12.3",
             "2.43",
+            "45 %",
             "1.50 of 1.50",
             "7 of 7",
             "other processes",

@@ -13,6 +13,7 @@ use sc_train::embed::{Embedder, Matching};
 pub(crate) fn run(args: &Embed) -> Result<()> {
     may_write(args)?;
     let device = sc_models::device::open(&args.device)?;
+    args.precision.check(&device)?;
     let how = Matching {
         across: if args.orthologs {
             Across::Orthologs
@@ -24,7 +25,7 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
     };
     let model = load_model(&args.model)?;
     let dataset = args.input.open()?;
-    let mut embedder = Embedder::new(model, &dataset, &how)?;
+    let mut embedder = Embedder::new(model, &dataset, &how)?.with_precision(args.precision);
     let architecture = embedder.model.spec.architecture.clone();
     let (dims, genes) = (embedder.task.dims(), embedder.corpus.genes.clone());
     let key = args.key.clone();

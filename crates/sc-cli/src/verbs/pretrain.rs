@@ -22,9 +22,13 @@ type HeldOut = Option<(SavedSplit, Split)>;
 
 pub(crate) fn run(args: &Pretrain) -> Result<()> {
     let table = presets::read(&args.config, &args.sets)?;
-    let spec: ModelSpec = settings::parse(table, &args.config.display().to_string())?;
+    let mut spec: ModelSpec = settings::parse(table, &args.config.display().to_string())?;
+    if let Some(precision) = args.precision {
+        spec.train.precision = precision;
+    }
     spec.train.check()?;
     let device = sc_models::device::open(&args.device)?;
+    spec.train.precision.check(&device)?;
     let mut dataset = args.from.open(&args.files)?;
     let reads = spec.train.steps.saturating_mul(spec.train.minibatch as u64);
     if !args.dry_run {

@@ -7,6 +7,7 @@ use burn::tensor::activation::log_sigmoid;
 use burn::tensor::{Int, Tensor, TensorData};
 use sc_data::CsrMatrix;
 use sc_models::layers::lookup::unit;
+use sc_models::layers::sparse::dense;
 use sc_models::layers::zinb::zinb_nll;
 use sc_models::scprint::Prediction;
 use std::sync::Arc;
@@ -21,8 +22,7 @@ pub fn expression(prediction: &Prediction, counts: &Arc<CsrMatrix>) -> Tensor<1>
             let x = (x + 1.0).log() / std::f64::consts::LN_2;
             x.clone() / x.sum_dim(1) * 10_000.0
         };
-        let target = TensorData::new(counts.to_dense(), [cells, genes]);
-        let target = Tensor::<2>::from_data(target, &prediction.mean.device());
+        let target = dense(counts, &prediction.mean.device());
         let error = scaled(prediction.mean.clone()) - scaled(target);
         return total(error.square()) / (cells * genes) as f64;
     };

@@ -9,7 +9,7 @@ use crate::losses::{Losses, cross_entropy};
 use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Task, whole};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 use sc_data::CsrMatrix;
@@ -18,6 +18,7 @@ use sc_data::rng::stream;
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
 use sc_models::layers::norm::Phase;
+use sc_models::layers::sparse::dense;
 use sc_models::perceptron::{Perceptron, PerceptronConfig};
 use sc_models::ranges;
 use serde::{Deserialize, Serialize};
@@ -201,9 +202,7 @@ impl Task for PerceptronTask {
         if weight > 0.0
             && let Some(decoded) = model.decode(latent.clone(), Phase::Train)
         {
-            let shape = [input.cells.rows(), input.cells.cols()];
-            let target = TensorData::new(input.cells.to_dense(), shape);
-            let mse = mean_squared_error(decoded, Tensor::from_data(target, device));
+            let mse = mean_squared_error(decoded, dense(&input.cells, device));
             terms.push(("reconstruction", mse, weight));
         }
         if self.goal != Goal::Reconstruct && !input.labelled.is_empty() {

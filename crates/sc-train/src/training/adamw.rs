@@ -8,6 +8,7 @@ use crate::training::config::TrainConfig;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
+use sc_models::precision::Precision;
 use sc_models::weights::{NamedTensor, Tensors, host};
 use std::collections::BTreeMap;
 
@@ -18,6 +19,39 @@ const EPSILON: f64 = 1e-8;
 #[derive(Clone, Debug, Default)]
 pub struct AdamW {
     moments: BTreeMap<u64, [Tensor<1>; 2]>,
+    scaling: Scaling,
+}
+
+/// The factor of the loss that keeps gradients of 16 bits in their range.
+#[derive(Clone, Copy, Debug)]
+struct Scaling {
+    factor: f64,
+    /// Steps since it changed.
+    steps: u64,
+}
+
+/// Steps without an overflow after which the factor doubles, as in PyTorch's gradient scaler.
+const GROWTH: u64 = 2000;
+
+impl Default for Scaling {
+    fn default() -> Self {
+        Self {
+            factor: 1024.0,
+            steps: 0,
+        }
+    }
+}
+
+impl Scaling {
+    /// The factor for the next step.
+    fn after(self, overflowed: bool) -> Self {
+        let (factor, steps) = match overflowed {
+            true => (self.factor / 2.0, 0),
+            false if self.steps + 1 == GROWTH => (self.factor * 2.0, 0),
+            false => (self.factor, self.steps + 1),
+        };
+        Self { factor, steps }
+    }
 }
 
 /// The coefficients of one step.
@@ -44,7 +78,17 @@ enum Scale {
 }
 
 impl AdamW {
-    /// Updates every parameter of `model` that has a gradient; returns the model and the norm of
+    /// What the loss of the next step is multiplied by before its gradient is taken; 1 but for
+    /// [`Precision::F16`].
+    pub fn loss_scale(&self, config: &TrainConfig) -> f64 {
+        match config.precision {
+            Precision::F16 => self.scaling.factor,
+            Precision::F32 | Precision::Bf16 => 1.0,
+        }
+    }
+
+    /// Updates every parameter of `model` that has a gradient, which is that of the loss times
+    /// [`Self::loss_scale`]; returns the model and the norm of
     /// the gradient before clipping, on its device: reading it is left to the caller, since a GPU
     /// stops for every read.
     pub fn step<M: Module>(
@@ -66,7 +110,15 @@ impl AdamW {
                 .without_autodiff(),
         };
         model.visit(&mut squares);
-        let (norm, scale) = squares.finish(config.clip);
+        let (norm, scale) = squares.finish(config.clip, self.loss_scale(config));
+        if config.precision == Precision::F16 {
+            let overflowed = !host(norm.clone()).iter().all(|n| n.is_finite());
+            self.scaling = self.scaling.after(overflowed);
+            // As long as a smaller factor can help.
+            if overflowed && self.scaling.factor >= 1.0 {
+                return (model, norm);
+            }
+        }
         let rate = config.learning_rate_at(step);
         let t = step as i32;
         let step = Step {
@@ -84,9 +136,15 @@ impl AdamW {
         (model, norm)
     }
 
-    /// The state as tensors `m.<id>` and `v.<id>`.
+    /// The state as tensors `m.<id>` and `v.<id>`, and `loss_scale` with its steps.
     pub fn tensors(&self) -> Tensors {
         let mut out = Tensors::new();
+        let Scaling { factor, steps } = self.scaling;
+        let scaling = NamedTensor {
+            shape: vec![2],
+            data: vec![factor as f32, steps as f32],
+        };
+        out.insert(LOSS_SCALE.to_owned(), scaling);
         for (id, pair) in &self.moments {
             for (name, tensor) in ["m", "v"].iter().zip(pair) {
                 let data = host(tensor.clone());
@@ -115,9 +173,19 @@ impl AdamW {
                 moments.insert(key, [put(m), put(v)]);
             }
         }
-        Self { moments }
+        let scaling = match tensors.remove(LOSS_SCALE).as_ref().map(|t| &t.data[..]) {
+            Some(&[factor, steps]) => Scaling {
+                factor: f64::from(factor),
+                steps: steps as u64,
+            },
+            _ => Scaling::default(),
+        };
+        Self { moments, scaling }
     }
 }
+
+/// Name of the factor of the loss among the tensors of the state.
+const LOSS_SCALE: &str = "loss_scale";
 
 /// Sums the squares of all gradients, in double precision where the memory is ours.
 struct SquaredNorm<'a> {
@@ -129,20 +197,22 @@ struct SquaredNorm<'a> {
 }
 
 impl SquaredNorm<'_> {
-    /// The norm, and the factor that limits it to `clip`; 0 is no limit.
-    fn finish(self, clip: f64) -> (Tensor<1>, Scale) {
+    /// The norm, and the factor that limits it to `clip`, where 0 is no limit; both for the
+    /// gradient of a loss that was `scaled`.
+    fn finish(self, clip: f64, scaled: f64) -> (Tensor<1>, Scale) {
         if let Some(squares) = self.on_device {
-            let norm = squares.sqrt();
+            let norm = squares.sqrt() * (1.0 / scaled);
+            let limit = |norm: Tensor<1>| (norm.recip() * clip).clamp_max(1.0) * (1.0 / scaled);
             let scale = match clip > 0.0 {
-                true => Scale::OnDevice((norm.clone().recip() * clip).clamp_max(1.0)),
-                false => Scale::Number(1.0),
+                true => Scale::OnDevice(limit(norm.clone())),
+                false => Scale::Number(1.0 / scaled),
             };
             return (norm, scale);
         }
-        let norm = self.host.sqrt();
+        let norm = self.host.sqrt() / scaled;
         let scale = match clip > 0.0 && norm > clip {
-            true => clip / norm,
-            false => 1.0,
+            true => clip / norm / scaled,
+            false => 1.0 / scaled,
         };
         let norm = TensorData::new(vec![norm as f32], [1]);
         let norm = Tensor::from_data(norm, &self.device);
@@ -295,5 +365,29 @@ mod flex {
                 FlexTensor::new(Bytes::from_elems(values), layout, DType::F32)
             }
         }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loss_is_scaled_less_after_an_overflow_and_the_scale_is_kept() {
+        let mut scaling = Scaling::default().after(false);
+        assert_eq!((scaling.factor, scaling.steps), (1024.0, 1));
+        scaling = scaling.after(true);
+        assert_eq!((scaling.factor, scaling.steps), (512.0, 0));
+        for _ in 0..GROWTH {
+            scaling = scaling.after(false);
+        }
+        assert_eq!((scaling.factor, scaling.steps), (1024.0, 0));
+        let scaling = scaling.after(true).after(false);
+        let saved = AdamW {
+            scaling,
+            ..AdamW::default()
+        };
+        let restored = AdamW::from_tensors(saved.tensors(), &Device::flex()).scaling;
+        assert_eq!((restored.factor, restored.steps), (512.0, 1));
     }
 }

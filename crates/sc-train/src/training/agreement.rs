@@ -50,7 +50,9 @@ pub struct Difference {
 pub fn trace<T: Task>(task: &T, timing: &Timing<'_>) -> Result<Trace> {
     let read = || timing.corpus.read(&timing.corpus.rows);
     let plain = task.build(timing.device)?;
-    let embeddings = host(task.embed(&plain, read()?, timing.device)?);
+    let (cells, precision) = (read()?, timing.config.precision);
+    let embed = || task.embed(&plain, cells, timing.device);
+    let embeddings = host(precision.during(embed)?);
     let device = timing.device.clone().autodiff();
     let mut model = task.build(&device)?;
     let at = |number| Step {
@@ -61,7 +63,8 @@ pub fn trace<T: Task>(task: &T, timing: &Timing<'_>) -> Result<Trace> {
     };
     let first = at(1);
     first.begin();
-    let losses = task.losses(&model, task.prepare(read()?, 0)?, 1, &device);
+    let input = task.prepare(read()?, 0)?;
+    let losses = precision.during(|| task.losses(&model, input, 1, &device));
     let grads = GradientsParams::from_grads(losses.total.backward(), &model);
     let gradients = weights::gradients(&model, &grads, &task.names());
     let initial = weights::tensors(&model, &task.names());
@@ -72,8 +75,9 @@ pub fn trace<T: Task>(task: &T, timing: &Timing<'_>) -> Result<Trace> {
         let before = reads();
         let stepped = step(task, model, &mut optimiser, input, &at(number))?;
         model = stepped.model;
+        let numbers = stepped.unread.read();
         waits.push(reads() - before);
-        losses.push(stepped.losses);
+        losses.push(numbers.losses);
     }
     Ok(Trace {
         initial,

@@ -1,6 +1,7 @@
 //! Settings of a training run.
 
 use crate::error::{Result, TrainError};
+use sc_models::precision::Precision;
 use sc_models::ranges;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,8 @@ pub struct TrainConfig {
     pub checkpoint_every: u64,
     /// Order of the cells.
     pub sampling: Sampling,
+    /// Precision of the products.
+    pub precision: Precision,
 }
 
 /// Order of the cells.
@@ -73,6 +76,7 @@ impl Default for TrainConfig {
             clip: 1.0,
             checkpoint_every: 100,
             sampling: Sampling::Shuffled,
+            precision: Precision::F32,
         }
     }
 }

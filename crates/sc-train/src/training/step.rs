@@ -15,10 +15,33 @@ use sc_models::weights::host;
 pub(crate) struct Stepped<M> {
     /// With its new weights.
     pub(crate) model: M,
+    /// Its numbers.
+    pub(crate) unread: Unread,
+}
+
+/// Numbers of a step that are still on its device.
+pub(crate) struct Unread {
+    names: Vec<&'static str>,
+    values: Tensor<1>,
+}
+
+/// Numbers of a step.
+pub(crate) struct Numbers {
     /// Loss terms before the step; the first is the total.
     pub(crate) losses: Vec<(&'static str, f64)>,
     /// Norm of the gradient before clipping.
     pub(crate) gradient_norm: f64,
+}
+
+impl Unread {
+    /// Waits for the step and reads them.
+    pub(crate) fn read(self) -> Numbers {
+        let mut values = host(self.values).into_iter().map(f64::from);
+        Numbers {
+            losses: self.names.into_iter().zip(&mut values).collect(),
+            gradient_norm: values.next().expect("invariant: the norm is last"),
+        }
+    }
 }
 
 /// What one step is made of.
@@ -35,7 +58,7 @@ pub(crate) struct Step<'a> {
 
 /// Does a step on `input`.
 ///
-/// Losses and norm are read together, once: a GPU stops for every read.
+/// Losses and norm are read together, once, and by the caller: a GPU stops for every read.
 pub(crate) fn step<T: Task>(
     task: &T,
     model: T::Model,
@@ -44,24 +67,24 @@ pub(crate) fn step<T: Task>(
     step: &Step<'_>,
 ) -> Result<Stepped<T::Model>> {
     step.begin();
-    let losses = task.losses(&model, input, step.number, step.device);
+    let precision = step.config.precision;
+    let losses = precision.during(|| task.losses(&model, input, step.number, step.device));
     let names = losses.terms.iter().map(|(name, _)| *name);
-    let names: Vec<&str> = std::iter::once("total").chain(names).collect();
+    let names: Vec<&'static str> = std::iter::once("total").chain(names).collect();
     let total = losses.total.clone();
     let values = losses.terms.into_iter().map(|(_, term)| term);
     let mut values: Vec<Tensor<1>> = std::iter::once(total)
         .chain(values)
         .map(Tensor::without_autodiff)
         .collect();
-    let grads = GradientsParams::from_grads(losses.total.backward(), &model);
+    let scaled = losses.total * optimiser.loss_scale(step.config);
+    let grads = GradientsParams::from_grads(scaled.backward(), &model);
     let (model, norm) = optimiser.step(model, grads, step.config, step.number);
     values.push(norm);
-    let values = host(Tensor::cat(values, 0));
-    let mut values = values.into_iter().map(f64::from);
+    let values = Tensor::cat(values, 0);
     Ok(Stepped {
         model,
-        losses: names.into_iter().zip(&mut values).collect(),
-        gradient_norm: values.next().expect("invariant: the norm is read last"),
+        unread: Unread { names, values },
     })
 }
 

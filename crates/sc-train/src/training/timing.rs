@@ -90,11 +90,13 @@ fn train<T: Task>(task: &T, timing: &Timing<'_>) -> Result<Timed> {
             device: &device,
         };
         this.begin();
-        let losses = task.losses(&model, input, step, &device);
+        let precision = timing.config.precision;
+        let losses = precision.during(|| task.losses(&model, input, step, &device));
         // Forward and backward are told apart, so the device is waited for in between.
         host(losses.total.clone());
         let forward = started.elapsed().as_secs_f64();
-        let grads = GradientsParams::from_grads(losses.total.backward(), &model);
+        let scaled = losses.total * optimiser.loss_scale(timing.config);
+        let grads = GradientsParams::from_grads(scaled.backward(), &model);
         let backward = started.elapsed().as_secs_f64() - forward;
         let (updated, norm) = optimiser.step(model, grads, timing.config, step);
         model = updated;
@@ -116,7 +118,8 @@ fn embed<T: Task>(task: &T, timing: &Timing<'_>) -> Result<Timed> {
     for _ in 0..timing.steps {
         let cells = timing.corpus.read(&timing.corpus.rows)?;
         let started = Instant::now();
-        host(task.embed(&model, cells, timing.device)?);
+        let embed = || task.embed(&model, cells, timing.device);
+        host(timing.config.precision.during(embed)?);
         out.steps.push(StepSeconds {
             forward: started.elapsed().as_secs_f64(),
             ..StepSeconds::default()

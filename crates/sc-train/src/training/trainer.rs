@@ -6,8 +6,12 @@ use crate::task::Task;
 use crate::training::adamw::AdamW;
 use crate::training::checkpoint::{self, State};
 use crate::training::config::TrainConfig;
-use crate::training::step::{self, Step};
+use crate::training::speed::Speed;
+use crate::training::step::{self, Numbers, Step, Unread};
+use crate::training::timing::Work;
 use burn::tensor::Device;
+use sc_models::device::is_host;
+use sc_models::precision::Precision;
 use sc_models::weights::{self, Tensors};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -80,6 +84,7 @@ pub fn train<T: Task>(
     mut on_step: impl FnMut(&StepReport),
 ) -> Result<Trained<T::Model>> {
     run.config.check()?;
+    run.config.precision.check(&inner(run.device))?;
     if run.corpus.rows.is_empty() {
         return Err(TrainError::Config("there are no cells to train on".into()));
     }
@@ -102,6 +107,7 @@ pub fn train<T: Task>(
     let mut log = open_log(&run.folder.join("train.jsonl"), done)?;
     let per_epoch = task.minibatches(run.corpus, run.config.minibatch, 0)?.len() as u64;
     let mut interrupted = false;
+    let speed = Speed::begin();
 
     let model = std::thread::scope(|scope| {
         let mut model = model;
@@ -109,8 +115,18 @@ pub fn train<T: Task>(
         let first = done + 1;
         scope.spawn(move || produce(task, run, first, per_epoch, &send));
         let receive: Receiver<Result<(T::Input, usize)>> = receive;
+        let mut telling = Telling {
+            run,
+            checkpoints: &checkpoints,
+            log: &mut log,
+            on_step: &mut on_step,
+            last: Instant::now(),
+        };
+        // A device that computes beside this thread gets a step before the numbers of the one
+        // before are read, so that it never waits.
+        let beside = !is_host(run.device);
+        let mut untold: Option<Untold> = None;
         for step in first..=run.config.steps {
-            let started = Instant::now();
             let Ok(input) = receive.recv() else { break };
             let (input, cells) = input?;
             let this = Step {
@@ -120,41 +136,28 @@ pub fn train<T: Task>(
                 device: run.device,
             };
             let stepped = step::step(task, model, &mut optimiser, input, &this)?;
-            let diverged = |term: &str, value: f64| TrainError::Diverged {
-                step,
-                term: term.to_string(),
-                value,
-                learning_rate: run.config.learning_rate,
-                checkpoint: checkpoint::newest(&checkpoints),
-            };
-            let mut terms = stepped.losses.iter().rev();
-            if let Some((name, value)) = terms.find(|(_, v)| !v.is_finite()) {
-                return Err(diverged(name, *value));
-            }
-            if !stepped.gradient_norm.is_finite() {
-                return Err(diverged("gradient", stepped.gradient_norm));
-            }
             model = stepped.model;
             done = step;
-            let report = StepReport {
+            let now = Untold {
                 step,
-                steps: run.config.steps,
-                losses: stepped.losses,
-                learning_rate: run.config.learning_rate_at(step),
-                gradient_norm: stepped.gradient_norm,
                 cells,
-                seconds: started.elapsed().as_secs_f64(),
+                unread: stepped.unread,
             };
-            write_log(&mut log, run.folder, &report)?;
-            on_step(&report);
-            interrupted = run.stop.load(Ordering::Relaxed) && step < run.config.steps;
+            if let Some(before) = untold.replace(now) {
+                telling.tell(before)?;
+            }
             let due = step % run.config.checkpoint_every == 0 || step == run.config.steps;
+            if !beside || due {
+                untold.take().map_or(Ok(()), |now| telling.tell(now))?;
+            }
+            interrupted = run.stop.load(Ordering::Relaxed) && step < run.config.steps;
             if due || interrupted {
+                untold.take().map_or(Ok(()), |now| telling.tell(now))?;
                 let state = State {
                     step,
                     epoch: step / per_epoch,
                     position: step % per_epoch,
-                    learning_rate: report.learning_rate,
+                    learning_rate: run.config.learning_rate_at(step),
                     seed: run.seed,
                     fingerprint: run.fingerprint.to_string(),
                 };
@@ -166,13 +169,74 @@ pub fn train<T: Task>(
                 break;
             }
         }
-        Ok(model)
+        Ok::<_, TrainError>(model)
     })?;
+    speed.tell(Work::Train, &inner(run.device));
     Ok(Trained {
         model,
         steps: done,
         interrupted,
     })
+}
+
+/// A step whose numbers are not read yet.
+struct Untold {
+    step: u64,
+    cells: usize,
+    unread: Unread,
+}
+
+/// Where the numbers of a step go.
+struct Telling<'a> {
+    run: &'a Run<'a>,
+    checkpoints: &'a Path,
+    log: &'a mut File,
+    on_step: &'a mut dyn FnMut(&StepReport),
+    /// When the last step was told.
+    last: Instant,
+}
+
+impl Telling<'_> {
+    /// Reads the numbers of a step, refuses what is not finite, and tells the log and the caller.
+    fn tell(&mut self, untold: Untold) -> Result<()> {
+        let Untold {
+            step,
+            cells,
+            unread,
+        } = untold;
+        let Numbers {
+            losses,
+            gradient_norm,
+        } = unread.read();
+        let config = self.run.config;
+        let diverged = |term: &str, value: f64| TrainError::Diverged {
+            step,
+            term: term.to_string(),
+            value,
+            learning_rate: config.learning_rate,
+            checkpoint: checkpoint::newest(self.checkpoints),
+        };
+        if let Some((name, value)) = losses.iter().rev().find(|(_, v)| !v.is_finite()) {
+            return Err(diverged(name, *value));
+        }
+        // With 16 bits the step was left out, and the next one scales its loss less.
+        if !gradient_norm.is_finite() && config.precision != Precision::F16 {
+            return Err(diverged("gradient", gradient_norm));
+        }
+        let report = StepReport {
+            step,
+            steps: config.steps,
+            losses,
+            learning_rate: config.learning_rate_at(step),
+            gradient_norm,
+            cells,
+            seconds: self.last.elapsed().as_secs_f64(),
+        };
+        self.last = Instant::now();
+        write_log(self.log, self.run.folder, &report)?;
+        (self.on_step)(&report);
+        Ok(())
+    }
 }
 
 /// Reads and prepares minibatches ahead of the steps, in order.

@@ -6,6 +6,7 @@
 use crate::common::{data, spec, tiny, with_objective};
 use burn::tensor::Device;
 use sc_models::device::open;
+use sc_models::precision::Precision;
 use sc_train::TrainConfig;
 use sc_train::registry::{ARCHITECTURES, Architecture};
 use sc_train::training::agreement::Trace;
@@ -84,6 +85,32 @@ fn a_step_waits_for_its_device_once() {
     }
 }
 
+/// What 16 bits change, as shares: of embeddings, losses and gradients, at most.
+const ROUNDED: f64 = 0.05;
+
+#[test]
+fn products_of_16_bits_stay_near_those_of_32() {
+    let device = Device::flex();
+    for (case, value) in cases(first) {
+        let exact = traced(&value, &device);
+        for precision in [Precision::Bf16, Precision::F16] {
+            let mut value = value.clone();
+            value["train"]["precision"] = json!(precision);
+            let apart = traced(&value, &device).difference(&exact);
+            println!("{case} {precision}: {apart:?}");
+            let all = [apart.embeddings, apart.losses, apart.gradients];
+            assert!(
+                all.iter().all(|d| *d <= ROUNDED),
+                "{case} {precision}: {apart:?}"
+            );
+            assert!(
+                apart.gradients > 0.0,
+                "{case} {precision}: nothing was rounded"
+            );
+        }
+    }
+}
+
 /// Every architecture with `objectives`, with dropout.
 fn cases(objectives: fn(&Architecture) -> &[&'static str]) -> Vec<(String, Value)> {
     let case = |name: &str, objective: &str| {
@@ -120,7 +147,12 @@ fn traced(value: &Value, device: &Device) -> Trace {
         warmup: 0,
         ..TrainConfig::default()
     };
-    let task = spec(value.clone()).task(&data);
+    let spec = spec(value.clone());
+    let config = TrainConfig {
+        precision: spec.train.precision,
+        ..config
+    };
+    let task = spec.task(&data);
     let task = task.unwrap_or_else(|e| panic!("{value}: {e}"));
     task.trace(&Timing {
         corpus: &corpus,
