@@ -50,7 +50,7 @@ np.save(args.out / "starts.npy", values.indptr.astype(np.int32))
 np.save(args.out / "columns.npy", values.indices.astype(np.int32))
 np.save(args.out / "values.npy", values.data)
 np.save(args.out / "labels.npy", labels)
-(args.out / "setting.json").write_text(json.dumps({"genes": int(shape[1]), "c": args.c}))
+(args.out / "setting.json").write_text(json.dumps({"genes": int(shape[1]), "c": args.c, "tolerance": args.tolerance}))
 
 x = values.astype(np.float64)
 model = LogisticRegression(C=args.c, tol=args.tolerance, max_iter=100_000)

@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let setting: Value = serde_json::from_str(&std::fs::read_to_string(dir.join("setting.json"))?)?;
     let genes = setting["genes"].as_u64().ok_or("no genes")? as usize;
     let c = setting["c"].as_f64().ok_or("no c")?;
+    let tolerance = setting["tolerance"].as_f64().ok_or("no tolerance")?;
     let integers = |name: &str| npy(&dir.join(name), |b| i32::from_le_bytes(b) as u32);
     let starts = integers("starts.npy")?
         .1
@@ -34,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let features = Features::Sparse(&matrix);
     let options = LogisticOptions {
         c,
-        tolerance: 1e-6,
+        tolerance,
         ..LogisticOptions::default()
     };
     let started = Instant::now();

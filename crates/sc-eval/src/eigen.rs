@@ -240,7 +240,7 @@ fn axpy(c: f64, x: &[f64], y: &mut [f64]) {
 
 /// Inner product with eight running sums, always combined in the same order.
 #[inline(always)]
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut acc = [0f64; 8];
     let ((x, xr), (y, yr)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     for (x, y) in x.iter().zip(y) {

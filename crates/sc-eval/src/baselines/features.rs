@@ -133,6 +133,45 @@ enum Values {
     Sparse { rows: CsrMatrix, columns: CsrMatrix },
 }
 
+/// Values of one register.
+const LANES: usize = 8;
+
+/// Adds to every row of `out`, `[rows, width]`, the sum of its non-zeros times their rows of
+/// `table`, which are `padded` wide.
+struct AddRows<'a> {
+    rows: &'a CsrMatrix,
+    /// The row that `out` begins with.
+    first: usize,
+    table: &'a [f64],
+    padded: usize,
+    width: usize,
+    out: &'a mut [f64],
+}
+
+// Not a closure: closures are not inlined into the code compiled for the widest vectors.
+impl pulp::WithSimd for AddRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        for (i, out) in self.out.chunks_exact_mut(self.width).enumerate() {
+            let (indices, values) = self.rows.row(self.first + i);
+            for (block, out) in out.chunks_mut(LANES).enumerate() {
+                let table = &self.table[block * LANES..];
+                let mut sum = [0f64; LANES];
+                sum[..out.len()].copy_from_slice(out);
+                for (&j, &v) in indices.iter().zip(values) {
+                    let w = &table[j as usize * self.padded..][..LANES];
+                    for l in 0..LANES {
+                        sum[l] += f64::from(v) * w[l];
+                    }
+                }
+                out.copy_from_slice(&sum[..out.len()]);
+            }
+        }
+    }
+}
+
 impl Design {
     /// Shifts by column means and scales by standard deviations (1 for constant columns).
     pub(crate) fn standardized(features: Features<'_>) -> Self {
@@ -201,24 +240,29 @@ impl Design {
             }
             Values::Sparse { rows, .. } => {
                 // Gene by gene, so that each stored count touches one contiguous block of memory.
-                let mut by_gene = vec![0f64; self.dims * classes];
+                let padded = classes.next_multiple_of(LANES);
+                let mut by_gene = vec![0f64; self.dims * padded];
                 let mut base = intercepts.to_vec();
                 for k in 0..classes {
                     for j in 0..self.dims {
                         let w = weights[k * self.dims + j] / self.scale[j];
-                        by_gene[j * classes + k] = w;
+                        by_gene[j * padded + k] = w;
                         base[k] -= w * self.mean[j];
                     }
                 }
-                out.par_chunks_mut(classes).enumerate().for_each(|(i, z)| {
-                    z.copy_from_slice(&base);
-                    let (indices, values) = rows.row(i);
-                    for (&j, &v) in indices.iter().zip(values) {
-                        let w = &by_gene[j as usize * classes..][..classes];
-                        z.iter_mut()
-                            .zip(w)
-                            .for_each(|(z, w)| *z += f64::from(v) * w);
+                let tasks = out.par_chunks_mut(CHUNK * classes).enumerate();
+                tasks.for_each(|(task, out)| {
+                    for z in out.chunks_exact_mut(classes) {
+                        z.copy_from_slice(&base);
                     }
+                    pulp::Arch::new().dispatch(AddRows {
+                        rows,
+                        first: task * CHUNK,
+                        table: &by_gene,
+                        padded,
+                        width: classes,
+                        out,
+                    });
                 });
             }
         }
@@ -254,26 +298,27 @@ impl Design {
                 for r in residuals.chunks_exact(classes) {
                     total.iter_mut().zip(r).for_each(|(t, r)| *t += r);
                 }
-                let by_gene: Vec<Vec<f64>> = (0..self.dims)
-                    .into_par_iter()
-                    .map(|j| {
-                        let mut g = vec![0f64; classes];
-                        let (cells, values) = columns.row(j);
-                        for (&i, &v) in cells.iter().zip(values) {
-                            let r = &residuals[i as usize * classes..][..classes];
-                            g.iter_mut()
-                                .zip(r)
-                                .for_each(|(g, r)| *g += f64::from(v) * r);
-                        }
-                        for (g, t) in g.iter_mut().zip(&total) {
-                            *g = (*g - self.mean[j] * t) / self.scale[j];
-                        }
-                        g
-                    })
-                    .collect();
-                for (j, g) in by_gene.into_iter().enumerate() {
-                    for (k, v) in g.into_iter().enumerate() {
-                        out[k * self.dims + j] = v;
+                let padded = classes.next_multiple_of(LANES);
+                let mut table = vec![0f64; residuals.len() / classes * padded];
+                let rows = residuals.chunks_exact(classes);
+                for (to, from) in table.chunks_exact_mut(padded).zip(rows) {
+                    to[..classes].copy_from_slice(from);
+                }
+                let mut by_gene = vec![0f64; self.dims * classes];
+                let tasks = by_gene.par_chunks_mut(CHUNK * classes).enumerate();
+                tasks.for_each(|(task, out)| {
+                    pulp::Arch::new().dispatch(AddRows {
+                        rows: columns,
+                        first: task * CHUNK,
+                        table: &table,
+                        padded,
+                        width: classes,
+                        out,
+                    });
+                });
+                for (j, g) in by_gene.chunks_exact(classes).enumerate() {
+                    for (k, (g, t)) in g.iter().zip(&total).enumerate() {
+                        out[k * self.dims + j] = (g - self.mean[j] * t) / self.scale[j];
                     }
                 }
             }

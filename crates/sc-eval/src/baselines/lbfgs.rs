@@ -3,6 +3,7 @@
 //! Liu and Nocedal 1989, with a diagonal starting matrix and the bisection line search of Lewis
 //! and Overton 2013 (weak Wolfe conditions).
 
+use crate::eigen::dot;
 use std::collections::VecDeque;
 
 /// Pairs of steps and gradient changes kept.
@@ -18,22 +19,25 @@ pub(crate) struct Minimum {
 /// Minimises `f(x, gradient) -> value` from `x` until no entry of the gradient exceeds
 /// `tolerance`, the line search can go no further, or `max_iterations` have passed.
 ///
-/// `diagonal` approximates the inverse of the Hessian's diagonal.
+/// `refresh` sets an approximation to the inverse of the Hessian's diagonal where `f` was called
+/// last; it is called before every step.
 pub(crate) fn minimise(
     mut x: Vec<f64>,
-    diagonal: &[f64],
     tolerance: f64,
     max_iterations: usize,
     mut f: impl FnMut(&[f64], &mut [f64]) -> f64,
+    mut refresh: impl FnMut(&mut [f64]),
 ) -> Minimum {
     let n = x.len();
     let mut gradient = vec![0f64; n];
     let mut value = f(&x, &mut gradient);
     let mut memory: VecDeque<(Vec<f64>, Vec<f64>, f64)> = VecDeque::new();
     let mut iterations = 0;
+    let mut diagonal = vec![1f64; n];
     let (mut trial, mut trial_gradient) = (vec![0f64; n], vec![0f64; n]);
     while iterations < max_iterations && gradient.iter().any(|g| g.abs() > tolerance) {
-        let direction = direction(&gradient, &memory, diagonal);
+        refresh(&mut diagonal);
+        let direction = direction(&gradient, &memory, &diagonal);
         let slope = dot(&direction, &gradient);
         if slope >= 0.0 {
             if memory.is_empty() {
@@ -130,10 +134,6 @@ fn direction(
     q
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| x * y).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,14 +141,15 @@ mod tests {
     #[test]
     fn reaches_the_minimum_of_a_badly_scaled_quadratic() {
         let scales: Vec<f64> = (0..20).map(|i| 10f64.powi(i % 5)).collect();
-        let found = minimise(vec![3.0; 20], &[1.0; 20], 1e-9, 500, |x, g| {
+        let f = |x: &[f64], g: &mut [f64]| {
             let mut v = 0.0;
             for i in 0..20 {
                 g[i] = scales[i] * (x[i] - i as f64);
                 v += 0.5 * scales[i] * (x[i] - i as f64).powi(2);
             }
             v
-        });
+        };
+        let found = minimise(vec![3.0; 20], 1e-9, 500, f, |_| {});
         assert!(
             found
                 .x

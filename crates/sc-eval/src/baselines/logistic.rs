@@ -9,6 +9,7 @@ use crate::error::EvalError;
 use crate::protocol::Predictions;
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
+use std::cell::RefCell;
 
 /// How to fit a logistic regression.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -123,16 +124,8 @@ pub(crate) fn fit_design(
     let penalty: Vec<f64> = design.scale.iter().map(|s| strength / (s * s)).collect();
     let split = classes * dims;
     let mut start = vec![0f64; split + classes];
-    let mut diagonal = vec![0f64; split + classes];
     for (k, members) in groups.members.iter().enumerate() {
-        let share = members.len() as f64 / cells as f64;
-        start[split + k] = share.ln();
-        // Curvature of the loss near the start; singular directions are kept away from zero.
-        let curvature = c * cells as f64 * (share * (1.0 - share)).max(1e-6);
-        for j in 0..dims {
-            diagonal[k * dims + j] = 1.0 / (curvature + penalty[j]);
-        }
-        diagonal[split + k] = 1.0 / curvature;
+        start[split + k] = (members.len() as f64 / cells as f64).ln();
     }
     centre(&mut start[split..]);
     if let Some(near) = near.filter(|m| m.coef.dim() == (classes, dims)) {
@@ -148,9 +141,11 @@ pub(crate) fn fit_design(
     }
     let (mut z, mut grad_w) = (vec![0f64; cells * classes], vec![0f64; split]);
     let tolerance = options.tolerance * (c * cells as f64).max(1.0);
+    // Curvature of the loss by class, `Σ p (1 − p)`: it vanishes as classes are told apart, and then
+    // only the penalty bends the objective.
+    let curvature = RefCell::new(vec![0f64; classes]);
     let found = lbfgs::minimise(
         start,
-        &diagonal,
         tolerance,
         options.max_iterations,
         |x, g| {
@@ -166,6 +161,14 @@ pub(crate) fn fit_design(
                     loss
                 })
                 .collect();
+            let mut curvature = curvature.borrow_mut();
+            curvature.fill(0.0);
+            for (z, &y) in z.chunks_exact(classes).zip(&groups.of_cell) {
+                for (k, (sum, r)) in curvature.iter_mut().zip(z).enumerate() {
+                    let p = if k == y as usize { r + 1.0 } else { *r };
+                    *sum += p * (1.0 - p);
+                }
+            }
             design.gradient(&z, classes, &mut grad_w);
             let mut value = c * losses.iter().sum::<f64>();
             for k in 0..classes {
@@ -177,6 +180,16 @@ pub(crate) fn fit_design(
                 g[split + k] = c * z.iter().skip(k).step_by(classes).sum::<f64>();
             }
             value
+        },
+        |diagonal| {
+            for (k, bend) in curvature.borrow().iter().enumerate() {
+                // Singular directions are kept away from zero.
+                let bend = c * bend.max(1e-6 * cells as f64);
+                for (d, penalty) in diagonal[k * dims..(k + 1) * dims].iter_mut().zip(&penalty) {
+                    *d = 1.0 / (bend + penalty);
+                }
+                diagonal[split + k] = 1.0 / bend;
+            }
         },
     );
     let (weights, intercepts) = found.x.split_at(split);
