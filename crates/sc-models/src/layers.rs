@@ -20,5 +20,6 @@ pub mod observe;
 pub(crate) mod products;
 pub mod sequential;
 pub(crate) mod simd;
+pub mod softmax;
 pub mod sparse;
 pub mod zinb;

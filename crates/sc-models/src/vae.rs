@@ -11,11 +11,11 @@ use crate::init::Init;
 use crate::layers::linear::Linear;
 use crate::layers::norm::Phase;
 use crate::layers::sequential::{Layer, Sequential, torch_names};
+use crate::layers::softmax::scaled_softmax;
 use crate::ranges;
 use crate::weights::Names;
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig};
-use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor};
 use sc_data::CsrMatrix;
 use serde::{Deserialize, Serialize};
@@ -181,7 +181,7 @@ impl Vae {
     pub fn decode(
         &self,
         latent: Tensor<2>,
-        totals: Tensor<1>,
+        totals: &[f32],
         batches: Option<Tensor<1, Int>>,
         phase: Phase,
     ) -> Decoded {
@@ -190,9 +190,8 @@ impl Vae {
             x = x + table.weight.val().select(0, batches);
         }
         let x = self.decoder.forward(x, phase, "decoder");
-        let share = softmax(self.px_scale_decoder.forward(x.clone()), 1);
         Decoded {
-            mean: share * totals.unsqueeze_dim::<2>(1),
+            mean: scaled_softmax(self.px_scale_decoder.forward(x.clone()), totals),
             dispersion: self.px_r.val().exp().unsqueeze::<2>(),
             zero_logits: self.px_dropout_decoder.as_ref().map(|d| d.forward(x)),
         }
@@ -239,7 +238,6 @@ mod tests {
         let counts = CsrMatrix::from_dense(genes, &dense);
         let log_counts = Arc::new(counts.clone().map_values(f32::ln_1p));
         let totals: Vec<f32> = counts.row_sums().iter().map(|&t| t as f32).collect();
-        let totals = Tensor::<1>::from_data(totals.as_slice(), &device);
         let batches = Tensor::<1, Int>::from_data([0, 1, 1, 0, 0, 1], &device);
         let noise = spread([cells, 3], &device);
         let counts = Arc::new(counts);
@@ -257,7 +255,7 @@ mod tests {
             let loss = |m: &Vae| {
                 let latent = m.encode(&log_counts, Phase::Train);
                 let z = latent.sample(noise.clone());
-                let d = m.decode(z, totals.clone(), Some(batches.clone()), Phase::Train);
+                let d = m.decode(z, &totals, Some(batches.clone()), Phase::Train);
                 let nll = match d.zero_logits {
                     Some(zero) => zinb_nll(d.mean, d.dispersion, zero, &counts),
                     None => nb_nll(d.mean, d.dispersion, &counts),

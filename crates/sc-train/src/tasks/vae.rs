@@ -138,10 +138,9 @@ impl Task for VaeTask {
         let latent = model.encode(&input.log_counts, Phase::Train);
         let noise = TensorData::new(input.noise, [n, self.network.latent]);
         let z = latent.sample(Tensor::from_data(noise, device));
-        let totals = Tensor::<1>::from_data(TensorData::new(input.totals, [n]), device);
         let batches = Tensor::<1, Int>::from_data(TensorData::new(input.batches, [n]), device);
         let known = (self.network.batches > 0).then_some(batches);
-        let decoded = model.decode(z, totals, known, Phase::Train);
+        let decoded = model.decode(z, &input.totals, known, Phase::Train);
         let nll = match decoded.zero_logits {
             Some(zero) => zinb_nll(decoded.mean, decoded.dispersion, zero, &input.counts),
             None => nb_nll(decoded.mean, decoded.dispersion, &input.counts),

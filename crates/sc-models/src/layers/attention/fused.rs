@@ -3,7 +3,7 @@
 
 use crate::layers::dropout::Mask;
 use crate::layers::host::HostOp;
-use crate::layers::simd::{Body, exp, vectorised};
+use crate::layers::simd::{Body, dot, softmax_row, vectorised};
 use burn::tensor::{Bool, Tensor};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -303,47 +303,6 @@ impl Body for SoftmaxGradient<'_> {
             }
         }
     }
-}
-
-/// `Σ a b` in eight interleaved sums, which is what vector registers do.
-#[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0f32; 8];
-    let (a8, b8) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-    for (a, b) in a8.0.iter().zip(b8.0) {
-        for k in 0..8 {
-            sums[k] += a[k] * b[k];
-        }
-    }
-    sums.iter().sum::<f32>() + a8.1.iter().zip(b8.1).map(|(x, y)| x * y).sum::<f32>()
-}
-
-/// Softmax of a row in place; a row without any allowed key becomes NaN, as in PyTorch.
-#[inline(always)]
-fn softmax_row(row: &mut [f32]) {
-    let mut largest = [f32::NEG_INFINITY; 8];
-    let chunks = row.as_chunks::<8>();
-    for c in chunks.0 {
-        for k in 0..8 {
-            largest[k] = largest[k].max(c[k]);
-        }
-    }
-    let largest = largest
-        .iter()
-        .chain(chunks.1)
-        .fold(f32::NEG_INFINITY, |m, &v| m.max(v));
-    for v in row.iter_mut() {
-        *v = exp(*v - largest);
-    }
-    let mut sums = [0f32; 8];
-    let chunks = row.as_chunks::<8>();
-    for c in chunks.0 {
-        for k in 0..8 {
-            sums[k] += c[k];
-        }
-    }
-    let scale = 1.0 / (sums.iter().sum::<f32>() + chunks.1.iter().sum::<f32>());
-    row.iter_mut().for_each(|v| *v *= scale);
 }
 
 impl HostOp<1> for Attention {
