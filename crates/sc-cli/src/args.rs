@@ -18,7 +18,7 @@ use std::path::PathBuf;
 #[command(name = "scfm", version, propagate_version = true)]
 pub(crate) struct Args {
     /// Number of threads [default: all cores]; results do not depend on it
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Log more; twice for details [also, unless -v or -q is given: SCFM_LOG=info or debug]
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
@@ -111,6 +111,21 @@ impl CountsFrom {
             eprintln!("warning: {warning}");
         }
         Ok(dataset)
+    }
+}
+
+/// A number of threads; far more than cores would only wait for one another.
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let number: NonZeroUsize = text
+        .parse()
+        .map_err(|_| "must be a number from 1 on".to_owned())?;
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let most = 4 * cores.max(4);
+    match number.get() <= most {
+        true => Ok(number),
+        false => Err(format!(
+            "this machine has {cores} cores; at most {most} threads"
+        )),
     }
 }
 

@@ -126,6 +126,7 @@ fn print_plan(training: &Pretraining, dataset: &Dataset, held_out: &HeldOut, par
         "steps       {} of {} cells",
         spec.train.steps, spec.train.minibatch
     );
+    println!("precision   {}", spec.train.precision);
     println!(
         "memory      {:.0} MB for weights and optimiser",
         parameters as f64 * memory::TRAINING as f64 / 1e6

@@ -47,10 +47,10 @@ impl Speed {
         let reached = operations / seconds / 1e9;
         let most = fastest(device);
         tracing::info!(
-            gflops = format!("{reached:.1}"),
-            of = format!("{most:.0}"),
+            reached = format!("{reached:.1} GFLOP/s"),
+            of = format!("{most:.0} GFLOP/s"),
             share = format!("{:.2}", reached / most),
-            "speed of the matrix products"
+            "matrix products per second of this run, and of the device with large matrices"
         );
     }
 }

@@ -219,9 +219,15 @@ impl Telling<'_> {
         if let Some((name, value)) = losses.iter().rev().find(|(_, v)| !v.is_finite()) {
             return Err(diverged(name, *value));
         }
-        // With 16 bits the step was left out, and the next one scales its loss less.
-        if !gradient_norm.is_finite() && config.precision != Precision::F16 {
-            return Err(diverged("gradient", gradient_norm));
+        if !gradient_norm.is_finite() {
+            if config.precision != Precision::F16 {
+                return Err(diverged("gradient", gradient_norm));
+            }
+            tracing::warn!(
+                step,
+                "the gradient left the range of f16: the step was left out, and the next one \
+                 scales its loss less"
+            );
         }
         let report = StepReport {
             step,
