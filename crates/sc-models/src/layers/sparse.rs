@@ -4,7 +4,7 @@
 
 use super::simd::{Body, vectorised};
 use crate::operations;
-use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 use sc_data::CsrMatrix;
 use std::ops::Range;
@@ -43,25 +43,11 @@ pub fn sparse_linear(rows: &Arc<CsrMatrix>, weight: Tensor<2>) -> Tensor<2> {
 }
 
 /// The rows as a tensor with zeros, `[cells, genes]`.
-///
-/// A GPU gets the non-zeros and puts them in their places, which is a tenth of the traffic.
 pub fn dense(rows: &CsrMatrix, device: &Device) -> Tensor<2> {
+    // Not by putting non-zeros in their places on the device: with the 20,000 of a minibatch, burn's
+    // `select_assign` loses some on software Vulkan.
     let shape = [rows.rows(), rows.cols()];
-    let places = shape[0] * shape[1];
-    if crate::device::is_host(device) || rows.nnz() == 0 || i32::try_from(places).is_err() {
-        return Tensor::from_data(TensorData::new(rows.to_dense(), shape), device);
-    }
-    let (mut at, mut values) = (Vec::new(), Vec::new());
-    for (row, (genes, counts)) in rows.iter_rows().enumerate() {
-        at.extend(genes.iter().map(|&g| (row * shape[1]) as i32 + g as i32));
-        values.extend_from_slice(counts);
-    }
-    let n = [at.len()];
-    let at = Tensor::<1, Int>::from_data(TensorData::new(at, n), (device, DType::I32));
-    let values = Tensor::<1>::from_data(TensorData::new(values, n), device);
-    let zeros = Tensor::<1>::zeros([places], device);
-    let filled = zeros.select_assign(0, at, values, IndexingUpdateOp::Add);
-    filled.reshape(shape)
+    Tensor::from_data(TensorData::new(rows.to_dense(), shape), device)
 }
 
 /// Columns held in registers while a row's non-zeros are processed.
