@@ -9,7 +9,7 @@ pub fn peak() -> u64 {
 /// last one.
 ///
 /// By default the C library of Linux gives every large tensor back to the kernel and takes new
-/// pages for the next, whose faults cost more than many a layer: training and embedding are two to
+/// pages for the next, whose faults can cost more than the layers: training and embedding are up to
 /// four times as fast with this. A program calls it once, before it allocates. Peak memory stays
 /// about the same, but what was once used is not given back until the process ends. Nothing
 /// happens with other systems and C libraries.

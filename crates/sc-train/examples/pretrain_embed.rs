@@ -10,7 +10,7 @@ use sc_train::{embed, presets, pretrain};
 use std::path::Path;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    sc_data::memory::keep_freed(); // Several times as fast on the CPU.
+    sc_data::memory::keep_freed(); // Up to four times as fast on the CPU.
     let mut arguments = std::env::args().skip(1);
     let file = arguments.next().unwrap_or_else(|| DEFAULT.to_owned());
     let preset = arguments.next().unwrap_or_else(|| "vae-tiny".to_owned());

@@ -182,13 +182,14 @@ impl<'a> Embedder<'a> {
     /// # Errors
     /// Weights that do not match, unreadable data, or an error of `sink`.
     pub fn embed(&mut self, device: &Device, sink: &mut Sink<'_>) -> Result<()> {
+        self.precision.check(device)?;
         let weights = std::mem::take(&mut self.model.weights);
         let speed = Speed::begin();
-        self.precision.check(device)?;
         let embed = || self.task.embed(weights, &self.corpus, device, sink);
         let embedded = self.precision.during(embed);
+        embedded.map_err(|e| self.with_unknown_batches(e))?;
         speed.tell(Work::Embed, device);
-        embedded.map_err(|e| self.with_unknown_batches(e))
+        Ok(())
     }
 
     /// Attention between genes, over all cells; `None` for networks without it.

@@ -7,7 +7,7 @@
 //! one.
 //!
 //! A program that trains or embeds on the CPU calls [`sc_data::memory::keep_freed`] first; on Linux
-//! it is then several times as fast.
+//! some architectures are then several times as fast.
 
 pub mod attention;
 pub mod embed;

@@ -44,10 +44,10 @@ impl Linear {
         operations::count_product(rows, to, from);
         let bias = self.bias.as_ref().map(Param::val);
         let precision = Precision::current();
+        shape[D - 1] = to;
         #[cfg(feature = "flex")]
         if precision == Precision::F32 {
             use super::host::{self, Input};
-            shape[D - 1] = to;
             let op = fused::Affine { from, to };
             let [x, w] = [Input::new(x.clone()), Input::new(weight.clone())];
             let output = match bias.clone() {
@@ -61,7 +61,6 @@ impl Linear {
         if precision == Precision::F32 {
             return burn::tensor::module::linear(x, weight, bias);
         }
-        shape[D - 1] = to;
         let product = precision.matmul(x.reshape([rows, from]), weight);
         let output = product.reshape(shape);
         match bias {

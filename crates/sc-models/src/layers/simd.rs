@@ -25,7 +25,7 @@ pub(crate) trait Body {
     fn run(self);
 }
 
-/// `eˣ` for `x ≤ 0`, within two units in the last place; 0 below −87.
+/// `eˣ` for `x ≤ 0`, within two units in the last place; 0 below −87, NaN for NaN.
 ///
 /// Cody–Waite reduction and a polynomial instead of a call, so that the loop around it vectorises.
 #[cfg(any(test, feature = "flex"))]
@@ -44,7 +44,9 @@ pub(crate) fn exp(x: f32) -> f32 {
     // The integer is in the last bits of the sum; a conversion would check for NaN, and the
     // loop around it would not vectorise.
     let power = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
-    if x < -87.0 { 0.0 } else { p * power }
+    let y = if x < -87.0 { 0.0 } else { p * power };
+    // The lower bound above would hide it.
+    if x.is_nan() { x } else { y }
 }
 
 /// `eˣ` for `x ≤ 0` in double precision, to 1e-15 of it; 0 below −708, NaN for NaN.
@@ -107,7 +109,8 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + a8.1.iter().zip(b8.1).map(|(x, y)| x * y).sum::<f32>()
 }
 
-/// Softmax of a row in place; a row without any allowed key becomes NaN, as in PyTorch.
+/// Softmax of a row in place; a row of −∞ alone, which allows no key, becomes uniform: a cell without
+/// counts has one, and its embedding is finite.
 #[cfg(any(test, feature = "flex"))]
 #[inline(always)]
 pub(crate) fn softmax_row(row: &mut [f32]) {
@@ -122,6 +125,11 @@ pub(crate) fn softmax_row(row: &mut [f32]) {
         .iter()
         .chain(chunks.1)
         .fold(f32::NEG_INFINITY, |m, &v| m.max(v));
+    // The maximum of NaN alone is −∞ too.
+    if largest == f32::NEG_INFINITY && !row.iter().any(|v| v.is_nan()) {
+        row.fill(1.0 / row.len() as f32);
+        return;
+    }
     for v in row.iter_mut() {
         *v = exp(*v - largest);
     }
@@ -138,7 +146,7 @@ pub(crate) fn softmax_row(row: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{exp, exp64, ln64};
+    use super::{exp, exp64, ln64, softmax_row};
 
     #[test]
     fn double_precision_is_kept_and_nan_is_not_hidden() {
@@ -168,5 +176,20 @@ mod tests {
             );
         }
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn a_softmax_does_not_hide_nan() {
+        let mut one = [0.5f32; 20];
+        one[3] = f32::NAN;
+        for bad in [[f32::NAN; 20], one] {
+            let mut row = bad;
+            softmax_row(&mut row);
+            assert!(row.iter().all(|v| v.is_nan()), "{row:?}");
+        }
+        let mut none = [f32::NEG_INFINITY; 20];
+        softmax_row(&mut none);
+        assert_eq!(none, [0.05; 20]);
     }
 }

@@ -15,7 +15,7 @@ pub fn scaled_softmax(logits: Tensor<2>, totals: &[f32]) -> Tensor<2> {
     {
         use super::host;
         let op = fused::ScaledSoftmax {
-            totals: totals.to_vec().into(),
+            totals: totals.into(),
             genes: shape[1],
         };
         if let Some(output) = host::apply(op, [host::Input::new(logits.clone())], shape) {

@@ -114,8 +114,7 @@ impl AdamW {
         if config.precision == Precision::F16 {
             let overflowed = !host(norm.clone()).iter().all(|n| n.is_finite());
             self.scaling = self.scaling.after(overflowed);
-            // As long as a smaller factor can help.
-            if overflowed && self.scaling.factor >= 1.0 {
+            if overflowed {
                 return (model, norm);
             }
         }

@@ -9,6 +9,7 @@ use burn::tensor::{Device, Tensor};
 use rand::Rng as _;
 use sc_data::rng::stream;
 use sc_models::draws;
+use sc_models::precision::Precision;
 use sc_models::weights::host;
 
 /// A network after a step.
@@ -23,6 +24,8 @@ pub(crate) struct Stepped<M> {
 pub(crate) struct Unread {
     names: Vec<&'static str>,
     values: Tensor<1>,
+    /// Whether a gradient that is not finite was left out, for the next step to scale its loss less.
+    left_out: bool,
 }
 
 /// Numbers of a step.
@@ -31,6 +34,8 @@ pub(crate) struct Numbers {
     pub(crate) losses: Vec<(&'static str, f64)>,
     /// Norm of the gradient before clipping.
     pub(crate) gradient_norm: f64,
+    /// See [`Unread`].
+    pub(crate) left_out: bool,
 }
 
 impl Unread {
@@ -40,6 +45,7 @@ impl Unread {
         Numbers {
             losses: self.names.into_iter().zip(&mut values).collect(),
             gradient_norm: values.next().expect("invariant: the norm is last"),
+            left_out: self.left_out,
         }
     }
 }
@@ -84,7 +90,13 @@ pub(crate) fn step<T: Task>(
     let values = Tensor::cat(values, 0);
     Ok(Stepped {
         model,
-        unread: Unread { names, values },
+        unread: Unread {
+            names,
+            values,
+            // A smaller factor than 1 would not help.
+            left_out: step.config.precision == Precision::F16
+                && optimiser.loss_scale(step.config) >= 1.0,
+        },
     })
 }
 

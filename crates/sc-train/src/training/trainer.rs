@@ -11,7 +11,6 @@ use crate::training::step::{self, Numbers, Step, Unread};
 use crate::training::timing::Work;
 use burn::tensor::Device;
 use sc_models::device::is_host;
-use sc_models::precision::Precision;
 use sc_models::weights::{self, Tensors};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -164,6 +163,8 @@ pub fn train<T: Task>(
                 let tensors = weights::tensors(&model, &task.names());
                 checkpoint::save(&checkpoints, &state, &tensors, &optimiser)?;
                 tracing::info!(step, epoch = state.epoch, "wrote a checkpoint");
+                // Writing is not part of the next step.
+                telling.last = Instant::now();
             }
             if interrupted {
                 break;
@@ -207,6 +208,7 @@ impl Telling<'_> {
         let Numbers {
             losses,
             gradient_norm,
+            left_out,
         } = unread.read();
         let config = self.run.config;
         let diverged = |term: &str, value: f64| TrainError::Diverged {
@@ -220,7 +222,7 @@ impl Telling<'_> {
             return Err(diverged(name, *value));
         }
         if !gradient_norm.is_finite() {
-            if config.precision != Precision::F16 {
+            if !left_out {
                 return Err(diverged("gradient", gradient_norm));
             }
             tracing::warn!(
