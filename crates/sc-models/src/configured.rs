@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::init::{Init, initialise};
 use crate::weights::Names;
-use burn::module::Module;
+use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Device;
 
 /// A network that is built from its settings.
@@ -20,7 +20,7 @@ use burn::tensor::Device;
 /// # }
 /// # Ok::<(), sc_models::ModelError>(())
 /// ```
-pub trait Configured: Module + Sized {
+pub trait Configured: Module + ModuleDisplay + Sized {
     /// Its sizes and choices.
     type Config;
     /// Distribution of the initial values by the name of a tensor, where it is not PyTorch's default.

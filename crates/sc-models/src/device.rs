@@ -5,7 +5,8 @@
 //! time.
 
 use crate::error::{ModelError, Result};
-use burn::tensor::{Device, Tensor};
+pub use burn::tensor::Device;
+use burn::tensor::Tensor;
 #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
 use burn::tensor::{DeviceKind, DeviceType};
 use std::cell::Cell;

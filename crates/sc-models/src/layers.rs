@@ -1,6 +1,7 @@
 //! Layers shared by the architectures.
 
 pub mod attention;
+pub mod classifier;
 pub mod dropout;
 pub mod encoder;
 pub mod flow;

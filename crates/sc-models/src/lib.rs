@@ -7,6 +7,7 @@
 //!
 //! Weights are the only file format here; counts arrive as [`sc_data::CsrMatrix`].
 
+pub mod annotator;
 pub mod cellplm;
 pub mod composed;
 pub mod configured;

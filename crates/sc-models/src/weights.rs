@@ -6,8 +6,10 @@
 //! unless the architecture's [`Names`] mark it as unused.
 
 mod checkpoint;
+mod transfer;
 
 pub use checkpoint::{Checkpoint, parameters};
+pub use transfer::{Transfer, freeze, layer, transfer};
 
 use crate::error::{ModelError, Result};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -226,18 +228,13 @@ pub fn load<M: Module>(module: M, tensors: Tensors, names: &Names) -> Result<M> 
 /// # Errors
 /// As [`load`].
 pub fn check<M: Module>(module: &M, tensors: &Tensors, names: &Names) -> Result<()> {
-    let mut expected = Expected {
-        walk: Walk::default(),
-        names,
-        shapes: BTreeMap::new(),
-    };
-    module.visit(&mut expected);
+    let shapes = shapes(module, names);
     let mut problems = Vec::new();
     let found: BTreeMap<String, &NamedTensor> = tensors
         .iter()
         .map(|(name, t)| ((names.alias)(name), t))
         .collect();
-    for (name, shape) in &expected.shapes {
+    for (name, shape) in &shapes {
         match found.get(name) {
             None => problems.push(format!("{name} {shape:?}: missing")),
             Some(t) if t.shape != *shape => problems.push(format!(
@@ -248,7 +245,7 @@ pub fn check<M: Module>(module: &M, tensors: &Tensors, names: &Names) -> Result<
         }
     }
     for (name, tensor) in found {
-        if !expected.shapes.contains_key(&name) && !names.unused.iter().any(|u| name.contains(u)) {
+        if !shapes.contains_key(&name) && !names.unused.iter().any(|u| name.contains(u)) {
             problems.push(format!(
                 "{name} {:?}: not a tensor of this model",
                 tensor.shape
@@ -256,6 +253,17 @@ pub fn check<M: Module>(module: &M, tensors: &Tensors, names: &Names) -> Result<
         }
     }
     refuse(problems)
+}
+
+/// Published shape of every parameter and buffer of `module`, by published name.
+pub fn shapes<M: Module>(module: &M, names: &Names) -> BTreeMap<String, Vec<usize>> {
+    let mut expected = Expected {
+        walk: Walk::default(),
+        names,
+        shapes: BTreeMap::new(),
+    };
+    module.visit(&mut expected);
+    expected.shapes
 }
 
 fn refuse(mut problems: Vec<String>) -> Result<()> {

@@ -23,8 +23,9 @@ pub fn lookup(
 
 /// Every vector along the last axis divided by its Euclidean norm, at least 1e-12.
 pub fn unit<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    let norm = x.clone().square().sum_dim(D - 1).sqrt().clamp_min(1e-12);
-    x / norm
+    // Bounded before the root, whose gradient at 0 is infinite.
+    let squares = x.clone().square().sum_dim(D - 1).clamp_min(1e-24);
+    x / squares.sqrt()
 }
 
 /// Sines and cosines of positions, `[length, d]` row-major: columns `2i` and `2i + 1` have the

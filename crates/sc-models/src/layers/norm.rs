@@ -12,6 +12,16 @@ pub enum Phase {
     Eval,
 }
 
+impl Phase {
+    /// Training on a device with autodiff, where dropout is active too, evaluation on others.
+    pub fn on(device: &Device) -> Self {
+        match device.is_autodiff() {
+            true => Self::Train,
+            false => Self::Eval,
+        }
+    }
+}
+
 /// Batch normalisation over the last axis of `[minibatch, length, d]`, as `torch.nn.BatchNorm1d`
 /// on the transposed tensor: biased variance to normalise, unbiased variance in the running
 /// statistics.

@@ -1,11 +1,11 @@
 //! Predictions from tokens and cells.
 
 use super::config::MvcStyle;
+pub(super) use crate::layers::classifier::{Activation, Classifier};
 pub(super) use crate::layers::gradient::reverse_gradient;
-use crate::layers::layernorm::LayerNorm;
 use crate::layers::linear::Linear;
 use burn::module::Module;
-use burn::tensor::activation::{leaky_relu, relu, sigmoid};
+use burn::tensor::activation::{leaky_relu, sigmoid};
 use burn::tensor::{Device, Tensor};
 
 /// Slope of `torch.nn.LeakyReLU`.
@@ -100,55 +100,5 @@ impl CellDecoder {
             value: inner(&self.w),
             expressed: self.w_zero_logit.as_ref().map(|w| sigmoid(inner(w))),
         }
-    }
-}
-
-/// `(Linear, ReLU, LayerNorm)` repeated, then a linear layer to class logits.
-#[derive(Module, Debug)]
-pub(super) struct Classifier {
-    hidden: Vec<Linear>,
-    norms: Vec<LayerNorm>,
-    out_layer: Linear,
-    leaky: bool,
-}
-
-/// Non-linearity of a [`Classifier`].
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Activation {
-    Relu,
-    LeakyRelu,
-}
-
-impl Classifier {
-    pub(super) fn new(
-        d: usize,
-        classes: usize,
-        layers: usize,
-        activation: Activation,
-        device: &Device,
-    ) -> Self {
-        let hidden = layers.saturating_sub(1);
-        Self {
-            hidden: (0..hidden).map(|_| Linear::new(d, d, device)).collect(),
-            norms: (0..hidden).map(|_| LayerNorm::new(d, device)).collect(),
-            out_layer: Linear::new(d, classes, device),
-            leaky: activation == Activation::LeakyRelu,
-        }
-    }
-
-    pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let x = self
-            .hidden
-            .iter()
-            .zip(&self.norms)
-            .fold(x, |x, (linear, norm)| {
-                let x = linear.forward(x);
-                norm.forward(if self.leaky {
-                    leaky_relu(x, LEAK)
-                } else {
-                    relu(x)
-                })
-            });
-        self.out_layer.forward(x)
     }
 }
