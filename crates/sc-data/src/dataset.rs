@@ -27,7 +27,7 @@ mod names;
 mod packed;
 mod several;
 
-pub use hold_out::HoldOut;
+pub use hold_out::{HoldOut, Validation};
 pub use minibatches::Minibatch;
 pub use packed::{Keep, pack_into};
 

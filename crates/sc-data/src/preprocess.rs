@@ -6,3 +6,4 @@ pub mod pca;
 pub mod qc;
 pub mod quantile;
 pub mod spatial;
+pub mod thin;

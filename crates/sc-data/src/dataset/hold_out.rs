@@ -23,6 +23,17 @@ pub struct HoldOut {
     pub seed: u64,
 }
 
+/// Training cells, and those of other donors on which choices are made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Validation {
+    /// Rows to train on.
+    pub train: Vec<usize>,
+    /// Rows to choose on.
+    pub validation: Vec<usize>,
+    /// Names of the donors of the latter; `None` where cells were drawn at random.
+    pub donors: Option<Vec<String>>,
+}
+
 /// Identity of the cells of a data set in a split.
 enum Apart {
     Donors(Categories),
@@ -73,6 +84,64 @@ impl Dataset {
              training cell has; name the column of the donors, or '{NO_COLUMN}' to hold out cells at random"
         );
         Err(self.wrong_column(donor, ColumnUse::Donor, what))
+    }
+
+    /// Holds out validation cells among the training cells at `rows`: whole donors where there are two or
+    /// more, else cells at random.
+    ///
+    /// # Errors
+    /// [`DataError::NoColumn`]; [`DataError::Column`] for donors that are the labels; those of
+    /// [`split_by_donor`].
+    pub fn draw_validation(&self, rows: &[usize], how: &HoldOut) -> Result<Validation> {
+        if let Some(label) = &how.label {
+            self.donors_other_than_labels(&how.donor, label)?;
+        }
+        let apart = Apart::of(self, &how.donor)?;
+        let own = |codes: &[u32]| rows.iter().map(|&r| codes[r]).collect::<Vec<u32>>();
+        let labels = match &how.label {
+            Some(label) => own(self.shared_categories(label)?.codes()),
+            None => Vec::new(),
+        };
+        let each: Vec<u32> = (0..rows.len() as u32).collect();
+        let donors = match &apart {
+            Apart::Donors(donors) => Some((own(donors.codes()), donors.names())),
+            Apart::Barcodes(_) => None,
+        };
+        let donors = donors.filter(|(codes, _)| codes.iter().any(|c| *c != codes[0]));
+        let keys: Vec<u64> = match (&donors, &apart) {
+            (None, Apart::Barcodes(keys)) => rows.iter().map(|&r| keys[r]).collect(),
+            (None, Apart::Donors(_)) => {
+                let names = self.cell_names()?;
+                rows.iter().map(|&r| barcode_key(&names[r])).collect()
+            }
+            (Some(_), _) => Vec::new(),
+        };
+        let codes = SplitCodes {
+            donors: donors.as_ref().map_or(&each, |(codes, _)| codes),
+            batches: &[],
+            labels: &labels,
+            keys: &keys,
+        };
+        let config = SplitConfig {
+            method: match donors {
+                Some(_) => SplitMethod::Donors,
+                None => SplitMethod::StratifiedRandom,
+            },
+            test_fraction: how.test_fraction,
+            seed: how.seed,
+        };
+        let split = split_by_donor(codes, &config)
+            .map_err(|e| DataError::file(self.path(), format!("validation: {e}")))?;
+        let at = |places: &[usize]| places.iter().map(|&p| rows[p]).collect();
+        let name = |names: &[String]| {
+            let held = split.test_donors.iter();
+            held.map(|&d| names[d as usize].clone()).collect()
+        };
+        Ok(Validation {
+            train: at(&split.train),
+            validation: at(&split.test),
+            donors: donors.map(|(_, names)| name(names)),
+        })
     }
 
     /// Draws a split.
