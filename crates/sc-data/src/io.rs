@@ -1,5 +1,7 @@
 //! Input and output: files of cells in every format, embeddings, JSON, and atomic writes.
 
+#[cfg(feature = "files")]
+pub mod annotations;
 pub mod atomic;
 #[cfg(feature = "files")]
 pub mod export;

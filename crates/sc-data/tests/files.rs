@@ -609,7 +609,7 @@ fn columns_are_added_to_obs_and_nothing_else_changes() {
             Column::Strings(vec![Some("t".into()), None, None]),
         ),
     ];
-    write_obs(&plain, &WriteTarget::InPlace, &columns).unwrap();
+    write_obs(&plain, &WriteTarget::InPlace, &columns, None).unwrap();
     let file = H5ad::open(&plain).unwrap();
     assert_eq!(file.obs().columns(), ["batch", "score", "rank", "label"]);
     assert_eq!(
@@ -619,7 +619,7 @@ fn columns_are_added_to_obs_and_nothing_else_changes() {
     assert_eq!(file.obs_column("label").unwrap().text(1), None);
     let before = std::fs::read(&plain).unwrap();
     let short = [("score".to_owned(), Column::Floats(vec![1.0]))];
-    let error = write_obs(&plain, &WriteTarget::InPlace, &short).unwrap_err();
+    let error = write_obs(&plain, &WriteTarget::InPlace, &short, None).unwrap_err();
     assert!(
         error.to_string().contains("1 values for 3 cells"),
         "{error}"
@@ -628,12 +628,13 @@ fn columns_are_added_to_obs_and_nothing_else_changes() {
         write_obs(
             &plain,
             &WriteTarget::InPlace,
-            &[("a/b".into(), columns[0].1.clone())]
+            &[("a/b".into(), columns[0].1.clone())],
+            None
         )
         .is_err()
     );
     let damaged = [("score".to_owned(), Column::Floats(vec![0.5, f64::NAN, 2.0]))];
-    let error = write_obs(&plain, &WriteTarget::InPlace, &damaged).unwrap_err();
+    let error = write_obs(&plain, &WriteTarget::InPlace, &damaged, None).unwrap_err();
     let error = error.to_string();
     assert!(error.contains("obs['score']: cell 1: NaN"), "{error}");
     assert_eq!(std::fs::read(&plain).unwrap(), before);

@@ -41,11 +41,42 @@ impl EmbeddingOutput {
         (key, dims): (&str, usize),
         provenance: &Value,
     ) -> Result<Self> {
+        Self::open(dataset, output, (key, dims), provenance, |from, target| {
+            ObsmWriter::create(from, target, key, dims, provenance)
+        })
+    }
+
+    /// The same for `layers[name]`, with a value for every gene of the file.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn layer(
+        dataset: &Dataset,
+        output: Option<&Path>,
+        name: &str,
+        provenance: &Value,
+    ) -> Result<Self> {
+        let genes = dataset.file().var().len();
+        Self::open(
+            dataset,
+            output,
+            (name, genes),
+            provenance,
+            |from, target| ObsmWriter::layer(from, target, name, provenance),
+        )
+    }
+
+    fn open(
+        dataset: &Dataset,
+        output: Option<&Path>,
+        (key, dims): (&str, usize),
+        provenance: &Value,
+        begin: impl Fn(&Path, &WriteTarget) -> Result<ObsmWriter>,
+    ) -> Result<Self> {
         let file = dataset.file();
         let mut left_out = Vec::new();
         let into = |from: &Path, target: &WriteTarget| -> Result<Box<dyn VectorWriter>> {
-            let writer = ObsmWriter::create(from, target, key, dims, provenance)?;
-            Ok(Box::new(writer))
+            Ok(Box::new(begin(from, target)?))
         };
         let writer: Box<dyn VectorWriter> = match output {
             None => into(file.path(), &WriteTarget::InPlace)?,

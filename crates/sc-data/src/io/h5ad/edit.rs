@@ -4,12 +4,12 @@ use std::fs::{File, Permissions};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rust_hdf5::{FileLocking, H5File, Hdf5Error};
+use rust_hdf5::{FileLocking, H5File, H5Group, Hdf5Error};
 
 use super::H5ad;
 use crate::error::{DataError, Result};
 use crate::io::atomic::{Lock, Temporary, lock_file};
-use crate::io::h5::writer::{LINKS, OpenFile};
+use crate::io::h5::writer::{LINKS, Made, OpenFile, encode_group, ensure_group};
 use crate::io::h5::{H5Source, NodeKind};
 
 /// Where the edited file is written.
@@ -144,6 +144,19 @@ impl Draft {
         drop(replaced.lock);
         Ok(())
     }
+}
+
+/// The group `uns/scfm`, which is created where it does not exist.
+pub(super) fn notes(file: &H5File) -> Result<H5Group, Hdf5Error> {
+    let (uns, made) = ensure_group(&file.root_group(), "uns")?;
+    if made == Made::New {
+        encode_group(&uns, "dict", "0.1.0")?;
+    }
+    let (scfm, made) = ensure_group(&uns, "scfm")?;
+    if made == Made::New {
+        encode_group(&scfm, "dict", "0.1.0")?;
+    }
+    Ok(scfm)
 }
 
 /// Removes a node from a file, if it exists.

@@ -7,9 +7,11 @@ use super::write::write_column;
 use super::{Column, H5ad};
 use crate::error::{DataError, Result};
 use crate::io::h5::NodeKind;
-use crate::io::h5::writer::wrap;
+use crate::io::h5::writer::{text, wrap};
+use serde_json::Value;
 
-/// Adds or replaces columns of `obs`, one value per cell.
+/// Adds or replaces columns of `obs`, one value per cell, and where a `note` is given the JSON text
+/// `uns/scfm/<key>`.
 ///
 /// Works on a temporary copy in the folder of the destination, which is verified, flushed to disk
 /// and renamed: whatever happens, the destination is the old file or the complete new one.
@@ -19,7 +21,12 @@ use crate::io::h5::writer::wrap;
 /// infinite; [`DataError::Io`] when a file cannot be read or written; [`DataError::File`] when
 /// `source` is not an `.h5ad`, is too old for new columns (anndata 0.6), or does not read back
 /// identically.
-pub fn write_obs(source: &Path, target: &WriteTarget, columns: &[(String, Column)]) -> Result<()> {
+pub fn write_obs(
+    source: &Path,
+    target: &WriteTarget,
+    columns: &[(String, Column)],
+    note: Option<(&str, &Value)>,
+) -> Result<()> {
     let lock = edit::lock(source, target)?;
     let before = H5ad::open(source)?;
     if before.source().format() != "HDF5" {
@@ -34,6 +41,9 @@ pub fn write_obs(source: &Path, target: &WriteTarget, columns: &[(String, Column
             "obs is a table in the format of anndata 0.6, which cannot be extended; save the file again \
              with a current anndata first",
         ));
+    }
+    if let Some((key, _)) = note {
+        check_note(&before, key)?;
     }
     for (name, values) in columns {
         if name.is_empty() || name.contains('/') || name == before.obs().index_name() {
@@ -61,7 +71,7 @@ pub fn write_obs(source: &Path, target: &WriteTarget, columns: &[(String, Column
         }
     }
     let draft = Draft::of(source, target, lock)?;
-    wrap(draft.destination(), add(&before, &draft, columns))?;
+    wrap(draft.destination(), add(&before, &draft, columns, note))?;
     let after = H5ad::open(draft.path()).map_err(|e| draft.fault(&e.to_string()))?;
     for (name, values) in columns {
         let found = after.obs_column(name);
@@ -70,15 +80,38 @@ pub fn write_obs(source: &Path, target: &WriteTarget, columns: &[(String, Column
             return Err(draft.fault(&format!("other values of obs['{name}']")));
         }
     }
-    let ours: Vec<String> = columns.iter().map(|c| format!("obs/{}", c.0)).collect();
+    let mut ours: Vec<String> = columns.iter().map(|c| format!("obs/{}", c.0)).collect();
+    ours.extend(note.map(|(key, _)| format!("uns/scfm/{key}")));
     draft.compare(&before, &**after.source(), &ours)?;
     draft.publish()
+}
+
+/// Refuses a key that is no name, and a file whose `uns` cannot be extended.
+fn check_note(before: &H5ad, key: &str) -> Result<()> {
+    if key.is_empty() || key.contains('/') || key == "." {
+        return Err(DataError::invalid(format!(
+            "'{key}' is not a valid name in uns"
+        )));
+    }
+    for group in ["uns", "uns/scfm"] {
+        if before.source().kind(group)? == Some(NodeKind::Dataset) {
+            return Err(DataError::file(
+                before.path(),
+                format!(
+                    "{group} is a table in the format of anndata 0.6, which cannot be extended; save the file \
+                     again with a current anndata first"
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn add(
     before: &H5ad,
     draft: &Draft,
     columns: &[(String, Column)],
+    note: Option<(&str, &Value)>,
 ) -> Result<(), rust_hdf5::Hdf5Error> {
     let open = draft.open()?;
     let file = open.get()?;
@@ -94,5 +127,9 @@ fn add(
     let order: Vec<&str> = order.iter().map(String::as_str).collect();
     obs.set_attr_string_array("column-order", &order)?;
     drop(obs);
+    if let Some((key, said)) = note {
+        edit::delete(file, before, &format!("uns/scfm/{key}"))?;
+        text(&edit::notes(file)?, key, &said.to_string())?;
+    }
     open.close()
 }

@@ -1,4 +1,4 @@
-//! Adding embeddings to an AnnData file without changing anything else.
+//! Adding embeddings and layers to an AnnData file without changing anything else.
 
 use std::path::Path;
 
@@ -41,7 +41,23 @@ pub fn write_obsm(
     writer.finish()
 }
 
-/// An embedding being written row by row, so that memory does not grow with the file.
+/// What rows are written into.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Obsm,
+    Layers,
+}
+
+impl Place {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Obsm => "obsm",
+            Self::Layers => "layers",
+        }
+    }
+}
+
+/// An embedding or a layer being written row by row, so that memory does not grow with the file.
 ///
 /// Dropped before [`ObsmWriter::finish`], it leaves nothing behind.
 pub struct ObsmWriter {
@@ -50,6 +66,7 @@ pub struct ObsmWriter {
     dataset: H5Dataset,
     draft: Draft,
     before: H5ad,
+    place: Place,
     key: String,
     dims: usize,
     rows: usize,
@@ -63,9 +80,9 @@ impl std::fmt::Debug for ObsmWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "ObsmWriter({}: obsm/{})",
+            "ObsmWriter({}: {})",
             self.draft.destination().display(),
-            self.key
+            self.node()
         )
     }
 }
@@ -75,9 +92,7 @@ impl ObsmWriter {
     /// copy.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] for an invalid key or no dimensions; [`DataError::Io`] when a file
-    /// cannot be read or written (read-only folder, no space); [`DataError::File`] when `source`
-    /// is not an AnnData file or is too old for arrays in `obsm` (anndata 0.6).
+    /// As [`Self::layer`].
     pub fn create(
         source: &Path,
         target: &WriteTarget,
@@ -85,14 +100,35 @@ impl ObsmWriter {
         dims: usize,
         provenance: &serde_json::Value,
     ) -> Result<Self> {
+        Self::at(source, target, (Place::Obsm, key), Some(dims), provenance)
+    }
+
+    /// The same for `layers/<name>`, with a column for every gene of the file.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] for an invalid key or no dimensions; [`DataError::Io`] when a file
+    /// cannot be read or written (read-only folder, no space); [`DataError::File`] when `source`
+    /// is not an AnnData file or is too old for arrays in `obsm` (anndata 0.6).
+    pub fn layer(
+        source: &Path,
+        target: &WriteTarget,
+        name: &str,
+        provenance: &serde_json::Value,
+    ) -> Result<Self> {
+        Self::at(source, target, (Place::Layers, name), None, provenance)
+    }
+
+    fn at(
+        source: &Path,
+        target: &WriteTarget,
+        (place, key): (Place, &str),
+        dims: Option<usize>,
+        provenance: &serde_json::Value,
+    ) -> Result<Self> {
+        let name = place.name();
         if key.is_empty() || key.contains('/') || key == "." {
             return Err(DataError::invalid(format!(
-                "'{key}' is not a valid name in obsm"
-            )));
-        }
-        if dims == 0 {
-            return Err(DataError::invalid(format!(
-                "obsm/{key}: an embedding needs at least one dimension"
+                "'{key}' is not a valid name in {name}"
             )));
         }
         let lock = edit::lock(source, target)?;
@@ -100,11 +136,17 @@ impl ObsmWriter {
         if before.source().format() != "HDF5" {
             return Err(DataError::file(
                 source,
-                "is not an .h5ad, so embeddings cannot be added to it; write a new file with -o \
+                "is not an .h5ad, so nothing can be added to it; write a new file with -o \
                  (.h5ad, .npy or .parquet)",
             ));
         }
-        for group in ["obsm", "uns", "uns/scfm"] {
+        let dims = dims.unwrap_or(before.var().len());
+        if dims == 0 {
+            return Err(DataError::invalid(format!(
+                "{name}/{key}: at least one column is needed"
+            )));
+        }
+        for group in [name, "uns", "uns/scfm"] {
             if before.source().kind(group)? == Some(NodeKind::Dataset) {
                 return Err(DataError::file(
                     source,
@@ -116,13 +158,14 @@ impl ObsmWriter {
             }
         }
         let draft = Draft::of(source, target, lock)?;
-        let begun = begin(&before, &draft, key, dims);
+        let begun = begin(&before, &draft, (name, key), dims);
         let (file, dataset) = wrap(draft.destination(), begun)?;
         Ok(Self {
             dataset,
             file,
             draft,
             before,
+            place,
             key: key.to_owned(),
             dims,
             rows: 0,
@@ -140,14 +183,14 @@ impl ObsmWriter {
     pub fn push(&mut self, values: &[f32]) -> Result<()> {
         if !values.len().is_multiple_of(self.dims) {
             return Err(DataError::invalid(format!(
-                "obsm/{}: {} values are not complete rows of {}",
-                self.key,
+                "{}: {} values are not complete rows of {}",
+                self.node(),
                 values.len(),
                 self.dims
             )));
         }
         require_finite(
-            &format!("obsm/{}", self.key),
+            &self.node(),
             values,
             self.dims,
             self.rows,
@@ -184,6 +227,7 @@ impl ObsmWriter {
             file,
             draft,
             before,
+            place,
             key,
             dims,
             hash,
@@ -201,14 +245,24 @@ impl ObsmWriter {
         let noted = note(&file, &key, &provenance.to_string());
         wrap(draft.destination(), noted)?;
         wrap(draft.destination(), file.close())?;
-        verify(&before, &draft, &key, dims, &hash.finalize())?;
+        verify(
+            &before,
+            &draft,
+            (place.name(), &key),
+            dims,
+            &hash.finalize(),
+        )?;
         draft.publish()
+    }
+
+    fn node(&self) -> String {
+        format!("{}/{}", self.place.name(), self.key)
     }
 
     fn wrong_rows(&self) -> DataError {
         DataError::invalid(format!(
-            "obsm/{}: {} rows for {} cells of {}",
-            self.key,
+            "{}: {} rows for {} cells of {}",
+            self.node(),
             self.rows,
             self.before.n_obs(),
             self.before.path().display()
@@ -219,25 +273,18 @@ impl ObsmWriter {
 fn begin(
     before: &H5ad,
     draft: &Draft,
-    key: &str,
+    (group, key): (&str, &str),
     dims: usize,
 ) -> std::result::Result<(OpenFile, H5Dataset), rust_hdf5::Hdf5Error> {
     let open = draft.open()?;
     let file = open.get()?;
     let root = file.root_group();
-    let (obsm, made) = ensure_group(&root, "obsm")?;
+    let (obsm, made) = ensure_group(&root, group)?;
     if made == Made::New {
         encode_group(&obsm, "dict", "0.1.0")?;
     }
-    let (uns, made) = ensure_group(&root, "uns")?;
-    if made == Made::New {
-        encode_group(&uns, "dict", "0.1.0")?;
-    }
-    let (scfm, made) = ensure_group(&uns, "scfm")?;
-    if made == Made::New {
-        encode_group(&scfm, "dict", "0.1.0")?;
-    }
-    for node in [format!("obsm/{key}"), format!("uns/scfm/{key}")] {
+    edit::notes(file)?;
+    for node in [format!("{group}/{key}"), format!("uns/scfm/{key}")] {
         edit::delete(file, before, &node)?;
     }
     let dataset = growing::<f32>(&obsm, key, Some(dims), Packing::None)?;
@@ -251,9 +298,7 @@ fn note(
     key: &str,
     provenance: &str,
 ) -> std::result::Result<(), rust_hdf5::Hdf5Error> {
-    let (uns, _) = ensure_group(&file.get()?.root_group(), "uns")?;
-    let (scfm, _) = ensure_group(&uns, "scfm")?;
-    text(&scfm, key, provenance)
+    text(&edit::notes(file.get()?)?, key, provenance)
 }
 
 /// Verifies the finished copy: the rows must hash as written, and every other node must exist
@@ -261,13 +306,13 @@ fn note(
 fn verify(
     before: &H5ad,
     draft: &Draft,
-    key: &str,
+    (group, key): (&str, &str),
     dims: usize,
     expected: &blake3::Hash,
 ) -> Result<()> {
     let fault = |what: String| draft.fault(&what);
     let after = h5::open(draft.path()).map_err(|e| fault(e.to_string()))?;
-    let node = format!("obsm/{key}");
+    let node = format!("{group}/{key}");
     let rows = before.n_obs() as u64;
     let shape = after.info(&node).map_err(|e| fault(e.to_string()))?.shape;
     if shape != [rows, dims as u64] {
