@@ -15,6 +15,7 @@ pub mod controls;
 mod eigen;
 pub mod error;
 pub mod exposure;
+pub mod gene_sets;
 pub mod graph;
 pub mod grn;
 pub mod halves;
@@ -28,6 +29,7 @@ pub mod protocol;
 pub mod report;
 pub mod results;
 pub mod scib;
+pub mod transfer;
 
 pub use categories::Categories;
 pub use error::{EvalError, Outcome, Undefined};
