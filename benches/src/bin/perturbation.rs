@@ -175,6 +175,8 @@ impl Screen {
             device: &Device::flex().autodiff(),
             stop: &AtomicBool::new(false),
             warn: &|_| (),
+            validation: None,
+            start: None,
         };
         let outcome = Trainable::train(&self.task, &run, &mut |_| {});
         std::fs::remove_dir_all(&folder)?;

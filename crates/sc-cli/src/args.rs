@@ -1,5 +1,11 @@
 //! The command line.
 
+mod prediction;
+
+pub(crate) use prediction::{
+    Annotate, Denoise, Finetune, GeneMatching, Genes, Map, PerturbArgs, StartAt,
+};
+
 use crate::outputs::Replace;
 use clap::{Parser, Subcommand, ValueEnum};
 use sc_data::dataset::{Dataset, Keep};
@@ -13,7 +19,8 @@ use std::path::PathBuf;
 
 /// Pretrain, embed with and evaluate single-cell foundation models.
 ///
-/// Exit code 0: success. 1: a check failed. 2: an error, which is written to standard error.
+/// Exit code 0: success. 1: a check failed. 2: an error, which is written to standard error. 75: training
+/// was stopped; the same command resumes it.
 #[derive(Debug, Parser)]
 #[command(name = "scfm", version, propagate_version = true)]
 pub(crate) struct Args {
@@ -36,6 +43,18 @@ pub(crate) enum Verb {
     Doctor(Doctor),
     /// Train a model on a file
     Pretrain(Pretrain),
+    /// Train a model further to tell the labels of cells, and compare it with simple models
+    Finetune(Finetune),
+    /// Label the cells of a file with a fine-tuned model
+    Annotate(Annotate),
+    /// Label the cells of a file by their neighbours among those of a labelled reference
+    Map(Map),
+    /// Write expected counts, without the noise of sampling, as a layer
+    Denoise(Denoise),
+    /// Write the vectors of genes of a model, find near genes, and score what they know
+    Genes(Genes),
+    /// Predict what a perturbation of genes does to control cells
+    Perturb(PerturbArgs),
     /// Embed the cells of a file with a trained model
     Embed(Embed),
     /// Write the attention between genes of a trained model
@@ -136,6 +155,13 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+fn resolution(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(value) if value > 0.0 && f64::is_finite(value) => Ok(value),
+        _ => Err("must be above 0".to_owned()),
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Doctor {
     /// The cells: .h5ad, 10x .h5, a folder of matrix.mtx, .h5mu[/modality], .zarr or .loom
@@ -183,6 +209,10 @@ pub(crate) struct Pretrain {
     /// train.precision of the configuration]
     #[arg(long)]
     pub(crate) precision: Option<Precision>,
+    /// Share of the training cells, by donor (--donor, or donor_id where the files have it), on which the
+    /// best step is chosen; training stops when nothing gets better [default: none, the last step is kept]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) validation: Option<f64>,
     /// Seed of all random draws
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
@@ -211,12 +241,14 @@ pub(crate) struct Embed {
     /// Name in obsm [default: X_ and the architecture]
     #[arg(long, value_name = "NAME")]
     pub(crate) key: Option<String>,
-    /// Match human genes to mouse genes, or the reverse, by one-to-one orthologues
+    /// Add a UMAP of the embedding, as obsm X_umap_MODEL, ready for sc.pl.umap
     #[arg(long)]
-    pub(crate) orthologs: bool,
-    /// Minimum share of matching genes, of the genes of the file or the model, whichever has fewer
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
-    pub(crate) min_overlap: f64,
+    pub(crate) umap: bool,
+    /// Add Leiden clusters of the embedding, as obs leiden_MODEL
+    #[arg(long, value_name = "RESOLUTION", num_args = 0..=1, default_missing_value = "1.0", value_parser = resolution)]
+    pub(crate) leiden: Option<f64>,
+    #[command(flatten)]
+    pub(crate) matching: GeneMatching,
     /// Column of obs with the sequencing batch, where the model groups cells by it
     #[arg(long, value_name = "COLUMN")]
     pub(crate) batch: Option<String>,
@@ -287,7 +319,7 @@ pub(crate) struct HoldOut {
     #[arg(long, value_name = "JSON", conflicts_with = "hold_out")]
     pub(crate) split: Option<PathBuf>,
     /// Column of obs with the donor [default: donor_id]; 'none' holds out cells at random
-    #[arg(long, value_name = "COLUMN", requires = "hold_out")]
+    #[arg(long, value_name = "COLUMN")]
     pub(crate) donor: Option<String>,
     /// Column of obs with the cell type, so that no type is held out completely [default:
     /// cell_type]; 'none' for data without. The model does not see it

@@ -90,6 +90,13 @@ fn naming(column: &str, verb: &Verb) -> Option<&'static str> {
                 (batch, BATCH),
             ]
         }
+        Verb::Finetune(v) => vec![
+            (v.label.clone(), LABEL),
+            (donor(&v.donor), DONOR),
+            (v.batch.clone().unwrap_or_default(), BATCH),
+        ],
+        Verb::Denoise(v) => vec![(v.batch.clone()?, BATCH)],
+        Verb::Annotate(v) => vec![(v.batch.clone()?, BATCH)],
         Verb::Embed(v) => vec![(v.batch.clone()?, BATCH)],
         Verb::Network(v) => vec![(v.batch.clone()?, BATCH)],
         _ => return None,

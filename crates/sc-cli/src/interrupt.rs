@@ -1,5 +1,5 @@
-//! Ctrl-C and SIGTERM: training stops after its step, everything else ends immediately without
-//! leaving temporary files.
+//! Ctrl-C, SIGTERM and SIGUSR1: training stops after its step, with a checkpoint, and ends with a code on
+//! which a scheduler queues it again; everything else ends immediately without leaving temporary files.
 
 use sc_data::io::atomic::remove_unfinished;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,7 @@ const INTERRUPTED: i32 = 130;
 
 /// Handles interrupts from now on.
 pub(crate) fn handle() {
+    handle_warning();
     // Without a handler the system ends the process; only temporary files stay behind.
     let _ = ctrlc::set_handler(|| {
         let first = !STOP.swap(true, Ordering::Relaxed);
@@ -22,6 +23,27 @@ pub(crate) fn handle() {
         std::process::exit(INTERRUPTED);
     });
 }
+
+/// The exit code of a training that was stopped and goes on when it is started again (`EX_TEMPFAIL`).
+pub(crate) const STOPPED: u8 = 75;
+
+/// Stops a training on SIGUSR1, by which schedulers tell that its time is nearly over. Other programs of
+/// this process ignore it.
+#[cfg(unix)]
+fn handle_warning() {
+    use signal_hook::consts::SIGUSR1;
+    use signal_hook::iterator::Signals;
+    if let Ok(mut signals) = Signals::new([SIGUSR1]) {
+        std::thread::spawn(move || {
+            for _ in signals.forever() {
+                STOP.store(TRAINING.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        });
+    }
+}
+
+#[cfg(not(unix))]
+fn handle_warning() {}
 
 /// A flag that the first interrupt sets from now on; the second ends the process.
 pub(crate) fn stop_flag() -> &'static AtomicBool {

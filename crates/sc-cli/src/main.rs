@@ -1,7 +1,7 @@
 //! `scfm`: pretrain, embed with and evaluate single-cell foundation models.
 //!
 //! Subcommands and wiring only; the work is done in the crates below. Exit code 0 is success, 1 a
-//! check that failed, 2 an error, which is one line on standard error.
+//! check that failed, 2 an error, which is one line on standard error, and 75 a training that was stopped.
 
 /// As in std, but a closed pipe is not a panic.
 macro_rules! println {
@@ -47,7 +47,10 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(e) => {
             eprintln!("scfm: {e}{}", hints::hint(&e, &args.verb));
-            ExitCode::from(2)
+            ExitCode::from(match error::is_stopped(&e) {
+                true => interrupt::STOPPED,
+                false => 2,
+            })
         }
     }
 }
@@ -61,6 +64,12 @@ fn run(args: &Args) -> Result<ExitCode> {
     let done = match &args.verb {
         Verb::Doctor(v) => return verbs::doctor::run(v),
         Verb::Pretrain(v) => verbs::pretrain::run(v),
+        Verb::Finetune(v) => verbs::finetune::run(v),
+        Verb::Annotate(v) => verbs::annotate::run(v),
+        Verb::Map(v) => verbs::map::run(v),
+        Verb::Denoise(v) => verbs::denoise::run(v),
+        Verb::Genes(v) => verbs::genes::run(v),
+        Verb::Perturb(v) => verbs::perturb::run(v),
         Verb::Embed(v) => verbs::embed::run(v),
         Verb::Network(v) => verbs::network::run(v),
         Verb::Eval(v) => verbs::eval::run(v),

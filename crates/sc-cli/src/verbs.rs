@@ -1,16 +1,24 @@
 //! One module a verb.
 
+pub(crate) mod annotate;
 pub(crate) mod completions;
 pub(crate) mod convert;
+pub(crate) mod denoise;
 pub(crate) mod doctor;
 pub(crate) mod embed;
 pub(crate) mod eval;
+pub(crate) mod finetune;
+pub(crate) mod genes;
+mod labels;
+pub(crate) mod map;
 pub(crate) mod models;
 pub(crate) mod network;
+pub(crate) mod perturb;
 pub(crate) mod pretrain;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod simulate;
+mod views;
 
 use crate::error::Result;
 use sc_train::Model;

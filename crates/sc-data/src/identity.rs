@@ -96,6 +96,13 @@ impl CellKeys {
         })
     }
 
+    /// These cells and the `others`.
+    pub fn and(mut self, others: &Self) -> Self {
+        self.content.extend_from_slice(&others.content);
+        self.barcode.extend_from_slice(&others.barcode);
+        self
+    }
+
     /// Number of cells.
     pub fn cells(&self) -> usize {
         self.content.len()

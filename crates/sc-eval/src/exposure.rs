@@ -25,6 +25,8 @@ pub fn exposure(known: &Known, keys: &CellKeys, rows: &[usize]) -> Exposure {
         (seen.either, Recognised::Counts)
     } else if seen.by_barcode as f64 >= named * seen.cells.max(1) as f64 {
         (seen.by_barcode, Recognised::Barcode)
+    } else if on.unknown_start {
+        return Exposure::Unknown;
     } else {
         return Exposure::Nothing;
     };
@@ -114,6 +116,7 @@ mod tests {
             split: None,
             parameters: 7,
             steps: 3,
+            unknown_start: false,
         };
         Known::On(TrainedOn::new("mlp", &record, training, file))
     }
@@ -145,6 +148,17 @@ mod tests {
         };
         assert_eq!(exposure(&plain, &filtered, &[0, 1, 2]), named);
         assert_eq!(exposure(&Known::Unknown, &file, &[0]), Exposure::Unknown);
+        // Fine-tuned from published weights: what is known is not all there is to know.
+        let Known::On(mut published) = plain else {
+            panic!("it is known");
+        };
+        published.unknown_start = true;
+        let published = Known::On(published);
+        assert_eq!(exposure(&published, &file, &[0, 1]), cells);
+        assert_eq!(
+            exposure(&published, &filtered, &[1, 2, 3]),
+            Exposure::Unknown
+        );
     }
 
     #[test]

@@ -232,6 +232,7 @@ fn network(
     let annotations = &data.annotations;
     let cells = TrainingCells {
         rows: annotations.train.clone(),
+        validation: Vec::new(),
         batches: annotations.batches.clone(),
         keys: data.keys.clone(),
     };
@@ -249,7 +250,8 @@ fn network(
     let started = Instant::now();
     let trained = method.kind == MethodKind::Model;
     let (weights, steps) = if trained {
-        training.train(folder, &run.data.hash, &device, watch)?
+        let outcome = training.train(folder, &run.data.hash, &device, watch)?;
+        (outcome.weights, outcome.steps)
     } else {
         (training.task.initial(&device)?, 0)
     };

@@ -8,6 +8,7 @@ use crate::error::{Result, TrainError};
 use crate::inputs::columns::{batch_codes, for_embedding};
 use crate::inputs::corpus::Corpus;
 use crate::model::Model;
+use crate::predict::Quantity;
 use crate::spec::{Sink, Trainable};
 use crate::training::speed::Speed;
 use crate::training::timing::Work;
@@ -15,7 +16,7 @@ use burn::tensor::Device;
 use ndarray::{Array2, ArrayView1};
 use sc_data::dataset::{Dataset, NO_COLUMN};
 use sc_data::genes::{Across, Vocabulary, match_file};
-use sc_data::identity::{GivenBatches, Known, TrainedOn};
+use sc_data::identity::{EMPTY, GivenBatches, Known, TrainedOn};
 use sc_data::io::atomic::hash_file;
 use sc_models::precision::Precision;
 use serde_json::Value;
@@ -61,8 +62,8 @@ pub struct Embedder<'a> {
     given: Option<GivenBatches>,
     /// Precision of the products.
     precision: Precision,
-    /// Cells without counts, as far as [`Embedder::identified`] has looked.
-    empty: usize,
+    /// Whether each cell has counts, as far as [`Embedder::identified`] has looked.
+    counted: Vec<bool>,
 }
 
 impl<'a> Embedder<'a> {
@@ -105,7 +106,7 @@ impl<'a> Embedder<'a> {
             batch: batch.filter(|b| *b != NO_COLUMN).map(str::to_owned),
             given: None,
             precision: Precision::F32,
-            empty: 0,
+            counted: Vec::new(),
         })
     }
 
@@ -116,7 +117,7 @@ impl<'a> Embedder<'a> {
     /// [`TrainError::Data`] when names, counts or batches cannot be read.
     pub fn identified(mut self) -> Result<Self> {
         let keys = self.dataset.cell_keys()?;
-        self.empty = keys.empty();
+        self.counted = keys.content.iter().map(|k| *k != EMPTY).collect();
         if let Some((record, training)) = &self.model.trained {
             let architecture = &self.model.spec.architecture;
             self.trained_on = Known::On(TrainedOn::new(architecture, record, training, &keys));
@@ -137,14 +138,23 @@ impl<'a> Embedder<'a> {
 
     /// What to know of cells without counts, once the cells are [identified](Embedder::identified).
     pub fn empty_cells(&self) -> Option<String> {
-        (self.empty > 0).then(|| {
+        let empty = self.counted.iter().filter(|has| !**has).count();
+        (empty > 0).then(|| {
             format!(
                 "{}: {} of {} cells have no counts, so their embeddings say nothing of them; drop them first",
                 self.dataset.path().display(),
-                self.empty,
+                empty,
                 self.dataset.cells()
             )
         })
+    }
+
+    /// Whether each cell has counts; all, until they are [identified](Embedder::identified).
+    pub fn counted(&self) -> Vec<bool> {
+        match self.counted.is_empty() {
+            true => vec![true; self.dataset.cells()],
+            false => self.counted.clone(),
+        }
     }
 
     /// What an output on `device` is made with, by a program of this `revision`.
@@ -190,6 +200,26 @@ impl<'a> Embedder<'a> {
         embedded.map_err(|e| self.with_unknown_batches(e))?;
         speed.tell(Work::Embed, device);
         Ok(())
+    }
+
+    /// Predicts a quantity for every cell; `sink` gets rows and their values, as [`Self::embed`].
+    ///
+    /// # Errors
+    /// Those of [`Self::embed`], and [`TrainError::Config`] for what the model does not predict.
+    pub fn predict(
+        &mut self,
+        quantity: Quantity,
+        device: &Device,
+        sink: &mut Sink<'_>,
+    ) -> Result<()> {
+        self.precision.check(device)?;
+        let weights = std::mem::take(&mut self.model.weights);
+        let predict = || {
+            self.task
+                .predict(quantity, weights, &self.corpus, device, sink)
+        };
+        let predicted = self.precision.during(predict);
+        predicted.map_err(|e| self.with_unknown_batches(e))
     }
 
     /// Attention between genes, over all cells; `None` for networks without it.

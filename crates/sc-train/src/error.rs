@@ -26,6 +26,16 @@ pub enum TrainError {
     /// A setting that cannot be trained with.
     #[error("{0}")]
     Config(String),
+    /// A setting that the objective does not use.
+    #[error("{architecture}: {setting} is not used with objective = '{objective}'; remove it")]
+    Unused {
+        /// The architecture.
+        architecture: String,
+        /// The setting, with its table.
+        setting: String,
+        /// The objective.
+        objective: String,
+    },
     /// The loss is NaN or infinite.
     #[error(
         "training diverged at step {step}: {term} is {value}; {}; lower train.learning_rate (now \

@@ -66,6 +66,33 @@ pub fn read_by(architecture: &str) -> &'static [PublishedFile] {
     }
 }
 
+/// The architecture whose publisher's files lie at `path`, by their names and configuration; `None` where they do not tell.
+pub fn detect(path: &Path) -> Option<&'static str> {
+    let folder = match path.is_dir() {
+        true => path,
+        false => path.parent().filter(|p| !p.as_os_str().is_empty())?,
+    };
+    let names = |entry: std::fs::DirEntry| entry.file_name().into_string().ok();
+    let files: Vec<String> = std::fs::read_dir(folder)
+        .ok()?
+        .filter_map(|e| names(e.ok()?))
+        .collect();
+    let has = |end: &str| files.iter().any(|f| f.ends_with(end));
+    match () {
+        () if has("args.json") && has("vocab.json") => Some("scgpt"),
+        () if has(".best.ckpt") && has(".config.json") => Some("cellplm"),
+        () if has(".torch") => Some("uce"),
+        () => {
+            let config = json(&folder.join("config.json")).ok()?;
+            match config.get("model_type")?.as_str()? {
+                "bert" if has("token_dictionary.pkl") => Some("geneformer"),
+                "nicheformer" => Some("nicheformer"),
+                _ => None,
+            }
+        }
+    }
+}
+
 /// What is missing for `path`.
 pub(crate) fn unpublished(path: &Path, message: String, needs: PublishedFile) -> TrainError {
     TrainError::Unpublished {

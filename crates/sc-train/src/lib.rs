@@ -12,10 +12,14 @@
 pub mod attention;
 pub mod embed;
 pub mod error;
+pub mod finetune;
+pub mod gene_vectors;
 pub mod import;
 pub mod inputs;
 pub mod losses;
 pub mod model;
+pub mod perturbation;
+pub mod predict;
 pub mod presets;
 pub mod pretrain;
 pub mod registry;

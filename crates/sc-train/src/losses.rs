@@ -8,8 +8,10 @@ pub mod scprint;
 pub mod supervised;
 pub mod tokens;
 
+use crate::inputs::corpus::CellBatch;
+use crate::task::whole;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 /// Named loss terms and their weighted sum.
 #[derive(Clone, Debug)]
@@ -45,4 +47,34 @@ pub fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1> {
     let [n, _] = logits.dims();
     let picked = log_softmax(logits, 1).gather(1, labels.reshape([n, 1]));
     picked.mean().neg()
+}
+
+/// The labelled cells of a minibatch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Labelled {
+    /// Their positions in the minibatch.
+    pub places: Vec<i64>,
+    /// Their labels.
+    pub labels: Vec<i64>,
+}
+
+impl Labelled {
+    /// Those of `cells`.
+    pub fn of(cells: &CellBatch) -> Self {
+        let (places, labels) = cells.labelled();
+        Self { places, labels }
+    }
+}
+
+/// Mean cross entropy of the labelled cells, from the logits `[cells, labels]` of all; without any the
+/// loss is 0, which is not an error.
+pub fn of_labels(logits: Tensor<2>, cells: Labelled, device: &Device) -> Losses {
+    let zero = total(logits.clone()) * 0.0;
+    let mut terms = Vec::new();
+    if !cells.labels.is_empty() {
+        let known = logits.select(0, whole(cells.places, device));
+        let loss = cross_entropy(known, whole(cells.labels, device));
+        terms.push(("cls", loss, 1.0));
+    }
+    Losses::weighted(zero, terms)
 }

@@ -10,7 +10,9 @@ mod gene_table;
 pub(crate) use gene_table::check_names;
 
 use crate::error::Result;
+use crate::finetune::StartedFrom;
 use crate::inputs::data_spec::{DataSpec, numbered_batches};
+use crate::predict::Calibration;
 use crate::size::SameSize;
 use crate::spec::{ModelSpec, Trainable};
 use burn::tensor::Device;
@@ -35,6 +37,10 @@ pub struct Model {
     /// Its training cells and their keys; unknown for published weights and older
     /// folders.
     pub trained: Option<(TrainingRecord, CellKeys)>,
+    /// The model it started from, if it was fine-tuned.
+    pub start: Option<StartedFrom>,
+    /// How sure its labels are, and from which probability on a cell has one; found on validation cells.
+    pub calibration: Option<Calibration>,
     /// The file its weights were read from; empty for one that was just trained.
     pub file: PathBuf,
 }
@@ -56,6 +62,7 @@ impl Model {
                 obs: BTreeMap::new(),
                 same_size_as: None,
                 niche: None,
+                classifier: None,
                 network,
                 input,
                 train: Default::default(),
@@ -68,6 +75,8 @@ impl Model {
             weights: Tensors::new(),
             same_size: None,
             trained: None,
+            start: None,
+            calibration: None,
             file,
         }
     }

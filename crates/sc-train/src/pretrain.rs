@@ -4,22 +4,23 @@
 //! the progress.
 
 use crate::error::{Result, TrainError};
-use crate::inputs::columns::{self, Columns};
+use crate::inputs::columns::{self, Columns, batch_codes};
 use crate::inputs::corpus::{Corpus, FEW, Order};
-use crate::inputs::data_spec::{DataSpec, Role};
+use crate::inputs::data_spec::{DataSpec, Levels, Obs, Role};
 use crate::inputs::features;
 use crate::model::folder::{SPLIT, TRAINING_CELLS, WEIGHTS};
 use crate::model::{Model, check_names};
 use crate::size;
-use crate::spec::{ModelSpec, Trainable};
-use crate::training::config::Sampling;
-use crate::training::trainer::{Run, StepReport};
+use crate::spec::{ModelSpec, Outcome, Trainable};
+use crate::training::config::{Sampling, TrainConfig};
+use crate::training::trainer::{Run, Start, StepReport};
+use crate::training::validation::Validated;
 use burn::tensor::Device;
 use sc_data::CsrMatrix;
 use sc_data::RawCounts;
 use sc_data::categories::Categories;
 use sc_data::dataset::Dataset;
-use sc_data::genes::{Across, Vocabulary, match_genes, normal_form};
+use sc_data::genes::{Across, GeneMatch, Vocabulary, match_genes, normal_form};
 use sc_data::identity::{CellKeys, EMPTY, TrainingRecord, write_keys};
 use sc_data::io::manifest::Manifest;
 use sc_data::preprocess::hvg::{Flavor, HvgInput, most_variable, sample};
@@ -36,6 +37,8 @@ use std::sync::atomic::AtomicBool;
 pub struct TrainingCells {
     /// Training rows.
     pub rows: Vec<usize>,
+    /// Rows on which the best step is chosen; the last step is kept where there are none.
+    pub validation: Vec<usize>,
     /// Sequencing batch of every cell of the data set.
     pub batches: Categories,
     /// Keys of every cell of the data set; empty if nothing is trained.
@@ -43,6 +46,37 @@ pub struct TrainingCells {
 }
 
 impl TrainingCells {
+    /// A sample of the training rows with their counts, after all have been looked at.
+    ///
+    /// # Errors
+    /// [`TrainError::File`] for fewer than two cells, or cells without any counts;
+    /// [`TrainError::Data`] for counts that cannot be read.
+    pub(crate) fn look(&self, dataset: &Dataset) -> Result<(Vec<usize>, CsrMatrix)> {
+        let Self { rows, keys, .. } = self;
+        if rows.len() < 2 {
+            return Err(TrainError::file(
+                dataset.path(),
+                format!("{} training cell; a model needs at least 2", rows.len()),
+            ));
+        }
+        let looked_at = sample(rows, self.batches.codes());
+        let counts = dataset.counts().read(&looked_at)?;
+        // Without keys, for a plan, as many cells as were read must do.
+        let nothing = match keys.cells() {
+            0 => counts.row_sums().iter().all(|total| *total == 0.0),
+            _ => rows.iter().all(|&r| keys.content[r] == EMPTY),
+        };
+        if nothing {
+            let what = format!(
+                "none of the {} cells to train on has any counts, so there is nothing to learn; name the \
+                 matrix with the counts, or another file",
+                rows.len()
+            );
+            return Err(TrainError::file(dataset.path(), what));
+        }
+        Ok((looked_at, counts))
+    }
+
     /// All cells, with the batches of `column`, see [`Dataset::batches`].
     ///
     /// # Errors
@@ -50,6 +84,7 @@ impl TrainingCells {
     pub fn all(dataset: &Dataset, column: Option<&str>) -> Result<Self> {
         Ok(Self {
             rows: (0..dataset.cells()).collect(),
+            validation: Vec::new(),
             batches: dataset.batches(column)?,
             keys: dataset.cell_keys()?,
         })
@@ -77,10 +112,16 @@ pub struct Pretraining {
     pub model: Model,
     /// The cells in the columns of its vocabulary.
     pub corpus: Corpus,
+    /// The cells on which the best step is chosen, if there are any.
+    pub validation: Option<Corpus>,
+    /// The weights of another model that training starts from.
+    pub(crate) start: Option<Start>,
     /// Columns of obs with labels used in training.
-    labels: Vec<String>,
-    /// Keys of its training cells.
-    keys: CellKeys,
+    pub(crate) labels: Vec<String>,
+    /// Keys of the cells it is fitted on, those of validation included.
+    pub(crate) keys: CellKeys,
+    /// Whether it starts from weights whose training cells are unknown.
+    pub(crate) unknown_start: bool,
 }
 
 impl Pretraining {
@@ -98,33 +139,9 @@ impl Pretraining {
         columns: &BTreeMap<Role, String>,
         seed: u64,
     ) -> Result<Self> {
-        let TrainingCells {
-            rows,
-            batches,
-            keys,
-        } = cells;
-        if rows.len() < 2 {
-            return Err(TrainError::file(
-                dataset.path(),
-                format!("{} training cell; a model needs at least 2", rows.len()),
-            ));
-        }
         let other = size::other(&mut spec)?;
-        let looked_at = sample(&rows, batches.codes());
-        let counts = dataset.counts().read(&looked_at)?;
-        // Without keys, for a plan, as many cells as were read must do.
-        let nothing = match keys.cells() {
-            0 => counts.row_sums().iter().all(|total| *total == 0.0),
-            _ => rows.iter().all(|&r| keys.content[r] == EMPTY),
-        };
-        if nothing {
-            let what = format!(
-                "none of the {} cells to train on has any counts, so there is nothing to learn; name the \
-                 matrix with the counts, or another file",
-                rows.len()
-            );
-            return Err(TrainError::file(dataset.path(), what));
-        }
+        let (looked_at, counts) = cells.look(dataset)?;
+        let TrainingCells { rows, batches, .. } = &cells;
         let chosen: Vec<usize> = match spec.vocabulary.genes {
             n if n == 0 || n >= dataset.genes().len() => (0..dataset.genes().len()).collect(),
             n => {
@@ -159,15 +176,16 @@ impl Pretraining {
             obs,
             levels,
             labels,
-        } = columns::for_training(dataset, &spec, columns, &rows)?;
+        } = columns::for_training(dataset, &spec, columns, &Levels::new(), rows)?;
         let other = match other {
             Some(other) => {
-                let levels = columns::for_training(dataset, &other.spec, columns, &rows)?.levels;
+                let levels =
+                    columns::for_training(dataset, &other.spec, columns, &Levels::new(), rows)?
+                        .levels;
                 Some((levels, other))
             }
             None => None,
         };
-        let order = order(dataset, &spec.train.sampling, &rows)?;
         let counts = matched.apply_matrix(&counts)?;
         check_names(&genes).map_err(|e| TrainError::file(dataset.path(), e))?;
         let data = DataSpec {
@@ -179,14 +197,6 @@ impl Pretraining {
             levels,
             seed,
         };
-        let mut corpus = Corpus::new(dataset, matched, batches.codes().to_vec(), rows);
-        corpus.obs = Arc::new(obs);
-        corpus.keys = Arc::new(keys.draw_keys().to_vec());
-        let keys = match keys.cells() {
-            0 => keys,
-            _ => keys.select(&corpus.rows),
-        };
-        corpus.order = order;
         let (spec, same_size) = match other {
             Some((levels, other)) => {
                 let (spec, same) = size::find(&spec, &data, other, levels)?;
@@ -200,8 +210,48 @@ impl Pretraining {
             weights: Tensors::new(),
             same_size,
             trained: None,
+            start: None,
+            calibration: None,
             file: Default::default(),
         };
+        Self::assemble(dataset, model, cells, (matched, obs, labels))
+    }
+
+    /// The training of `model` on `cells`, whose genes are `matched` to its own.
+    pub(crate) fn assemble(
+        dataset: &Dataset,
+        model: Model,
+        cells: TrainingCells,
+        (matched, obs, labels): (GeneMatch, Obs, Vec<String>),
+    ) -> Result<Self> {
+        let TrainingCells {
+            rows,
+            validation,
+            batches,
+            keys,
+        } = cells;
+        if model.spec.train.validation.is_some() && validation.is_empty() {
+            return Err(TrainError::Config(
+                "train.validation has no effect without validation cells; hold some out \
+                 (--validation), or remove it"
+                    .into(),
+            ));
+        }
+        let order = order(dataset, &model.spec.train.sampling, &rows)?;
+        let codes = batch_codes(batches.codes(), batches.names(), &model.data.batches);
+        let mut corpus = Corpus::new(dataset, matched, codes, rows);
+        corpus.obs = Arc::new(obs);
+        corpus.keys = Arc::new(keys.draw_keys().to_vec());
+        let fitted = corpus.rows.iter().chain(&validation).copied();
+        let keys = match keys.cells() {
+            0 => keys,
+            _ => keys.select(&fitted.collect::<Vec<usize>>()),
+        };
+        let validation = (!validation.is_empty()).then(|| Corpus {
+            rows: Arc::new(validation),
+            ..corpus.clone()
+        });
+        corpus.order = order;
         let task = model.task()?;
         // It is written at the end, and must not fail there.
         task.tokenizer().check()?;
@@ -209,8 +259,11 @@ impl Pretraining {
             task,
             model,
             corpus,
+            validation,
+            start: None,
             labels,
             keys,
+            unknown_start: false,
         })
     }
 
@@ -233,6 +286,7 @@ impl Pretraining {
             split,
             parameters: parameters as u64,
             steps,
+            unknown_start: self.unknown_start,
         })
     }
 
@@ -274,22 +328,27 @@ impl Pretraining {
         })
     }
 
-    /// Hash of everything that must not change between start and resumption.
+    /// Hash of everything that must not change between start and resumption: a run may become longer, and
+    /// write checkpoints more or less often.
     fn fingerprint(&self, data_hash: &str) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.model.config_bytes()?);
+        let usual = TrainConfig::default();
+        let mut model = self.model.clone();
+        model.spec.train.steps = usual.steps;
+        model.spec.train.checkpoint_every = usual.checkpoint_every;
+        hasher.update(&model.config_bytes()?);
         hasher.update(data_hash.as_bytes());
         self.model.data.genes.iter().for_each(|g| {
             hasher.update(g.as_bytes());
         });
-        self.corpus.rows.iter().for_each(|r| {
+        let validation = self.validation.iter().flat_map(|c| c.rows.iter());
+        self.corpus.rows.iter().chain(validation).for_each(|r| {
             hasher.update(&r.to_le_bytes());
         });
         Ok(hasher.finalize().to_hex().to_string())
     }
 
-    /// Trains in `folder`, resuming from a checkpoint if there is one. Returns the weights and the
-    /// steps done.
+    /// Trains in `folder`, resuming from a checkpoint if there is one.
     ///
     /// # Errors
     /// Those of [`crate::training::trainer::train`], and [`TrainError::Stopped`] where [`Watch::stop`] was set.
@@ -299,7 +358,7 @@ impl Pretraining {
         data_hash: &str,
         device: &Device,
         watch: &mut Watch<'_>,
-    ) -> Result<(Tensors, u64)> {
+    ) -> Result<Outcome> {
         let fingerprint = self.fingerprint(data_hash)?;
         let train = &self.model.spec.train;
         let device = device.clone().autodiff();
@@ -312,6 +371,8 @@ impl Pretraining {
             device: &device,
             stop: (watch.stop)(),
             warn: watch.warn,
+            validation: self.validation.as_ref(),
+            start: self.start.as_ref(),
         };
         let outcome = self.task.train(&run, watch.on_step)?;
         if outcome.interrupted {
@@ -320,7 +381,7 @@ impl Pretraining {
                 steps: train.steps,
             });
         }
-        Ok((outcome.weights, outcome.steps))
+        Ok(outcome)
     }
 }
 
@@ -333,34 +394,75 @@ impl Pretraining {
     pub fn finish(
         self,
         dataset: &Dataset,
+        place: (&Path, &'static str),
+        device: (&str, &Device),
+        split: Option<SavedSplit>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Model> {
+        let fitted = self.fit(dataset, place, device, split, watch)?;
+        fitted.save(place.0)
+    }
+
+    /// The same without the saving.
+    ///
+    /// # Errors
+    /// Those of [`Pretraining::train`].
+    pub fn fit(
+        self,
+        dataset: &Dataset,
         (folder, revision): (&Path, &'static str),
         (device_name, device): (&str, &Device),
         split: Option<SavedSplit>,
         watch: &mut Watch<'_>,
-    ) -> Result<Model> {
+    ) -> Result<Fitted> {
         let hash = dataset.hash()?;
         let seed = self.model.data.seed;
         let config = self.model.config_json()?;
         let mut manifest = Manifest::new(revision, &hash, config, (seed, device_name));
         manifest.assumed = dataset.assumption().map(str::to_owned);
         let parameters = self.task.parameters(device)?;
-        let (weights, steps) = self.train(folder, &hash, device, watch)?;
+        let outcome = self.train(folder, &hash, device, watch)?;
         if let Some(split) = &split {
             split.save(&folder.join(SPLIT))?;
         }
-        let record = self.record(folder, split, parameters, steps)?;
+        let record = self.record(folder, split, parameters, outcome.steps)?;
         manifest.training = Some(record.clone());
         let model = Model {
-            weights,
+            weights: outcome.weights,
             trained: Some((record, self.keys)),
             file: folder.join(WEIGHTS),
             ..self.model
         };
-        let manifest = manifest
+        Ok(Fitted {
+            model,
+            manifest,
+            validated: outcome.validated,
+        })
+    }
+}
+
+/// A trained model that is not saved yet.
+pub struct Fitted {
+    /// The model.
+    pub model: Model,
+    /// What `training.json` will say.
+    pub manifest: Manifest,
+    /// Losses on the validation cells.
+    pub validated: Vec<Validated>,
+}
+
+impl Fitted {
+    /// Saves the model in `folder`.
+    ///
+    /// # Errors
+    /// Those of [`Model::save`].
+    pub fn save(self, folder: &Path) -> Result<Model> {
+        let manifest = self
+            .manifest
             .close()
             .map_err(|e| TrainError::file(folder.join("training.json"), e))?;
-        model.save(folder, &manifest)?;
-        Ok(model)
+        self.model.save(folder, &manifest)?;
+        Ok(self.model)
     }
 }
 

@@ -2,9 +2,11 @@
 
 use crate::attention::Attention;
 use crate::error::Result;
+use crate::gene_vectors::GeneVectors;
 use crate::import::Files;
 use crate::inputs::data_spec::{DataSpec, Role};
 use crate::model::Model;
+use crate::perturbation::Perturbs;
 use crate::size::Widen;
 use crate::spec::{ModelSpec, Trainable};
 use crate::tasks;
@@ -23,6 +25,13 @@ pub struct Architecture {
     pub tokens: &'static str,
     /// Objectives it can be trained with; the first is the default.
     pub objectives: &'static [&'static str],
+    /// The objective by which it learns the labels of cells, if there is one.
+    pub annotation: Option<&'static str>,
+    /// Changes the settings of the network for that objective, where its publishers do.
+    #[serde(skip)]
+    pub annotation_network: Option<fn(&ModelSpec) -> serde_json::Value>,
+    /// Whether it decodes the expression of genes from cells, with an objective on it.
+    pub decodes: bool,
     /// Published weights that `scfm convert` imports.
     pub weights: &'static str,
     /// Licence of the original code.
@@ -43,6 +52,12 @@ pub struct Architecture {
     /// Builds what averages its attention between genes, if it has any.
     #[serde(skip)]
     pub attention: Option<BuildAttention>,
+    /// Where it keeps the vectors of genes, if it has any.
+    #[serde(skip)]
+    pub gene_vectors: Option<GeneVectors>,
+    /// Builds what predicts perturbed cells, if a model of it does.
+    #[serde(skip)]
+    pub perturbs: Option<BuildPerturbs>,
     /// Builds the task.
     #[serde(skip)]
     pub task: fn(&ModelSpec, &DataSpec) -> Result<Box<dyn Trainable>>,
@@ -142,6 +157,9 @@ pub type Import = fn(&Files) -> Result<Model>;
 
 /// Builds the attention of a model.
 pub type BuildAttention = fn(&ModelSpec, &DataSpec) -> Result<Box<dyn Attention>>;
+
+/// Builds what predicts perturbed cells; `None` for a model with another objective.
+pub type BuildPerturbs = fn(&ModelSpec, &DataSpec) -> Result<Option<Box<dyn Perturbs>>>;
 
 /// Every architecture, foundation models first.
 pub const ARCHITECTURES: &[Architecture] = &[

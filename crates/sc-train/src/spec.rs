@@ -3,23 +3,27 @@
 use crate::error::{Result, TrainError};
 use crate::inputs::corpus::Corpus;
 use crate::inputs::data_spec::{DataSpec, Role};
+use crate::predict::Quantity;
 use crate::registry::{self, ARCHITECTURES, Architecture};
 use crate::task::Task;
 use crate::training::agreement::{self, Trace};
 use crate::training::config::TrainConfig;
 use crate::training::timing::{self, Timed, Timing, Work};
 use crate::training::trainer::{self, Run, StepReport};
+use crate::training::validation::Validated;
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use sc_data::preprocess::hvg::Flavor;
 use sc_data::preprocess::spatial::Within;
 use sc_data::settings::keys;
 use sc_data::tokens::Tokenizer;
-use sc_models::weights::{self, Tensors};
+use sc_models::annotator::ClassifierConfig;
+use sc_models::weights::{self, Tensors, Transfer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::sync_channel;
 
 /// A model: architecture, network, tokens, vocabulary and training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +51,9 @@ pub struct ModelSpec {
     /// Spatial neighbourhoods, for objectives on them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub niche: Option<NicheConfig>,
+    /// The classifier of objective `annotation`, where the architecture has none of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classifier: Option<ClassifierConfig>,
     /// The network, in the architecture's own settings.
     #[serde(default)]
     pub network: serde_json::Value,
@@ -127,6 +134,23 @@ pub trait Trainable: Send + Sync {
     /// For an invalid configuration.
     fn initial(&self, device: &Device) -> Result<Tensors>;
 
+    /// Published shape of every tensor, by name.
+    ///
+    /// # Errors
+    /// For an invalid configuration.
+    fn shapes(&self, device: &Device) -> Result<BTreeMap<String, Vec<usize>>>;
+
+    /// Initial weights with those of another network in their places, see [`weights::transfer`].
+    ///
+    /// # Errors
+    /// For an invalid configuration.
+    fn starting_from(
+        &self,
+        other: &Tensors,
+        anew: &BTreeSet<String>,
+        device: &Device,
+    ) -> Result<(Tensors, Transfer)>;
+
     /// Embeds every cell of `corpus`, minibatch by minibatch, in the task's own order; `sink` gets
     /// the rows and their embeddings, row-major.
     ///
@@ -134,6 +158,22 @@ pub trait Trainable: Send + Sync {
     /// Weights that do not match, unreadable data, or an error of `sink`.
     fn embed(
         &self,
+        weights: Tensors,
+        corpus: &Corpus,
+        device: &Device,
+        sink: &mut Sink<'_>,
+    ) -> Result<()>;
+
+    /// What it predicts of a cell, beside its embedding.
+    fn predicts(&self) -> Vec<Quantity>;
+
+    /// Predicts a quantity for every cell of `corpus`, as [`Self::embed`].
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] for what it does not predict; those of [`Self::embed`].
+    fn predict(
+        &self,
+        quantity: Quantity,
         weights: Tensors,
         corpus: &Corpus,
         device: &Device,
@@ -173,10 +213,12 @@ pub trait Trainable: Send + Sync {
 pub struct Outcome {
     /// Weights by published name.
     pub weights: Tensors,
-    /// Steps done.
+    /// Steps behind these weights.
     pub steps: u64,
     /// Whether it was stopped before its last step.
     pub interrupted: bool,
+    /// Losses on the validation cells.
+    pub validated: Vec<Validated>,
 }
 
 impl<T: Task> Trainable for T {
@@ -186,6 +228,7 @@ impl<T: Task> Trainable for T {
             weights: weights::tensors(&trained.model, &self.names()),
             steps: trained.steps,
             interrupted: trained.interrupted,
+            validated: trained.validated,
         })
     }
 
@@ -198,6 +241,20 @@ impl<T: Task> Trainable for T {
         Ok(weights::tensors(&self.build(device)?, &self.names()))
     }
 
+    fn shapes(&self, device: &Device) -> Result<BTreeMap<String, Vec<usize>>> {
+        Ok(weights::shapes(&self.empty(device)?, &self.names()))
+    }
+
+    fn starting_from(
+        &self,
+        other: &Tensors,
+        anew: &BTreeSet<String>,
+        device: &Device,
+    ) -> Result<(Tensors, Transfer)> {
+        let initial = Trainable::initial(self, device)?;
+        Ok(weights::transfer(initial, other, &self.names(), anew))
+    }
+
     fn embed(
         &self,
         weights: Tensors,
@@ -206,13 +263,28 @@ impl<T: Task> Trainable for T {
         sink: &mut Sink<'_>,
     ) -> Result<()> {
         let model = weights::load(self.empty(device)?, weights, &self.names())?;
-        let minibatches = self.embed_minibatches(corpus);
-        let cells = corpus.stream(&minibatches, Some(EMBED_WINDOW));
-        for (rows, cells) in minibatches.iter().zip(cells) {
-            let vectors = Task::embed(self, &model, cells?, device)?;
-            sink(rows, &weights::host(vectors))?;
-        }
-        Ok(())
+        each_minibatch(self, corpus, sink, |cells| {
+            Ok(self.encode(&model, cells, device))
+        })
+    }
+
+    fn predicts(&self) -> Vec<Quantity> {
+        Task::predicts(self)
+    }
+
+    fn predict(
+        &self,
+        quantity: Quantity,
+        weights: Tensors,
+        corpus: &Corpus,
+        device: &Device,
+        sink: &mut Sink<'_>,
+    ) -> Result<()> {
+        let model = weights::load(self.empty(device)?, weights, &self.names())?;
+        let none = || TrainError::Config(format!("the model predicts no {}", quantity.word()));
+        each_minibatch(self, corpus, sink, |cells| {
+            Task::predict(self, &model, cells, quantity, device).ok_or_else(none)
+        })
     }
 
     fn reads(&self) -> Vec<Role> {
@@ -238,6 +310,35 @@ impl<T: Task> Trainable for T {
     fn trace(&self, timing: &Timing<'_>) -> Result<Trace> {
         agreement::trace(self, timing)
     }
+}
+
+/// Passes the cells of `corpus`, minibatch by minibatch, to `compute` and its rows to `sink`; the next
+/// minibatch is read and tokenised meanwhile.
+fn each_minibatch<T: Task>(
+    task: &T,
+    corpus: &Corpus,
+    sink: &mut Sink<'_>,
+    compute: impl Fn(T::Cells) -> Result<Tensor<2>>,
+) -> Result<()> {
+    let minibatches = task.embed_minibatches(corpus);
+    std::thread::scope(|scope| {
+        let (send, receive) = sync_channel(1);
+        scope.spawn(|| {
+            let send = send;
+            for cells in corpus.stream(&minibatches, Some(EMBED_WINDOW)) {
+                let cells = cells.and_then(|cells| task.cells(cells));
+                let failed = cells.is_err();
+                // The receiver is dropped when something else failed.
+                if send.send(cells).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        for (rows, cells) in minibatches.iter().zip(receive) {
+            sink(rows, &weights::host(compute(cells?)?))?;
+        }
+        Ok(())
+    })
 }
 
 /// Cells read at once for an embedding, in file order.
@@ -359,11 +460,11 @@ impl ModelSpec {
         let given = settings.iter().find(|s| self.input.get(**s).is_some());
         match given {
             None => Ok(()),
-            Some(setting) => Err(TrainError::Config(format!(
-                "{}: input.{setting} is not used with objective = '{}'; remove it",
-                self.architecture,
-                self.objective()?
-            ))),
+            Some(setting) => Err(TrainError::Unused {
+                architecture: self.architecture.clone(),
+                setting: format!("input.{setting}"),
+                objective: self.objective()?.to_owned(),
+            }),
         }
     }
 

@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::Role;
 use crate::losses::Losses;
+use crate::predict::Quantity;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sc_data::tokens::Tokenizer;
 use sc_models::configured::Configured;
@@ -13,6 +14,19 @@ use sc_models::weights::Names;
 pub(crate) fn whole(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
     let n = values.len();
     Tensor::from_data(TensorData::new(values, [n]), device)
+}
+
+/// Codes of `batches` for a decoder that knows this number of them; a cell of another batch is decoded as
+/// one of the first.
+pub(crate) fn known_batches(batches: &[u32], known: usize) -> Vec<i64> {
+    let code = |&b: &u32| {
+        if (b as usize) < known {
+            i64::from(b)
+        } else {
+            0
+        }
+    };
+    batches.iter().map(code).collect()
 }
 
 /// Purpose for which cells are prepared.
@@ -38,8 +52,10 @@ impl Pass {
 pub trait Task: Send + Sync {
     /// The network.
     type Model: Configured;
-    /// A minibatch as input of the network, still on the host.
+    /// A minibatch for training, still on the host.
     type Input: Send;
+    /// A minibatch to be embedded, still on the host.
+    type Cells: Send;
 
     /// Hyperparameters of the network.
     fn network(&self) -> &<Self::Model as Configured>::Config;
@@ -84,14 +100,47 @@ pub trait Task: Send + Sync {
     fn losses(&self, model: &Self::Model, input: Self::Input, step: u64, device: &Device)
     -> Losses;
 
+    /// The loss term by which the best step is chosen on validation cells; `None` for their sum.
+    fn criterion(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Minibatches for embedding, in an order that covers the corpus once.
     fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>>;
+
+    /// A minibatch to be embedded: nothing is masked, and draws are always the same.
+    ///
+    /// # Errors
+    /// When the counts cannot be tokenised, or cells are not of a kind that the network knows.
+    fn cells(&self, cells: CellBatch) -> Result<Self::Cells>;
+
+    /// The embedding of a minibatch, `[cells, dims]`; on a device with autodiff as in training, so
+    /// that a head on it can be trained with the network.
+    fn encode(&self, model: &Self::Model, cells: Self::Cells, device: &Device) -> Tensor<2>;
 
     /// The embedding of a minibatch, `[cells, dims]`.
     ///
     /// # Errors
-    /// When the counts cannot be tokenised.
-    fn embed(&self, model: &Self::Model, cells: CellBatch, device: &Device) -> Result<Tensor<2>>;
+    /// Those of [`Self::cells`].
+    fn embed(&self, model: &Self::Model, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
+        Ok(self.encode(model, self.cells(cells)?, device))
+    }
+
+    /// What it predicts of a cell, beside its embedding.
+    fn predicts(&self) -> Vec<Quantity> {
+        Vec::new()
+    }
+
+    /// A prediction for a minibatch, one row per cell; `None` for what it does not predict.
+    fn predict(
+        &self,
+        _model: &Self::Model,
+        _cells: Self::Cells,
+        _quantity: Quantity,
+        _device: &Device,
+    ) -> Option<Tensor<2>> {
+        None
+    }
 
     /// What of `obs` it reads; naming a column for anything else is refused.
     fn reads(&self) -> Vec<Role> {

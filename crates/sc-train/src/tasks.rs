@@ -1,5 +1,6 @@
 //! The architectures as tasks: tokens, objective, embedding. One module each.
 
+pub mod annotation;
 pub mod cellplm;
 pub mod composed;
 pub mod geneformer;

@@ -1,28 +1,20 @@
 //! `scfm embed`.
 
+use super::views::Views;
 use crate::args::Embed;
 use crate::error::{Result, at};
 use crate::outputs::{check_ending, with_json};
 use crate::progress::Cells;
 use crate::verbs::load_model;
-use sc_data::genes::Across;
 use sc_data::io::export::{ENDINGS, EmbeddingOutput};
 use sc_data::io::h5ad::H5ad;
-use sc_train::embed::{Embedder, Matching};
+use sc_train::embed::Embedder;
 
 pub(crate) fn run(args: &Embed) -> Result<()> {
     may_write(args)?;
     let device = sc_models::device::open(&args.device)?;
     args.precision.check(&device)?;
-    let how = Matching {
-        across: if args.orthologs {
-            Across::Orthologs
-        } else {
-            Across::Same
-        },
-        min_overlap: args.min_overlap,
-        batch: args.batch.clone(),
-    };
+    let how = args.matching.with_batch(args.batch.as_deref());
     let model = load_model(&args.model)?;
     let dataset = args.input.open()?;
     let mut embedder = Embedder::new(model, &dataset, &how)?.with_precision(args.precision);
@@ -31,6 +23,8 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
     let key = args.key.clone();
     let key = key.unwrap_or_else(|| format!("X_{architecture}"));
     may_replace(args, dataset.file(), &key)?;
+    let mut views = Views::new(args, &key)?;
+    views.may_add(args, &dataset)?;
     if args.dry_run {
         println!("model   {architecture} ({dims} dimensions)");
         println!(
@@ -62,11 +56,13 @@ pub(crate) fn run(args: &Embed) -> Result<()> {
     let bar = Cells::new(dataset.cells(), "embedding");
     let embedded = embedder.embed(&device, &mut |rows, values| {
         bar.add(rows.len());
+        views.keep(dataset.cells(), rows, values);
         Ok(output.put(rows, values)?)
     });
     bar.finish();
     embedded?;
     output.finish()?;
+    views.add(place.unwrap_or(&args.input.file))?;
     println!(
         "embedded {} cells in {dims} dimensions; {} of the model's {} genes matched; wrote {key} in {}",
         dataset.cells(),

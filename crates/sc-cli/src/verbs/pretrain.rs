@@ -1,16 +1,17 @@
 //! `scfm pretrain`.
 
 use crate::args::{HoldOut, Pretrain};
-use crate::error::{Result, at};
+use crate::error::{Result, at, message};
 use crate::interrupt;
 use crate::progress::{Packing, Steps};
 use sc_data::Dataset;
-use sc_data::dataset::{self, NO_COLUMN};
+use sc_data::dataset::{self, NO_COLUMN, Validation};
 use sc_data::identity::CellKeys;
 use sc_data::sampling::split::{SavedSplit, Split};
 use sc_data::settings;
 use sc_eval::benchmark::Design;
 use sc_run::execute::not_packed;
+use sc_run::finetune::usual_donor;
 use sc_run::memory;
 use sc_train::pretrain::{Pretraining, TrainingCells, Watch};
 use sc_train::{ModelSpec, presets};
@@ -40,11 +41,14 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
     }
     let batch = args.batch.as_deref();
     let held_out = held_out(&dataset, &args.hold_out, batch, args.seed)?;
+    let rows: Vec<usize> = match &held_out {
+        Some((_, split)) => split.train.clone(),
+        None => (0..dataset.cells()).collect(),
+    };
+    let chosen = validation(args, &dataset, rows)?;
     let cells = TrainingCells {
-        rows: match &held_out {
-            Some((_, split)) => split.train.clone(),
-            None => (0..dataset.cells()).collect(),
-        },
+        rows: chosen.train,
+        validation: chosen.validation,
         batches: dataset.batches(batch)?,
         // They need a pass over the counts, which is skipped for a plan.
         keys: match args.dry_run {
@@ -133,6 +137,38 @@ fn print_plan(training: &Pretraining, dataset: &Dataset, held_out: &HeldOut, par
     );
 }
 
+/// The cells to train on and those to choose the best step on, of `rows`.
+fn validation(args: &Pretrain, dataset: &Dataset, rows: Vec<usize>) -> Result<Validation> {
+    let Some(share) = args.validation.filter(|share| *share > 0.0) else {
+        return match args.hold_out.donor.is_some() && !args.hold_out.hold_out {
+            true => Err(message(
+                "--donor needs --hold-out or --validation, which hold out donors",
+            )),
+            false => Ok(Validation {
+                train: rows,
+                ..Validation::default()
+            }),
+        };
+    };
+    let how = dataset::HoldOut {
+        donor: args
+            .hold_out
+            .donor
+            .clone()
+            .unwrap_or_else(|| usual_donor(dataset)),
+        label: None,
+        batch: None,
+        test_fraction: share,
+        seed: args.seed,
+    };
+    let chosen = dataset.draw_validation(&rows, &how)?;
+    match &chosen.donors {
+        Some(donors) => note!("validation on {}", donors.join(", ")),
+        None => note!("validation on {} cells at random", chosen.validation.len()),
+    }
+    Ok(chosen)
+}
+
 /// The split that was asked for; none where all cells are trained on.
 fn held_out(dataset: &Dataset, how: &HoldOut, batch: Option<&str>, seed: u64) -> Result<HeldOut> {
     let saved = match &how.split {
@@ -163,7 +199,7 @@ fn held_out(dataset: &Dataset, how: &HoldOut, batch: Option<&str>, seed: u64) ->
 
 /// Refuses a folder that holds a model of which no checkpoint says that it is this one: it would be
 /// replaced. Checkpoints say themselves whose they are.
-fn free_for_training(folder: &Path) -> Result<()> {
+pub(super) fn free_for_training(folder: &Path) -> Result<()> {
     if folder.exists() && !folder.is_dir() {
         return Err(at(folder, "is a file; -o must be a folder"));
     }

@@ -2,6 +2,7 @@
 
 mod common;
 mod devices;
+mod finetune;
 mod folders;
 mod held_out;
 mod logging;

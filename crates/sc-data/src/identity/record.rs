@@ -27,6 +27,9 @@ pub struct TrainingRecord {
     pub parameters: u64,
     /// Optimiser steps.
     pub steps: u64,
+    /// Whether it started from weights whose own training cells are unknown, as published ones.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown_start: bool,
 }
 
 /// Writes the keys of training cells as a numpy array, uint64 `[cells, 2]`: content and barcode.
@@ -238,6 +241,9 @@ pub struct TrainedOn {
     pub seen_content: KeySet,
     /// Barcode keys of the cells of this file whose content or name matches a training cell.
     pub seen_barcode: KeySet,
+    /// Whether it started from weights whose own training cells are unknown, as published ones.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown_start: bool,
 }
 
 /// How many of some cells a model was trained on.
@@ -278,6 +284,7 @@ impl TrainedOn {
             cells: record.cells,
             labels: record.labels.clone(),
             split: record.split.clone(),
+            unknown_start: record.unknown_start,
             seen_content: KeySet::new(keys.content.iter().copied().filter(by_content)),
             seen_barcode: KeySet::new(named.map(|(_, b)| *b)),
         }
@@ -314,6 +321,7 @@ mod tests {
             split: None,
             parameters: 7,
             steps: 3,
+            unknown_start: false,
         }
     }
 

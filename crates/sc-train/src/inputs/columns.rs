@@ -18,11 +18,14 @@ pub(crate) struct Columns {
 
 /// The columns that `spec` names, or `otherwise` for those it requires.
 ///
-/// Only values of the cells at `rows` are used; values found only in other cells count as missing.
+/// Only values of the cells at `rows` are used; values found only in other cells count as missing. A
+/// model that starts from another one keeps the `known` values of that one, but for what it is trained
+/// to tell.
 pub(crate) fn for_training(
     dataset: &Dataset,
     spec: &ModelSpec,
     otherwise: &BTreeMap<Role, String>,
+    known: &Levels,
     rows: &[usize],
 ) -> Result<Columns> {
     let mut named = spec.obs.clone();
@@ -35,13 +38,21 @@ pub(crate) fn for_training(
     let mut levels = Levels::new();
     let mut labels = Vec::new();
     for (role, column) in named {
-        if matches!(role, Role::Label | Role::Perturbation | Role::Niche) {
+        let target = matches!(role, Role::Label | Role::Perturbation | Role::Niche);
+        if target {
             labels.push(column.clone());
         }
         let values = dataset
             .shared_categories(&column)
             .map_err(|e| TrainError::of_column(e, format!("obs.{}", role.word())))?;
-        let kept = values.occurring(rows.iter().copied());
+        let found = values.occurring(rows.iter().copied());
+        let kept = match known.get(&role).filter(|_| !target) {
+            Some(known) => {
+                check_known(dataset, (role, &column), &found, known)?;
+                known.clone()
+            }
+            None => found,
+        };
         if kept.is_empty() {
             return Err(TrainError::file(
                 dataset.path(),
@@ -73,6 +84,25 @@ pub(crate) fn for_training(
         levels,
         labels,
     })
+}
+
+/// Refuses cells of a species that a model was not trained on.
+fn check_known(
+    dataset: &Dataset,
+    (role, column): (Role, &str),
+    found: &[String],
+    known: &[String],
+) -> Result<()> {
+    let other = found.iter().find(|n| !known.contains(n));
+    match (role, other) {
+        (Role::Species, Some(other)) => Err(TrainError::Config(format!(
+            "{}: obs['{column}'] holds '{other}', but the model was trained on {}; remove these \
+             cells, or train on them",
+            dataset.path().display(),
+            known.join(", ")
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Counts of every type around every cell at `rows`, and the types.
@@ -165,15 +195,7 @@ pub(crate) fn for_embedding(dataset: &Dataset, spec: &ModelSpec, levels: &Levels
             continue;
         }
         let values = dataset.shared_categories(column)?;
-        let other = values.names().iter().find(|n| !kept.contains(n));
-        if let (Role::Species, Some(other)) = (role, other) {
-            return Err(TrainError::Config(format!(
-                "{}: obs['{column}'] holds '{other}', but the model was trained on {}; remove these \
-                 cells, or train on them",
-                dataset.path().display(),
-                kept.join(", ")
-            )));
-        }
+        check_known(dataset, (*role, column), values.names(), kept)?;
         obs.set(*role, values.recoded(kept).codes().to_vec());
     }
     Ok(obs)

@@ -1,5 +1,6 @@
 //! The folder of a model: `config.json`, `model.safetensors`, `genes.tsv`, `tokenizer.json`,
-//! `training.json`, and for models trained here `training_cells.npy` and `split.json`.
+//! `training.json`, for models trained here `training_cells.npy` and `split.json`, and for those that
+//! tell labels `calibration.json`.
 //!
 //! An incomplete folder, or one with inconsistent parts, is refused: a vocabulary in
 //! another order would silently embed every cell with the weights of other genes.
@@ -8,7 +9,9 @@ use super::Model;
 use super::changed::first_difference;
 use super::gene_table::{check_names, from_table, to_table};
 use crate::error::{Result, TrainError};
+use crate::finetune::StartedFrom;
 use crate::inputs::data_spec::{DataSpec, Levels};
+use crate::predict::Calibration;
 use crate::size::SameSize;
 use crate::spec::ModelSpec;
 use sc_data::identity::{CellKeys, TrainingRecord, read_keys};
@@ -32,6 +35,9 @@ pub const WEIGHTS: &str = "model.safetensors";
 /// The held-out donors or cells.
 pub const SPLIT: &str = "split.json";
 
+/// How sure the labels of a model are.
+pub const CALIBRATION: &str = "calibration.json";
+
 /// `config.json`: what is needed to rebuild the network.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Config {
@@ -47,6 +53,9 @@ struct Config {
     /// The model whose size it matches, if one was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     same_size: Option<SameSize>,
+    /// The model it started from, if it was fine-tuned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start: Option<StartedFrom>,
     /// Seed it was trained with.
     seed: u64,
     /// blake3 of the names of the genes in the order of `genes.tsv`, which is that of the weights;
@@ -83,6 +92,7 @@ impl Model {
             batches: self.data.batches.clone(),
             levels: self.data.levels.clone(),
             same_size: self.same_size.clone(),
+            start: self.start.clone(),
             seed: self.data.seed,
             genes_blake3,
             table_blake3,
@@ -136,6 +146,20 @@ impl Model {
             (WEIGHTS, to_safetensors(&self.weights)?),
             ("training.json", training.to_vec()),
         ];
+        let calibration = folder.join(CALIBRATION);
+        match &self.calibration {
+            Some(found) => {
+                let json = serde_json::to_vec_pretty(found);
+                let json = json.map_err(|e| TrainError::file(&calibration, e))?;
+                write_bytes_atomic(&calibration, &json)?;
+            }
+            // One of a model that was here before is not of this one.
+            None if calibration.exists() => {
+                std::fs::remove_file(&calibration)
+                    .map_err(|e| TrainError::file(&calibration, e))?;
+            }
+            None => {}
+        }
         for (name, bytes) in files {
             write_bytes_atomic(&folder.join(name), &bytes)?;
         }
@@ -181,6 +205,8 @@ impl Model {
             weights,
             same_size: config.same_size,
             trained,
+            start: config.start,
+            calibration: read_calibration(folder)?,
             file,
         };
         // The network's own settings must match those of the folder, or cells would be tokenised
@@ -310,6 +336,14 @@ fn read_training(folder: &Path) -> Result<Option<(TrainingRecord, CellKeys)>> {
         serde_json::from_value(record.clone()).map_err(|e| fail(&format!("training: {e}")))?;
     let keys = read_keys(&folder.join(TRAINING_CELLS), &record)?;
     Ok(Some((record, keys)))
+}
+
+fn read_calibration(folder: &Path) -> Result<Option<Calibration>> {
+    let path = folder.join(CALIBRATION);
+    match path.exists() {
+        true => Ok(Some(json::parse(&path, &read_part(&path)?)?)),
+        false => Ok(None),
+    }
 }
 
 fn read_genes(folder: &Path, config: &Config) -> Result<DataSpec> {

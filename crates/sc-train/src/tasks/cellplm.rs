@@ -3,14 +3,17 @@
 mod import;
 
 use crate::error::{Result, TrainError};
+use crate::gene_vectors::GeneVectors;
 use crate::inputs::corpus::{CellBatch, Corpus};
-use crate::inputs::data_spec::DataSpec;
-use crate::losses::Losses;
+use crate::inputs::data_spec::{DataSpec, Role};
 use crate::losses::cellplm::{Masked, denoise};
+use crate::losses::{Labelled, Losses, of_labels};
+use crate::predict::Quantity;
 use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
-use crate::task::Task;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use crate::task::{Task, known_batches, whole};
+use crate::tasks::annotation::{ANNOTATION, classes};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 use sc_data::CsrMatrix;
@@ -72,7 +75,10 @@ pub const CELLPLM: Architecture = Architecture {
     kind: Kind::FoundationModel,
     paper: "Wen et al., ICLR 2024",
     tokens: "cells; a sentence is a sample",
-    objectives: &["denoise"],
+    objectives: &["denoise", ANNOTATION],
+    annotation: Some(ANNOTATION),
+    annotation_network: Some(annotation_network),
+    decodes: true,
     weights: "CellPLM .best.ckpt with its config.json",
     licence: "BSD-2-Clause",
     needs: &[],
@@ -83,6 +89,8 @@ pub const CELLPLM: Architecture = Architecture {
     widen: None,
     import: Some(import::import),
     attention: None,
+    gene_vectors: Some(GeneVectors::rows("embedder.feat_enc.emb")),
+    perturbs: None,
     task,
 };
 
@@ -95,34 +103,86 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
             n => n,
         };
     }
+    // As given, for the message on settings that are not used.
+    let given = network.clone();
+    let goal = match spec.objective()? {
+        ANNOTATION => {
+            network.head = classifier(&network.head, classes(spec, data)?);
+            Goal::Labels
+        }
+        _ => {
+            check_head(&network.head)?;
+            Goal::Counts
+        }
+    };
     network.check()?;
-    spec.settled(&network)?;
-    check_head(&network.head)?;
+    spec.settled(&match (&given.head, &network.head) {
+        (HeadConfig::Mlp { .. }, _) => network.clone(),
+        _ => given,
+    })?;
     let input: SentenceConfig = spec.input()?;
     input.check()?;
     Ok(Box::new(CellPlmTask {
         network,
         input,
+        goal,
         seed: data.seed,
     }))
+}
+
+/// The published recipe discards the latent, whose noise hides the labels, for a linear map; the decoder
+/// gives way to a classifier.
+fn annotation_network(spec: &ModelSpec) -> serde_json::Value {
+    let mut network = spec.network_with("latent", serde_json::json!({ "kind": "ae" }));
+    let given: Result<CellPlmConfig> = spec.network();
+    // An invalid one is refused when it is built.
+    let head = given.map(|given| serde_json::json!(classifier(&given.head, 1)));
+    if let (Ok(head), Some(settings)) = (head, network.as_object_mut()) {
+        settings.insert("head".into(), head);
+    }
+    network
+}
+
+/// A classifier of the shape of `head`: its own, or that of the decoder it replaces.
+fn classifier(head: &HeadConfig, outputs: usize) -> HeadConfig {
+    let (hidden, layers) = match *head {
+        HeadConfig::Mlp { hidden, layers, .. } | HeadConfig::Decode { hidden, layers, .. } => {
+            (hidden, layers)
+        }
+        HeadConfig::Embed => (512, 2),
+    };
+    HeadConfig::Mlp {
+        outputs,
+        hidden,
+        layers,
+    }
 }
 
 /// Refuses heads without an objective.
 fn check_head(head: &HeadConfig) -> Result<()> {
     let refuse = |what: &str| {
         Err(TrainError::Config(format!(
-            "cellplm: network.head.{what} has no objective; objective = 'denoise' needs kind = \
-             'decode' with objective = 'denoise'"
+            "cellplm: network.head.{what}; objective = 'denoise' needs kind = 'decode' with objective = \
+             'denoise'"
         )))
     };
     match head {
-        HeadConfig::Mlp { .. } => refuse("kind = 'mlp'"),
+        HeadConfig::Mlp { .. } => refuse("kind = 'mlp' is for objective = 'annotation'"),
         HeadConfig::Decode {
             objective: Decoded::Impute,
             ..
-        } => refuse("objective = 'impute'"),
+        } => refuse("objective = 'impute' has no objective"),
         HeadConfig::Decode { .. } | HeadConfig::Embed => Ok(()),
     }
+}
+
+/// What a CellPLM is trained to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// The counts of its cells, some of them masked.
+    Counts,
+    /// Their labels.
+    Labels,
 }
 
 /// CellPLM as a task.
@@ -132,6 +192,8 @@ pub struct CellPlmTask {
     pub network: CellPlmConfig,
     /// Composition of sentences.
     pub input: SentenceConfig,
+    /// The objective.
+    pub goal: Goal,
     /// Seed of every random stream.
     pub seed: u64,
 }
@@ -142,11 +204,40 @@ pub struct SentenceInput {
     log_counts: Arc<CsrMatrix>,
     masked: Masked,
     batches: Vec<u32>,
+    labels: Labelled,
     normal: Vec<f32>,
     uniform: Vec<f32>,
 }
 
+/// A sentence to be embedded, on the host.
+pub struct SentenceCells {
+    log_counts: Arc<CsrMatrix>,
+    batches: Vec<i64>,
+}
+
 impl CellPlmTask {
+    /// Batches of the decoder.
+    fn batches(&self) -> usize {
+        match self.network.head {
+            HeadConfig::Decode { batches, .. } => batches,
+            _ => 0,
+        }
+    }
+
+    /// A sentence without noise.
+    fn sentence(&self, cells: SentenceCells, device: &Device) -> Sentence {
+        Sentence {
+            log_counts: cells.log_counts,
+            genes: None,
+            covariates: Covariates {
+                batch: (self.batches() > 0).then(|| whole(cells.batches, device)),
+                dataset: None,
+            },
+            noise: None,
+            kl_weight: 1.0,
+        }
+    }
+
     fn clusters(&self) -> usize {
         match self.network.latent {
             LatentConfig::Gmvae { clusters, .. } => clusters,
@@ -189,6 +280,7 @@ fn hide(counts: &CsrMatrix, masked: &Masked) -> CsrMatrix {
 impl Task for CellPlmTask {
     type Model = CellPlm;
     type Input = SentenceInput;
+    type Cells = SentenceCells;
 
     fn network(&self) -> &CellPlmConfig {
         &self.network
@@ -224,6 +316,7 @@ impl Task for CellPlmTask {
             uniform.extend((0..self.clusters()).map(|_| rng.random::<f32>()));
         }
         Ok(SentenceInput {
+            labels: Labelled::of(&cells),
             log_counts: Arc::new(hide(&cells.counts, &masked)),
             counts: Arc::new(cells.counts),
             masked,
@@ -238,16 +331,8 @@ impl Task for CellPlmTask {
         let matrix =
             |v: Vec<f32>, d: usize| Tensor::<2>::from_data(TensorData::new(v, [n, d]), device);
         let clusters = self.clusters();
-        let batch = match self.network.head {
-            HeadConfig::Decode { batches: 1.., .. } => {
-                let codes: Vec<i64> = input.batches.iter().map(|&b| i64::from(b)).collect();
-                Some(Tensor::<1, Int>::from_data(
-                    TensorData::new(codes, [n]),
-                    device,
-                ))
-            }
-            _ => None,
-        };
+        let codes = || input.batches.iter().map(|&b| i64::from(b)).collect();
+        let batch = (self.batches() > 0).then(|| whole(codes(), device));
         let sentence = Sentence {
             log_counts: input.log_counts,
             genes: None,
@@ -261,9 +346,14 @@ impl Task for CellPlmTask {
             }),
             kl_weight: (step as f64 / self.input.kl_warmup.max(1) as f64).min(1.0),
         };
-        let output = model.forward(&sentence, Phase::Train);
+        let output = model.forward(&sentence, Phase::on(device));
         let mut terms = Vec::new();
         let mut total = Tensor::<1>::zeros([1], device);
+        if let Some(logits) = output.logits {
+            let loss = of_labels(logits, input.labels, device);
+            terms.extend(loss.terms);
+            total = total + loss.total;
+        }
         if let Some(decoded) = &output.counts {
             let loss = denoise(decoded, &input.counts, &input.masked);
             terms.push(("all_genes", loss.all_genes.clone()));
@@ -284,15 +374,44 @@ impl Task for CellPlmTask {
         sampler::sequential(&corpus.ordered(), group, self.input.cells)
     }
 
-    fn embed(&self, model: &CellPlm, cells: CellBatch, _: &Device) -> Result<Tensor<2>> {
-        let sentence = Sentence {
+    fn cells(&self, cells: CellBatch) -> Result<SentenceCells> {
+        Ok(SentenceCells {
             log_counts: Arc::new(cells.counts.map_values(f32::ln_1p)),
-            genes: None,
-            covariates: Covariates::default(),
-            noise: None,
-            kl_weight: 1.0,
-        };
-        Ok(model.encode(&sentence, Phase::Eval).z)
+            batches: known_batches(&cells.batches, self.batches()),
+        })
+    }
+
+    fn encode(&self, model: &CellPlm, cells: SentenceCells, device: &Device) -> Tensor<2> {
+        let sentence = self.sentence(cells, device);
+        model.encode(&sentence, Phase::on(device)).z
+    }
+
+    fn predicts(&self) -> Vec<Quantity> {
+        match self.goal {
+            Goal::Counts => vec![Quantity::Expression],
+            Goal::Labels => vec![Quantity::Labels],
+        }
+    }
+
+    fn predict(
+        &self,
+        model: &CellPlm,
+        cells: SentenceCells,
+        quantity: Quantity,
+        device: &Device,
+    ) -> Option<Tensor<2>> {
+        let output = model.forward(&self.sentence(cells, device), Phase::on(device));
+        match quantity {
+            Quantity::Labels => output.logits,
+            Quantity::Expression => output.counts.map(|counts| counts.mean),
+        }
+    }
+
+    fn reads(&self) -> Vec<Role> {
+        match self.goal {
+            Goal::Counts => Vec::new(),
+            Goal::Labels => vec![Role::Label],
+        }
     }
 
     fn dims(&self) -> usize {

@@ -14,9 +14,11 @@ pub use compatible::Objective;
 pub use tokens::TokenKind;
 
 use crate::error::{Result, TrainError};
+use crate::gene_vectors::GeneVectors;
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::{DataSpec, Role};
 use crate::losses::Losses;
+use crate::predict::Quantity;
 use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
@@ -37,6 +39,9 @@ pub const COMPOSED: Architecture = Architecture {
     paper: "none: combines parts of the others",
     tokens: "any of the others', by input.tokens",
     objectives: Objective::WORDS,
+    annotation: Some("classify"),
+    annotation_network: None,
+    decodes: true,
     weights: "none published",
     licence: "ours",
     needs: &[],
@@ -45,6 +50,8 @@ pub const COMPOSED: Architecture = Architecture {
     widen: None,
     import: None,
     attention: None,
+    gene_vectors: Some(GeneVectors::rows("embedding.genes.weight")),
+    perturbs: None,
     task,
 };
 
@@ -192,6 +199,7 @@ pub struct ComposedBatch {
 impl Task for ComposedTask {
     type Model = Composed;
     type Input = ComposedBatch;
+    type Cells = HostSequences;
 
     fn network(&self) -> &ComposedConfig {
         &self.network
@@ -217,14 +225,40 @@ impl Task for ComposedTask {
         sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
     }
 
-    fn embed(&self, model: &Composed, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
+    fn cells(&self, cells: CellBatch) -> Result<HostSequences> {
         let keys = cells.keys.iter().enumerate();
         let tokens = keys.map(|(i, &key)| {
             let key = [self.seed, key, Pass::Embedding.epoch()];
             self.tokens.of(cells.counts.row(i), key)
         });
-        let input = self.pad(&tokens.collect::<Result<Vec<_>>>()?);
-        Ok(model.encode(&input.on_device(device)).cell)
+        Ok(self.pad(&tokens.collect::<Result<Vec<_>>>()?))
+    }
+
+    fn encode(&self, model: &Composed, cells: HostSequences, device: &Device) -> Tensor<2> {
+        model.encode(&cells.on_device(device)).cell
+    }
+
+    fn predicts(&self) -> Vec<Quantity> {
+        match self.objective {
+            Objective::Classify => vec![Quantity::Labels],
+            Objective::Denoise => vec![Quantity::Expression],
+            _ => Vec::new(),
+        }
+    }
+
+    fn predict(
+        &self,
+        model: &Composed,
+        cells: HostSequences,
+        quantity: Quantity,
+        device: &Device,
+    ) -> Option<Tensor<2>> {
+        let cells = self.encode(model, cells, device);
+        let ones = Tensor::ones([cells.dims()[0]], device);
+        match quantity {
+            Quantity::Labels => model.classes(cells),
+            Quantity::Expression => model.counts(cells, ones).map(|counts| counts.mean),
+        }
     }
 
     fn reads(&self) -> Vec<Role> {

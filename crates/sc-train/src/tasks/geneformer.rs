@@ -5,12 +5,14 @@ mod import;
 mod tests;
 
 use crate::error::Result;
+use crate::gene_vectors::GeneVectors;
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::DataSpec;
 use crate::losses::Losses;
 use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
+use crate::tasks::annotation::{ANNOTATION, annotated};
 use crate::tasks::padded::{MaskedTokens, Padded};
 use burn::tensor::{Device, Tensor};
 use rand::RngExt as _;
@@ -29,7 +31,10 @@ pub const GENEFORMER: Architecture = Architecture {
     kind: Kind::FoundationModel,
     paper: "Theodoris et al., Nature 2023",
     tokens: "genes ranked by expression over their typical value",
-    objectives: &["masked-gene"],
+    objectives: &["masked-gene", ANNOTATION],
+    annotation: Some(ANNOTATION),
+    annotation_network: None,
+    decodes: false,
     weights: "Geneformer folder (config.json, model.safetensors or pytorch_model.bin, token dictionary)",
     licence: "Apache-2.0",
     needs: &[],
@@ -38,6 +43,14 @@ pub const GENEFORMER: Architecture = Architecture {
     widen: None,
     import: Some(import::import),
     attention: None,
+    gene_vectors: Some(GeneVectors {
+        first: |spec| {
+            let input: RankInput = spec.input().unwrap_or_default();
+            input.ends.special() as usize
+        },
+        ..GeneVectors::rows("word_embeddings.weight")
+    }),
+    perturbs: None,
     task,
 };
 
@@ -54,7 +67,6 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     let mut network: GeneformerConfig = spec.network()?;
     let input: RankInput = spec.input()?;
     input.check()?;
-    spec.objective()?;
     let genes = data.genes.len();
     network.tokens = genes + input.ends.special() as usize;
     network.check()?;
@@ -65,12 +77,16 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     };
     // Of a gene that no training cell expresses nothing is known.
     let typical = typical.iter().map(|m| if m.is_nan() { 1.0 } else { *m });
-    Ok(Box::new(GeneformerTask {
+    let task = GeneformerTask {
         network,
         input,
         typical: Arc::new(typical.collect()),
         seed: data.seed,
-    }))
+    };
+    match spec.objective()? {
+        ANNOTATION => annotated(task, spec, data),
+        _ => Ok(Box::new(task)),
+    }
 }
 
 /// What stands around the genes of a cell.
@@ -214,6 +230,7 @@ fn on_device(tokens: &Padded, device: &Device) -> Tokens {
 impl Task for GeneformerTask {
     type Model = Geneformer;
     type Input = RankBatch;
+    type Cells = Padded;
 
     fn network(&self) -> &GeneformerConfig {
         &self.network
@@ -247,16 +264,16 @@ impl Task for GeneformerTask {
         sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
     }
 
-    fn embed(&self, model: &Geneformer, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
-        let batch = self.batch(&cells, Pass::Embedding)?;
-        if batch.tokens.length == 0 {
+    fn cells(&self, cells: CellBatch) -> Result<Padded> {
+        Ok(self.batch(&cells, Pass::Embedding)?.tokens)
+    }
+
+    fn encode(&self, model: &Geneformer, cells: Padded, device: &Device) -> Tensor<2> {
+        if cells.length == 0 {
             // Cells without counts have no token to take a mean of.
-            return Ok(Tensor::zeros(
-                [batch.tokens.cells, self.network.width],
-                device,
-            ));
+            return Tensor::zeros([cells.cells, self.network.width], device);
         }
-        Ok(model.embed(&on_device(&batch.tokens, device)))
+        model.embed(&on_device(&cells, device))
     }
 
     fn dims(&self) -> usize {

@@ -6,6 +6,7 @@ mod niche;
 pub use niche::NicheTask;
 
 use crate::error::{Result, TrainError};
+use crate::gene_vectors::GeneVectors;
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::{DataSpec, MISSING, Role};
 use crate::losses::Losses;
@@ -36,6 +37,9 @@ pub const NICHEFORMER: Architecture = Architecture {
         "niche-density",
         "niche-label",
     ],
+    annotation: Some("niche-label"),
+    annotation_network: None,
+    decodes: false,
     weights: "Nicheformer model.safetensors or .ckpt",
     licence: "MIT",
     needs: &[],
@@ -44,6 +48,11 @@ pub const NICHEFORMER: Architecture = Architecture {
     widen: None,
     import: Some(import::import),
     attention: None,
+    gene_vectors: Some(GeneVectors {
+        first: |_| FIRST_GENE as usize,
+        ..GeneVectors::rows("embeddings.weight")
+    }),
+    perturbs: None,
     task,
 };
 
@@ -239,6 +248,7 @@ impl RankedTokens {
 impl Task for NicheformerTask {
     type Model = Nicheformer;
     type Input = RankedTokens;
+    type Cells = RankedTokens;
 
     fn network(&self) -> &NicheformerConfig {
         &self.network
@@ -266,9 +276,13 @@ impl Task for NicheformerTask {
         sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
     }
 
-    fn embed(&self, model: &Nicheformer, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
-        let tokens = self.tokenize(&cells, Pass::Embedding)?.on_device(device);
-        Ok(model.pool(model.last(&tokens), &tokens, Context::Without))
+    fn cells(&self, cells: CellBatch) -> Result<RankedTokens> {
+        self.tokenize(&cells, Pass::Embedding)
+    }
+
+    fn encode(&self, model: &Nicheformer, cells: RankedTokens, device: &Device) -> Tensor<2> {
+        let tokens = cells.on_device(device);
+        model.pool(model.last(&tokens), &tokens, Context::Without)
     }
 
     fn reads(&self) -> Vec<Role> {

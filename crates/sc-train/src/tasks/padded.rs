@@ -6,7 +6,7 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 /// Token ids of a minibatch, `[cells, length]` row-major.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Padded {
+pub struct Padded {
     pub(crate) cells: usize,
     /// Tokens per cell, padding included.
     pub(crate) length: usize,

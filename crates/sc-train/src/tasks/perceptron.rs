@@ -6,6 +6,7 @@ use crate::inputs::data_spec::{DataSpec, Role};
 use crate::losses::supervised::{Mixup, mixup};
 use crate::losses::tokens::mean_squared_error;
 use crate::losses::{Losses, cross_entropy};
+use crate::predict::Quantity;
 use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Task, whole};
@@ -31,6 +32,9 @@ pub const MLP: Architecture = Architecture {
     paper: "baseline: supervised perceptron",
     tokens: "whole cells, log-normalised",
     objectives: &["classify"],
+    annotation: Some("classify"),
+    annotation_network: None,
+    decodes: false,
     weights: "none published",
     licence: "ours",
     needs: &[Role::Label],
@@ -39,6 +43,8 @@ pub const MLP: Architecture = Architecture {
     widen: Some(widen),
     import: None,
     attention: None,
+    gene_vectors: None,
+    perturbs: None,
     task,
 };
 
@@ -48,6 +54,7 @@ pub const AUTOENCODER: Architecture = Architecture {
     kind: Kind::NeuralBaseline,
     paper: "baseline: autoencoder",
     objectives: &["reconstruct"],
+    annotation: None,
     needs: &[],
     ..MLP
 };
@@ -58,6 +65,7 @@ pub const ISLANDER: Architecture = Architecture {
     kind: Kind::NeuralBaseline,
     paper: "Wang et al., Nature Biotechnology 2025",
     objectives: &["classify-mixup", "classify-mixup-reconstruct"],
+    annotation: Some("classify-mixup"),
     licence: "Apache-2.0",
     ..MLP
 };
@@ -157,6 +165,7 @@ pub struct PerceptronInput {
 impl Task for PerceptronTask {
     type Model = Perceptron;
     type Input = PerceptronInput;
+    type Cells = Arc<CsrMatrix>;
 
     fn network(&self) -> &PerceptronConfig {
         &self.network
@@ -192,7 +201,7 @@ impl Task for PerceptronTask {
         _: u64,
         device: &Device,
     ) -> Losses {
-        let latent = model.encode(&input.cells, Phase::Train);
+        let latent = model.encode(&input.cells, Phase::on(device));
         let mut terms: Vec<(&'static str, Tensor<1>, f64)> = Vec::new();
         let weight = match self.goal {
             Goal::Reconstruct => 1.0,
@@ -200,7 +209,7 @@ impl Task for PerceptronTask {
             Goal::Mixup { reconstruct } => reconstruct,
         };
         if weight > 0.0
-            && let Some(decoded) = model.decode(latent.clone(), Phase::Train)
+            && let Some(decoded) = model.decode(latent.clone(), Phase::on(device))
         {
             let mse = mean_squared_error(decoded, dense(&input.cells, device));
             terms.push(("reconstruction", mse, weight));
@@ -227,9 +236,32 @@ impl Task for PerceptronTask {
         sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
     }
 
-    fn embed(&self, model: &Perceptron, cells: CellBatch, _: &Device) -> Result<Tensor<2>> {
-        let cells = Arc::new(log_normalize(cells.counts, self.input.target));
-        Ok(model.encode(&cells, Phase::Eval))
+    fn cells(&self, cells: CellBatch) -> Result<Arc<CsrMatrix>> {
+        Ok(Arc::new(log_normalize(cells.counts, self.input.target)))
+    }
+
+    fn encode(&self, model: &Perceptron, cells: Arc<CsrMatrix>, device: &Device) -> Tensor<2> {
+        model.encode(&cells, Phase::on(device))
+    }
+
+    fn predicts(&self) -> Vec<Quantity> {
+        match self.goal {
+            Goal::Reconstruct => Vec::new(),
+            Goal::Classify | Goal::Mixup { .. } => vec![Quantity::Labels],
+        }
+    }
+
+    fn predict(
+        &self,
+        model: &Perceptron,
+        cells: Arc<CsrMatrix>,
+        quantity: Quantity,
+        device: &Device,
+    ) -> Option<Tensor<2>> {
+        match quantity {
+            Quantity::Labels => model.classify(self.encode(model, cells, device)),
+            Quantity::Expression => None,
+        }
     }
 
     fn reads(&self) -> Vec<Role> {

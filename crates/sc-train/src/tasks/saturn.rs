@@ -7,6 +7,7 @@ mod tests;
 pub use species::{GenesOf, SpeciesGenes};
 
 use crate::error::{Result, TrainError};
+use crate::gene_vectors::{GeneAxis, GeneVectors};
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::{DataSpec, MISSING, Role};
 use crate::inputs::proteins::Proteins;
@@ -19,6 +20,7 @@ use crate::losses::saturn::{
 use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
+use crate::tasks::annotation::{ANNOTATION, annotated};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::RngExt as _;
 use rand_distr::StandardNormal;
@@ -41,7 +43,10 @@ pub const SATURN: Architecture = Architecture {
     kind: Kind::FoundationModel,
     paper: "Rosen et al., Nature Methods 2024",
     tokens: "whole cells, summed to macrogenes of similar proteins",
-    objectives: &["reconstruct", "cross-species"],
+    objectives: &["reconstruct", "cross-species", ANNOTATION],
+    annotation: Some(ANNOTATION),
+    annotation_network: None,
+    decodes: false,
     weights: "none published",
     licence: "MIT",
     needs: &[],
@@ -50,6 +55,11 @@ pub const SATURN: Architecture = Architecture {
     widen: None,
     import: None,
     attention: None,
+    gene_vectors: Some(GeneVectors {
+        genes: GeneAxis::Columns,
+        ..GeneVectors::rows("p_weights")
+    }),
+    perturbs: None,
     task,
 };
 
@@ -84,7 +94,7 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
         data.count(Role::Label, "saturn with input.balance = 'labels'")?;
     }
     let objective = match spec.objective()? {
-        "reconstruct" => Objective::Reconstruct,
+        "reconstruct" | ANNOTATION => Objective::Reconstruct,
         _ => {
             data.count(Role::Label, "saturn with objective = 'cross-species'")?;
             data.count(Role::Species, "saturn with objective = 'cross-species'")?;
@@ -101,14 +111,18 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
             }
         }
     };
-    Ok(Box::new(SaturnTask {
+    let task = SaturnTask {
         network,
         input,
         genes: Arc::new(genes),
         objective,
         seed: data.seed,
         start: OnceLock::new(),
-    }))
+    };
+    match spec.objective()? {
+        ANNOTATION => annotated(task, spec, data),
+        _ => Ok(Box::new(task)),
+    }
 }
 
 /// Training schedule.
@@ -427,6 +441,7 @@ impl SaturnTask {
 impl Task for SaturnTask {
     type Model = Saturn;
     type Input = SaturnBatch;
+    type Cells = SaturnBatch;
 
     fn network(&self) -> &SaturnConfig {
         &self.network
@@ -471,8 +486,11 @@ impl Task for SaturnTask {
         sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
     }
 
-    fn embed(&self, model: &Saturn, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
-        let batch = self.divide(cells, Pass::Embedding)?;
+    fn cells(&self, cells: CellBatch) -> Result<SaturnBatch> {
+        self.divide(cells, Pass::Embedding)
+    }
+
+    fn encode(&self, model: &Saturn, batch: SaturnBatch, device: &Device) -> Tensor<2> {
         let gene_weights = model.gene_weights();
         let (mut vectors, mut order) = (Vec::new(), Vec::new());
         for part in &batch.parts {
@@ -485,10 +503,10 @@ impl Task for SaturnTask {
             back[place] = at as i64;
         }
         if vectors.is_empty() {
-            return Ok(Tensor::zeros([0, self.network.embedding], device));
+            return Tensor::zeros([0, self.network.embedding], device);
         }
         let back = Tensor::<1, Int>::from_data(TensorData::new(back, [n]), device);
-        Ok(Tensor::cat(vectors, 0).select(0, back))
+        Tensor::cat(vectors, 0).select(0, back)
     }
 
     fn reads(&self) -> Vec<Role> {

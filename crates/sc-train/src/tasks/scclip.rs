@@ -11,6 +11,7 @@ use crate::losses::contrastive::contrast;
 use crate::registry::{self, Architecture, Features, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
+use crate::tasks::annotation::{ANNOTATION, annotated};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::seq::index;
 use sc_data::CsrMatrix;
@@ -31,7 +32,10 @@ pub const SCCLIP: Architecture = Architecture {
     kind: registry::Kind::FoundationModel,
     paper: "Xiong et al., NeurIPS AI4Science 2023",
     tokens: "patches of genes and of peaks",
-    objectives: &["contrastive"],
+    objectives: &["contrastive", ANNOTATION],
+    annotation: Some(ANNOTATION),
+    annotation_network: None,
+    decodes: false,
     weights: "scCLIP .ckpt",
     licence: "none published",
     needs: &[],
@@ -40,13 +44,18 @@ pub const SCCLIP: Architecture = Architecture {
     widen: None,
     import: Some(import::import),
     attention: None,
+    gene_vectors: None,
+    perturbs: None,
     task,
 };
 
 fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     let task = ScClipTask::new(spec.network()?, spec.input()?, data)?;
     spec.settled(&task.network)?;
-    Ok(Box::new(task))
+    match spec.objective()? {
+        ANNOTATION => annotated(task, spec, data),
+        _ => Ok(Box::new(task)),
+    }
 }
 
 /// Input of both modalities.
@@ -247,6 +256,7 @@ fn present(cells: &CsrMatrix, device: &Device) -> Tensor<2> {
 impl Task for ScClipTask {
     type Model = ScClip;
     type Input = Paired;
+    type Cells = Paired;
 
     fn network(&self) -> &ScClipConfig {
         &self.network
@@ -285,11 +295,14 @@ impl Task for ScClipTask {
         sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
     }
 
-    fn embed(&self, model: &ScClip, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
-        let halves = self.halves(&cells.counts);
+    fn cells(&self, cells: CellBatch) -> Result<Paired> {
+        Ok(self.halves(&cells.counts))
+    }
+
+    fn encode(&self, model: &ScClip, halves: Paired, device: &Device) -> Tensor<2> {
         let atac = || model.embed(&halves.atac, Modality::Atac);
         let rna = || model.embed(&halves.rna, Modality::Rna);
-        Ok(match self.input.embed {
+        match self.input.embed {
             Half::Atac => atac(),
             Half::Rna => rna(),
             Half::Both => {
@@ -297,7 +310,7 @@ impl Task for ScClipTask {
                 let [a, r] = has;
                 unit(atac() * a + rna() * r)
             }
-        })
+        }
     }
 
     fn dims(&self) -> usize {

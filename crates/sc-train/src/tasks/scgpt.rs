@@ -19,9 +19,11 @@ pub use perturbation::{Condition, Controls, PerturbationConfig, PerturbationTask
 pub use tokens::{InputGenes, TokenConfig, TokenInput};
 
 use crate::error::{Result, TrainError};
+use crate::gene_vectors::GeneVectors;
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::{DataSpec, Role};
 use crate::losses::Losses;
+use crate::predict::Quantity;
 use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
@@ -47,6 +49,9 @@ pub const SCGPT: Architecture = Architecture {
         "generative",
         "perturbation",
     ],
+    annotation: Some("annotation"),
+    annotation_network: None,
+    decodes: false,
     weights: "scGPT args.json, vocab.json and best_model.pt",
     licence: "MIT",
     needs: &[],
@@ -59,6 +64,8 @@ pub const SCGPT: Architecture = Architecture {
     widen: None,
     import: Some(import::import),
     attention: None,
+    gene_vectors: Some(GeneVectors::rows("encoder.embedding.weight")),
+    perturbs: Some(perturbation::perturbs),
     task,
 };
 
@@ -71,6 +78,7 @@ pub const SCFORMER: Architecture = Architecture {
     weights: "none published",
     import: None,
     attention: None,
+    perturbs: None,
     licence: "none published",
     ..SCGPT
 };
@@ -198,6 +206,7 @@ const SPECIAL_VALUES: usize = 2;
 impl Task for ScGptTask {
     type Model = ScGpt;
     type Input = TokenInput;
+    type Cells = TokenInput;
 
     fn network(&self) -> &ScGptConfig {
         &self.network
@@ -237,7 +246,7 @@ impl Task for ScGptTask {
         sampler::sequential(&rows, group, self.input.embed_minibatch)
     }
 
-    fn embed(&self, model: &ScGpt, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
+    fn cells(&self, cells: CellBatch) -> Result<TokenInput> {
         if let InputNorm::DomainSpecific { domains, .. } = self.network.input_norm
             && cells.batches.iter().any(|&b| b as usize >= domains)
         {
@@ -248,8 +257,35 @@ impl Task for ScGptTask {
                     .into(),
             ));
         }
-        let tokens = self.tokenize(&cells, Pass::Embedding)?.on_device(device);
-        Ok(unit(model.encode(&tokens, Phase::Eval).cell))
+        self.tokenize(&cells, Pass::Embedding)
+    }
+
+    fn encode(&self, model: &ScGpt, cells: TokenInput, device: &Device) -> Tensor<2> {
+        unit(
+            model
+                .encode(&cells.on_device(device), Phase::on(device))
+                .cell,
+        )
+    }
+
+    fn predicts(&self) -> Vec<Quantity> {
+        match self.goal {
+            Goal::Labels => vec![Quantity::Labels],
+            Goal::Values => Vec::new(),
+        }
+    }
+
+    fn predict(
+        &self,
+        model: &ScGpt,
+        cells: TokenInput,
+        quantity: Quantity,
+        device: &Device,
+    ) -> Option<Tensor<2>> {
+        match quantity {
+            Quantity::Labels => annotation::logits(model, &cells, device),
+            Quantity::Expression => None,
+        }
     }
 
     fn reads(&self) -> Vec<Role> {

@@ -1,13 +1,16 @@
 //! scHyena: masked expression over whole transcriptomes.
 
 use crate::error::Result;
+use crate::gene_vectors::GeneVectors;
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::DataSpec;
 use crate::losses::expression::masked_mse;
 use crate::losses::{Losses, total};
+use crate::predict::Quantity;
 use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
-use crate::task::{Pass, Task};
+use crate::task::{Pass, Task, whole};
+use crate::tasks::annotation::{ANNOTATION, annotated};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sc_data::sampling::sampler;
 use sc_data::tokens::Tokenizer;
@@ -23,7 +26,10 @@ pub const SCHYENA: Architecture = Architecture {
     kind: Kind::FoundationModel,
     paper: "Oh et al., arXiv 2310.02713, 2023",
     tokens: "all genes, log1p of scaled counts",
-    objectives: &["masked-expression"],
+    objectives: &["masked-expression", ANNOTATION],
+    annotation: Some(ANNOTATION),
+    annotation_network: None,
+    decodes: true,
     weights: "none published",
     licence: "ours (safari, HyenaDNA: Apache-2.0)",
     needs: &[],
@@ -32,6 +38,11 @@ pub const SCHYENA: Architecture = Architecture {
     widen: None,
     import: None,
     attention: None,
+    gene_vectors: Some(GeneVectors {
+        first: |_| 1,
+        ..GeneVectors::rows("embeddings.gene_embeddings.weight")
+    }),
+    perturbs: None,
     task,
 };
 
@@ -46,7 +57,11 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     let mask = ("mask", input.mask);
     ranges::positive(OF, &[("target", input.target), mask])?;
     ranges::shares(OF, &[mask])?;
-    Ok(Box::new(ScHyenaTask::new(network, input, data.seed)))
+    let task = ScHyenaTask::new(network, input, data.seed);
+    match spec.objective()? {
+        ANNOTATION => annotated(task, spec, data),
+        _ => Ok(Box::new(task)),
+    }
 }
 
 /// The tokeniser.
@@ -156,6 +171,7 @@ impl ScHyenaTask {
 impl Task for ScHyenaTask {
     type Model = ScHyena;
     type Input = ProfileBatch;
+    type Cells = ProfileBatch;
 
     fn network(&self) -> &ScHyenaConfig {
         &self.network
@@ -199,9 +215,33 @@ impl Task for ScHyenaTask {
         sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
     }
 
-    fn embed(&self, model: &ScHyena, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
-        let profiles = self.on_device(self.tokenize(&cells, Pass::Embedding)?, device);
-        Ok(model.encode(&profiles).cell)
+    fn cells(&self, cells: CellBatch) -> Result<ProfileBatch> {
+        self.tokenize(&cells, Pass::Embedding)
+    }
+
+    fn encode(&self, model: &ScHyena, cells: ProfileBatch, device: &Device) -> Tensor<2> {
+        model.encode(&self.on_device(cells, device)).cell
+    }
+
+    fn predicts(&self) -> Vec<Quantity> {
+        vec![Quantity::Expression]
+    }
+
+    fn predict(
+        &self,
+        model: &ScHyena,
+        cells: ProfileBatch,
+        quantity: Quantity,
+        device: &Device,
+    ) -> Option<Tensor<2>> {
+        if quantity != Quantity::Expression {
+            return None;
+        }
+        // Values are ln(1 + x), in the order of the positions.
+        let encoded = model.encode(&self.on_device(cells, device));
+        let values = model.predict(&encoded).exp() - 1.0;
+        let places = self.order.iter().map(|&place| i64::from(place)).collect();
+        Some(values.clamp_min(0.0).select(1, whole(places, device)))
     }
 
     fn dims(&self) -> usize {

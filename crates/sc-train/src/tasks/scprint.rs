@@ -10,6 +10,7 @@ mod tests;
 pub use labels::{ClassTokens, Labels};
 
 use crate::error::{Result, TrainError};
+use crate::gene_vectors::GeneVectors;
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::{DataSpec, Role};
 use crate::inputs::proteins::{ProteinTable, Proteins};
@@ -18,6 +19,7 @@ use crate::losses::expression::elastic_cell_similarity;
 use crate::losses::scprint::{
     Contrast, classification, contrast, downsample, expression, noise_share, token_similarity,
 };
+use crate::predict::Quantity;
 use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
@@ -45,6 +47,9 @@ pub const SCPRINT: Architecture = Architecture {
     paper: "Kalfon et al., Nature Communications 2025",
     tokens: "sampled genes with their counts, and a token for every class",
     objectives: &["denoise", "denoise-classes"],
+    annotation: Some("denoise-classes"),
+    annotation_network: None,
+    decodes: false,
     weights: "scPRINT v1 .ckpt",
     licence: "GPL-3.0 (its package says MIT)",
     needs: &[],
@@ -53,6 +58,8 @@ pub const SCPRINT: Architecture = Architecture {
     widen: None,
     import: Some(import::import),
     attention: Some(networks::attention),
+    gene_vectors: Some(GeneVectors::rows("gene_encoder.embedding.weight")),
+    perturbs: None,
     task,
 };
 
@@ -261,6 +268,9 @@ impl ScPrintInput {
     }
 }
 
+/// The loss of the classes.
+const CLASSES: &str = "classes";
+
 /// scPRINT as a task.
 #[derive(Clone, Debug)]
 pub struct ScPrintTask {
@@ -356,6 +366,7 @@ impl ScPrintBatch {
 impl Task for ScPrintTask {
     type Model = ScPrint;
     type Input = ScPrintBatch;
+    type Cells = ScPrintBatch;
 
     fn network(&self) -> &ScPrintConfig {
         &self.network
@@ -417,7 +428,7 @@ impl Task for ScPrintTask {
                 sum + classification(l, of, &self.labels.hierarchies[i])
             });
             if classes {
-                terms.push(("classes", sum, settings.class_weight));
+                terms.push((CLASSES, sum, settings.class_weight));
             }
             if let Some(prediction) = model.counts_from_cell(output) {
                 let loss = expression(&prediction, &counts);
@@ -450,19 +461,50 @@ impl Task for ScPrintTask {
         Losses::weighted(zero(), terms)
     }
 
+    fn criterion(&self) -> Option<&'static str> {
+        // What it denoises is the same for every label, and larger by far.
+        self.labels.place(Role::Label).map(|_| CLASSES)
+    }
+
     fn embed_minibatches(&self, corpus: &Corpus) -> Vec<Vec<usize>> {
         sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
     }
 
-    fn embed(&self, model: &ScPrint, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
-        let input = self.tokenize(&cells, Pass::Embedding)?;
-        let tokens = input.tokens(Some(&input.counts), device);
+    fn cells(&self, cells: CellBatch) -> Result<ScPrintBatch> {
+        self.tokenize(&cells, Pass::Embedding)
+    }
+
+    fn encode(&self, model: &ScPrint, cells: ScPrintBatch, device: &Device) -> Tensor<2> {
+        let tokens = cells.tokens(Some(&cells.counts), device);
         let output = model.forward(&tokens);
-        Ok(match self.network.classes.is_empty() {
+        match self.network.classes.is_empty() {
             // Without classes there are a base and a depth token; the base is the cell.
             true => model.embedding(&output, &[]),
             false => model.embedding(&output, &[0]),
-        })
+        }
+    }
+
+    fn predicts(&self) -> Vec<Quantity> {
+        match self.labels.place(Role::Label) {
+            Some(_) => vec![Quantity::Labels],
+            None => Vec::new(),
+        }
+    }
+
+    fn predict(
+        &self,
+        model: &ScPrint,
+        cells: ScPrintBatch,
+        quantity: Quantity,
+        device: &Device,
+    ) -> Option<Tensor<2>> {
+        let place = self.labels.place(Role::Label)?;
+        if quantity != Quantity::Labels {
+            return None;
+        }
+        let output = model.forward(&cells.tokens(Some(&cells.counts), device));
+        let (_, leaves) = model.classes(&output).swap_remove(place);
+        Some(self.labels.of_leaves(place, leaves))
     }
 
     fn reads(&self) -> Vec<Role> {

@@ -25,6 +25,8 @@ pub(super) fn train(
         device: &Device::flex().autodiff(),
         stop: &AtomicBool::new(false),
         warn: &|_| (),
+        validation: None,
+        start: None,
     };
     let outcome = task.train(&run, &mut |_| {}).unwrap();
     let log = read_log(&folder.path().join("train.jsonl")).unwrap();

@@ -12,6 +12,7 @@ use crate::losses::tokens::binary_cross_entropy;
 use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
 use crate::task::{Pass, Task};
+use crate::tasks::annotation::{ANNOTATION, annotated};
 use crate::tasks::padded::Padded;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sc_data::sampling::sampler;
@@ -33,7 +34,10 @@ pub const UCE: Architecture = Architecture {
     kind: Kind::FoundationModel,
     paper: "Rosen et al., bioRxiv 2023",
     tokens: "genes sampled by expression, along the chromosomes",
-    objectives: &["expressed"],
+    objectives: &["expressed", ANNOTATION],
+    annotation: Some(ANNOTATION),
+    annotation_network: None,
+    decodes: false,
     weights: "UCE 4- and 33-layer .torch",
     licence: "MIT",
     needs: &[],
@@ -46,6 +50,8 @@ pub const UCE: Architecture = Architecture {
     widen: None,
     import: Some(import::import),
     attention: None,
+    gene_vectors: None,
+    perturbs: None,
     task,
 };
 
@@ -82,14 +88,18 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
             input.sample, chromosomes, network.max_length
         )));
     }
-    Ok(Box::new(UceTask {
+    let task = UceTask {
         network,
         input,
         layout,
         located: Arc::new(located),
         proteins: Arc::new(proteins),
         seed: data.seed,
-    }))
+    };
+    match spec.objective()? {
+        ANNOTATION => annotated(task, spec, data),
+        _ => Ok(Box::new(task)),
+    }
 }
 
 /// The tokeniser, and the targets.
@@ -222,6 +232,7 @@ impl UceTask {
 impl Task for UceTask {
     type Model = Uce;
     type Input = UceInput;
+    type Cells = Padded;
 
     fn network(&self) -> &UceConfig {
         &self.network
@@ -292,7 +303,7 @@ impl Task for UceTask {
         sampler::sequential(&rows, |_| 0, self.input.embed_minibatch)
     }
 
-    fn embed(&self, model: &Uce, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
+    fn cells(&self, cells: CellBatch) -> Result<Padded> {
         let each = |(i, &key): (usize, &u64)| {
             let cell = cells.counts.row(i);
             if !self.has_counts(cell.0, cell.1) {
@@ -302,8 +313,11 @@ impl Task for UceTask {
             sentence(&self.layout, &self.located, cell, key)
         };
         let sentences: Result<Vec<_>, _> = cells.keys.iter().enumerate().map(each).collect();
-        let sentences = padded(&sentences?, self.layout.pad);
-        Ok(model.embed(&on_device(&sentences, device)))
+        Ok(padded(&sentences?, self.layout.pad))
+    }
+
+    fn encode(&self, model: &Uce, cells: Padded, device: &Device) -> Tensor<2> {
+        model.embed(&on_device(&cells, device))
     }
 
     fn dims(&self) -> usize {

@@ -1,12 +1,15 @@
 //! The variational autoencoder: counts follow a (zero-inflated) negative binomial.
 
 use crate::error::Result;
+use crate::gene_vectors::GeneVectors;
 use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::DataSpec;
 use crate::losses::Losses;
+use crate::predict::Quantity;
 use crate::registry::{Architecture, Features, Kind, MinibatchDependence};
 use crate::spec::{ModelSpec, Trainable};
-use crate::task::Task;
+use crate::task::{Task, known_batches, whole};
+use crate::tasks::annotation::{ANNOTATION, annotated};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::RngExt as _;
 use rand_distr::StandardNormal;
@@ -27,7 +30,10 @@ pub const VAE: Architecture = Architecture {
     kind: Kind::NeuralBaseline,
     paper: "baseline: Lopez et al., Nature Methods 2018",
     tokens: "whole cells, log1p of counts",
-    objectives: &["nb", "zinb"],
+    objectives: &["nb", "zinb", ANNOTATION],
+    annotation: Some(ANNOTATION),
+    annotation_network: None,
+    decodes: true,
     weights: "none",
     licence: "ours (scvi-tools: BSD-3-Clause)",
     needs: &[],
@@ -36,6 +42,8 @@ pub const VAE: Architecture = Architecture {
     widen: Some(widen),
     import: None,
     attention: None,
+    gene_vectors: Some(GeneVectors::rows("px_scale_decoder.weight")),
+    perturbs: None,
     task,
 };
 
@@ -51,11 +59,15 @@ fn task(spec: &ModelSpec, data: &DataSpec) -> Result<Box<dyn Trainable>> {
     spec.settled(&network)?;
     let input: VaeInput = spec.input()?;
     ranges::sizes("vae: input.", &[("embed_minibatch", input.embed_minibatch)])?;
-    Ok(Box::new(VaeTask {
+    let task = VaeTask {
         network,
         input,
         seed: data.seed,
-    }))
+    };
+    match spec.objective()? {
+        ANNOTATION => annotated(task, spec, data),
+        _ => Ok(Box::new(task)),
+    }
 }
 
 fn widen(spec: &ModelSpec, width: usize) -> Result<serde_json::Value> {
@@ -92,6 +104,12 @@ pub struct VaeTask {
     pub seed: u64,
 }
 
+/// Cells to be embedded, on the host.
+pub struct VaeCells {
+    log_counts: Arc<CsrMatrix>,
+    batches: Vec<i64>,
+}
+
 /// A minibatch on the host.
 pub struct VaeBatch {
     counts: Arc<CsrMatrix>,
@@ -104,6 +122,7 @@ pub struct VaeBatch {
 impl Task for VaeTask {
     type Model = Vae;
     type Input = VaeBatch;
+    type Cells = VaeCells;
 
     fn network(&self) -> &VaeConfig {
         &self.network
@@ -135,12 +154,12 @@ impl Task for VaeTask {
 
     fn losses(&self, model: &Vae, input: VaeBatch, step: u64, device: &Device) -> Losses {
         let n = input.batches.len();
-        let latent = model.encode(&input.log_counts, Phase::Train);
+        let latent = model.encode(&input.log_counts, Phase::on(device));
         let noise = TensorData::new(input.noise, [n, self.network.latent]);
         let z = latent.sample(Tensor::from_data(noise, device));
         let batches = Tensor::<1, Int>::from_data(TensorData::new(input.batches, [n]), device);
         let known = (self.network.batches > 0).then_some(batches);
-        let decoded = model.decode(z, &input.totals, known, Phase::Train);
+        let decoded = model.decode(z, &input.totals, known, Phase::on(device));
         let nll = match decoded.zero_logits {
             Some(zero) => zinb_nll(decoded.mean, decoded.dispersion, zero, &input.counts),
             None => nb_nll(decoded.mean, decoded.dispersion, &input.counts),
@@ -155,9 +174,34 @@ impl Task for VaeTask {
         sampler::sequential(&corpus.rows, |_| 0, self.input.embed_minibatch)
     }
 
-    fn embed(&self, model: &Vae, cells: CellBatch, _: &Device) -> Result<Tensor<2>> {
-        let cells = Arc::new(cells.counts.map_values(f32::ln_1p));
-        Ok(model.encode(&cells, Phase::Eval).mean)
+    fn cells(&self, cells: CellBatch) -> Result<VaeCells> {
+        Ok(VaeCells {
+            log_counts: Arc::new(cells.counts.map_values(f32::ln_1p)),
+            batches: known_batches(&cells.batches, self.network.batches),
+        })
+    }
+
+    fn encode(&self, model: &Vae, cells: VaeCells, device: &Device) -> Tensor<2> {
+        model.encode(&cells.log_counts, Phase::on(device)).mean
+    }
+
+    fn predicts(&self) -> Vec<Quantity> {
+        vec![Quantity::Expression]
+    }
+
+    fn predict(
+        &self,
+        model: &Vae,
+        cells: VaeCells,
+        quantity: Quantity,
+        device: &Device,
+    ) -> Option<Tensor<2>> {
+        let batches = whole(cells.batches.clone(), device);
+        let ones = vec![1.0; cells.batches.len()];
+        let known = (self.network.batches > 0).then_some(batches);
+        let latent = self.encode(model, cells, device);
+        let decoded = || model.decode(latent, &ones, known, Phase::on(device));
+        (quantity == Quantity::Expression).then(|| decoded().mean)
     }
 
     fn dims(&self) -> usize {

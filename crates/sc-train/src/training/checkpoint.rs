@@ -70,6 +70,58 @@ pub fn save(folder: &Path, state: &State, model: &Tensors, optimiser: &AdamW) ->
     Ok(())
 }
 
+/// Folder of the best weights, below that of the checkpoints.
+const BEST: &str = "best";
+
+/// The step whose weights had the lowest loss on the validation cells.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// The step; 0 before training.
+    pub step: u64,
+    /// Its loss on the validation cells.
+    pub loss: f64,
+    /// Hash of everything that must not change between start and resumption.
+    pub fingerprint: String,
+}
+
+/// Keeps the weights of `best`, in place of those kept before.
+///
+/// # Errors
+/// [`TrainError::File`] for disk errors.
+pub fn save_best(folder: &Path, best: &Best, model: &Tensors) -> Result<()> {
+    let folder = folder.join(BEST);
+    fs::create_dir_all(&folder).map_err(|e| TrainError::file(&folder, e))?;
+    let state = folder.join("state.json");
+    let json = serde_json::to_vec_pretty(best).map_err(|e| TrainError::file(&state, e))?;
+    // The weights carry the step in their name, so that state and weights are never of two steps.
+    let weights = folder.join(format!("step-{:08}.safetensors", best.step));
+    sc_data::io::atomic::write_bytes_atomic(&weights, &to_safetensors(model)?)?;
+    sc_data::io::atomic::write_bytes_atomic(&state, &json)?;
+    let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+    let old = entries
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "safetensors") && *p != weights);
+    for path in old {
+        fs::remove_file(&path).map_err(|e| TrainError::file(&path, e))?;
+    }
+    Ok(())
+}
+
+/// The best weights below `folder` of this run, found up to step `done`; `None` where there are none, or
+/// they cannot be read: they are then found again.
+pub fn best(folder: &Path, fingerprint: &str, done: u64) -> Option<(Best, Tensors)> {
+    let folder = folder.join(BEST);
+    let text = fs::read_to_string(folder.join("state.json")).ok()?;
+    let best: Best = serde_json::from_str(&text).ok()?;
+    if best.fingerprint != fingerprint || best.step > done {
+        return None;
+    }
+    let weights = folder.join(format!("step-{:08}.safetensors", best.step));
+    let weights = read_safetensors(&weights).ok()?;
+    let finite = |t: &NamedTensor| t.data.iter().all(|v| v.is_finite());
+    weights.values().all(finite).then_some((best, weights))
+}
+
 /// Complete checkpoints below `folder`, oldest first.
 fn list(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();

@@ -6,14 +6,16 @@ use crate::task::Task;
 use crate::training::adamw::AdamW;
 use crate::training::checkpoint::{self, State};
 use crate::training::config::TrainConfig;
+use crate::training::events::Events;
 use crate::training::speed::Speed;
 use crate::training::step::{self, Numbers, Step, Unread};
 use crate::training::timing::Work;
+use crate::training::validation::{Search, Validated};
 use burn::tensor::Device;
 use sc_models::device::is_host;
 use sc_models::weights::{self, Tensors};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -42,6 +44,19 @@ pub struct Run<'a> {
     pub stop: &'a AtomicBool,
     /// Called with warnings for the user.
     pub warn: &'a (dyn Fn(&str) + Sync),
+    /// Cells on which the best step is chosen; the last step is kept without them.
+    pub validation: Option<&'a Corpus>,
+    /// The weights to start from; those drawn from the task's seed without them.
+    pub start: Option<&'a Start>,
+}
+
+/// Weights of another model to start from.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// All weights of the network, by published name.
+    pub weights: Tensors,
+    /// Names of those that training leaves as they are.
+    pub frozen: BTreeSet<String>,
 }
 
 /// Report on a step.
@@ -71,6 +86,8 @@ pub struct Trained<M> {
     pub steps: u64,
     /// Whether it was stopped before its last step.
     pub interrupted: bool,
+    /// Losses on the validation cells since the start or the resumption.
+    pub validated: Vec<Validated>,
 }
 
 /// Trains `task`, resuming from the newest checkpoint in the run's folder if there is one.
@@ -90,7 +107,14 @@ pub fn train<T: Task>(
     let checkpoints = run.folder.join("checkpoints");
     fs::create_dir_all(&checkpoints)
         .map_err(|e| TrainError::file(&checkpoints, format!("cannot create the folder: {e}")))?;
-    let mut model = task.build(run.device)?;
+    let mut model = match run.start {
+        None => task.build(run.device)?,
+        Some(start) => {
+            let model = task.empty(run.device)?;
+            let model = weights::load(model, start.weights.clone(), &task.names())?;
+            weights::freeze(model, &task.names(), &start.frozen)
+        }
+    };
     let mut optimiser = AdamW::default();
     let mut done = 0;
     let fits = |tensors: &Tensors| Ok(weights::check(&model, tensors, &task.names())?);
@@ -98,14 +122,26 @@ pub fn train<T: Task>(
         checkpoint::latest(&checkpoints, run.fingerprint, fits, &inner(run.device))?;
     damaged.iter().for_each(|line| (run.warn)(line));
     if let Some(restored) = restored {
-        tracing::info!(step = restored.state.step, "resuming from a checkpoint");
+        let step = restored.state.step;
+        if step > run.config.steps {
+            return Err(TrainError::Config(format!(
+                "train.steps = {}, but {} has a checkpoint of step {step}; raise it, or choose another output \
+                 folder",
+                run.config.steps,
+                checkpoints.display()
+            )));
+        }
+        tracing::info!(step, "resuming from a checkpoint");
         model = weights::load(model, restored.model, &task.names())?;
         optimiser = restored.optimiser;
         done = restored.state.step;
     }
     let mut log = open_log(&run.folder.join("train.jsonl"), done)?;
+    let mut events = Events::create(run.folder, done)?;
     let per_epoch = task.minibatches(run.corpus, run.config.minibatch, 0)?.len() as u64;
     let mut interrupted = false;
+    let mut search = Search::resume(run, &checkpoints, done);
+    let mut validated = Vec::new();
     let speed = Speed::begin();
 
     let model = std::thread::scope(|scope| {
@@ -118,6 +154,7 @@ pub fn train<T: Task>(
             run,
             checkpoints: &checkpoints,
             log: &mut log,
+            events: &mut events,
             on_step: &mut on_step,
             last: Instant::now(),
         };
@@ -125,7 +162,15 @@ pub fn train<T: Task>(
         // before are read, so that it never waits.
         let beside = !is_host(run.device);
         let mut untold: Option<Untold> = None;
+        if let (0, Some(search)) = (done, &mut search) {
+            validated.push(search.validate(task, &model, run, 0)?);
+            telling.validated(validated.last())?;
+        }
         for step in first..=run.config.steps {
+            if search.as_ref().is_some_and(|s| s.over(done)) {
+                tracing::info!(step = done, "stopped early");
+                break;
+            }
             let Ok(input) = receive.recv() else { break };
             let (input, cells) = input?;
             let this = Step {
@@ -145,12 +190,19 @@ pub fn train<T: Task>(
             if let Some(before) = untold.replace(now) {
                 telling.tell(before)?;
             }
+            let validate = search.as_mut().filter(|s| s.due(step, run.config.steps));
             let due = step % run.config.checkpoint_every == 0 || step == run.config.steps;
-            if !beside || due {
+            if !beside || due || validate.is_some() {
                 untold.take().map_or(Ok(()), |now| telling.tell(now))?;
             }
+            let mut over = false;
+            if let Some(search) = validate {
+                validated.push(search.validate(task, &model, run, step)?);
+                telling.validated(validated.last())?;
+                over = search.over(step);
+            }
             interrupted = run.stop.load(Ordering::Relaxed) && step < run.config.steps;
-            if due || interrupted {
+            if due || interrupted || over {
                 untold.take().map_or(Ok(()), |now| telling.tell(now))?;
                 let state = State {
                     step,
@@ -173,10 +225,16 @@ pub fn train<T: Task>(
         Ok::<_, TrainError>(model)
     })?;
     speed.tell(Work::Train, &inner(run.device));
+    // The weights of the best step, unless there is more to train.
+    let (model, done) = match search.and_then(|s| s.best).filter(|_| !interrupted) {
+        Some((best, weights)) => (weights::load(model, weights, &task.names())?, best.step),
+        None => (model, done),
+    };
     Ok(Trained {
         model,
         steps: done,
         interrupted,
+        validated,
     })
 }
 
@@ -192,12 +250,26 @@ struct Telling<'a> {
     run: &'a Run<'a>,
     checkpoints: &'a Path,
     log: &'a mut File,
+    events: &'a mut Events,
     on_step: &'a mut dyn FnMut(&StepReport),
     /// When the last step was told.
     last: Instant,
 }
 
 impl Telling<'_> {
+    /// Tells the log of losses on the validation cells.
+    fn validated(&mut self, now: Option<&Validated>) -> Result<()> {
+        if let Some(Validated { step, losses, .. }) = now {
+            let line = json!({ "step": step, "validation": by_name(losses) });
+            write_line(self.log, self.run.folder, &line)?;
+            self.events
+                .scalars(*step, "validation", losses.iter().copied())?;
+        }
+        // It is not part of the next step.
+        self.last = Instant::now();
+        Ok(())
+    }
+
     /// Reads the numbers of a step, refuses what is not finite, and tells the log and the caller.
     fn tell(&mut self, untold: Untold) -> Result<()> {
         let Untold {
@@ -242,6 +314,12 @@ impl Telling<'_> {
         };
         self.last = Instant::now();
         write_log(self.log, self.run.folder, &report)?;
+        let others = [
+            ("learning_rate", report.learning_rate),
+            ("gradient_norm", report.gradient_norm),
+        ];
+        let all = report.losses.iter().copied().chain(others);
+        self.events.scalars(step, "train", all)?;
         (self.on_step)(&report);
         Ok(())
     }
@@ -291,10 +369,11 @@ fn open_log(path: &Path, done: u64) -> Result<File> {
     let mut kept = Vec::new();
     if let Ok(file) = File::open(path) {
         for line in BufReader::new(file).lines().map_while(|l| l.ok()) {
+            // Losses before the first step are logged again.
             let step = serde_json::from_str::<serde_json::Value>(&line)
                 .ok()
                 .and_then(|v| v.get("step").and_then(serde_json::Value::as_u64));
-            if step.is_some_and(|s| s <= done) {
+            if step.is_some_and(|s| s <= done && done > 0) {
                 kept.extend_from_slice(line.as_bytes());
                 kept.push(b'\n');
             }
@@ -304,20 +383,24 @@ fn open_log(path: &Path, done: u64) -> Result<File> {
     OpenOptions::new().append(true).open(path).map_err(fail)
 }
 
+fn by_name(losses: &[(&'static str, f64)]) -> serde_json::Map<String, serde_json::Value> {
+    let pairs = losses.iter().map(|(n, v)| ((*n).to_string(), json!(v)));
+    pairs.collect()
+}
+
 fn write_log(log: &mut File, folder: &Path, report: &StepReport) -> Result<()> {
-    let losses: serde_json::Map<String, serde_json::Value> = report
-        .losses
-        .iter()
-        .map(|(n, v)| ((*n).to_string(), json!(v)))
-        .collect();
     let line = json!({
         "step": report.step,
-        "losses": losses,
+        "losses": by_name(&report.losses),
         "learning_rate": report.learning_rate,
         "gradient_norm": report.gradient_norm,
         "cells": report.cells,
         "seconds": report.seconds,
     });
+    write_line(log, folder, &line)
+}
+
+fn write_line(log: &mut File, folder: &Path, line: &serde_json::Value) -> Result<()> {
     writeln!(log, "{line}").map_err(|e| {
         TrainError::file(
             folder.join("train.jsonl"),

@@ -299,6 +299,8 @@ pub(crate) fn train(
         device: &Device::flex().autodiff(),
         stop: &AtomicBool::new(false),
         warn: &|_| (),
+        validation: None,
+        start: None,
     };
     let outcome = task.train(&run, &mut |_| {})?;
     let log = sc_train::training::trainer::read_log(&folder.path().join("train.jsonl"))?;
@@ -346,6 +348,11 @@ impl Fitted {
             last < predictor,
             "{term} is {last}, without a cell {predictor}"
         );
+    }
+
+    /// The labels of the cells it was trained on.
+    pub(crate) fn labels(&self) -> Vec<u32> {
+        self.corpus.obs.codes(Role::Label, &self.corpus.rows)
     }
 
     /// The counts it was trained on.

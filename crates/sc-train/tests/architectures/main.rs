@@ -12,3 +12,4 @@ mod pages;
 mod predictors;
 mod refusals;
 mod settings;
+mod starting;

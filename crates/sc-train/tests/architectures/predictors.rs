@@ -73,3 +73,13 @@ fn predictors_that_see_no_cell_say_what_they_should() {
     assert!((by_token_frequency(&[vec![1, 2], vec![3, 4]]) - 4f64.ln()).abs() < 1e-12);
     assert!((by_detection_rate(&apart) - 2f64.ln()).abs() < 1e-12);
 }
+
+/// Binary cross entropy of every label against its share among the cells, mean over labels.
+pub(crate) fn by_label_share(labels: &[u32]) -> f64 {
+    let mut counts: BTreeMap<u32, f64> = BTreeMap::new();
+    for label in labels {
+        *counts.entry(*label).or_default() += 1.0 / labels.len() as f64;
+    }
+    let entropy = |p: &f64| -(p * p.ln() + (1.0 - p) * (1.0 - p).ln());
+    counts.values().map(entropy).sum::<f64>() / counts.len() as f64
+}

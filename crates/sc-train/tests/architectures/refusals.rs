@@ -49,7 +49,7 @@ fn needed(architecture: &str, objective: &str) -> Option<&'static str> {
     match (architecture, objective) {
         ("mlp" | "islander", _)
         | ("composed", "classify")
-        | ("scgpt" | "scformer", "annotation")
+        | (_, "annotation")
         | ("saturn", "cross-species")
         | ("scprint", "denoise-classes")
         | ("nicheformer", "niche-label") => Some("[obs] label = \"COLUMN\""),

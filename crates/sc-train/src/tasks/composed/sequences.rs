@@ -9,7 +9,7 @@ use sc_models::composed::{Sequences, special};
 /// Tokens of a minibatch on the host, `[cells, length]` row-major; each row begins with the cell's
 /// own token.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct HostSequences {
+pub struct HostSequences {
     pub(super) tokens: Padded,
     /// Values, for tokens that have some.
     pub(super) values: Option<Vec<f32>>,

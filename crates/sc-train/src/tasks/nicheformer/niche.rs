@@ -6,10 +6,11 @@ use crate::inputs::corpus::{CellBatch, Corpus};
 use crate::inputs::data_spec::{DataSpec, Role};
 use crate::losses::tokens::{Composition, composition_mse, mean_squared_error};
 use crate::losses::{Losses, cross_entropy};
+use crate::predict::Quantity;
 use crate::task::{Pass, Task, whole};
 use burn::tensor::{Device, Tensor, TensorData};
 use sc_data::tokens::Tokenizer;
-use sc_models::nicheformer::{Context, HeadConfig, NicheConfig, NicheHead};
+use sc_models::nicheformer::{HeadConfig, NicheConfig, NicheHead};
 
 /// Advice where the spatial neighbourhoods of cells are unknown.
 const WAY_OUT: &str = "add a table [niche] with coordinates = \"spatial\" (a key of obsm), \
@@ -82,6 +83,7 @@ pub struct NicheInput {
 impl Task for NicheTask {
     type Model = NicheHead;
     type Input = NicheInput;
+    type Cells = RankedTokens;
 
     fn network(&self) -> &NicheConfig {
         &self.network
@@ -144,13 +146,30 @@ impl Task for NicheTask {
         self.ranked.embed_minibatches(corpus)
     }
 
-    fn embed(&self, model: &NicheHead, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
-        let tokens = self
-            .ranked
-            .tokenize(&cells, Pass::Embedding)?
-            .on_device(device);
-        let last = model.backbone.last(&tokens);
-        Ok(model.backbone.pool(last, &tokens, Context::Without))
+    fn cells(&self, cells: CellBatch) -> Result<RankedTokens> {
+        self.ranked.cells(cells)
+    }
+
+    fn encode(&self, model: &NicheHead, cells: RankedTokens, device: &Device) -> Tensor<2> {
+        self.ranked.encode(&model.backbone, cells, device)
+    }
+
+    fn predicts(&self) -> Vec<Quantity> {
+        match self.goal {
+            Goal::Label => vec![Quantity::Labels],
+            Goal::Composition | Goal::Density => Vec::new(),
+        }
+    }
+
+    fn predict(
+        &self,
+        model: &NicheHead,
+        cells: RankedTokens,
+        quantity: Quantity,
+        device: &Device,
+    ) -> Option<Tensor<2>> {
+        let labels = quantity == Quantity::Labels && self.goal == Goal::Label;
+        labels.then(|| model.forward(&cells.on_device(device)).output)
     }
 
     fn reads(&self) -> Vec<Role> {

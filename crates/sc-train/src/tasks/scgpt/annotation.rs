@@ -7,8 +7,7 @@ use super::tokens::TokenInput;
 use super::{Goal, Place, ScGptTask};
 use crate::error::Result;
 use crate::inputs::data_spec::{DataSpec, Role};
-use crate::losses::{Losses, cross_entropy, total};
-use crate::task::whole;
+use crate::losses::{Losses, of_labels};
 use burn::tensor::{Device, Tensor};
 use sc_models::layers::norm::Phase;
 use sc_models::scgpt::ScGpt;
@@ -33,20 +32,14 @@ pub(super) fn annotate(
     Ok(task)
 }
 
-/// Mean cross entropy of the labelled cells; a minibatch without labels has no loss, which is not
-/// an error.
+/// Mean cross entropy of the labelled cells.
 pub(super) fn losses(model: &ScGpt, input: TokenInput, device: &Device) -> Losses {
+    let logits = logits(model, &input, device).expect("invariant: annotation has a classifier");
+    of_labels(logits, input.labelled, device)
+}
+
+/// Logits of the labels, `[cells, labels]`; `None` for a network without a classifier.
+pub(super) fn logits(model: &ScGpt, input: &TokenInput, device: &Device) -> Option<Tensor<2>> {
     let tokens = input.on_device(device);
-    let cell = model.encode(&tokens, Phase::Train).cell;
-    let zero = total(cell.clone()) * 0.0;
-    let mut terms: Vec<(&'static str, Tensor<1>, f64)> = Vec::new();
-    if let (false, Some(logits)) = (input.labels.is_empty(), model.classify(cell)) {
-        let known = logits.select(0, whole(input.labelled, device));
-        terms.push((
-            "cls",
-            cross_entropy(known, whole(input.labels, device)),
-            1.0,
-        ));
-    }
-    Losses::weighted(zero, terms)
+    model.classify(model.encode(&tokens, Phase::on(device)).cell)
 }

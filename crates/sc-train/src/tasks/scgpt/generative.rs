@@ -97,6 +97,7 @@ pub struct GenerativeInput {
 impl Task for GenerativeTask {
     type Model = ScGpt;
     type Input = GenerativeInput;
+    type Cells = TokenInput;
 
     fn network(&self) -> &ScGptConfig {
         &self.scgpt.network
@@ -170,8 +171,12 @@ impl Task for GenerativeTask {
         self.scgpt.embed_minibatches(corpus)
     }
 
-    fn embed(&self, model: &ScGpt, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
-        self.scgpt.embed(model, cells, device)
+    fn cells(&self, cells: CellBatch) -> Result<TokenInput> {
+        self.scgpt.cells(cells)
+    }
+
+    fn encode(&self, model: &ScGpt, cells: TokenInput, device: &Device) -> Tensor<2> {
+        self.scgpt.encode(model, cells, device)
     }
 
     fn dims(&self) -> usize {

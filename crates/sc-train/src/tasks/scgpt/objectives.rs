@@ -26,7 +26,7 @@ impl ScGptTask {
         let shape = input.tokens.genes.shape();
         let matrix = |v: Vec<f32>| Tensor::<2>::from_data(TensorData::new(v, shape), device);
         let (target, mask) = (matrix(input.targets), matrix(input.masked));
-        let outputs = model.forward(&tokens, Phase::Train);
+        let outputs = model.forward(&tokens, Phase::on(device));
         let cell = outputs.encoded.cell;
         let mut terms: Vec<(&'static str, Tensor<1>, f64)> = Vec::new();
         let mut predicted = |names: [&'static str; 2], p: &Prediction| {
@@ -47,7 +47,7 @@ impl ScGptTask {
         }
         if let Some(temperature) = self.input.contrast_temperature {
             // Dropout is drawn again, so the second pass differs for the same cells.
-            let again = model.encode(&tokens, Phase::Train).cell;
+            let again = model.encode(&tokens, Phase::on(device)).cell;
             let cosine = unit(cell).matmul(unit(again).transpose());
             terms.push(("cce", contrast(cosine / temperature).rows, SIMILARITY));
         }

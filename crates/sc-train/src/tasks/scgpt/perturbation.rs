@@ -4,8 +4,10 @@
 //! Source: reference/scformer-scgpt-cellplm.md A2.3, A5.
 
 mod conditions;
+mod effects;
 
 pub use conditions::{Condition, PerturbationConfig, Unknown};
+pub(super) use effects::perturbs;
 
 use super::{Place, ScGptTask};
 use crate::error::{Result, TrainError};
@@ -31,7 +33,6 @@ use sc_models::scgpt::{
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Flag of an unperturbed gene; its vector is 0 and not trained.
 /// Flag of a perturbed gene.
 const PERTURBED: i64 = 1;
 
@@ -178,6 +179,7 @@ pub struct PerturbationInput {
 impl Task for PerturbationTask {
     type Model = Perturb;
     type Input = PerturbationInput;
+    type Cells = Controls;
 
     fn network(&self) -> &ScGptConfig {
         &self.scgpt.network
@@ -272,17 +274,20 @@ impl Task for PerturbationTask {
     }
 
     /// The mean of the outputs of the input genes, the same for all cells, none flagged.
-    fn embed(&self, model: &Perturb, cells: CellBatch, device: &Device) -> Result<Tensor<2>> {
+    fn cells(&self, cells: CellBatch) -> Result<Controls> {
         let count = cells.rows.len();
         let genes = self.input_genes(&BTreeSet::new(), 0, Pass::Embedding.epoch());
-        let controls = Controls {
+        Ok(Controls {
             values: self.values(cells.counts, &genes),
             genes,
             perturbed: vec![Vec::new(); count],
-        };
+        })
+    }
+
+    fn encode(&self, model: &Perturb, controls: Controls, device: &Device) -> Tensor<2> {
         let (tokens, flags) = controls.on_device(device);
         let outputs = model.encode(&tokens, flags);
-        Ok(unit(outputs.mean_dim(1).squeeze_dim::<2>(1)))
+        unit(outputs.mean_dim(1).squeeze_dim::<2>(1))
     }
 
     fn reads(&self) -> Vec<Role> {

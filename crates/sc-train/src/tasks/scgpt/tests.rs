@@ -107,7 +107,10 @@ fn zeros_are_tokens_where_all_genes_are_shown() {
 fn only_labelled_cells_are_learnt_from_and_nothing_is_hidden() {
     let task = scgpt("annotation", json!({ "mask": 0.5 }));
     let input = task.prepare(cells(), 0).unwrap();
-    assert_eq!((input.labelled, input.labels), (vec![0, 2], vec![1, 0]));
+    assert_eq!(
+        (input.labelled.places, input.labelled.labels),
+        (vec![0, 2], vec![1, 0])
+    );
     assert_eq!(input.masked.iter().sum::<f32>(), 0.0);
     assert_eq!(
         terms(&task).keys().copied().collect::<Vec<_>>(),

@@ -6,6 +6,7 @@ use super::integration::BatchUse;
 use super::perturbation::PerturbationConfig;
 use crate::error::{Result, TrainError};
 use crate::inputs::corpus::CellBatch;
+use crate::losses::Labelled;
 use crate::task::Pass;
 use crate::task::whole;
 use crate::tasks::padded::Padded;
@@ -154,9 +155,8 @@ pub struct TokenInput {
     pub(super) batches: Vec<i64>,
     /// Modality of every token, `[cells, length]` row-major, for models of several.
     modalities: Option<Vec<i64>>,
-    /// Rows of the labelled cells in the minibatch, and their labels.
-    pub(super) labelled: Vec<i64>,
-    pub(super) labels: Vec<i64>,
+    /// Labels of its cells.
+    pub(super) labelled: Labelled,
 }
 
 /// Genes of a minibatch and their values, both `[cells, length]` row-major.
@@ -307,15 +307,13 @@ impl ScGptTask {
     pub(super) fn unmasked(&self, cells: &CellBatch, mut rows: Vec<Vec<Token>>) -> TokenInput {
         rows.iter_mut().for_each(|row| row.insert(0, self.cls()));
         let tokens = GenesValues::new(&rows, self.pad());
-        let (labelled, labels) = cells.labelled();
         TokenInput {
             targets: tokens.values.clone(),
             masked: vec![0.0; tokens.values.len()],
             modalities: self.modalities(&tokens.genes.ids),
             tokens,
             batches: cells.batches.iter().map(|&b| i64::from(b)).collect(),
-            labelled,
-            labels,
+            labelled: Labelled::of(cells),
         }
     }
 }

@@ -4,9 +4,14 @@ use crate::error::{Result, TrainError};
 use crate::inputs::corpus::CellBatch;
 use crate::inputs::data_spec::{DataSpec, MISSING, Role};
 use crate::losses::scprint::Hierarchy;
+use crate::task::whole;
+use burn::tensor::Tensor;
 use sc_data::genes::ontology::{self, LabelHierarchy};
 use sc_models::scprint::Class;
 use std::path::Path;
+
+/// A logit of probability 0.
+const NEVER: f32 = -1e30;
 
 /// Label of every cell in the order of the hierarchy; none where it is unknown.
 pub type Labels = Vec<Option<usize>>;
@@ -67,6 +72,22 @@ impl ClassTokens {
     /// Roles of the classes.
     pub fn roles(&self) -> &[Role] {
         &self.roles
+    }
+
+    /// The place of `role` among the classes.
+    pub fn place(&self, role: Role) -> Option<usize> {
+        self.roles.iter().position(|r| *r == role)
+    }
+
+    /// Logits of the labels of the class at `place`, in the order of their codes in the data, from those
+    /// of its leaves, `[cells, leaves]`. A label above others is not predicted.
+    pub fn of_leaves(&self, place: usize, logits: Tensor<2>) -> Tensor<2> {
+        let leaves = self.hierarchies[place].leaves;
+        let [cells, _] = logits.dims();
+        let device = logits.device();
+        let never = Tensor::full([cells, 1], NEVER, &device);
+        let columns = self.codes[place].iter().map(|&c| c.min(leaves) as i64);
+        Tensor::cat(vec![logits, never], 1).select(1, whole(columns.collect(), &device))
     }
 
     /// The classes for the network.
