@@ -3,7 +3,7 @@
 mod prediction;
 
 pub(crate) use prediction::{
-    Annotate, Denoise, Finetune, GeneMatching, Genes, Map, PerturbArgs, StartAt,
+    Annotate, Denoise, Finetune, GeneMatching, Genes, Map, PerturbArgs, StartAt, Task,
 };
 
 use crate::outputs::Replace;
@@ -43,7 +43,7 @@ pub(crate) enum Verb {
     Doctor(Doctor),
     /// Train a model on a file
     Pretrain(Pretrain),
-    /// Train a model further to tell the labels of cells, and compare it with simple models
+    /// Train a model further, to tell labels or for another task, and compare it with simple models
     Finetune(Finetune),
     /// Label the cells of a file with a fine-tuned model
     Annotate(Annotate),
@@ -155,6 +155,13 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+fn inner_share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
+        _ => Err("must be above 0 and below 1".to_owned()),
+    }
+}
+
 fn resolution(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(value) if value > 0.0 && f64::is_finite(value) => Ok(value),
@@ -211,7 +218,7 @@ pub(crate) struct Pretrain {
     pub(crate) precision: Option<Precision>,
     /// Share of the training cells, by donor (--donor, or donor_id where the files have it), on which the
     /// best step is chosen; training stops when nothing gets better [default: none, the last step is kept]
-    #[arg(long, value_name = "SHARE", value_parser = share)]
+    #[arg(long, value_name = "SHARE", value_parser = inner_share)]
     pub(crate) validation: Option<f64>,
     /// Seed of all random draws
     #[arg(long, default_value_t = 0)]
@@ -241,7 +248,7 @@ pub(crate) struct Embed {
     /// Name in obsm [default: X_ and the architecture]
     #[arg(long, value_name = "NAME")]
     pub(crate) key: Option<String>,
-    /// Add a UMAP of the embedding, as obsm X_umap_MODEL, ready for sc.pl.umap
+    /// Add a UMAP of the embedding, as obsm X_umap_MODEL, for sc.pl.embedding
     #[arg(long)]
     pub(crate) umap: bool,
     /// Add Leiden clusters of the embedding, as obs leiden_MODEL

@@ -2,6 +2,7 @@
 
 use crate::args::Verb;
 use crate::error::Error;
+use crate::verbs::finetune::column_of;
 use sc_data::DataError;
 use sc_data::error::{ColumnUse, GenesWayOut};
 use sc_eval::benchmark::{BenchmarkError, Design};
@@ -91,7 +92,7 @@ fn naming(column: &str, verb: &Verb) -> Option<&'static str> {
             ]
         }
         Verb::Finetune(v) => vec![
-            (v.label.clone(), LABEL),
+            (column_of(v), LABEL),
             (donor(&v.donor), DONOR),
             (v.batch.clone().unwrap_or_default(), BATCH),
         ],

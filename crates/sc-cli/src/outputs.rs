@@ -42,6 +42,18 @@ impl Replace {
         Ok(())
     }
 
+    /// The same for the output of a verb that reads the folder of a `model`, whose files are inputs; others
+    /// may lie beside them.
+    pub(crate) fn check_beside(self, output: &Path, inputs: &[&Path], model: &Path) -> Result<()> {
+        let files = std::fs::read_dir(model).into_iter().flatten().flatten();
+        let files: Vec<PathBuf> = files.map(|f| f.path()).collect();
+        let all = inputs
+            .iter()
+            .copied()
+            .chain(files.iter().map(PathBuf::as_path));
+        self.check(output, &all.collect::<Vec<_>>())
+    }
+
     /// The same for a folder, which may exist as long as it is empty.
     pub(crate) fn check_folder(self, output: &Path, inputs: &[&Path]) -> Result<()> {
         let is_empty = std::fs::read_dir(output).is_ok_and(|mut members| members.next().is_none());

@@ -96,10 +96,15 @@ impl CellKeys {
         })
     }
 
-    /// These cells and the `others`.
+    /// These cells and those of `others` that are not among them.
     pub fn and(mut self, others: &Self) -> Self {
-        self.content.extend_from_slice(&others.content);
-        self.barcode.extend_from_slice(&others.barcode);
+        let own = self.content.iter().zip(&self.barcode);
+        let own: HashSet<(u64, u64)> = own.map(|(c, b)| (*c, *b)).collect();
+        let pairs = others.content.iter().zip(&others.barcode);
+        for (content, barcode) in pairs.filter(|(c, b)| !own.contains(&(**c, **b))) {
+            self.content.push(*content);
+            self.barcode.push(*barcode);
+        }
         self
     }
 

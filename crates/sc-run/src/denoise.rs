@@ -2,9 +2,9 @@
 //!
 //! A tenth of the molecules of every cell is set aside (molecular cross-validation); each method sees the
 //! rest, and its expected counts are compared with what was set aside. Nothing here needs a truth without
-//! noise, and a method that copies its input gains nothing.
+//! noise.
 
-use crate::error::Result;
+use crate::error::{Result, RunError};
 use ndarray::Array2;
 use sc_data::preprocess::pca::pca;
 use sc_data::preprocess::thin::{Part, Thinned};
@@ -19,6 +19,8 @@ use std::sync::Arc;
 const KEEP: f64 = 0.9;
 /// Most cells that are scored.
 const MOST_CELLS: usize = 3000;
+/// Fewest cells that are scored.
+const FEWEST: usize = 20;
 /// Neighbours over which counts are averaged, the cell itself included.
 const NEIGHBOURS: usize = 15;
 /// Principal components in which neighbours are found.
@@ -69,6 +71,15 @@ pub fn score(
 ) -> Result<Scores> {
     let step = dataset.cells().div_ceil(MOST_CELLS).max(1);
     let rows: Vec<usize> = (0..dataset.cells()).step_by(step).collect();
+    if rows.len() < FEWEST {
+        return Err(RunError::settings(
+            dataset.path().display().to_string(),
+            format!(
+                "has {} cells; scoring needs {FEWEST}, for neighbours and correlations",
+                rows.len()
+            ),
+        ));
+    }
     let part = |part| -> Result<Arc<Thinned>> {
         let counts = dataset.counts().clone();
         Ok(Arc::new(Thinned::new(counts, KEEP, seed, part)?))

@@ -1,4 +1,4 @@
-//! Fine-tuning a model to tell labels, and what it is worth.
+//! Fine-tuning a model, and what it is worth.
 //!
 //! Validation donors, drawn from the training donors, choose the step whose weights are kept, and calibrate
 //! the probabilities; held-out donors are for the scores alone. Beside the fine-tuned model stand the
@@ -31,15 +31,16 @@ mod scores;
 
 pub use scores::{Score, Scores};
 
-use crate::error::Result;
+use crate::error::{Result, RunError};
 use ndarray::Array2;
 use sc_data::Dataset;
 use sc_data::categories::{Categories, MISSING};
 use sc_data::dataset::{HoldOut, NO_COLUMN, Validation};
+use sc_data::identity::TrainedOn;
 use sc_data::sampling::split::{SavedSplit, Split};
 use sc_models::device::{DEFAULT, Device};
 use sc_train::embed::{Matching, put};
-use sc_train::finetune::{From, for_annotation};
+use sc_train::finetune::{From, Goal, for_goal};
 use sc_train::inputs::corpus::Corpus;
 use sc_train::predict::{Calibration, Quantity};
 use sc_train::pretrain::{Pretraining, TrainingCells, Watch};
@@ -49,11 +50,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// What a model is fine-tuned on.
+/// What a model is fine-tuned for, and on.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Column of `obs` with the labels.
-    pub label: String,
+    /// What for.
+    pub goal: Goal,
+    /// Column of `obs` with the labels, or the perturbations; not read for other goals.
+    pub column: String,
     /// Column with the donors, of which some are for validation; [`NO_COLUMN`] draws cells at random.
     pub donor: String,
     /// Column with the sequencing batches.
@@ -75,7 +78,8 @@ impl Plan {
     /// none are held out.
     pub fn new(dataset: &Dataset, label: &str) -> Self {
         Self {
-            label: label.to_owned(),
+            goal: Goal::Annotation,
+            column: label.to_owned(),
             donor: usual_donor(dataset),
             batch: None,
             validation: 0.2,
@@ -102,7 +106,7 @@ pub fn finetune(
     folder: &Path,
 ) -> Result<(Model, Scores)> {
     let device = sc_models::device::open(DEFAULT)?;
-    let spec = settings(base.spec(), &plan.label, assignments)?;
+    let spec = settings(base.spec(), (plan.goal, &plan.column), assignments)?;
     spec.train.check()?;
     let finetuning = Finetuning::new(dataset, base, spec, plan, &device)?;
     std::fs::create_dir_all(folder).map_err(|e| TrainError::file(folder, e))?;
@@ -149,15 +153,19 @@ pub struct Finetuning {
     pub training: Pretraining,
     /// Its cells by their use.
     pub cells: Validation,
-    /// Labels of all cells of the data set.
-    labels: Categories,
+    /// Held-out cells, and how many of them the model it starts from was trained on.
+    pub seen: (usize, usize),
+    /// Cells that are neither held out nor labelled.
+    pub unlabelled: usize,
+    /// Labels of all cells of the data set, where they are learnt.
+    labels: Option<Categories>,
     plan: Plan,
     /// What it starts from.
     base: Base,
 }
 
 impl Finetuning {
-    /// Prepares to fine-tune `base` with the settings of `spec`, see [`for_annotation`].
+    /// Prepares to fine-tune `base` with the settings of `spec`, see [`for_goal`].
     ///
     /// # Errors
     /// [`crate::RunError`] for columns that are not there, too few cells or labels, too few matching genes,
@@ -169,40 +177,69 @@ impl Finetuning {
         plan: Plan,
         device: &Device,
     ) -> Result<Self> {
-        let labels = dataset.shared_categories(&plan.label)?;
+        let labels = match plan.goal.role() {
+            Some(Role::Label) => Some(dataset.shared_categories(&plan.column)?),
+            _ => None,
+        };
         let rows: Vec<usize> = match &plan.held_out {
             Some((_, split)) => split.train.clone(),
             None => (0..dataset.cells()).collect(),
         };
         // What has no label teaches nothing here.
-        let labelled = |row: &usize| labels.codes()[*row] != MISSING;
+        let labelled = |row: &usize| labels.as_ref().is_none_or(|l| l.codes()[*row] != MISSING);
+        let all = rows.len();
         let rows: Vec<usize> = rows.into_iter().filter(labelled).collect();
+        let unlabelled = all - rows.len();
         if rows.len() < 2 {
             return Err(TrainError::file(
                 dataset.path(),
                 format!(
                     "{} of the cells to train on have a value in obs['{}']; fine-tuning needs at least 2",
                     rows.len(),
-                    plan.label
+                    plan.column
                 ),
             )
             .into());
         }
         let how = HoldOut {
             donor: plan.donor.clone(),
-            label: Some(plan.label.clone()),
+            label: labels.as_ref().map(|_| plan.column.clone()),
             batch: None,
             test_fraction: plan.validation,
             seed: plan.seed,
         };
         let cells = dataset.draw_validation(&rows, &how)?;
+        let keys = dataset.cell_keys()?;
+        let test = plan
+            .held_out
+            .as_ref()
+            .map_or(&[][..], |(_, split)| &split.test);
+        let seen = match base.pretrained(plan.from).and_then(|m| m.trained.as_ref()) {
+            Some((record, training)) => {
+                TrainedOn::new("", record, training, &keys)
+                    .seen(&keys, test)
+                    .by_content
+            }
+            None => 0,
+        };
+        let seen = (test.len(), seen);
         let training_cells = TrainingCells {
             rows: cells.train.clone(),
             validation: cells.validation.clone(),
             batches: dataset.batches(plan.batch.as_deref())?,
-            keys: dataset.cell_keys()?,
+            keys,
         };
-        let columns = BTreeMap::from([(Role::Label, plan.label.clone())]);
+        let role = plan.goal.role();
+        if let Base::Model(model) = &base
+            && model.spec.vocabulary != spec.vocabulary
+        {
+            let what = "has no effect: the model keeps its vocabulary; remove it";
+            return Err(RunError::settings("vocabulary", what));
+        }
+        let columns: BTreeMap<Role, String> = role
+            .map(|role| (role, plan.column.clone()))
+            .into_iter()
+            .collect();
         let training = match &base {
             Base::Model(model) => Pretraining::starting_from(
                 dataset,
@@ -213,6 +250,14 @@ impl Finetuning {
                 &plan.matching,
                 device,
             )?,
+            Base::Settings(_) if !spec.train.freeze.is_none() => {
+                let what =
+                    "would leave weights as they were drawn, since a preset has none; remove it";
+                return Err(RunError::settings(
+                    format!("train.freeze = '{}'", spec.train.freeze),
+                    what,
+                ));
+            }
             Base::Settings(_) => {
                 Pretraining::new(dataset, spec, training_cells, &columns, plan.seed)?
             }
@@ -220,6 +265,8 @@ impl Finetuning {
         Ok(Self {
             training,
             cells,
+            seen,
+            unlabelled,
             labels,
             plan,
             base,
@@ -249,11 +296,19 @@ impl Finetuning {
             labels,
             plan,
             base,
+            ..
         } = self;
+        let split = plan.held_out.as_ref().map(|(saved, _)| saved.clone());
+        let Some(labels) = labels else {
+            let fitted = training.fit(dataset, place, device, split, watch)?;
+            let scores = Scores::of_losses(place.0)?;
+            let model = fitted.save(place.0)?;
+            scores.save(place.0)?;
+            return Ok((model, scores));
+        };
         let known = training.model.data.levels[&Role::Label].clone();
         let codes = labels.recoded(&known).codes().to_vec();
         let mut corpus = training.corpus.clone();
-        let split = plan.held_out.as_ref().map(|(saved, _)| saved.clone());
         let mut fitted = training.fit(dataset, place, device, split, watch)?;
         let test = plan.held_out.as_ref().map_or(&[][..], |(_, s)| &s.test);
         // A label that training has not cannot be told; such cells count as wrong in the test.
@@ -268,7 +323,6 @@ impl Finetuning {
         let targets: Vec<u32> = validation.iter().map(|&r| codes[r]).collect();
         let calibration = Calibration::fit(&of(&validation), &targets);
         fitted.model.calibration = calibration.clone();
-        let validated = std::mem::take(&mut fitted.validated);
         let model = fitted.save(place.0)?;
         let how = calibration.unwrap_or_default();
         let best = |row: usize| how.best(logits.row(row)).0;
@@ -281,9 +335,11 @@ impl Finetuning {
             validation: &validation,
             test: &test,
             device: device.1,
+            stop: (watch.stop)(),
+            steps: model.spec.train.steps,
         };
         let finetuned: Vec<u32> = judged.iter().map(|&r| best(r)).collect();
-        let scores = judging.scores(&finetuned, corpus, validated)?;
+        let scores = judging.scores(&finetuned, corpus, place.0)?;
         scores.save(place.0)?;
         Ok((model, scores))
     }
@@ -301,16 +357,40 @@ pub fn usual_donor(dataset: &Dataset) -> String {
 /// The settings with which a model of `base` is fine-tuned, changed by assignments such as `train.steps=500`.
 ///
 /// # Errors
-/// [`crate::RunError`] for an architecture without labels, and assignments that are not possible.
-pub fn settings(base: &ModelSpec, label: &str, assignments: &[String]) -> Result<ModelSpec> {
-    let spec = for_annotation(base, label)?;
-    let json = |e: String| crate::RunError::settings("fine-tuning", e);
+/// [`crate::RunError`] for an architecture without such an objective, and assignments that are not possible.
+pub fn settings(
+    base: &ModelSpec,
+    (goal, column): (Goal, &str),
+    assignments: &[String],
+) -> Result<ModelSpec> {
+    let spec = for_goal(base, goal, column)?;
+    let json = |e: String| RunError::settings("fine-tuning", e);
     let mut value = serde_json::to_value(&spec).map_err(|e| json(e.to_string()))?;
     // TOML has no null; a setting that is left out has its default, which is what null stands for.
     without_nulls(&mut value);
     let table = toml::Table::try_from(&value).map_err(|e| json(e.to_string()))?;
     let table = sc_data::settings::change(table, assignments)?;
-    Ok(sc_data::settings::parse(table, "--set")?)
+    let spec: ModelSpec = sc_data::settings::parse(table, "--set")?;
+    let fixed = |what: &str, why: &str| {
+        Err(RunError::settings(
+            what,
+            format!("cannot be changed by an assignment: {why}"),
+        ))
+    };
+    let named = goal
+        .role()
+        .and_then(|role| Some((role, spec.obs.get(&role)?)));
+    match named {
+        Some((role, given)) if given != column => fixed(
+            &format!("obs.{}", role.word()),
+            &format!("the column is '{column}', which scores are computed on"),
+        ),
+        _ if spec.objective != for_goal(base, goal, column)?.objective => fixed(
+            "objective",
+            "it follows from what the model is fine-tuned for",
+        ),
+        _ => Ok(spec),
+    }
 }
 
 fn without_nulls(value: &mut serde_json::Value) {

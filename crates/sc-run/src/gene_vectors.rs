@@ -19,6 +19,8 @@ use std::path::Path;
 pub const NEAR: usize = 10;
 /// Most cells that controls are fitted on.
 const MOST_CELLS: usize = 5000;
+/// Fewest cells that controls are fitted on.
+const FEWEST: usize = 20;
 /// Principal components of the control.
 const COMPONENTS: usize = 50;
 
@@ -147,6 +149,12 @@ impl GeneVectors {
         let vocabulary = Vocabulary::new(self.names.clone()).map_err(TrainError::from)?;
         let matched = match_genes(dataset.genes(), &vocabulary, Across::Same)
             .map_err(|e| e.in_file(dataset.path()))?;
+        if dataset.cells() < FEWEST {
+            return Err(RunError::settings(
+                dataset.path().display().to_string(),
+                format!("has {} cells; controls need {FEWEST}", dataset.cells()),
+            ));
+        }
         let step = dataset.cells().div_ceil(MOST_CELLS).max(1);
         let rows: Vec<usize> = (0..dataset.cells()).step_by(step).collect();
         let counts = matched.apply_matrix(&dataset.counts().read(&rows)?)?;

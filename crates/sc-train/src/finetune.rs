@@ -10,6 +10,7 @@ use crate::inputs::columns::{self, Columns};
 use crate::inputs::data_spec::{DataSpec, Levels, Role};
 use crate::model::Model;
 use crate::pretrain::{Pretraining, TrainingCells};
+use crate::registry::{ARCHITECTURES, Architecture};
 use crate::spec::ModelSpec;
 use crate::training::config::{TrainConfig, ValidationConfig};
 use crate::training::trainer::Start;
@@ -55,33 +56,94 @@ pub enum From {
     Scratch,
 }
 
-/// The settings of a model that is trained to tell the labels in `column`, after those of `base`: the
-/// network and the tokens are its own, the training is meant for fine-tuning.
+/// What a model is fine-tuned for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Goal {
+    /// The labels of cells.
+    #[default]
+    Annotation,
+    /// One embedding of several batches.
+    Integration,
+    /// The expression of cells.
+    Denoise,
+    /// The expression of perturbed cells.
+    Perturbation,
+    /// The cell types around a cell.
+    Niche,
+}
+
+impl Goal {
+    /// The name in messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Annotation => "annotation",
+            Self::Integration => "integration",
+            Self::Denoise => "denoise",
+            Self::Perturbation => "perturbation",
+            Self::Niche => "niche",
+        }
+    }
+
+    /// The role of the column that it learns from, if it needs one.
+    pub fn role(self) -> Option<Role> {
+        match self {
+            Self::Annotation => Some(Role::Label),
+            Self::Perturbation => Some(Role::Perturbation),
+            Self::Integration | Self::Denoise | Self::Niche => None,
+        }
+    }
+
+    /// The objective of an architecture for it, if it has one.
+    pub fn objective(self, of: &Architecture) -> Option<&'static str> {
+        let named = |name: &str| of.objectives.iter().find(|o| **o == name).copied();
+        match self {
+            Self::Annotation => of.annotation,
+            Self::Denoise => {
+                named("denoise").or(of.objectives.first().copied().filter(|_| of.decodes))
+            }
+            Self::Niche => named("niche-composition"),
+            Self::Integration | Self::Perturbation => named(self.word()),
+        }
+    }
+}
+
+/// The settings of a model that is fine-tuned for `goal`, on `column` where it learns from one, after those
+/// of `base`: the network and the tokens are its own, the training is meant for fine-tuning.
 ///
 /// # Errors
 /// [`TrainError::Config`] for an architecture without such an objective.
-pub fn for_annotation(base: &ModelSpec, column: &str) -> Result<ModelSpec> {
+pub fn for_goal(base: &ModelSpec, goal: Goal, column: &str) -> Result<ModelSpec> {
     let known = base.known()?;
-    let objective = known.annotation.ok_or_else(|| {
+    let objective = goal.objective(known).ok_or_else(|| {
+        let can = ARCHITECTURES.iter().filter(|a| goal.objective(a).is_some());
+        let can: Vec<&str> = can.map(|a| a.name).collect();
         TrainError::Config(format!(
-            "{} has no objective on labels; see `scfm models list`",
-            known.name
+            "{} has no objective for {}; these have: {}",
+            known.name,
+            goal.word(),
+            can.join(", ")
         ))
     })?;
+    let change = known
+        .annotation_network
+        .filter(|_| goal == Goal::Annotation);
     let mut spec = ModelSpec {
         objective: Some(objective.to_owned()),
         same_size_as: None,
-        niche: None,
+        niche: base.niche.clone().filter(|_| goal == Goal::Niche),
         train: recipe(&base.train),
-        network: match known.annotation_network {
+        network: match change {
             Some(change) => change(base),
             None => base.network.clone(),
         },
         ..base.clone()
     };
-    spec.obs.insert(Role::Label, column.to_owned());
+    // Targets of another objective are none of this one.
     spec.obs
-        .retain(|role, _| !matches!(role, Role::Perturbation | Role::Niche));
+        .retain(|role, _| !matches!(role, Role::Label | Role::Perturbation | Role::Niche));
+    if let Some(role) = goal.role() {
+        spec.obs.insert(role, column.to_owned());
+    }
     Ok(spec)
 }
 
@@ -267,7 +329,12 @@ fn anew(model: &Model, before: &DataSpec, device: &Device) -> Result<BTreeSet<St
         levels.entry(*role).or_default().push("one more".into());
         levels
     };
-    for (role, values) in &now.levels {
+    // Perturbations are genes, which have their vectors already.
+    let others = now
+        .levels
+        .iter()
+        .filter(|(role, _)| **role != Role::Perturbation);
+    for (role, values) in others {
         if before.levels.get(role) != Some(values) {
             differ(DataSpec {
                 levels: one_more(&now.levels, role),

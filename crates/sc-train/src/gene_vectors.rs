@@ -15,6 +15,8 @@ pub struct GeneVectors {
     pub first: fn(&ModelSpec) -> usize,
     /// Which axis is the genes'.
     pub genes: GeneAxis,
+    /// Objectives that do not train it.
+    pub untrained: &'static [&'static str],
 }
 
 /// Axis of the genes in a tensor of two.
@@ -33,6 +35,7 @@ impl GeneVectors {
             tensor,
             first: |_| 0,
             genes: GeneAxis::Rows,
+            untrained: &[],
         }
     }
 }
@@ -54,6 +57,13 @@ impl Model {
                 all.join(", ")
             ))
         })?;
+        let objective = self.spec.objective()?;
+        if place.untrained.contains(&objective) {
+            return Err(TrainError::Config(format!(
+                "{name} with objective = '{objective}' does not train the vectors of genes; use a model with \
+                 another objective"
+            )));
+        }
         let below = format!(".{}", place.tensor);
         let found = self.weights.iter();
         let mut found = found.filter(|(n, _)| *n == place.tensor || n.ends_with(&below));

@@ -180,6 +180,9 @@ pub trait Trainable: Send + Sync {
         sink: &mut Sink<'_>,
     ) -> Result<()>;
 
+    /// Whether it reads [`ModelSpec::classifier`].
+    fn reads_classifier(&self) -> bool;
+
     /// What of `obs` it reads.
     fn reads(&self) -> Vec<Role>;
 
@@ -287,6 +290,10 @@ impl<T: Task> Trainable for T {
         })
     }
 
+    fn reads_classifier(&self) -> bool {
+        Task::classifier(self).is_some()
+    }
+
     fn reads(&self) -> Vec<Role> {
         Task::reads(self)
     }
@@ -390,6 +397,13 @@ impl ModelSpec {
             )));
         }
         let task = (self.known()?.task)(self, data)?;
+        if self.classifier.is_some() && !task.reads_classifier() {
+            return Err(TrainError::Unused {
+                architecture: self.architecture.clone(),
+                setting: "classifier".into(),
+                objective: objective.to_owned(),
+            });
+        }
         if let Some(what) = self.unread(&task.reads()) {
             let others: Vec<&str> = (self.known()?.objectives.iter().copied())
                 .filter(|o| *o != objective)

@@ -7,6 +7,7 @@ use crate::losses::Losses;
 use crate::predict::Quantity;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sc_data::tokens::Tokenizer;
+use sc_models::annotator::ClassifierConfig;
 use sc_models::configured::Configured;
 use sc_models::weights::Names;
 
@@ -99,6 +100,13 @@ pub trait Task: Send + Sync {
     /// The losses on one minibatch; `step` is counted from 1.
     fn losses(&self, model: &Self::Model, input: Self::Input, step: u64, device: &Device)
     -> Losses;
+
+    /// The settings of its classifier, where they are those of [`ModelSpec::classifier`].
+    ///
+    /// [`ModelSpec::classifier`]: crate::ModelSpec::classifier
+    fn classifier(&self) -> Option<&ClassifierConfig> {
+        None
+    }
 
     /// The loss term by which the best step is chosen on validation cells; `None` for their sum.
     fn criterion(&self) -> Option<&'static str> {

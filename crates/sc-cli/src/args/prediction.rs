@@ -1,6 +1,6 @@
 //! The arguments of verbs that fine-tune and predict.
 
-use super::{CountsFrom, Input, share};
+use super::{CountsFrom, Input, inner_share, share};
 use crate::outputs::Replace;
 use clap::ValueEnum;
 use sc_data::genes::Across;
@@ -8,6 +8,7 @@ use sc_eval::benchmark::Design;
 use sc_models::device::DEFAULT;
 use sc_models::precision::Precision;
 use sc_train::embed::Matching;
+use sc_train::finetune::Goal;
 use sc_train::training::config::Freeze;
 use std::path::PathBuf;
 
@@ -19,6 +20,35 @@ pub(crate) enum StartAt {
     Pretrained,
     /// Initial weights, to see what pretraining is worth
     Scratch,
+}
+
+/// What fine-tuning is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Task {
+    /// The labels of cells
+    #[default]
+    Annotation,
+    /// One embedding of several batches (scgpt, scformer)
+    Integration,
+    /// The expression of cells (cellplm, scprint, vae, schyena, composed)
+    Denoise,
+    /// The expression of perturbed cells (scgpt)
+    Perturbation,
+    /// The cell types around a cell (nicheformer, with a table [niche] in its settings)
+    Niche,
+}
+
+impl Task {
+    /// The same for the library.
+    pub(crate) fn goal(self) -> Goal {
+        match self {
+            Self::Annotation => Goal::Annotation,
+            Self::Integration => Goal::Integration,
+            Self::Denoise => Goal::Denoise,
+            Self::Perturbation => Goal::Perturbation,
+            Self::Niche => Goal::Niche,
+        }
+    }
 }
 
 /// Example:
@@ -35,9 +65,13 @@ pub(crate) struct Finetune {
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) counts: CountsFrom,
-    /// Column of obs with the labels to learn
-    #[arg(long, value_name = "COLUMN", default_value_t = Design::default().label)]
-    pub(crate) label: String,
+    /// What the model is to learn
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) task: Task,
+    /// Column of obs with the labels, or the perturbations [default: cell_type, or perturbation]; other tasks
+    /// read none
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) label: Option<String>,
     /// Folder for the fine-tuned model; a stopped run resumes from its checkpoints
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
@@ -58,13 +92,14 @@ pub(crate) struct Finetune {
     #[arg(long, value_name = "COLUMN")]
     pub(crate) donor: Option<String>,
     /// Share of the training cells that choose the best step and calibrate the probabilities
-    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = inner_share)]
     pub(crate) validation: f64,
-    /// Hold out some of the donors for the scores, drawn as in `eval`
+    /// Hold out donors for the scores: those that the model was not trained on, where its folder names some,
+    /// else drawn
     #[arg(long)]
     pub(crate) hold_out: bool,
     /// Hold out the cells of a saved split: split.json of another model folder
-    #[arg(long, value_name = "JSON", conflicts_with = "hold_out")]
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["hold_out", "test_fraction"])]
     pub(crate) split: Option<PathBuf>,
     /// Share of the donors held out [default: 0.35]
     #[arg(long, value_name = "SHARE", requires = "hold_out")]

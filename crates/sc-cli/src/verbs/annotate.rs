@@ -1,6 +1,6 @@
 //! `scfm annotate`.
 
-use super::labels::{UNKNOWN, categorical, may_add, may_write, write};
+use super::labels::{UNKNOWN, categorical, company, listed, may_add, may_write, write};
 use crate::args::Annotate;
 use crate::error::{Result, at};
 use crate::progress::Cells;
@@ -11,7 +11,7 @@ use sc_train::predict::no_labels;
 
 pub(crate) fn run(args: &Annotate) -> Result<()> {
     let output = args.output.as_deref();
-    may_write(output, args.replace, &args.input.file)?;
+    may_write(output, args.replace, &[&args.input.file], &args.model)?;
     let device = sc_models::device::open(&args.device)?;
     args.precision.check(&device)?;
     let model = load_model(&args.model)?;
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Annotate) -> Result<()> {
     let columns = [format!("{key}_label"), format!("{key}_probability")];
     let genes = embedder.corpus.genes.clone();
     if args.dry_run {
-        println!("labels     {}: {}", names.len(), names.join(", "));
+        println!("labels     {}: {}", names.len(), listed(&names));
         println!(
             "genes      {} of the model's {} are in the file",
             genes.matched, genes.vocabulary
@@ -46,6 +46,14 @@ pub(crate) fn run(args: &Annotate) -> Result<()> {
         return Ok(());
     }
     may_add(&dataset, output, args.replace, &columns)?;
+    if calibration.threshold == 0.0 && args.threshold.is_none() {
+        note!(
+            "{}: no threshold could be calibrated (too few validation cells were labelled rightly), so every \
+             cell with counts gets a label",
+            args.model.display()
+        );
+    }
+    company(&embedder.model)?;
     embedder = embedder.identified()?;
     if let Some(warning) = embedder.empty_cells() {
         eprintln!("warning: {warning}");
@@ -67,10 +75,9 @@ pub(crate) fn run(args: &Annotate) -> Result<()> {
         (label.clone(), categorical(&found, &labels.names)),
         (probability, Column::Floats(probabilities.collect())),
     ];
-    write(&dataset, output, &values, (&key, &provenance))?;
+    write(&dataset, output, &values, (&label, &provenance))?;
     println!(
-        "labelled {} cells, {unknown} of them unknown; {} of the model's {} genes matched; wrote obs['{label}'] \
-         in {}",
+        "labelled {} cells, {unknown} of them unknown; {} of the model's {} genes matched; wrote {label} in {}",
         dataset.cells(),
         genes.matched,
         genes.vocabulary,

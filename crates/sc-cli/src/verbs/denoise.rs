@@ -18,7 +18,8 @@ pub(crate) fn run(args: &Denoise) -> Result<()> {
             .extension()
             .is_some_and(|e| e.eq_ignore_ascii_case("npy"));
         for path in [Some(output), npy.then_some(&beside)].into_iter().flatten() {
-            args.replace.check(path, &[args.input.file.as_path()])?;
+            args.replace
+                .check_beside(path, &[&args.input.file], &args.model)?;
         }
     }
     let device = sc_models::device::open(&args.device)?;
@@ -30,6 +31,14 @@ pub(crate) fn run(args: &Denoise) -> Result<()> {
     embedder
         .check_expression()
         .map_err(|e| at(&args.model, e))?;
+    if args.score && args.dry_run {
+        println!(
+            "score   {} cells of {}",
+            embedder.model.spec.architecture,
+            dataset.cells()
+        );
+        return Ok(());
+    }
     if args.score {
         let scores = sc_run::denoise::score(embedder, &dataset, args.seed, &device)?;
         println!(
@@ -61,6 +70,12 @@ pub(crate) fn run(args: &Denoise) -> Result<()> {
         .unwrap_or_else(|| format!("denoised_{architecture}"));
     let genes = embedder.corpus.genes.clone();
     fits_layer(&dataset)?;
+    if *dataset.slot() == MatrixSlot::Layer(name.clone()) {
+        return Err(at(
+            dataset.path(),
+            format!("layers['{name}'] holds the counts themselves; choose another name with --key"),
+        ));
+    }
     let there = dataset.file().layers().contains(&name);
     if there && !args.replace.allowed() {
         return Err(at(
@@ -105,7 +120,7 @@ pub(crate) fn run(args: &Denoise) -> Result<()> {
     done?;
     written.finish()?;
     println!(
-        "denoised {} of {width} genes in {} cells; the others keep their counts; wrote layers['{name}'] in {}",
+        "denoised {} of {width} genes in {} cells; the others keep their counts; wrote {name} in {}",
         genes.map.iter().flatten().count(),
         dataset.cells(),
         output.unwrap_or(&args.input.file).display()

@@ -85,7 +85,7 @@ fn may_write(args: &Embed) -> Result<()> {
         .filter(|e| e.eq_ignore_ascii_case("npy"))
         .map(|_| with_json(output));
     for output in [Some(output), beside.as_ref()].into_iter().flatten() {
-        args.replace.check(output, &inputs)?;
+        args.replace.check_beside(output, &inputs, &args.model)?;
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! `scfm finetune`.
 
+use super::labels::listed;
 use super::pretrain::free_for_training;
-use crate::args::{Finetune, StartAt};
-use crate::error::{Result, at};
+use crate::args::{Finetune, StartAt, Task};
+use crate::error::{Result, at, message};
 use crate::interrupt;
 use crate::progress::Steps;
 use crate::verbs::load_model;
@@ -20,7 +21,14 @@ use std::path::Path;
 
 pub(crate) fn run(args: &Finetune) -> Result<()> {
     let base = base(&args.model)?;
-    let mut spec = settings(base.spec(), &args.label, &args.sets)?;
+    let column = column_of(args);
+    if args.label.is_some() && args.task.goal().role().is_none() {
+        return Err(message(format!(
+            "--label {column} is not read for --task {}; leave it out",
+            args.task.goal().word()
+        )));
+    }
+    let mut spec = settings(base.spec(), (args.task.goal(), &column), &args.sets)?;
     if let Some(precision) = args.precision {
         spec.train.precision = precision;
     }
@@ -32,9 +40,11 @@ pub(crate) fn run(args: &Finetune) -> Result<()> {
     spec.train.precision.check(&device)?;
     let dataset = args.counts.open(&args.files)?;
     let donor = args.donor.clone().unwrap_or_else(|| usual_donor(&dataset));
+    let held_out = held_out(args, &base, &dataset, &donor)?;
     let plan = Plan {
-        label: args.label.clone(),
-        held_out: held_out(args, &dataset, &donor)?,
+        goal: args.task.goal(),
+        column: column.clone(),
+        held_out,
         donor,
         batch: args.batch.clone(),
         validation: args.validation,
@@ -49,6 +59,7 @@ pub(crate) fn run(args: &Finetune) -> Result<()> {
     let parameters = finetuning.training.task.parameters(&device)?;
     memory::fits(parameters, memory::TRAINING, &args.device)?;
     print_plan(&finetuning, &dataset, parameters);
+    warn(&finetuning, &dataset);
     if args.dry_run {
         return Ok(());
     }
@@ -66,12 +77,38 @@ pub(crate) fn run(args: &Finetune) -> Result<()> {
     steps.finish();
     let (model, scores) = done?;
     print_scores(&scores);
-    println!(
-        "wrote {}; label cells with: scfm annotate FILE --model {}",
-        model.spec.architecture,
-        args.output.display()
-    );
+    let out = args.output.display();
+    if args.task == Task::Annotation
+        && model
+            .calibration
+            .as_ref()
+            .is_none_or(|c| c.threshold == 0.0)
+    {
+        eprintln!(
+            "warning: too few validation cells were labelled rightly to calibrate a threshold, so annotate will \
+             label every cell"
+        );
+    }
+    match args.task {
+        Task::Annotation => println!(
+            "wrote {}; label cells with: scfm annotate FILE --model {out}{}",
+            model.spec.architecture,
+            args.batch
+                .as_ref()
+                .map_or(String::new(), |b| format!(" --batch {b}"))
+        ),
+        _ => println!("wrote {} in {out}", model.spec.architecture),
+    }
     Ok(())
+}
+
+/// The column that the task learns from.
+pub(crate) fn column_of(args: &Finetune) -> String {
+    let usual = match args.task {
+        Task::Perturbation => "perturbation".to_owned(),
+        _ => Design::default().label,
+    };
+    args.label.clone().unwrap_or(usual)
 }
 
 /// The model in a folder of ours or of a publisher, or the settings of a preset.
@@ -119,14 +156,32 @@ fn base(model: &Path) -> Result<Base> {
 
 fn held_out(
     args: &Finetune,
+    base: &Base,
     dataset: &Dataset,
     donor: &str,
 ) -> Result<Option<(SavedSplit, Split)>> {
+    // What the model held out of its own training, it has not seen.
+    let of_model = match base {
+        Base::Model(model) => model
+            .trained
+            .as_ref()
+            .and_then(|(record, _)| record.split.clone()),
+        Base::Settings(_) => None,
+    };
+    if let (true, None, Some(saved)) = (args.hold_out, args.test_fraction, of_model)
+        && let Ok(split) = dataset.split(&saved)
+    {
+        note!(
+            "held out as in the training of the model: {}",
+            saved.test_donors.join(", ")
+        );
+        return Ok(Some((saved, split)));
+    }
     let saved = match &args.split {
         Some(path) => SavedSplit::load(path)?,
         None if args.hold_out => dataset.draw_split(&HoldOut {
             donor: donor.to_owned(),
-            label: Some(args.label.clone()),
+            label: (args.task == Task::Annotation).then(|| column_of(args)),
             batch: args.batch.clone().filter(|b| b != NO_COLUMN),
             test_fraction: args
                 .test_fraction
@@ -137,6 +192,22 @@ fn held_out(
     };
     let split = dataset.split(&saved)?;
     Ok(Some((saved, split)))
+}
+
+/// Warns of what makes scores wrong.
+fn warn(finetuning: &Finetuning, dataset: &Dataset) {
+    let training = &finetuning.training;
+    let of_cells = [training.empty_cells(), training.repeated_cells()];
+    for warning in of_cells.into_iter().flatten() {
+        eprintln!("warning: {}: {warning}", dataset.path().display());
+    }
+    let (held_out, seen) = finetuning.seen;
+    if seen > 0 {
+        eprintln!(
+            "warning: {seen} of the {held_out} held-out cells were in the training of the model, so its scores \
+             on them are too good; hold out the same donors there (pretrain --hold-out)"
+        );
+    }
 }
 
 fn print_plan(finetuning: &Finetuning, dataset: &Dataset, parameters: usize) {
@@ -162,16 +233,24 @@ fn print_plan(finetuning: &Finetuning, dataset: &Dataset, parameters: usize) {
             ),
         }
     }
-    println!(
-        "labels      {}: {}",
-        finetuning.labels().len(),
-        finetuning.labels().join(", ")
-    );
+    if !finetuning.labels().is_empty() {
+        println!(
+            "labels      {}: {}",
+            finetuning.labels().len(),
+            listed(finetuning.labels())
+        );
+    }
     println!(
         "training    {} of {} cells",
         cells.train.len(),
         dataset.cells()
     );
+    if finetuning.unlabelled > 0 {
+        println!(
+            "no label    {} cells, which are left out ('unknown' counts as none)",
+            finetuning.unlabelled
+        );
+    }
     let by = match &cells.donors {
         Some(donors) => format!("of {}", donors.join(", ")),
         None => "drawn at random, since there are not two donors to draw from: they resemble the training \
@@ -187,6 +266,17 @@ fn print_plan(finetuning: &Finetuning, dataset: &Dataset, parameters: usize) {
 }
 
 fn print_scores(scores: &Scores) {
+    if let Some((before, (step, best))) = scores.gain() {
+        println!(
+            "loss on the validation cells: {before:.4} before the first step, {best:.4} after step {step}"
+        );
+        if step == 0 {
+            println!("no step made it lower: the model is no better for this training");
+        }
+    }
+    if scores.scores.is_empty() {
+        return;
+    }
     let shown = |score: Option<f64>| score.map_or("-".to_owned(), |s| format!("{s:.3}"));
     println!("{:<40} {:>12} {:>12}", "macro-F1", "validation", "held out");
     for score in &scores.scores {
@@ -195,7 +285,8 @@ fn print_scores(scores: &Scores) {
     }
     if let Some(better) = scores.better() {
         println!(
-            "the fine-tuned model is no better here than: {}; prefer the simpler one",
+            "the fine-tuned model is no better here than: {}; prefer the simpler one (one split, without an \
+             interval)",
             better.name
         );
     }

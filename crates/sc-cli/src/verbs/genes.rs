@@ -7,12 +7,15 @@ use crate::verbs::load_model;
 use sc_data::io::atomic::hash_file;
 use sc_run::gene_vectors::{GeneVectors, NEAR};
 use sc_train::Model;
+use std::path::{Path, PathBuf};
 
 pub(crate) fn run(args: &Genes) -> Result<()> {
     if let Some(output) = &args.output {
         check_ending(output, &[".tsv", ".npy"])?;
+        let files = args.sets.iter().chain(&args.cells);
+        let inputs: Vec<&Path> = files.map(PathBuf::as_path).collect();
         for path in [output, &with_json(output)] {
-            args.replace.check(path, &[])?;
+            args.replace.check_beside(path, &inputs, &args.model)?;
         }
     }
     let model = load_model(&args.model)?;

@@ -6,6 +6,7 @@ use sc_data::Dataset;
 use sc_data::io::annotations::{ENDINGS, check_writable, write_columns};
 use sc_data::io::atomic::write_bytes_atomic;
 use sc_data::io::h5ad::Column;
+use sc_train::Model;
 use serde_json::Value;
 use std::path::Path;
 
@@ -13,14 +14,19 @@ use std::path::Path;
 pub(super) const UNKNOWN: &str = "unknown";
 
 /// Refuses an unsupported format, an input, or an existing file as output.
-pub(super) fn may_write(output: Option<&Path>, replace: Replace, input: &Path) -> Result<()> {
+pub(super) fn may_write(
+    output: Option<&Path>,
+    replace: Replace,
+    inputs: &[&Path],
+    model: &Path,
+) -> Result<()> {
     let Some(output) = output else {
         return Ok(());
     };
     check_ending(output, &ENDINGS)?;
-    replace.check(output, &[input])?;
+    replace.check_beside(output, inputs, model)?;
     match is_table(output) {
-        true => replace.check(&with_json(output), &[input]),
+        true => replace.check_beside(&with_json(output), inputs, model),
         false => Ok(()),
     }
 }
@@ -44,6 +50,28 @@ pub(super) fn may_add(
         ));
     }
     Ok(check_writable(dataset, output)?)
+}
+
+/// Names in one line: the first twenty, without line breaks.
+pub(super) fn listed(names: &[String]) -> String {
+    let plain = |name: &String| -> String {
+        let plain = name.replace(|c: char| c.is_control(), " ");
+        plain.chars().take(60).collect()
+    };
+    let first: Vec<String> = names.iter().take(20).map(plain).collect();
+    match names.len() - first.len() {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
+/// Tells of a model whose predictions for a cell depend on the others.
+pub(super) fn company(model: &Model) -> Result<()> {
+    let known = model.spec.known()?;
+    if let Some(what) = known.minibatch_dependence.note(Some(&model.spec)) {
+        note!("{what}; labels of a part of the file may differ");
+    }
+    Ok(())
 }
 
 /// Writes the columns, with their provenance beside a table.

@@ -1,6 +1,6 @@
 //! `scfm map`.
 
-use super::labels::{UNKNOWN, categorical, may_add, may_write, write};
+use super::labels::{UNKNOWN, categorical, company, may_add, may_write, write};
 use crate::args::{CountsFrom, Map};
 use crate::error::Result;
 use crate::progress::Cells;
@@ -11,10 +11,12 @@ use sc_eval::transfer::Transferred;
 use sc_run::finetune::usual_donor;
 use sc_run::map::{Labelled, map, map_by_components, score, vectors};
 use sc_train::embed::Embedder;
+use std::path::Path;
 
 pub(crate) fn run(args: &Map) -> Result<()> {
     let output = args.output.as_deref();
-    may_write(output, args.replace, &args.input.file)?;
+    let inputs: [&Path; 2] = [&args.input.file, &args.reference];
+    may_write(output, args.replace, &inputs, &args.model)?;
     let device = sc_models::device::open(&args.device)?;
     args.precision.check(&device)?;
     let model = load_model(&args.model)?;
@@ -54,6 +56,7 @@ pub(crate) fn run(args: &Map) -> Result<()> {
         return Ok(());
     }
     may_add(&query, output, args.replace, &columns)?;
+    company(&model)?;
     let (mut own, mut others) = (own.identified()?, others.identified()?);
     let mut provenance = others.provenance(&args.device, env!("SCFM_REVISION"))?;
     provenance["reference"] = serde_json::json!({
@@ -90,20 +93,25 @@ pub(crate) fn run(args: &Map) -> Result<()> {
         (share, Column::Floats(found.share.clone())),
         (distance, Column::Floats(found.distance.clone())),
     ];
-    write(&query, output, &values, (&key, &provenance))?;
+    write(&query, output, &values, (&label, &provenance))?;
     let scored = |found: &Transferred| score(found, &labelled, &query, &args.label);
     if let Some(f1) = scored(&found)? {
         let files = (&reference, &query);
-        let simple = map_by_components(files, (&genes[0], &genes[1]), &labelled, k)?;
-        let simple = scored(&simple)?.unwrap_or_default();
+        // What it cannot be compared with is no reason to lose what was found.
+        let simple = match map_by_components(files, (&genes[0], &genes[1]), &labelled, k) {
+            Ok(simple) => format!(
+                "{:.3} by principal components of the same genes",
+                scored(&simple)?.unwrap_or_default()
+            ),
+            Err(e) => format!("none by principal components ({e})"),
+        };
         println!(
-            "obs['{}'] of the query is known: macro-F1 {f1:.3} by {architecture}, {simple:.3} by principal \
-             components of the same genes",
+            "obs['{}'] of the query is known: macro-F1 {f1:.3} by {architecture}, {simple}",
             args.label
         );
     }
     println!(
-        "labelled {} cells by {} of the reference, {unknown} of them unknown; wrote obs['{label}'] in {}",
+        "labelled {} cells by {} of the reference, {unknown} of them unknown; wrote {label} in {}",
         query.cells(),
         rows.len(),
         output.unwrap_or(&args.input.file).display()

@@ -20,7 +20,7 @@ pub(crate) fn run(args: &Network) -> Result<()> {
     let inputs: Vec<&Path> = inputs.into_iter().flatten().map(PathBuf::as_path).collect();
     let beside = with_json(&args.output);
     for output in [&args.output, &beside] {
-        args.replace.check(output, &inputs)?;
+        args.replace.check_beside(output, &inputs, &args.model)?;
     }
     let device = sc_models::device::open(&args.device)?;
     // Read before any work is done.

@@ -15,7 +15,8 @@ use std::fmt::Write as _;
 pub(crate) fn run(args: &PerturbArgs) -> Result<()> {
     check_ending(&args.output, &[".tsv"])?;
     for output in [&args.output, &with_json(&args.output)] {
-        args.replace.check(output, &[args.input.file.as_path()])?;
+        args.replace
+            .check_beside(output, &[&args.input.file], &args.model)?;
     }
     let device = sc_models::device::open(&args.device)?;
     let model = load_model(&args.model)?;
@@ -42,8 +43,10 @@ pub(crate) fn run(args: &PerturbArgs) -> Result<()> {
     let wanted = wanted(args, &model, &measured, how.controls())?;
     let matching = args.matching.with_batch(None);
     let embedder = Embedder::new(model, &dataset, &matching)?;
-    let step = measured.controls.len().div_ceil(args.cells as usize).max(1);
-    let rows: Vec<usize> = measured.controls.iter().step_by(step).copied().collect();
+    let (all, wanted_cells) = (measured.controls.len(), args.cells as usize);
+    let rows: Vec<usize> = (0..wanted_cells.min(all))
+        .map(|k| measured.controls[k * all / wanted_cells.min(all)])
+        .collect();
     if args.dry_run {
         println!("perturbations  {}", wanted.len());
         println!(

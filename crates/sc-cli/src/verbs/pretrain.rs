@@ -46,6 +46,7 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
         None => (0..dataset.cells()).collect(),
     };
     let chosen = validation(args, &dataset, rows)?;
+    let chosen_on = chosen.validation.len();
     let cells = TrainingCells {
         rows: chosen.train,
         validation: chosen.validation,
@@ -88,10 +89,16 @@ pub(crate) fn run(args: &Pretrain) -> Result<()> {
     let place = (args.output.as_path(), env!("SCFM_REVISION"));
     let model = training.finish(&dataset, place, (&args.device, &device), split, &mut watch)?;
     let record = model.trained.as_ref().map(|(record, _)| record);
+    let steps = record.map_or(0, |r| r.steps);
+    if chosen_on > 0 {
+        println!(
+            "kept the weights of step {steps}, the best on {chosen_on} validation cells, which are among the cells \
+             below"
+        );
+    }
     println!(
-        "trained {} for {} steps on {} cells; {parameters} parameters, {} genes, in {}",
+        "trained {} for {steps} steps on {} cells; {parameters} parameters, {} genes, in {}",
         model.spec.architecture,
-        record.map_or(0, |r| r.steps),
         record.map_or(0, |r| r.cells),
         model.data.genes.len(),
         args.output.display()
@@ -139,7 +146,7 @@ fn print_plan(training: &Pretraining, dataset: &Dataset, held_out: &HeldOut, par
 
 /// The cells to train on and those to choose the best step on, of `rows`.
 fn validation(args: &Pretrain, dataset: &Dataset, rows: Vec<usize>) -> Result<Validation> {
-    let Some(share) = args.validation.filter(|share| *share > 0.0) else {
+    let Some(share) = args.validation else {
         return match args.hold_out.donor.is_some() && !args.hold_out.hold_out {
             true => Err(message(
                 "--donor needs --hold-out or --validation, which hold out donors",

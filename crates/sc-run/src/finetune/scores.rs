@@ -12,11 +12,12 @@ use sc_eval::probe::{accuracy, macro_f1};
 use sc_models::device::Device;
 use sc_train::embed::put;
 use sc_train::inputs::corpus::Corpus;
-use sc_train::training::validation::Validated;
+use sc_train::training::trainer::read_validation;
 use sc_train::{Model, TrainError};
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Most training cells of the simple models; more would not change the picture.
 const MOST_CELLS: usize = 20_000;
@@ -50,6 +51,27 @@ pub struct Scores {
 }
 
 impl Scores {
+    /// Without labels the loss on validation cells is all there is.
+    pub(super) fn of_losses(folder: &Path) -> Result<Self> {
+        Ok(Self {
+            scores: Vec::new(),
+            validation_cells: 0,
+            test_cells: 0,
+            validation_loss: read_validation(&folder.join("train.jsonl"))?,
+        })
+    }
+
+    /// The loss before the first step, and the step with the lowest loss, where losses were taken from the
+    /// start on.
+    pub fn gain(&self) -> Option<(f64, (u64, f64))> {
+        let (first, before) = *self.validation_loss.first()?;
+        let best = self
+            .validation_loss
+            .iter()
+            .min_by(|a, b| a.1.total_cmp(&b.1))?;
+        (first == 0).then_some((before, *best))
+    }
+
     /// Writes them into `folder`.
     pub(super) fn save(&self, folder: &Path) -> Result<()> {
         let path = folder.join("scores.json");
@@ -83,6 +105,10 @@ pub(super) struct Judging<'a> {
     pub(super) validation: &'a [usize],
     pub(super) test: &'a [usize],
     pub(super) device: &'a Device,
+    /// Set from outside to stop; the model is saved, and the same command goes on with the scores.
+    pub(super) stop: &'a AtomicBool,
+    /// Steps of the training.
+    pub(super) steps: u64,
 }
 
 impl Judging<'_> {
@@ -91,7 +117,7 @@ impl Judging<'_> {
         &self,
         finetuned: &[u32],
         mut corpus: Corpus,
-        validated: Vec<Validated>,
+        folder: &Path,
     ) -> Result<Scores> {
         let step = self.cells.train.len().div_ceil(MOST_CELLS).max(1);
         let train: Vec<usize> = self.cells.train.iter().step_by(step).copied().collect();
@@ -99,6 +125,7 @@ impl Judging<'_> {
         let mut rows = [&train[..], self.validation, self.test].concat();
         rows.sort_unstable();
         rows.dedup();
+        self.go_on()?;
         if let Some(model) = self.base.pretrained(self.plan.from) {
             corpus.rows = Arc::new(rows.clone());
             let vectors = self.embed(model, &corpus, &rows)?;
@@ -114,8 +141,19 @@ impl Judging<'_> {
             scores,
             validation_cells: self.validation.len(),
             test_cells: self.test.len(),
-            validation_loss: validated.iter().map(|v| (v.step, v.loss())).collect(),
+            validation_loss: read_validation(&folder.join("train.jsonl"))?,
         })
+    }
+
+    fn go_on(&self) -> Result<()> {
+        match self.stop.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(TrainError::Stopped {
+                step: self.steps,
+                steps: self.steps,
+            }
+            .into()),
+        }
     }
 
     /// Embeddings `[rows, dims]` by the weights that training started from.
@@ -143,6 +181,7 @@ impl Judging<'_> {
         rows: &[usize],
         train: &[usize],
     ) -> Result<Score> {
+        self.go_on()?;
         let place = |row: &usize| {
             rows.binary_search(row)
                 .expect("invariant: it is one of them")

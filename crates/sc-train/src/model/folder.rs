@@ -341,7 +341,11 @@ fn read_training(folder: &Path) -> Result<Option<(TrainingRecord, CellKeys)>> {
 fn read_calibration(folder: &Path) -> Result<Option<Calibration>> {
     let path = folder.join(CALIBRATION);
     match path.exists() {
-        true => Ok(Some(json::parse(&path, &read_part(&path)?)?)),
+        true => {
+            let found: Calibration = json::parse(&path, &read_part(&path)?)?;
+            found.check().map_err(|e| TrainError::file(&path, e))?;
+            Ok(Some(found))
+        }
         false => Ok(None),
     }
 }

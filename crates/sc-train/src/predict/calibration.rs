@@ -65,6 +65,22 @@ impl Calibration {
         Some(out)
     }
 
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// The first that is out of its range, in words.
+    pub fn check(&self) -> Result<(), String> {
+        match (self.temperature, self.threshold) {
+            (t, _) if !(t > 0.0 && t.is_finite()) => Err(format!(
+                "temperature = {t}; must be above 0; fine-tune again"
+            )),
+            (_, p) if !(0.0..=1.0).contains(&p) => Err(format!(
+                "threshold = {p}; must lie between 0 and 1; fine-tune again"
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The most probable label of a cell, and its probability.
     pub fn best(&self, logits: ArrayView1<'_, f32>) -> (u32, f32) {
         let scaled = |z: f32| f64::from(z) / self.temperature;

@@ -11,7 +11,7 @@ use crate::spec::{ModelSpec, Trainable};
 use crate::task::Task;
 use burn::tensor::{Device, Tensor};
 use sc_data::tokens::Tokenizer;
-use sc_models::annotator::{Annotator, AnnotatorConfig};
+use sc_models::annotator::{Annotator, AnnotatorConfig, ClassifierConfig};
 use sc_models::configured::Configured;
 
 /// The objective of this module in the registry.
@@ -114,6 +114,10 @@ where
 
     fn encode(&self, model: &Self::Model, cells: T::Cells, device: &Device) -> Tensor<2> {
         self.network.encode(&model.network, cells, device)
+    }
+
+    fn classifier(&self) -> Option<&ClassifierConfig> {
+        Some(&self.config.classifier)
     }
 
     fn predicts(&self) -> Vec<Quantity> {

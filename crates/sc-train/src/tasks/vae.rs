@@ -42,7 +42,10 @@ pub const VAE: Architecture = Architecture {
     widen: Some(widen),
     import: None,
     attention: None,
-    gene_vectors: Some(GeneVectors::rows("px_scale_decoder.weight")),
+    gene_vectors: Some(GeneVectors {
+        untrained: &[ANNOTATION],
+        ..GeneVectors::rows("px_scale_decoder.weight")
+    }),
     perturbs: None,
     task,
 };

@@ -259,8 +259,17 @@ struct Telling<'a> {
 impl Telling<'_> {
     /// Tells the log of losses on the validation cells.
     fn validated(&mut self, now: Option<&Validated>) -> Result<()> {
-        if let Some(Validated { step, losses, .. }) = now {
-            let line = json!({ "step": step, "validation": by_name(losses) });
+        if let Some(Validated {
+            step,
+            losses,
+            criterion,
+        }) = now
+        {
+            let line = json!({
+                "step": step,
+                "validation": by_name(losses),
+                "criterion": criterion,
+            });
             write_line(self.log, self.run.folder, &line)?;
             self.events
                 .scalars(*step, "validation", losses.iter().copied())?;
@@ -407,6 +416,22 @@ fn write_line(log: &mut File, folder: &Path, line: &serde_json::Value) -> Result
             format!("cannot write the log: {e}"),
         )
     })
+}
+
+/// Reads the steps and losses on validation cells, those by which the best step is chosen, of a
+/// `train.jsonl`.
+///
+/// # Errors
+/// [`TrainError::File`] when the file cannot be read.
+pub fn read_validation(path: &Path) -> Result<Vec<(u64, f64)>> {
+    let text = fs::read_to_string(path).map_err(|e| TrainError::file(path, e))?;
+    let point = |line: &str| {
+        let value: serde_json::Value = serde_json::from_str(line).ok()?;
+        let criterion = value.get("criterion")?.as_str()?;
+        let loss = value.get("validation")?.get(criterion)?.as_f64()?;
+        Some((value.get("step")?.as_u64()?, loss))
+    };
+    Ok(text.lines().filter_map(point).collect())
 }
 
 /// Loss terms of a step, by name.
