@@ -20,7 +20,9 @@ pub(crate) struct Pairs {
 /// vectors of length `n`.
 ///
 /// Lanczos with full reorthogonalisation from a seeded start (Parlett 1998, chapter 13); when the
-/// Krylov space is exhausted it goes on with a fresh vector, so repeated eigenvalues are found.
+/// Krylov space is exhausted it goes on with a fresh vector, so repeated eigenvalues are found. A large
+/// operator is filtered by a Chebyshev polynomial (Zhou and Saad 2007), and the pairs are refined with
+/// the operator itself.
 ///
 /// # Errors
 /// [`Undefined::NotConverged`].
@@ -34,52 +36,197 @@ pub(crate) fn leading(
     if n <= DENSE || 2 * count + 20 >= n {
         return dense(n, count, apply);
     }
-    let mut rng = sc_data::rng::stream(seed, "lanczos", 0, 0);
-    let mut basis: Vec<Vec<f64>> = Vec::new();
-    let (mut alpha, mut beta): (Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new());
-    let mut next = fresh(n, &basis, &mut rng);
-    let mut check = (2 * count + 20).min(n);
-    let mut w = vec![0f64; n];
-    loop {
-        apply(&next, &mut w);
-        let a = dot(&next, &w);
-        alpha.push(a);
-        basis.push(next);
-        // What is left without rounding goes first, so that a second pass is rarely needed.
-        let known = [a, beta.last().copied().unwrap_or(0.0)];
-        for (q, c) in basis.iter().rev().zip(known) {
-            axpy(-c, q, &mut w);
-        }
-        let before = norm(&w);
-        orthogonalise(&mut w, &basis);
-        let mut b = norm(&w);
-        if b < 0.7 * before {
-            orthogonalise(&mut w, &basis);
-            b = norm(&w);
-        }
-        let m = basis.len();
-        let scale = alpha.iter().chain(&beta).fold(0f64, |s, v| s.max(v.abs()));
-        let exhausted = b <= 1e-13 * scale.max(f64::MIN_POSITIVE);
-        if m >= check || m == n {
-            let found = ritz(&alpha, &beta, count)?;
-            let residual = |s: &Vec<f64>| if exhausted { 0.0 } else { b * s[m - 1].abs() };
-            if m == n
-                || found
-                    .vectors
-                    .iter()
-                    .all(|s| residual(s) <= TOLERANCE * scale)
-            {
-                return Ok(expand(found, &basis, n));
+    let mut plain = Krylov::new(n, seed);
+    plain.extend(2 * count + 20, &apply);
+    let mut bound = smallest(&plain.ritz(count)?);
+    // A bound near 0 tells nothing apart.
+    let few = count < MANY || n < LARGE || n < 10 * count;
+    if few || bound < 1e-3 * plain.scale() {
+        loop {
+            let found = plain.ritz(count)?;
+            let enough = TOLERANCE * plain.scale();
+            if plain.steps() == n || plain.residuals(&found).all(|r| r <= enough) {
+                return Ok(plain.expand(found));
             }
-            check = (check + check / 3).min(n);
+            plain.extend((plain.steps() + plain.steps() / 3 + 1).min(n), &apply);
         }
-        next = if exhausted {
-            b = 0.0;
-            fresh(n, &basis, &mut rng)
-        } else {
-            w.iter().map(|v| v / b).collect()
-        };
-        beta.push(b);
+    }
+    // Eigenvalues of a large graph lie close together, and as many steps as it takes to tell them apart
+    // make a basis that is too large. A polynomial that is large beyond a bound and small within it drives
+    // them apart: first a guess of the bound, then a better one, then the pairs.
+    drop(plain);
+    let mut guess = Krylov::new(n, seed);
+    guess.extend(count + count / 2, filter(n, GUESS_DEGREE, bound, &apply));
+    bound = smallest(&refined(&guess, count, &apply)?).max(bound);
+    drop(guess);
+    let mut sharp = Krylov::new(n, seed);
+    // Fewer are rarely enough, and a look at the pairs costs as much as fifty steps.
+    let mut check = 5 * count / 2 + 10;
+    loop {
+        sharp.extend(check.min(n), filter(n, DEGREE, bound * BELOW, &apply));
+        let found = refined(&sharp, count, &apply)?;
+        if sharp.steps() == n || converged(&found, &apply) {
+            return Ok(found);
+        }
+        check += check / 4 + 10;
+    }
+}
+
+/// Operators from this size on are filtered, where so many pairs are wanted: a few are soon found.
+const LARGE: usize = 2000;
+/// See [`LARGE`].
+const MANY: usize = 20;
+/// Degree of the polynomial for the guess of a bound, and for the pairs; even, so that both ends of the
+/// spectrum are alike.
+const GUESS_DEGREE: usize = 4;
+/// See [`GUESS_DEGREE`].
+const DEGREE: usize = 6;
+/// The bound stays a little below the smallest magnitude that is wanted.
+const BELOW: f64 = 0.995;
+
+/// The smallest magnitude among pairs.
+fn smallest(pairs: &Pairs) -> f64 {
+    pairs
+        .values
+        .iter()
+        .fold(f64::INFINITY, |m, v| m.min(v.abs()))
+}
+
+/// The Chebyshev polynomial of this degree in the operator over `bound`.
+fn filter<'a>(
+    n: usize,
+    degree: usize,
+    bound: f64,
+    apply: &'a impl Fn(&[f64], &mut [f64]),
+) -> impl Fn(&[f64], &mut [f64]) + 'a {
+    move |v, out| {
+        let (mut before, mut now) = (v.to_vec(), vec![0f64; n]);
+        apply(v, &mut now);
+        now.iter_mut().for_each(|x| *x /= bound);
+        for _ in 1..degree {
+            // T₍ₖ₊₁₎ = 2 x Tₖ − T₍ₖ₋₁₎
+            apply(&now, out);
+            let next = out.iter().zip(&before).map(|(x, b)| 2.0 * x / bound - b);
+            before = std::mem::replace(&mut now, next.collect());
+        }
+        out.copy_from_slice(&now);
+    }
+}
+
+/// The leading pairs of the operator itself in the space of the leading vectors of a polynomial in it.
+fn refined(
+    space: &Krylov,
+    count: usize,
+    apply: &impl Fn(&[f64], &mut [f64]),
+) -> Result<Pairs, Undefined> {
+    let some = (count + count / 10 + 2).min(space.steps());
+    let vectors = space.expand(space.ritz(some)?).vectors;
+    let n = space.n;
+    let mut image = vec![0f64; n];
+    let mut small = Mat::<f64>::zeros(some, some);
+    for (j, v) in vectors.iter().enumerate() {
+        apply(v, &mut image);
+        for (i, u) in vectors.iter().enumerate() {
+            small[(i, j)] = dot(u, &image);
+        }
+    }
+    let symmetric = Mat::from_fn(some, some, |i, j| 0.5 * (small[(i, j)] + small[(j, i)]));
+    let found = decompose(&symmetric, count)?;
+    Ok(expand(found, &vectors, n))
+}
+
+/// Whether every pair is one of the operator.
+fn converged(pairs: &Pairs, apply: &impl Fn(&[f64], &mut [f64])) -> bool {
+    let scale = pairs.values.iter().fold(0f64, |m, v| m.max(v.abs()));
+    let mut all = pairs.values.iter().zip(&pairs.vectors);
+    all.all(|(value, v)| {
+        let mut image = vec![0f64; v.len()];
+        apply(v, &mut image);
+        axpy(-value, v, &mut image);
+        norm(&image) <= TOLERANCE * scale
+    })
+}
+
+/// A growing orthonormal basis in which an operator is tridiagonal.
+struct Krylov {
+    n: usize,
+    basis: Vec<Vec<f64>>,
+    alpha: Vec<f64>,
+    beta: Vec<f64>,
+    next: Vec<f64>,
+    seed: u64,
+}
+
+impl Krylov {
+    fn new(n: usize, seed: u64) -> Self {
+        Self {
+            n,
+            basis: Vec::new(),
+            alpha: Vec::new(),
+            beta: Vec::new(),
+            next: fresh(n, &[], &mut sc_data::rng::stream(seed, "lanczos", 0, 0)),
+            seed,
+        }
+    }
+
+    fn steps(&self) -> usize {
+        self.basis.len()
+    }
+
+    /// Largest entry, which is near the largest eigenvalue.
+    fn scale(&self) -> f64 {
+        let all = self.alpha.iter().chain(&self.beta);
+        all.fold(0f64, |s, v| s.max(v.abs()))
+    }
+
+    /// Goes on to this number of steps.
+    fn extend(&mut self, steps: usize, apply: impl Fn(&[f64], &mut [f64])) {
+        let mut w = vec![0f64; self.n];
+        while self.steps() < steps {
+            apply(&self.next, &mut w);
+            let a = dot(&self.next, &w);
+            self.alpha.push(a);
+            let next = std::mem::take(&mut self.next);
+            self.basis.push(next);
+            // What is left without rounding goes first, so that a second pass is rarely needed.
+            let known = [a, self.beta.last().copied().unwrap_or(0.0)];
+            for (q, c) in self.basis.iter().rev().zip(known) {
+                axpy(-c, q, &mut w);
+            }
+            let before = norm(&w);
+            orthogonalise(&mut w, &self.basis);
+            let mut b = norm(&w);
+            if b < 0.7 * before {
+                orthogonalise(&mut w, &self.basis);
+                b = norm(&w);
+            }
+            self.next = if b <= 1e-13 * self.scale().max(f64::MIN_POSITIVE) {
+                b = 0.0;
+                let at = self.steps() as u64;
+                let mut rng = sc_data::rng::stream(self.seed, "lanczos", at, 0);
+                fresh(self.n, &self.basis, &mut rng)
+            } else {
+                w.iter().map(|v| v / b).collect()
+            };
+            self.beta.push(b);
+        }
+    }
+
+    /// The leading pairs in this basis.
+    fn ritz(&self, count: usize) -> Result<Pairs, Undefined> {
+        ritz(&self.alpha, &self.beta[..self.steps() - 1], count)
+    }
+
+    /// Residuals of such pairs.
+    fn residuals(&self, found: &Pairs) -> impl Iterator<Item = f64> {
+        let last = self.beta.last().copied().unwrap_or(0.0);
+        let end = self.steps() - 1;
+        found.vectors.iter().map(move |s| last * s[end].abs())
+    }
+
+    /// The same in the coordinates of the operator.
+    fn expand(&self, found: Pairs) -> Pairs {
+        expand(found, &self.basis, self.n)
     }
 }
 
@@ -275,6 +422,41 @@ mod tests {
             let k = (n - j) as f64;
             let want = 2.0 - 2.0 * (std::f64::consts::PI * k / (n as f64 + 1.0)).cos();
             assert!((value - want).abs() < 1e-9, "{value} {want}");
+        }
+    }
+
+    #[test]
+    fn a_filtered_operator_has_the_same_pairs() {
+        // A grid of 60 × 50 nodes, weighted so that no eigenvalue is repeated: close ones at both ends.
+        let (rows, cols) = (60, 50);
+        let n = rows * cols;
+        assert!(n >= LARGE);
+        let apply = |v: &[f64], out: &mut [f64]| {
+            for i in 0..n {
+                let (r, c) = (i / cols, i % cols);
+                let at = |ok: bool, j: usize| if ok { v[j] } else { 0.0 };
+                let across = at(c > 0, i.wrapping_sub(1)) + at(c + 1 < cols, i + 1);
+                let down = at(r > 0, i.wrapping_sub(cols)) + at(r + 1 < rows, i + cols);
+                out[i] = 0.25 * across + 0.2371 * down + 0.02 * v[i];
+            }
+        };
+        let count = 40;
+        let found = leading(n, count, 0, apply).unwrap();
+        let cosine =
+            |k: usize, m: usize| (std::f64::consts::PI * k as f64 / (m as f64 + 1.0)).cos();
+        let mut known: Vec<f64> = (1..=rows)
+            .flat_map(|r| (1..=cols).map(move |c| (r, c)))
+            .map(|(r, c)| 0.5 * cosine(c, cols) + 0.4742 * cosine(r, rows) + 0.02)
+            .collect();
+        known.sort_by(|a, b| b.abs().total_cmp(&a.abs()));
+        for (k, (value, want)) in found.values.iter().zip(known).enumerate() {
+            assert!((value - want).abs() < 1e-10, "{k}: {value} {want}");
+        }
+        for (value, v) in found.values.iter().zip(&found.vectors) {
+            let mut image = vec![0.0; n];
+            apply(v, &mut image);
+            axpy(-value, v, &mut image);
+            assert!(norm(&image) < 1e-8 && (norm(v) - 1.0).abs() < 1e-12);
         }
     }
 
