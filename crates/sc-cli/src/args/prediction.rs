@@ -34,7 +34,7 @@ pub(crate) enum Task {
     Denoise,
     /// The expression of perturbed cells (scgpt)
     Perturbation,
-    /// The cell types around a cell (nicheformer, with a table [niche] in its settings)
+    /// The cell types around a cell (nicheformer, with a niche table in its settings)
     Niche,
 }
 
